@@ -1,0 +1,91 @@
+"""Keys: who a member is. One secret seed gives a work key and a funds key, bound to each other.
+
+The work key signs events (BIP-340 Schnorr over secp256k1, as NOSTR uses it). The funds key is an
+ordinary EVM key; its address receives money. `sign_binding` lets the funds key vouch for the work
+key, and the profile event, signed by the work key, names the address: each points to the other, so
+neither can be claimed by somebody else.
+
+Signatures are deterministic (auxiliary randomness is derived from key and message), which BIP-340
+allows and a replayable run needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from coincurve import PrivateKey, PublicKey, PublicKeyXOnly
+from Crypto.Hash import keccak
+
+_BINDING_PREFIX = b"kumiai: this address acts for the work key "
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A secret key and the x-only public key (64 hex digits) that it answers for."""
+
+    secret: bytes
+    pubkey: str
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.pubkey[:12]}...)"  # a secret never reaches a log
+
+
+def key_from_secret(secret: bytes) -> SigningKey:
+    """Wrap a 32-byte secret; raises ValueError if it is no valid secp256k1 scalar."""
+    return SigningKey(secret=secret, pubkey=PublicKeyXOnly.from_secret(secret).format().hex())
+
+
+def derive_key(seed: bytes, label: str) -> SigningKey:
+    """Derive the key named `label` from `seed`; the same two always give the same key."""
+    counter = 0
+    while True:  # a hash outside the curve's order has probability 2**-128
+        secret = hashlib.sha256(seed + b"/" + label.encode() + bytes([counter])).digest()
+        try:
+            return key_from_secret(secret)
+        except ValueError:
+            counter += 1
+
+
+def sign_digest(key: SigningKey, digest: bytes) -> str:
+    """Sign a 32-byte digest (BIP-340); return 128 hex digits."""
+    randomness = hashlib.sha256(key.secret + digest).digest()
+    return PrivateKey(key.secret).sign_schnorr(digest, randomness).hex()
+
+
+def is_signature(pubkey: str, digest: bytes, signature: str) -> bool:
+    """Tell whether `signature` over `digest` was made by the owner of `pubkey`."""
+    try:
+        return PublicKeyXOnly(bytes.fromhex(pubkey)).verify(bytes.fromhex(signature), digest)
+    except ValueError:
+        return False
+
+
+def compute_address(key: SigningKey) -> str:
+    """Return the EVM address of `key`: the last 20 bytes of keccak-256 of its public key, as hex."""
+    return _address_of(PublicKey.from_secret(key.secret))
+
+
+def sign_binding(funds_key: SigningKey, work_pubkey: str) -> str:
+    """Let the funds key vouch for `work_pubkey`; return a 65-byte recoverable signature as hex."""
+    digest = _keccak(_BINDING_PREFIX + work_pubkey.encode())
+    return PrivateKey(funds_key.secret).sign_recoverable(digest, hasher=None).hex()
+
+
+def is_binding(address: str, work_pubkey: str, signature: str) -> bool:
+    """Tell whether the owner of `address` vouched for `work_pubkey`."""
+    digest = _keccak(_BINDING_PREFIX + work_pubkey.encode())
+    try:
+        raw = bytes.fromhex(signature)
+        signer = PublicKey.from_signature_and_message(raw, digest, hasher=None)
+    except Exception:  # noqa: BLE001 - coincurve raises bare Exception for a signature off the curve
+        return False
+    return _address_of(signer) == address
+
+
+def _address_of(public: PublicKey) -> str:
+    return "0x" + _keccak(public.format(compressed=False)[1:])[-20:].hex()
+
+
+def _keccak(data: bytes) -> bytes:
+    return keccak.new(digest_bits=256, data=data).digest()

@@ -1,0 +1,1 @@
+"""Floor 2: agreement arithmetic: quorums and the committee's random beacon."""

@@ -1,0 +1,1 @@
+"""Floor 4: the roles, the ports they speak through, and the only loop (`driver`)."""

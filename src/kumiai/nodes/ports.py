@@ -1,0 +1,169 @@
+"""The doors between a node and the world: what an adapter must offer, and the jobs handed over.
+
+Every port has a memory or simulated twin that passes the same contract suite as the real part.
+Tensors never cross these doors: blobs do, by their sha256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kumiai.base.events import Event
+from kumiai.base.log import Record
+from kumiai.settlement.ledger import LedgerCommand
+
+# --- flags that a validator raises from the bytes of an update alone (recomputable by anyone) ---
+FLAG_MALFORMED = 1  # not safetensors, wrong names, shapes or dtype, bigger than the cap
+FLAG_DUPLICATE = 2  # a near-copy of an update committed earlier in this round
+FLAG_REPLAY = 4  # a near-copy of the previous round's aggregate
+FLAG_NO_WORK = 8  # uncorrelated with everybody else's update: noise
+FLAG_ZERO = 16  # (almost) all zeros
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """Ask for one trainer's local work of one round, starting from the global model `model`."""
+
+    round: int
+    member: str  # public key
+    model: str  # blob
+    seed: int  # 63 bits, derived from task, round and member
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What the work gave. `loss_ppm` is the mean training loss in millionths of a nat."""
+
+    member: str
+    update: str  # blob: safetensors, one int32 tensor "update" of shape [P]
+    size_bytes: int
+    sample_count: int
+    iteration_count: int
+    flop: int
+    loss_ppm: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRef:
+    """A revealed update: whose, which blob, and its place in the order of commitments."""
+
+    member: str
+    blob: str
+    commit_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreJob:
+    """Ask one validator to judge a round's updates on its own part of the hold-out data."""
+
+    round: int
+    validator: str
+    model: str  # blob of the global model that the updates start from
+    previous_model: str | None  # blob of the global model one round earlier
+    updates: tuple[UpdateRef, ...]
+    seed: str  # the round's beacon, 64 hex digits: drawn after the commitments closed
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLine:
+    """One validator's view of one update. Values are in ppm of a nat of hold-out loss.
+
+    value: contribution to the round (positive helps); error: its standard error; final: the same
+    contribution on the second hold-out, kept secret until the run ends; standalone: gain of the
+    update applied alone; flags: FLAG_*; duplicate_of: the member copied, or "".
+    """
+
+    member: str
+    value: int
+    error: int
+    standalone: int
+    flags: int
+    duplicate_of: str
+    final: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreResult:
+    """A validator's scores, and how good the round's starting model is on its hold-out."""
+
+    validator: str
+    lines: tuple[ScoreLine, ...]  # in the order of the job's updates
+    loss_ppm: int
+    accuracy_ppm: int
+    evaluation_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateJob:
+    """Ask for the next global model. Integers only: every machine gets the same bytes."""
+
+    round: int
+    model: str
+    server_state: str | None
+    included: tuple[tuple[str, str, int], ...]  # (member, update blob, integer weight)
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateResult:
+    """The next global model and the server rule's state (momentum), both blobs."""
+
+    model: str
+    server_state: str | None
+
+
+class ComputePort(Protocol):
+    """All numeric work. Jobs come in batches so that an engine may stack them."""
+
+    def init_model(self) -> str:
+        """Build the initial global model from the task's seed; return its blob."""
+        ...
+
+    def train(self, jobs: Sequence[TrainJob]) -> list[TrainResult]: ...
+
+    def score(self, jobs: Sequence[ScoreJob]) -> list[ScoreResult]: ...
+
+    def aggregate(self, job: AggregateJob) -> AggregateResult: ...
+
+
+class BlobPort(Protocol):
+    """Bytes by their sha256. `get` checks the hash and the cap before it returns anything."""
+
+    def put(self, data: bytes) -> str: ...
+
+    def get(self, sha256: str, size_bytes_max: int) -> bytes: ...
+
+    def has(self, sha256: str) -> bool: ...
+
+
+class LogPort(Protocol):
+    """The append-only log on durable storage. `append` is all-or-nothing for its batch."""
+
+    def append(self, records: Sequence[Record]) -> None: ...
+
+    def read(self, from_height: int = 1) -> Iterator[Record]: ...
+
+    def last(self) -> Record | None: ...
+
+
+class VaultPort(Protocol):
+    """A node's private memory that must survive a crash: written before anything is sent."""
+
+    def put(self, key: str, value: bytes) -> None: ...
+
+    def get(self, key: str) -> bytes | None: ...
+
+
+class LedgerPort(Protocol):
+    """Who holds the money. Commands are idempotent by their `key`: applying one twice changes nothing."""
+
+    def apply(self, command: LedgerCommand) -> None: ...
+
+    def balance(self, account: str) -> int: ...
+
+
+class OrderPort(Protocol):
+    """Total order: events in, the same records out for everybody. In part 3 a BFT replica."""
+
+    def submit(self, event: Event) -> None: ...
