@@ -1,0 +1,1 @@
+"""The built-in recipes; each module has `build(width, ...)` whose narrow nets are leading blocks."""
