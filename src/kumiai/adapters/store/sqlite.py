@@ -1,0 +1,105 @@
+"""The one place that knows SQLite: how a file is opened, survives kill -9, and is put to rest.
+
+While open, a file is in WAL mode (write-ahead log): a killed process loses at most the transaction
+it was in. After `rest_engine` it is a single quiescent file in journal mode DELETE, which
+`open_readonly_engine` reads without changing a byte of it. Tables and statements are elsewhere, in
+portable SQLAlchemy, so that another database needs a module like this one and nothing more.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from kumiai.base.errors import StoreError
+
+BUSY_TIMEOUT_S = 5.0
+
+# primary result code -> (what happened and what to do, whether trying again can help)
+_SENTENCES: dict[int, tuple[str, bool]] = {
+    sqlite3.SQLITE_FULL: ("the disk is full: free some space and try again", True),
+    sqlite3.SQLITE_BUSY: ("another process is writing to it: wait or stop that process", True),
+    sqlite3.SQLITE_LOCKED: ("another connection is using it: wait or close that one", True),
+    sqlite3.SQLITE_CORRUPT: ("the file is damaged: restore it from a copy", False),
+    sqlite3.SQLITE_NOTADB: ("the file is damaged or no SQLite database", False),
+    sqlite3.SQLITE_READONLY: ("it may only be read", False),
+    sqlite3.SQLITE_PERM: ("this user has no right to open it", False),
+    sqlite3.SQLITE_CANTOPEN: ("the file cannot be opened: check its folder and rights", False),
+    sqlite3.SQLITE_CONSTRAINT: ("another process wrote the same entry: only one may write", False),
+    sqlite3.SQLITE_IOERR: ("the disk reports an error on reading or writing", False),
+}
+
+
+def open_engine(path: Path, *, is_synced: bool = False) -> Engine:
+    """Open or create the database at `path` for writing.
+
+    `is_synced` waits for the disk at every transaction, so that also a power cut loses nothing;
+    without it a power cut may lose the last transactions, a killed process none.
+    """
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if is_synced else 'NORMAL'}")
+        return connection
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot make its folder: {error}") from error
+    return create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+
+
+def open_readonly_engine(path: Path) -> Engine:
+    """Open a resting file without changing it; raises StoreError if it was not put to rest."""
+    if not path.is_file():
+        raise StoreError(f"{path}: there is no such file")
+    for suffix in ("-wal", "-journal"):
+        rest = path.with_name(path.name + suffix)
+        if rest.exists() and rest.stat().st_size > 0:
+            raise StoreError(
+                f"{path}: still in use or left by a killed process ({rest.name} is not empty):"
+                " finish or resume the run first"
+            )
+    address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(address, uri=True, check_same_thread=False)
+
+    return create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+
+
+def rest_engine(engine: Engine, path: Path) -> None:
+    """Close all connections and leave one file, with nothing beside it, in journal mode DELETE."""
+    engine.dispose()
+    with store_errors(path):
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            connection.close()
+
+
+@contextmanager
+def store_errors(path: Path | str) -> Iterator[None]:
+    """Turn what the database raises into StoreError with one plain sentence about `path`."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _translate(path, error.orig or error) from error
+    except sqlite3.Error as error:
+        raise _translate(path, error) from error
+
+
+def _translate(path: Path | str, error: BaseException) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
+    sentence, is_retriable = _SENTENCES.get(code, (str(error), False))
+    return StoreError(f"{path}: {sentence}", is_retriable=is_retriable)
