@@ -1,0 +1,214 @@
+"""The work of a task: which network, which data, how members train, how they are judged.
+
+Every field has a default, a unit and bounds; the defaults are those of the demo's kind of run (a
+handful of members, minutes on a laptop). Names, defaults and bounds are part of the hashed form:
+changing one changes what an old document means, so it needs a changelog entry.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from kumiai.base.amounts import PPM
+from kumiai.tasks.fields import (
+    OPTION_COUNT_MAX,
+    RATIO_PPM_MAX,
+    RECIPE_PATTERN,
+    ROUNDS_MAX,
+    SOURCE_PATTERN,
+    TRAINERS_MAX,
+    VALIDATORS_MAX,
+    Options,
+    Section,
+    Text,
+    Widths,
+    one_of,
+    setting,
+    share,
+)
+
+# DiLoCo's outer optimiser (A. Douillard et al., 2023, section 3): Nesterov, rate 0.7, momentum 0.9
+DILOCO_SERVER_LEARNING_RATE_PPM = 700_000
+DILOCO_SERVER_MOMENTUM_PPM = 900_000
+
+
+class ModelSection(Section):
+    """Which network is trained, and in which widths it can be handed out."""
+
+    recipe: Text = setting(
+        "mlp",
+        "recipe",
+        "The network: mlp, cnn, transformer, or FILE.py:function of your own.",
+        pattern=RECIPE_PATTERN,
+        max_length=200,
+    )
+    options: Options = setting(
+        {}, "table", "Arguments of the recipe, by name.", max_length=OPTION_COUNT_MAX
+    )
+    widths_ppm: Widths = setting(
+        (250_000, 500_000, 750_000, 1_000_000),
+        "ppm",
+        "The widths a member can receive, as shares of the full network, ascending, the last 1.",
+        min_length=1,
+        max_length=16,
+    )
+
+
+class DataSection(Section):
+    """Which data, how it is divided among the trainers, and what is kept aside."""
+
+    mode: Literal["private", "assigned"] = one_of(
+        "private",
+        "private: each trainer keeps its own data; assigned: the customer hands out the shards.",
+    )
+    source: Text = setting(
+        "mnist5k",
+        "source",
+        "The data: mnist5k, digits, penguins, or FILE.py:function of your own.",
+        pattern=SOURCE_PATTERN,
+        max_length=200,
+    )
+    options: Options = setting(
+        {}, "table", "Arguments of the data loader, by name.", max_length=OPTION_COUNT_MAX
+    )
+    partition: Literal["dirichlet", "iid", "quantity", "owner"] = one_of(
+        "dirichlet",
+        "How the data is divided: dirichlet (unequal labels), iid, quantity (unequal sizes), "
+        "owner (the data's natural owners).",
+    )
+    alpha_ppm: int = share(
+        500_000,
+        "Concentration of the dirichlet and quantity partitions: small is unequal.",
+        ge=1_000,
+        le=RATIO_PPM_MAX,
+    )
+    trainers: int = setting(
+        6, "count", "Number of shards, one for each honest trainer.", ge=1, le=TRAINERS_MAX
+    )
+    holdout_ppm: int = share(
+        200_000, "Share of the data that validators score with; never trained on.", ge=1_000
+    )
+    test_ppm: int = share(
+        200_000, "Share of the data that is only reported on: neither trained on nor scored with."
+    )
+    open_holdout: bool = setting(
+        True, "switch", "Publish the hold-out after the run, so that anyone can redo the scores."
+    )
+
+
+class TrainingSection(Section):
+    """How the members train, and how their updates become one model."""
+
+    rounds: int = setting(8, "rounds", "How often updates are combined.", ge=1, le=ROUNDS_MAX)
+    local_epochs: int = setting(
+        1, "epochs", "Passes over a trainer's own data in one round.", ge=1, le=1_000
+    )
+    local_iterations: int = setting(
+        0,
+        "iterations",
+        "Optimiser updates in one round; 0 lets local_epochs decide.",
+        ge=0,
+        le=1_000_000,
+    )
+    batch_size: int = setting(32, "samples", "Samples in one optimiser update.", ge=1, le=65_536)
+    optimizer: Literal["sgd", "adamw"] = one_of("sgd", "The trainers' optimiser.")
+    learning_rate_ppm: int = share(
+        50_000, "Learning rate of the trainers' optimiser.", ge=1, le=10 * PPM
+    )
+    momentum_ppm: int = share(0, "Momentum of sgd.", le=999_999)
+    weight_decay_ppm: int = share(0, "Weight decay of the trainers' optimiser.")
+    algorithm: Literal["fedavg", "fedprox", "diloco"] = one_of(
+        "fedavg", "How local work and the server's update are put together."
+    )
+    prox_mu_ppm: int = share(
+        10_000, "FedProx: pull towards the global model (mu).", le=RATIO_PPM_MAX
+    )
+    server_learning_rate_ppm: int = share(
+        1_000_000,
+        "Share of the combined update that is applied; with algorithm diloco 0.7 if left out.",
+        ge=1,
+        le=10 * PPM,
+    )
+    server_momentum_ppm: int = share(
+        0,
+        "Momentum of the server's update; with algorithm diloco 0.9 (Nesterov) if left out.",
+        le=999_999,
+    )
+    aggregator: Literal["mean", "median", "trimmed_mean", "multi_krum"] = one_of(
+        "mean", "How updates are combined; all but mean withstand hostile ones by themselves."
+    )
+    trim_ppm: int = share(
+        200_000, "trimmed_mean: share cut off at each end; less than one half.", le=499_999
+    )
+    byzantine_count: int = setting(
+        0,
+        "trainers",
+        "Hostile trainers that the aggregator itself must withstand.",
+        ge=0,
+        le=TRAINERS_MAX,
+    )
+    weighting: Literal["equal", "samples"] = one_of(
+        "equal", "Weight of each update: equal, or by the number of samples that was claimed."
+    )
+    slim: bool = setting(True, "switch", "Train every width, so that each is a usable model.")
+    backend: Literal["auto", "inline", "vectorised", "process"] = one_of(
+        "auto", "How the work is executed; auto measures at the start and says what it chose."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_diloco(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("algorithm") == "diloco":
+            return {
+                "server_learning_rate_ppm": DILOCO_SERVER_LEARNING_RATE_PPM,
+                "server_momentum_ppm": DILOCO_SERVER_MOMENTUM_PPM,
+            } | value
+        return value
+
+
+class ValidationSection(Section):
+    """How contributions are measured, and what counts as no honest work."""
+
+    valuation: Literal["gtg", "loo", "standalone", "cosine"] = one_of(
+        "gtg",
+        "How a contribution is measured: gtg (Shapley value by guided truncation), "
+        "loo (leave one out), standalone, cosine.",
+    )
+    permutations_max: int = setting(
+        40, "permutations", "gtg: orders of the members that are tried at most.", ge=1, le=10_000
+    )
+    truncation_ppm: int = share(
+        1_000, "gtg: a gain below this many millionths of a nat ends an order early."
+    )
+    harm_floor_ppm: int = share(
+        2_000, "An update is harmful below minus this many millionths of a nat.", le=100 * PPM
+    )
+    duplicate_cosine_ppm: int = share(
+        990_000, "Two updates with at least this cosine count as one, the earlier one's."
+    )
+    replay_cosine_ppm: int = share(
+        980_000, "An update with at least this cosine to the last aggregate counts as a replay."
+    )
+    work_z_milli: int = setting(
+        6_000,
+        "thousandths",
+        "Least z-score of an update's cosine with the others' mean; below it is noise.",
+        ge=0,
+        le=1_000_000,
+    )
+    canaries: int = setting(
+        1,
+        "submissions",
+        "Submissions of known value a round, mixed in to test the validators.",
+        ge=0,
+        le=16,
+    )
+    validators: int = setting(
+        4,
+        "count",
+        "Size of the committee: n members tolerate (n-1)//3 faulty ones.",
+        ge=1,
+        le=VALIDATORS_MAX,
+    )
