@@ -17,7 +17,7 @@ Accounts are text. A bare name is somebody's free balance; the others have a pre
                                    exceeds it. Holds no money; the pair sums to zero
 
 Keys are scoped by task. Guarantees: no account but the outside (and the memorandum's counter) ever falls below zero; a key,
-a round, a task's end and a piece of evidence each count once; the sum over all accounts is zero.
+a round, a task's end and a piece of evidence against a member each count once; the sum over all accounts is zero.
 Assumes that commands come from whoever may give them: authority is checked before, not here.
 Cost: proportional to the accounts that the command names.
 """
@@ -259,7 +259,8 @@ def _once_marks(command: LedgerCommand) -> list[str]:
         marks = [_final_mark(command.task)]
     else:
         return []
-    return marks + [f"evidence:{command.task}:{item}" for item in command.evidence]
+    proven = zip(command.burnt, command.evidence, strict=True)
+    return marks + [f"evidence:{command.task}:{who}:{item}" for (who, _), item in proven]
 
 
 def _final_mark(task: str) -> str:
