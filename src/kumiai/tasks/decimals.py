@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from kumiai.base.amounts import divide_half_even
 from kumiai.base.errors import InputError
 from kumiai.tasks.errors import show_value
 
 SCALES = {"_ppm": 1_000_000, "_milli": 1_000}
-_EXPONENT_MAX = 30  # 1e30 is beyond every bound; Decimal("1e999999999") must not become an integer
+_EXPONENT_MAX = 30  # beyond every bound; Decimal("1e999999999") must not become an integer
+_DECIMALS_MAX = 100
 
 
 def find_decimal_names(field_names: Iterable[str]) -> dict[str, tuple[str, int]]:
@@ -44,7 +46,9 @@ def convert_section(
         field, scale = decimal_names[key]
         if field in raw:
             problems.append(
-                InputError(f"{path}{key}", value, f"{field} is given too: keep one of the two")
+                InputError(
+                    f"{path}{key}", show_value(value), f"{field} is given too: keep one of the two"
+                )
             )
             continue
         try:
@@ -62,15 +66,19 @@ def _scale(value: object, scale: int) -> object:
     number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     if not number.is_finite() or number.adjusted() > _EXPONENT_MAX:
         raise ValueError("must be a finite number such as 0.05")
-    scaled = number.scaleb(len(str(scale)) - 1)
-    if scaled != scaled.to_integral_value():
+    if -int(number.as_tuple().exponent) > _DECIMALS_MAX:
+        raise ValueError(f"has more than {_DECIMALS_MAX} decimals: shorten it")
+    numerator, denominator = number.as_integer_ratio()  # exact, whatever the decimal context
+    scaled, rest = divmod(numerator * scale, denominator)
+    if rest:
+        nearest = divide_half_even(numerator * scale, denominator)
         raise ValueError(
             f"has more decimals than 1/{scale}, the smallest step: shorten it, for example "
-            f"to {_shorten(number, scale)}"
+            f"to {_write_decimal(nearest, scale)}"
         )
-    return int(scaled)
+    return scaled
 
 
-def _shorten(number: Decimal, scale: int) -> str:
-    nearest = (number * scale).to_integral_value() / scale
-    return f"{nearest:f}"
+def _write_decimal(scaled: int, scale: int) -> str:
+    sign, (whole, part) = "-" if scaled < 0 else "", divmod(abs(scaled), scale)
+    return f"{sign}{whole}.{part:0{len(str(scale)) - 1}d}".rstrip("0").rstrip(".")

@@ -87,7 +87,7 @@ def parse_task(toml_text: str, overrides: Mapping[str, str] | None = None) -> Ta
         raise TaskError([InputError("task file", f"{size_bytes} bytes", fix)])
     try:
         raw = tomllib.loads(toml_text, parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise TaskError([InputError("task file", "not TOML", str(error))]) from error
     return task_from_mapping(apply_overrides(raw, overrides or {}, SECTIONS))
 

@@ -61,7 +61,7 @@ def _set_path(
 def _read_value(written: str, *, is_text: bool) -> object:
     try:
         parsed = tomllib.loads(f"value = {written}", parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):
         return written
     if set(parsed) != {"value"}:  # a line break that smuggles in a second field
         return written

@@ -90,6 +90,6 @@ _HANDBOOK_HEAD = """# The task document, field by field
 Written by `make reference` from the code; change it there.
 
 Every field but `name` may be left out. A field `x_ppm` is in parts per million and may be written
-as the decimal `x` instead (`learning_rate = 0.05` is `learning_rate_ppm = 50000`), a field `x_milli`
-in thousandths likewise. The conversion must be exact. The hash of the complete document is the
-task's id."""
+as the decimal `x` instead (`learning_rate = 0.05` is `learning_rate_ppm = 50000`); a field
+`x_milli` in thousandths likewise. The conversion must be exact. The hash of the complete document
+is the task's id."""
