@@ -14,14 +14,6 @@ from kumiai.base.events import Event
 from kumiai.base.log import Record
 from kumiai.settlement.ledger import LedgerCommand
 
-# --- flags that a validator raises from the bytes of an update alone (recomputable by anyone) ---
-FLAG_MALFORMED = 1  # not safetensors, wrong names, shapes or dtype, bigger than the cap
-FLAG_DUPLICATE = 2  # a near-copy of an update committed earlier in this round
-FLAG_REPLAY = 4  # a near-copy of the previous round's aggregate
-FLAG_NO_WORK = 8  # uncorrelated with everybody else's update: noise
-FLAG_ZERO = 16  # (almost) all zeros
-
-
 @dataclass(frozen=True, slots=True)
 class TrainJob:
     """Ask for one trainer's local work of one round, starting from the global model `model`."""
@@ -72,7 +64,7 @@ class ScoreLine:
 
     value: contribution to the round (positive helps); error: its standard error; final: the same
     contribution on the second hold-out, kept secret until the run ends; standalone: gain of the
-    update applied alone; flags: FLAG_*; duplicate_of: the member copied, or "".
+    update applied alone; flags: bits of proofs.flags; duplicate_of: the member copied, or "".
     """
 
     member: str
@@ -167,3 +159,54 @@ class OrderPort(Protocol):
     """Total order: events in, the same records out for everybody. In part 3 a BFT replica."""
 
     def submit(self, event: Event) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An event has reached the orderer."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class WokenUp:
+    """A node learns that the run has moved on."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDue:
+    """A piece of work that was started is finished; `ticket` is what `start` was given."""
+
+    node: str
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineReached:
+    """The clock has reached a deadline that was armed."""
+
+
+Happening = Arrived | WokenUp | WorkDue | DeadlineReached
+
+
+class WorldPort(Protocol):
+    """Time and transport: what happens next, and how messages and wake-ups travel."""
+
+    @property
+    def now_ms(self) -> int: ...
+
+    def next(self) -> Happening | None:
+        """Return what happens next, or None when nothing ever will."""
+        ...
+
+    def send(self, sender: str, event: Event) -> None: ...
+
+    def wake(self, nodes: Sequence[str]) -> None: ...
+
+    def start(self, node: str, ticket: int, job: TrainJob | ScoreJob | AggregateJob | None) -> None:
+        """Begin work that takes its time; None stands for building the initial model."""
+        ...
+
+    def arm(self, deadline_ms: int) -> None: ...

@@ -1,0 +1,1 @@
+"""A seeded world: virtual time, delays, losses, partitions, crashes, and members that cheat."""

@@ -1,0 +1,116 @@
+"""Who takes part in a local run: names, roles, stakes, and what they really are.
+
+All keys derive from the task's seed, so that the same seed gives the same people. `behaviour` is a
+scenario's true nature of a member; only the simulated world and the report's "truth" column read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kumiai.base.keys import SigningKey, derive_key
+from kumiai.nodes.customer import Customer, Escrow
+from kumiai.nodes.member import Delegator, Enrolment
+from kumiai.nodes.role import Role
+from kumiai.nodes.trainer import Trainer
+from kumiai.nodes.validator import Validator, make_beacon_tip
+from kumiai.tasks.document import TaskDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One member of a local run. `backs` names whom a delegator backs and with how much."""
+
+    name: str
+    role: str  # "trainer", "validator", "delegator", "canary"
+    behaviour: str = ""
+    stake: int = 1_000
+    sigma_ppm: int = 400_000
+    backs: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """The keys and roles of a local run."""
+
+    people: tuple[Person, ...]
+    keys: dict[str, SigningKey]  # by name
+    customer: SigningKey
+    escrow: SigningKey
+    orderer: SigningKey
+    guardians: tuple[SigningKey, ...]
+
+    def pubkey(self, name: str) -> str:
+        """Return the public key of the member called `name`."""
+        return self.keys[name].pubkey
+
+    def named(self, *roles: str) -> tuple[Person, ...]:
+        """Return the people in these roles, in their order."""
+        return tuple(person for person in self.people if person.role in roles)
+
+
+def gather(task: TaskDocument, people: Sequence[Person], guardian_count: int = 3) -> Population:
+    """Derive everybody's keys from the task's seed."""
+    names = [person.name for person in people]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two members have the same name: {sorted(names)}")
+    seed = hashlib.sha256(f"kumiai/{task.name}/{task.seed}".encode()).digest()
+    return Population(
+        people=tuple(people),
+        keys={person.name: derive_key(seed, f"work/{person.name}") for person in people},
+        customer=derive_key(seed, "customer"),
+        escrow=derive_key(seed, "escrow"),
+        orderer=derive_key(seed, "orderer"),
+        guardians=tuple(derive_key(seed, f"guardian/{i}") for i in range(guardian_count)),
+    )
+
+
+def cast_roles(
+    task: TaskDocument, population: Population, holdout_blobs: Sequence[str]
+) -> dict[str, Role]:
+    """Give every person its role machine; roles are named by the member's name."""
+    seed = hashlib.sha256(f"kumiai/{task.name}/{task.seed}".encode()).digest()
+    roles: dict[str, Role] = {}
+    canaries, stakes, delegations = [], {}, []
+    for person in population.people:
+        key = population.keys[person.name]
+        enrolment = Enrolment(
+            role="trainer" if person.role == "canary" else person.role,
+            name=person.name,
+            funds_key=derive_key(seed, f"funds/{person.name}"),
+            sigma_ppm=person.sigma_ppm,
+            beacon_tip=make_beacon_tip(key, task.training.rounds)
+            if person.role == "validator"
+            else "",
+        )
+        if person.role == "canary":
+            canaries.append(key.pubkey)
+        if person.role == "delegator":
+            roles[person.name] = Delegator(key, enrolment)
+        elif person.role == "validator":
+            roles[person.name] = Validator(key, enrolment)
+        else:
+            roles[person.name] = Trainer(key, enrolment)
+        stakes[key.pubkey] = 0 if person.role == "delegator" else person.stake
+        delegations += [(key.pubkey, population.pubkey(node), amount) for node, amount in person.backs]
+    roles["escrow"] = Escrow(
+        key=population.escrow,
+        customer=population.customer.pubkey,
+        budget=task.rewards.budget,
+        stakes=stakes,
+        delegations=tuple(delegations),
+    )
+    roles["customer"] = Customer(
+        key=population.customer,
+        task=task,
+        orderer=population.orderer.pubkey,
+        escrow=population.escrow.pubkey,
+        guardians=tuple(key.pubkey for key in population.guardians),
+        canaries=tuple(canaries),
+        holdout_blobs=tuple(holdout_blobs),
+        members_expected=len(population.people),
+        delegations_expected=len(delegations),
+    )
+    return roles

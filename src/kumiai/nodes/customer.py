@@ -1,0 +1,143 @@
+"""The customer posts the task, closes enrolment and opens what was secret; the escrow holds money."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from kumiai.base.keys import SigningKey
+from kumiai.nodes.role import Action, Input, Memory, Pay, Publish, derive_salt
+from kumiai.rounds.commitments import commit_canaries
+from kumiai.rounds.kinds import Kind
+from kumiai.rounds.state import RoundPhase, RunPhase, RunState
+from kumiai.settlement.ledger import Delegate, Deposit, Fund, LedgerCommand, Stake
+from kumiai.tasks.document import TaskDocument, compute_task_id, to_document
+
+Steps = tuple[Memory, tuple[Action, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Whoever asks and pays. Starts the run once the expected members are there."""
+
+    key: SigningKey
+    task: TaskDocument
+    orderer: str
+    escrow: str
+    guardians: tuple[str, ...] = ()
+    canaries: tuple[str, ...] = ()
+    holdout_blobs: tuple[str, ...] = ()
+    members_expected: int = 2
+    delegations_expected: int = 0
+
+    def step(self, memory: Memory, run: RunState, event: Input) -> Steps:
+        """Take one input; see `Role`."""
+        if run.phase is RunPhase.DRAFT and run.task is None:
+            return _once(memory, "task", (self._post(),))
+        if run.phase is RunPhase.ENROLLING:
+            complete = (
+                len(run.members) >= self.members_expected
+                and len(run.delegations) >= self.delegations_expected
+            )
+            if complete:
+                return _once(memory, "start", (Publish(Kind.START, {"task": run.task_id}),))
+        if (
+            run.phase is RunPhase.FINALIZING
+            and run.round is not None
+            and run.round.phase is RoundPhase.SCORE_REVEAL
+        ):
+            return _once(memory, "open", self._open(run))
+        return memory, ()
+
+    def _post(self) -> Action:
+        content = {
+            "document": to_document(self.task),
+            "orderer": self.orderer,
+            "escrow": self.escrow,
+            "guardians": list(self.guardians),
+            "canaries": commit_canaries(self.canaries, self._salt()) if self.canaries else "",
+        }
+        return Publish(Kind.TASK, content)
+
+    def _open(self, run: RunState) -> tuple[Action, ...]:
+        actions: list[Action] = []
+        if self.canaries:
+            members = {"members": sorted(self.canaries), "salt": self._salt()}
+            actions.append(Publish(Kind.CANARY_OPEN, {"task": run.task_id, **members}))
+        if self.holdout_blobs and self.task.data.open_holdout:
+            blobs = {"task": run.task_id, "blobs": list(self.holdout_blobs)}
+            actions.append(Publish(Kind.HOLDOUT_OPEN, blobs))
+        return tuple(actions)
+
+    def _salt(self) -> str:
+        return derive_salt(self.key, "canaries", compute_task_id(self.task), 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Escrow:
+    """Takes deposits into the ledger and attests each one in the log.
+
+    `stakes` maps member -> amount, `delegations` lists (delegator, node, amount); whoever pays is given
+    the money first (`Deposit`), as the embedded ledger has no outside.
+    """
+
+    key: SigningKey
+    customer: str
+    budget: int
+    stakes: Mapping[str, int] = field(default_factory=dict)
+    delegations: tuple[tuple[str, str, int], ...] = ()
+
+    def step(self, memory: Memory, run: RunState, event: Input) -> Steps:
+        """Take one input; see `Role`."""
+        if run.task is None:
+            return memory, ()
+        if run.phase is RunPhase.DRAFT:
+            return _once(memory, "deposits", self._take_deposits(run.task_id))
+        if run.phase is RunPhase.ENROLLING:
+            return self._take_delegations(memory, run)
+        return memory, ()
+
+    def _take_deposits(self, task: str) -> tuple[Action, ...]:
+        actions: list[Action] = []
+        for member, amount in sorted(self.stakes.items()):
+            actions += _pay_in(task, member, amount, Stake(f"{task}/stake/{member}", task, member, amount))
+            actions.append(_attest(task, "stake", member, "", amount))
+        fund = Fund(f"{task}/fund", task, self.customer, self.budget)
+        actions += _pay_in(task, self.customer, self.budget, fund)
+        actions.append(_attest(task, "fund", self.customer, "", self.budget))
+        return tuple(actions)
+
+    def _take_delegations(self, memory: Memory, run: RunState) -> Steps:
+        actions: list[Action] = []
+        done = memory.done
+        for index, (delegator, node, amount) in enumerate(self.delegations):
+            mark = ("delegate", 0, index)
+            if mark in done or node not in run.members:
+                continue
+            done = done | {mark}
+            key = f"{run.task_id}/delegate/{index}"
+            command = Delegate(key, run.task_id, delegator, node, amount)
+            actions += _pay_in(run.task_id, delegator, amount, command, suffix=f"/{index}")
+            actions.append(_attest(run.task_id, "delegate", delegator, node, amount))
+        return replace(memory, done=done), tuple(actions)
+
+
+def _pay_in(
+    task: str, payer: str, amount: int, command: LedgerCommand, suffix: str = ""
+) -> list[Action]:
+    if amount == 0:
+        return []
+    deposit = Deposit(f"{task}/deposit/{payer}{suffix}", task, payer, amount)
+    return [Pay(deposit), Pay(command)]
+
+
+def _attest(task: str, entry: str, member: str, node: str, amount: int) -> Action:
+    content = {"task": task, "entry": entry, "member": member, "node": node, "amount": str(amount)}
+    return Publish(Kind.ESCROW, content)
+
+
+def _once(memory: Memory, what: str, actions: tuple[Action, ...]) -> Steps:
+    mark = (what, 0, 0)
+    if mark in memory.done:
+        return memory, ()
+    return replace(memory, done=memory.done | {mark}), actions

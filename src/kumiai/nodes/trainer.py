@@ -1,0 +1,103 @@
+"""The trainer: works on its own data, binds itself to the result, shows it when all are bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kumiai.base.keys import SigningKey
+from kumiai.nodes.ports import TrainJob, TrainResult
+from kumiai.nodes.role import (
+    Action,
+    Input,
+    JobDone,
+    Memory,
+    Publish,
+    Work,
+    derive_salt,
+    derive_seed,
+)
+from kumiai.nodes.member import Enrolment, enrol_or_rejoin
+from kumiai.rounds.commitments import commit_update
+from kumiai.rounds.kinds import Kind
+from kumiai.rounds.state import AssignmentState, RoundPhase, RoundState, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """A member with data and compute."""
+
+    key: SigningKey
+    enrolment: Enrolment
+
+    def step(
+        self, memory: Memory, run: RunState, event: Input
+    ) -> tuple[Memory, tuple[Action, ...]]:
+        """Take one input; see `Role`."""
+        if isinstance(event, JobDone) and isinstance(event.result, TrainResult):
+            return self._on_trained(memory, run, event)
+        entered = enrol_or_rejoin(self.key, self.enrolment, memory, run)
+        if entered is not None:
+            return entered
+        current = run.round
+        assignment = current.assignments.get(self.key.pubkey) if current else None
+        if current is None or assignment is None:
+            return memory, ()
+        place = (current.index, current.attempt)
+        if current.phase is RoundPhase.TRAIN and assignment.state is AssignmentState.OFFERED:
+            return self._train(memory, run, current, place)
+        if current.phase is RoundPhase.REVEAL and assignment.state is AssignmentState.COMMITTED:
+            return self._reveal(memory, run, place)
+        return memory, ()
+
+    def _train(
+        self, memory: Memory, run: RunState, current: RoundState, place: tuple[int, int]
+    ) -> tuple[Memory, tuple[Action, ...]]:
+        if ("train", *place) in memory.done:
+            return memory, ()
+        seed = derive_seed(run.task_id, *place, self.key.pubkey)
+        job = TrainJob(round=current.index, member=self.key.pubkey, model=run.model, seed=seed)
+        return _did(memory, "train", place), (Work(current.attempt, job),)
+
+    def _on_trained(
+        self, memory: Memory, run: RunState, event: JobDone
+    ) -> tuple[Memory, tuple[Action, ...]]:
+        result, current = event.result, run.round
+        assert isinstance(result, TrainResult)
+        place = (event.round, event.attempt)
+        if current is None or (current.index, current.attempt) != place:
+            return memory, ()  # too late: the round went on without us
+        named = {"task": run.task_id, "round": event.round, "attempt": event.attempt}
+        if not result.update:  # the work failed (see the result's log): say so instead of silence
+            return memory, (Publish(Kind.DECLINE, named),)
+        salt = derive_salt(self.key, "update", run.task_id, *place)
+        commitment = commit_update(run.task_id, *place, self.key.pubkey, result.update, salt)
+        action = Publish(Kind.COMMIT, {**named, "commitment": commitment})
+        return replace(memory, result=event), (action,)
+
+    def _reveal(
+        self, memory: Memory, run: RunState, place: tuple[int, int]
+    ) -> tuple[Memory, tuple[Action, ...]]:
+        kept = memory.result
+        if ("reveal", *place) in memory.done or kept is None or (kept.round, kept.attempt) != place:
+            return memory, ()
+        result = kept.result
+        assert isinstance(result, TrainResult)
+        content = {
+            "task": run.task_id,
+            "round": place[0],
+            "attempt": place[1],
+            "blob": result.update,
+            "size_bytes": result.size_bytes,
+            "salt": derive_salt(self.key, "update", run.task_id, *place),
+            "samples": result.sample_count,
+            "iterations": result.iteration_count,
+            "flop": str(result.flop),
+            "loss_ppm": result.loss_ppm,
+        }
+        return _did(memory, "reveal", place), (Publish(Kind.REVEAL, content),)
+
+
+def _did(memory: Memory, what: str, place: tuple[int, int]) -> Memory:
+    """Remember what was done in this round; older rounds are forgotten, so memory stays bounded."""
+    kept = frozenset(entry for entry in memory.done if entry[1] >= place[0] - 1 or entry[1] == 0)
+    return replace(memory, done=kept | {(what, *place)})

@@ -1,0 +1,196 @@
+"""The validator: draws the beacon, scores on its own hold-out, aggregates, and signs the round."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from kumiai.base import canonical
+from kumiai.base.keys import SigningKey
+from kumiai.consensus import beacon
+from kumiai.nodes.member import Enrolment, enrol_or_rejoin
+from kumiai.nodes.ports import (
+    AggregateJob,
+    AggregateResult,
+    ScoreJob,
+    ScoreResult,
+    UpdateRef,
+)
+from kumiai.nodes.role import (
+    Action,
+    BuildModel,
+    Input,
+    JobDone,
+    Memory,
+    ModelBuilt,
+    Publish,
+    Work,
+    derive_salt,
+)
+from kumiai.rounds.certificate import complete_body
+from kumiai.rounds.commitments import commit_final, commit_scores
+from kumiai.rounds.kinds import Kind
+from kumiai.rounds.phases import ATTEMPTS_MAX
+from kumiai.rounds.state import RoundPhase, RoundState, RunPhase, RunState
+
+Place = tuple[int, int]
+Steps = tuple[Memory, tuple[Action, ...]]
+
+
+def compute_chain_length(rounds: int) -> int:
+    """Return how long a beacon chain must be for a run of that many rounds, replays included."""
+    return (rounds + 2) * ATTEMPTS_MAX
+
+
+def make_beacon_tip(key: SigningKey, rounds: int) -> str:
+    """Return the tip that a validator publishes when it enrols."""
+    return beacon.compute_element(_beacon_secret(key), compute_chain_length(rounds), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """A member of the committee with a private hold-out."""
+
+    key: SigningKey
+    enrolment: Enrolment
+
+    def step(self, memory: Memory, run: RunState, event: Input) -> Steps:
+        """Take one input; see `Role`."""
+        if isinstance(event, ModelBuilt):
+            return memory, (Publish(Kind.READY, {"task": run.task_id, "model": event.model}),)
+        if isinstance(event, JobDone):
+            return self._on_done(memory, run, event)
+        entered = enrol_or_rejoin(self.key, self.enrolment, memory, run)
+        if entered is not None:
+            return entered
+        if run.phase is RunPhase.WARMUP:
+            return _once(memory, "ready", (0, 0), (BuildModel(),))
+        current = run.round
+        if current is None or self.key.pubkey not in current.committee:
+            return memory, ()
+        place = (current.index, current.attempt)
+        if run.phase is RunPhase.FINALIZING:
+            return self._finalise(memory, run, current, place)
+        if current.phase is RoundPhase.REVEAL:
+            return _once(memory, "beacon", place, (self._draw(run, place),))
+        if current.phase is RoundPhase.SCORE:
+            return _once(memory, "score", place, (self._score(run, current),))
+        if current.phase is RoundPhase.SCORE_REVEAL:
+            return self._reveal(memory, run, place)
+        if current.phase is RoundPhase.CERTIFY:
+            job = AggregateJob(current.index, run.model, run.server_state or None, current.included)
+            return _once(memory, "aggregate", place, (Work(current.attempt, job),))
+        return memory, ()
+
+    def _draw(self, run: RunState, place: Place) -> Action:
+        assert run.task is not None
+        length = compute_chain_length(run.task.training.rounds)
+        index = (place[0] - 1) * ATTEMPTS_MAX + place[1]
+        element = beacon.compute_element(_beacon_secret(self.key), length, index)
+        return Publish(Kind.BEACON, {**_named(run, place), "element": element})
+
+    def _score(self, run: RunState, current: RoundState) -> Action:
+        updates = tuple(
+            UpdateRef(member, current.assignments[member].blob, current.assignments[member].commit_height)
+            for member in current.revealed
+        )
+        return Work(
+            current.attempt,
+            ScoreJob(
+                round=current.index,
+                validator=self.key.pubkey,
+                model=run.model,
+                previous_model=run.model_previous or None,
+                updates=updates,
+                seed=current.beacon,
+            ),
+        )
+
+    def _on_done(self, memory: Memory, run: RunState, event: JobDone) -> Steps:
+        current, place = run.round, (event.round, event.attempt)
+        if current is None or (current.index, current.attempt) != place:
+            return memory, ()
+        if isinstance(event.result, ScoreResult):
+            sheet = self._sheet(run, place, event.result)
+            salt = derive_salt(self.key, "scores", run.task_id, *place)
+            commitment = commit_scores(run.task_id, *place, self.key.pubkey, sheet, salt)
+            values = tuple(line.final for line in event.result.lines)
+            kept = replace(
+                memory, result=event, finals={**memory.finals, place[0]: (place[1], values)}
+            )
+            action = Publish(Kind.SCORE_COMMIT, {**_named(run, place), "commitment": commitment})
+            return kept, (action,)
+        if isinstance(event.result, AggregateResult) and current.phase is RoundPhase.CERTIFY:
+            result = event.result
+            return memory, (self._certify(run, place, result.model, result.server_state or ""),)
+        return memory, ()
+
+    def _reveal(self, memory: Memory, run: RunState, place: Place) -> Steps:
+        kept = memory.result
+        if kept is None or (kept.round, kept.attempt) != place:
+            return memory, ()
+        assert isinstance(kept.result, ScoreResult)
+        lines, loss_ppm, accuracy_ppm, final_commitment = self._sheet(run, place, kept.result)
+        content = {
+            **_named(run, place),
+            "salt": derive_salt(self.key, "scores", run.task_id, *place),
+            "lines": lines,
+            "loss_ppm": loss_ppm,
+            "accuracy_ppm": accuracy_ppm,
+            "final_commitment": final_commitment,
+        }
+        return _once(memory, "reveal", place, (Publish(Kind.SCORE_REVEAL, content),))
+
+    def _sheet(self, run: RunState, place: Place, result: ScoreResult) -> list[object]:
+        """[lines, loss, accuracy, commitment to the second hold-out's values]."""
+        order = {line.member: index for index, line in enumerate(result.lines)}
+        lines = [
+            [line.value, line.error, line.standalone, line.flags, order.get(line.duplicate_of, -1)]
+            for line in result.lines
+        ]
+        values = [line.final for line in result.lines]
+        salt = derive_salt(self.key, "final", run.task_id, *place)
+        bound = commit_final(run.task_id, *place, self.key.pubkey, values, salt)
+        return [lines, result.loss_ppm, result.accuracy_ppm, bound]
+
+    def _certify(self, run: RunState, place: Place, model: str, server_state: str) -> Action:
+        assert run.round is not None
+        body = complete_body(run.round.draft, model, server_state)
+        content = {
+            **_named(run, place),
+            "body_hash": canonical.sha256_hex(canonical.encode(body)),
+            "model": model,
+            "server_state": server_state,
+        }
+        return Publish(Kind.CERTIFY, content)
+
+    def _finalise(self, memory: Memory, run: RunState, current: RoundState, place: Place) -> Steps:
+        if current.phase is RoundPhase.CERTIFY:
+            return _once(
+                memory, "certify", place, (self._certify(run, place, run.model, run.server_state),)
+            )
+        opened = []
+        for round_index, (attempt, values) in sorted(memory.finals.items()):
+            part = run.finals.get(round_index)
+            if part is None or self.key.pubkey not in part.commitments:
+                continue
+            salt = derive_salt(self.key, "final", run.task_id, round_index, attempt)
+            named = {"task": run.task_id, "round": round_index, "attempt": attempt}
+            content = {**named, "salt": salt, "values": list(values)}
+            opened.append(Publish(Kind.FINAL_REVEAL, content))
+        return _once(memory, "finals", place, tuple(opened))
+
+
+def _named(run: RunState, place: Place) -> dict[str, object]:
+    return {"task": run.task_id, "round": place[0], "attempt": place[1]}
+
+
+def _once(memory: Memory, what: str, place: Place, actions: tuple[Action, ...]) -> Steps:
+    if (what, *place) in memory.done:
+        return memory, ()
+    kept = frozenset(entry for entry in memory.done if entry[1] >= place[0] - 1 or entry[1] == 0)
+    return replace(memory, done=kept | {(what, *place)}), actions
+
+
+def _beacon_secret(key: SigningKey) -> bytes:
+    return hashlib.sha256(key.secret + b"/beacon").digest()

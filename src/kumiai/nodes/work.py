@@ -1,0 +1,91 @@
+"""Batches of work: run together, remembered in the vault, never done twice.
+
+A batch is all jobs of one sort that are waiting when the first of them is due, so an engine can
+stack them. Its results are stored as one entry under the hash of its jobs: after a crash either the
+whole batch is known or it is done again, because a stacked computation may round differently
+when its members change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from kumiai.base import canonical
+from kumiai.nodes.ports import (
+    AggregateJob,
+    AggregateResult,
+    ComputePort,
+    ScoreJob,
+    ScoreLine,
+    ScoreResult,
+    TrainJob,
+    TrainResult,
+    VaultPort,
+)
+from kumiai.nodes.role import BuildModel, Work
+
+Result = TrainResult | ScoreResult | AggregateResult | str
+Sort = tuple[str, int, int]  # ("train" | "score" | "aggregate" | "build", round, attempt)
+
+_NAMES = {TrainJob: "train", ScoreJob: "score", AggregateJob: "aggregate"}
+
+
+def sort_of(asked: Work | BuildModel) -> Sort:
+    """Jobs of one sort may run together."""
+    if isinstance(asked, BuildModel):
+        return ("build", 0, 0)
+    return (_NAMES[type(asked.job)], asked.job.round, asked.attempt)
+
+
+def run_batch(
+    batch: Sequence[Work | BuildModel], compute: ComputePort, vault: VaultPort
+) -> list[Result]:
+    """Return one result a job, from the vault if this very batch was done before."""
+    key = _name_batch(batch)
+    known = vault.get(key)
+    if known is not None:
+        return [_decode(entry) for entry in json.loads(known)]
+    results = _compute(batch, compute)
+    vault.put(key, json.dumps([_encode(result) for result in results]).encode())
+    return results
+
+
+def _compute(batch: Sequence[Work | BuildModel], compute: ComputePort) -> list[Result]:
+    first = batch[0]
+    if isinstance(first, BuildModel):
+        return [compute.init_model()] * len(batch)
+    jobs = [asked.job for asked in batch if isinstance(asked, Work)]
+    if isinstance(first.job, TrainJob):
+        return list(compute.train([job for job in jobs if isinstance(job, TrainJob)]))
+    if isinstance(first.job, ScoreJob):
+        return list(compute.score([job for job in jobs if isinstance(job, ScoreJob)]))
+    return [compute.aggregate(job) for job in jobs if isinstance(job, AggregateJob)]
+
+
+def _name_batch(batch: Sequence[Work | BuildModel]) -> str:
+    described = [
+        ["build"] if isinstance(asked, BuildModel) else [sort_of(asked), asdict(asked.job)]
+        for asked in batch
+    ]
+    return "work/" + canonical.sha256_hex(json.dumps(described, sort_keys=True).encode())
+
+
+def _encode(result: Result) -> object:
+    if isinstance(result, str):
+        return result
+    return [type(result).__name__, asdict(result)]
+
+
+def _decode(entry: object) -> Result:
+    if isinstance(entry, str):
+        return entry
+    assert isinstance(entry, list)
+    name, fields = entry
+    if name == "TrainResult":
+        return TrainResult(**fields)
+    if name == "AggregateResult":
+        return AggregateResult(**fields)
+    lines = tuple(ScoreLine(**line) for line in fields.pop("lines"))
+    return ScoreResult(lines=lines, **fields)

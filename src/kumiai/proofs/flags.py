@@ -1,0 +1,10 @@
+"""Flags that follow from the bytes of updates alone, so that anybody can recompute them."""
+
+MALFORMED = 1  # not safetensors, wrong name, shape or dtype, bigger than the cap
+DUPLICATE = 2  # a near-copy of an update committed earlier in this round
+REPLAY = 4  # a near-copy of the previous round's aggregate
+NO_WORK = 8  # uncorrelated with everybody else's update: noise
+ZERO = 16  # (almost) nothing but zeros
+
+ALL = MALFORMED | DUPLICATE | REPLAY | NO_WORK | ZERO
+EACH = (MALFORMED, DUPLICATE, REPLAY, ZERO, NO_WORK)  # the first that is set names the verdict

@@ -1,0 +1,259 @@
+"""When a phase ends and what follows: the only place that moves a run or a round on.
+
+A training round closes TRAIN -> REVEAL -> SCORE -> SCORE_REVEAL -> CERTIFY; the final one only
+SCORE_REVEAL -> CERTIFY. A phase that lacks its quorum at the deadline is extended once by half;
+if that does not help, the round is replayed (nobody is blamed); after `ATTEMPTS_MAX` the run is
+DEGRADED and waits for members to come back, and then FAILED, with what is left refunded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from kumiai.consensus.quorum import compute_quorum
+from kumiai.rounds import final, scoring, settle
+from kumiai.rounds import round as training
+from kumiai.rounds.certificate import draft_body, find_certificate
+from kumiai.rounds.control import ENDED, end_run
+from kumiai.rounds.deadlines import remember
+from kumiai.rounds.effects import Certified, Effect, PhaseEntered, RunEnded
+from kumiai.rounds.enrol import find_agreed_model
+from kumiai.rounds.receipt import advance_heads
+from kumiai.rounds.state import (
+    RUN_TABLE,
+    NodeState,
+    RoundPhase,
+    RoundState,
+    RunPhase,
+    RunState,
+    check_transition,
+)
+
+ATTEMPTS_MAX = 3
+Effects = tuple[Effect, ...]
+
+
+def advance(state: RunState, now_ms: int) -> tuple[RunState, Effects]:
+    """Close every phase that is over at `now_ms`; return the state and the effects in order."""
+    effects: list[Effect] = []
+    while True:
+        moved = _advance_once(state, now_ms)
+        if moved is None:
+            return state, tuple(effects)
+        state, new = moved
+        effects.extend(new)
+        if state.phase in ENDED:
+            return state, tuple(effects)
+
+
+def _advance_once(state: RunState, now_ms: int) -> tuple[RunState, Effects] | None:
+    if state.phase is RunPhase.WARMUP:
+        return _leave_warmup(state, now_ms)
+    if state.phase is RunPhase.ENROLLING and now_ms >= state.deadline_ms:
+        return _fail(state, "enrolment was not closed before its deadline")
+    if state.phase is RunPhase.DEGRADED:
+        return _leave_degraded(state, now_ms)
+    if state.phase in (RunPhase.TRAINING, RunPhase.FINALIZING) and state.round is not None:
+        return _CLOSERS[state.round.phase](state, state.round, now_ms)
+    return None
+
+
+def _leave_warmup(state: RunState, now_ms: int) -> tuple[RunState, Effects] | None:
+    model = find_agreed_model(state)
+    if model is not None:
+        check_transition(RUN_TABLE, state.phase, RunPhase.TRAINING)
+        begun = replace(state, phase=RunPhase.TRAINING, model=model, model_previous="")
+        return _entered(training.open_round(begun, 1, 1, now_ms))
+    if now_ms >= state.deadline_ms:
+        return _fail(state, "the committee did not agree on the initial model")
+    return None
+
+
+def _close_train(state: RunState, current: RoundState, now_ms: int) -> tuple[RunState, Effects] | None:
+    if not training.is_train_complete(current) and now_ms < current.deadline_ms:
+        return None
+    closed = training.close_train(state, now_ms)
+    durations = remember(
+        state.durations_ms.get(RoundPhase.TRAIN, ()), now_ms - current.phase_started_ms
+    )
+    return _entered(
+        replace(closed, durations_ms={**state.durations_ms, RoundPhase.TRAIN: durations})
+    )
+
+
+def _close_reveal(state: RunState, current: RoundState, now_ms: int) -> tuple[RunState, Effects] | None:
+    is_due = now_ms >= current.deadline_ms
+    if not training.is_reveal_complete(current, _live_committee(state, current)) and not is_due:
+        return None
+    if not current.beacon_shares:
+        return _extend_or_replay(state, current, now_ms, "no validator gave its beacon element")
+    closed = training.close_reveal(state, now_ms, state.head)
+    assert closed.round is not None
+    if not closed.round.revealed:
+        return _replay(closed, closed.round, now_ms, "no trainer revealed an update")
+    return _entered(closed)
+
+
+def _close_score(state: RunState, current: RoundState, now_ms: int) -> tuple[RunState, Effects] | None:
+    is_due = now_ms >= current.deadline_ms
+    if not _live_committee(state, current) <= current.score_commits.keys() and not is_due:
+        return None
+    if len(current.score_commits) < compute_quorum(len(current.committee)):
+        return _extend_or_replay(state, current, now_ms, "no quorum of validators scored")
+    return _entered(scoring.close_scores(state, now_ms))
+
+
+def _close_score_reveal(
+    state: RunState, current: RoundState, now_ms: int
+) -> tuple[RunState, Effects] | None:
+    is_due = now_ms >= current.deadline_ms
+    if state.phase is RunPhase.FINALIZING:
+        if not final.is_final_complete(state) and not is_due:
+            return None
+        return _enter_certify(settle.settle_final(state), now_ms)
+    waiting = (current.score_commits.keys() & _live_committee(state, current)) - (
+        current.score_sheets.keys()
+    )
+    if waiting and not is_due:
+        return None
+    if len(current.score_sheets) < compute_quorum(len(current.committee)):
+        return _extend_or_replay(state, current, now_ms, "no quorum of validators revealed")
+    silent = set(current.committee) - set(current.score_sheets)
+    members = {k: training.count_miss(m) if k in silent else m for k, m in state.members.items()}
+    heard = {
+        k: replace(m, missed_count=0) if k in current.score_sheets and m.missed_count else m
+        for k, m in members.items()
+    }
+    judged = scoring.judge_round(replace(state, members=heard))
+    return _enter_certify(settle.settle_round(judged), now_ms)
+
+
+def _close_certify(
+    state: RunState, current: RoundState, now_ms: int
+) -> tuple[RunState, Effects] | None:
+    found = find_certificate(current)
+    if found is None:
+        if now_ms < current.deadline_ms:
+            return None
+        return _extend_or_replay(state, current, now_ms, "no quorum signed the certificate")
+    certificate, vote = found
+    certified = advance_heads(
+        replace(
+            state,
+            certificates=(*state.certificates, certificate),
+            model_previous=state.model,
+            model=vote.model,
+            server_state=vote.server_state,
+        ),
+        current.receipts,
+    )
+    moved, money = settle.apply_payments(certified)
+    effects: Effects = (Certified(certificate, current.receipts), *money)
+    following, more = _after_certificate(moved, current.index, now_ms)
+    return following, (*effects, *more)
+
+
+def _after_certificate(state: RunState, index: int, now_ms: int) -> tuple[RunState, Effects]:
+    assert state.task is not None
+    if state.phase is RunPhase.FINALIZING:
+        check_transition(RUN_TABLE, state.phase, RunPhase.FINISHED)
+        finished = end_run(state, RunPhase.FINISHED)
+        return finished, (RunEnded(RunPhase.FINISHED, ""),)
+    if index >= state.task.training.rounds:
+        check_transition(RUN_TABLE, state.phase, RunPhase.FINALIZING)
+        return _entered(final.open_final(state, now_ms))
+    return _entered(training.open_round(state, index + 1, 1, now_ms))
+
+
+def _enter_certify(state: RunState, now_ms: int) -> tuple[RunState, Effects]:
+    assert state.round is not None and state.task is not None
+    current = replace(
+        state.round,
+        phase=RoundPhase.CERTIFY,
+        phase_started_ms=now_ms,
+        deadline_ms=now_ms + state.task.deadlines.certify_ms,
+        is_extended=False,
+    )
+    drafted = replace(state, round=current)
+    draft = draft_body(drafted, state.height, state.head)
+    return _entered(replace(drafted, round=replace(current, draft=draft)))
+
+
+def _extend_or_replay(
+    state: RunState, current: RoundState, now_ms: int, reason: str
+) -> tuple[RunState, Effects]:
+    if not current.is_extended:
+        length = current.deadline_ms - current.phase_started_ms
+        extended = replace(current, is_extended=True, deadline_ms=now_ms + length // 2)
+        return _entered(replace(state, round=extended))
+    return _replay(state, current, now_ms, reason)
+
+
+def _replay(
+    state: RunState, current: RoundState, now_ms: int, reason: str
+) -> tuple[RunState, Effects]:
+    """Start the round again, with a new seed and no blame; degrade when that keeps failing."""
+    assert state.task is not None
+    finals = {index: part for index, part in state.finals.items() if index != current.index}
+    cleared = replace(state, finals=finals)
+    if current.attempt < ATTEMPTS_MAX and state.phase is RunPhase.TRAINING:
+        return _entered(
+            training.open_round(cleared, current.index, current.attempt + 1, now_ms)
+        )
+    if state.phase is RunPhase.FINALIZING:
+        return _fail(cleared, reason)
+    check_transition(RUN_TABLE, state.phase, RunPhase.DEGRADED)
+    deadline_ms = now_ms + state.task.deadlines.enrol_ms
+    degraded = replace(
+        cleared, phase=RunPhase.DEGRADED, round=None, reason=reason, deadline_ms=deadline_ms
+    )
+    return degraded, (PhaseEntered(RunPhase.DEGRADED, current.index, 0, None, deadline_ms),)
+
+
+def _leave_degraded(state: RunState, now_ms: int) -> tuple[RunState, Effects] | None:
+    present = [m for m in state.members.values() if m.state in (NodeState.ACTIVE, NodeState.SYNCING)]
+    validators = [m for m in state.members.values() if m.role == "validator"]
+    committee = [m for m in validators if m.state in training.COMMITTEE_STATES]
+    is_able = bool(committee) and (
+        sum(m.role == "validator" for m in present) >= compute_quorum(len(committee))
+        and any(m.role == "trainer" for m in present)
+    )
+    back = any(m.state is NodeState.SYNCING for m in present)
+    if is_able and back:
+        check_transition(RUN_TABLE, state.phase, RunPhase.TRAINING)
+        resumed = replace(state, phase=RunPhase.TRAINING, reason="")
+        return _entered(training.open_round(resumed, len(state.certificates) + 1, 1, now_ms))
+    if now_ms >= state.deadline_ms:
+        return _fail(state, state.reason)
+    return None
+
+
+def _fail(state: RunState, reason: str) -> tuple[RunState, Effects]:
+    check_transition(RUN_TABLE, state.phase, RunPhase.FAILED)
+    failed = end_run(replace(state, reason=reason), RunPhase.FAILED)
+    return failed, (*settle.close_unfinished(failed), RunEnded(RunPhase.FAILED, reason))
+
+
+def _live_committee(state: RunState, current: RoundState) -> frozenset[str]:
+    return frozenset(k for k in current.committee if state.members[k].state is NodeState.ACTIVE)
+
+
+def _entered(state: RunState) -> tuple[RunState, Effects]:
+    assert state.round is not None
+    current = state.round
+    effect = PhaseEntered(
+        state.phase, current.index, current.attempt, current.phase, current.deadline_ms
+    )
+    return state, (effect,)
+
+
+_CLOSERS: dict[
+    RoundPhase, Callable[[RunState, RoundState, int], tuple[RunState, Effects] | None]
+] = {
+    RoundPhase.TRAIN: _close_train,
+    RoundPhase.REVEAL: _close_reveal,
+    RoundPhase.SCORE: _close_score,
+    RoundPhase.SCORE_REVEAL: _close_score_reveal,
+    RoundPhase.CERTIFY: _close_certify,
+}

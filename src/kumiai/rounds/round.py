@@ -1,0 +1,276 @@
+"""One round's first half: trainers commit and reveal, the beacon is drawn.
+
+TRAIN ends when every live trainer has committed, REVEAL when every commitment is opened and every
+validator has given its beacon element, or at their deadlines. Lateness is not fraud: it costs the
+round's pay and never stake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from kumiai.base import canonical
+from kumiai.base.log import Record
+from kumiai.consensus import beacon
+from kumiai.rounds.commitments import commit_update
+from kumiai.rounds.deadlines import compute_allowance_ms
+from kumiai.rounds.effects import Outcome, refuse
+from kumiai.rounds.kinds import parse_amount
+from kumiai.rounds.state import (
+    ASSIGNMENT_TABLE,
+    Assignment,
+    AssignmentState,
+    Member,
+    NodeState,
+    RoundPhase,
+    RoundState,
+    RunState,
+    check_transition,
+)
+
+MISSES_UNTIL_DROPPED = 2
+COMMITTEE_STATES = frozenset({NodeState.ACTIVE, NodeState.STANDBY, NodeState.DROPPED, NodeState.SYNCING})
+OPEN_STATES = frozenset({AssignmentState.OFFERED, AssignmentState.ACCEPTED})
+
+
+def open_round(state: RunState, index: int, attempt: int, now_ms: int) -> RunState:
+    """Take the snapshot of trainers and committee and offer every trainer its work."""
+    assert state.task is not None
+    members = {key: _activate(member) for key, member in state.members.items()}
+    trainers = tuple(sorted(k for k, m in members.items() if _works(m, "trainer")))
+    committee = tuple(
+        sorted(
+            k for k, m in members.items() if m.role == "validator" and m.state in COMMITTEE_STATES
+        )
+    )
+    limits = state.task.deadlines
+    allowance_ms = compute_allowance_ms(
+        state.durations_ms.get(RoundPhase.TRAIN, ()), limits.train_ms_min, limits.train_ms_max
+    )
+    opened = RoundState(
+        index=index,
+        attempt=attempt,
+        phase=RoundPhase.TRAIN,
+        phase_started_ms=now_ms,
+        deadline_ms=now_ms + allowance_ms,
+        trainers=trainers,
+        committee=committee,
+        assignments={key: Assignment(key, AssignmentState.OFFERED) for key in trainers},
+    )
+    return replace(state, members=members, round=opened)
+
+
+def on_accept(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
+    """A trainer says that it will do this round's work."""
+    return _move(state, record, content, AssignmentState.ACCEPTED)
+
+
+def on_decline(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
+    """A trainer says that it will not: better than silence, and no miss is counted."""
+    return _move(state, record, content, AssignmentState.DECLINED)
+
+
+def on_commit(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
+    """A trainer publishes the hash of its finished update."""
+    current, assignment, problem = _find(state, record, content, RoundPhase.TRAIN)
+    if problem is not None or current is None or assignment is None:
+        return problem or refuse(state, "no-assignment", "not assigned in this round")
+    if not canonical.is_hash(content["commitment"]):
+        return refuse(state, "bad-hash", "commitment is not a sha256")
+    if assignment.state is AssignmentState.COMMITTED:
+        if assignment.commitment == content["commitment"]:
+            return refuse(state, "duplicate", "committed already")
+        return refuse(
+            state,
+            "equivocation",
+            "two different commitments in one round",
+            first=assignment.commit_event,
+            second=record.event.id,
+        )
+    if assignment.state not in OPEN_STATES:
+        return refuse(state, "wrong-state", f"the assignment is {assignment.state}")
+    committed = replace(
+        assignment,
+        state=AssignmentState.COMMITTED,
+        commitment=content["commitment"],
+        commit_event=record.event.id,
+        commit_height=record.height,
+    )
+    return Outcome(_with_assignment(state, current, committed))
+
+
+def on_reveal(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
+    """A trainer opens its commitment: the update's hash, size and what it claims of the work."""
+    current, assignment, problem = _find(state, record, content, RoundPhase.REVEAL)
+    if problem is not None or current is None or assignment is None:
+        return problem or refuse(state, "no-assignment", "not assigned in this round")
+    if assignment.state is not AssignmentState.COMMITTED:
+        return refuse(state, "wrong-state", f"nothing to reveal: {assignment.state}")
+    opened = commit_update(
+        state.task_id,
+        current.index,
+        current.attempt,
+        assignment.member,
+        content["blob"],
+        content["salt"],
+    )
+    if opened != assignment.commitment:
+        return refuse(
+            state,
+            "commitment-mismatch",
+            "the reveal does not open the commitment",
+            committed=assignment.commitment,
+            revealed=opened,
+            commit_event=assignment.commit_event,
+        )
+    if not canonical.is_hash(content["blob"]):
+        return refuse(state, "bad-hash", "blob is not a sha256")
+    try:
+        flop = parse_amount(content["flop"])
+    except ValueError as error:
+        return refuse(state, "bad-amount", str(error))
+    revealed = replace(
+        assignment,
+        state=AssignmentState.REVEALED,
+        blob=content["blob"],
+        size_bytes=content["size_bytes"],
+        samples=content["samples"],
+        iterations=content["iterations"],
+        flop=flop,
+        loss_ppm=content["loss_ppm"],
+    )
+    return Outcome(_with_assignment(state, current, revealed))
+
+
+def on_beacon(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
+    """A validator reveals the next element of its hash chain, now that commitments are closed."""
+    current, member = state.round, state.members.get(record.event.pubkey)
+    if current is None or current.phase is not RoundPhase.REVEAL:
+        return refuse(state, "wrong-phase", "the beacon is drawn while updates are revealed")
+    if (content["round"], content["attempt"]) != (current.index, current.attempt):
+        return refuse(state, "wrong-round", f"the open round is {current.index}")
+    if member is None or member.pubkey not in current.committee:
+        return refuse(state, "not-committee", "not a member of this round's committee")
+    if member.pubkey in current.beacon_shares:
+        return refuse(state, "duplicate", "gave its element already")
+    if not beacon.is_next_element(member.beacon_element, content["element"]):
+        return refuse(state, "bad-element", "the element does not lead to the one known before")
+    shares = {**current.beacon_shares, member.pubkey: content["element"]}
+    moved = replace(member, beacon_element=content["element"])
+    return Outcome(
+        replace(
+            state,
+            members={**state.members, member.pubkey: moved},
+            round=replace(current, beacon_shares=shares),
+        )
+    )
+
+
+def is_train_complete(current: RoundState) -> bool:
+    """Every assignment has been answered."""
+    return all(a.state not in OPEN_STATES for a in current.assignments.values())
+
+
+def is_reveal_complete(current: RoundState, live: frozenset[str]) -> bool:
+    """Every commitment is opened and every live validator has given its element."""
+    waiting = any(a.state is AssignmentState.COMMITTED for a in current.assignments.values())
+    return not waiting and live <= current.beacon_shares.keys()
+
+
+def close_train(state: RunState, now_ms: int) -> RunState:
+    """The silent ones become NO_REPLY; two rounds of silence in a row, and a member is DROPPED."""
+    assert state.round is not None and state.task is not None
+    assignments, members = dict(state.round.assignments), dict(state.members)
+    for key, assignment in state.round.assignments.items():
+        if assignment.state in OPEN_STATES:
+            assignments[key] = replace(assignment, state=AssignmentState.NO_REPLY)
+            members[key] = count_miss(members[key])
+        elif assignment.state is AssignmentState.COMMITTED and members[key].missed_count:
+            members[key] = replace(members[key], missed_count=0)
+    limits = state.task.deadlines
+    closed = replace(
+        state.round,
+        phase=RoundPhase.REVEAL,
+        phase_started_ms=now_ms,
+        deadline_ms=now_ms + limits.reveal_ms + limits.grace_ms,
+        assignments=assignments,
+        is_extended=False,
+    )
+    return replace(state, members=members, round=closed)
+
+
+def close_reveal(state: RunState, now_ms: int, log_head: str) -> RunState:
+    """Unopened commitments are LATE; the beacon is drawn; the updates to score are fixed."""
+    assert state.round is not None and state.task is not None
+    assignments = {
+        key: replace(a, state=AssignmentState.LATE) if a.state is AssignmentState.COMMITTED else a
+        for key, a in state.round.assignments.items()
+    }
+    revealed = sorted(
+        (a for a in assignments.values() if a.state is AssignmentState.REVEALED),
+        key=lambda a: a.commit_height,
+    )
+    closed = replace(
+        state.round,
+        phase=RoundPhase.SCORE,
+        phase_started_ms=now_ms,
+        deadline_ms=now_ms + state.task.deadlines.score_ms,
+        assignments=assignments,
+        beacon=beacon.combine(state.round.beacon_shares, state.round.index, log_head),
+        revealed=tuple(a.member for a in revealed),
+        is_extended=False,
+    )
+    return replace(state, round=closed)
+
+
+def count_miss(member: Member) -> Member:
+    """Count one silent round; at the limit the member is no longer waited for."""
+    missed = member.missed_count + 1
+    if missed >= MISSES_UNTIL_DROPPED and member.state is NodeState.ACTIVE:
+        return replace(member, missed_count=missed, state=NodeState.DROPPED)
+    return replace(member, missed_count=missed)
+
+
+def _activate(member: Member) -> Member:
+    if member.role != "delegator" and member.state in (NodeState.STANDBY, NodeState.SYNCING):
+        return replace(member, state=NodeState.ACTIVE, missed_count=0)
+    return member
+
+
+def _works(member: Member, role: str) -> bool:
+    return member.role == role and member.state is NodeState.ACTIVE
+
+
+def _move(
+    state: RunState, record: Record, content: Mapping[str, Any], new: AssignmentState
+) -> Outcome:
+    current, assignment, problem = _find(state, record, content, RoundPhase.TRAIN)
+    if problem is not None or current is None or assignment is None:
+        return problem or refuse(state, "no-assignment", "not assigned in this round")
+    if new not in ASSIGNMENT_TABLE[assignment.state]:
+        return refuse(state, "wrong-state", f"{assignment.state} cannot become {new}")
+    return Outcome(_with_assignment(state, current, replace(assignment, state=new)))
+
+
+def _find(
+    state: RunState, record: Record, content: Mapping[str, Any], phase: RoundPhase
+) -> tuple[RoundState | None, Assignment | None, Outcome | None]:
+    """The open round and the sender's assignment in it, or the refusal."""
+    current = state.round
+    if current is None or current.phase is not phase:
+        where = current.phase if current else state.phase
+        return None, None, refuse(state, "wrong-phase", f"expected during {phase}, now {where}")
+    if (content["round"], content["attempt"]) != (current.index, current.attempt):
+        detail = f"the open round is {current.index}, attempt {current.attempt}"
+        return None, None, refuse(state, "wrong-round", detail)
+    return current, current.assignments.get(record.event.pubkey), None
+
+
+def _with_assignment(state: RunState, current: RoundState, changed: Assignment) -> RunState:
+    check_transition(
+        ASSIGNMENT_TABLE, current.assignments[changed.member].state, changed.state
+    )
+    assignments = {**current.assignments, changed.member: changed}
+    return replace(state, round=replace(current, assignments=assignments))

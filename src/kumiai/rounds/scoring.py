@@ -1,0 +1,197 @@
+"""A round's second half: validators commit to scores, then show them, and the fold judges.
+
+Nobody sees another's scores before its own are bound, so copying is pointless. What is revealed must
+open the commitment and have the exact shape, or it is refused and counts as silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from kumiai.base import canonical
+from kumiai.base.amounts import PPM
+from kumiai.base.log import Record
+from kumiai.proofs import flags as flag
+from kumiai.rounds.agreement import NOISE_FLOOR, judge
+from kumiai.rounds.commitments import commit_scores
+from kumiai.rounds.effects import Outcome, refuse
+from kumiai.rounds.state import (
+    AssignmentState,
+    FinalPart,
+    Judgement,
+    NodeState,
+    RoundPhase,
+    RoundState,
+    RunState,
+    ScoreSheet,
+)
+
+VALUE_MAX = 10**9  # ppm of a nat: a thousand nats; anything beyond is nonsense
+EVIDENCE_REASONS = frozenset({"copy", "replay", "empty", "no-work"})
+INVALID_UNTIL_EJECTED = 3
+
+
+def on_score_commit(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
+    """A validator binds itself to its scores."""
+    current, problem = _find(state, record, content, RoundPhase.SCORE)
+    if problem is not None or current is None:
+        return problem or refuse(state, "wrong-phase", "no round is open")
+    validator = record.event.pubkey
+    if not canonical.is_hash(content["commitment"]):
+        return refuse(state, "bad-hash", "commitment is not a sha256")
+    if validator in current.score_commits:
+        known, event_id = current.score_commits[validator]
+        if known == content["commitment"]:
+            return refuse(state, "duplicate", "committed already")
+        detail = "two different score commitments in one round"
+        return refuse(state, "equivocation", detail, first=event_id, second=record.event.id)
+    commits = {**current.score_commits, validator: (content["commitment"], record.event.id)}
+    return Outcome(replace(state, round=replace(current, score_commits=commits)))
+
+
+def on_score_reveal(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
+    """A validator shows its scores."""
+    current, problem = _find(state, record, content, RoundPhase.SCORE_REVEAL)
+    if problem is not None or current is None:
+        return problem or refuse(state, "wrong-phase", "no round is open")
+    validator = record.event.pubkey
+    if validator in current.score_sheets:
+        return refuse(state, "duplicate", "revealed already")
+    if validator not in current.score_commits:
+        return refuse(state, "no-commitment", "nothing was committed to")
+    sheet = [
+        content["lines"],
+        content["loss_ppm"],
+        content["accuracy_ppm"],
+        content["final_commitment"],
+    ]
+    opened = commit_scores(
+        state.task_id, current.index, current.attempt, validator, sheet, content["salt"]
+    )
+    committed, event_id = current.score_commits[validator]
+    if opened != committed:
+        detail = "the scores do not open the commitment"
+        return refuse(state, "commitment-mismatch", detail, commit_event=event_id)
+    reason = check_lines(content["lines"], len(current.revealed))
+    if reason is not None or content["accuracy_ppm"] > PPM:
+        return refuse(state, "bad-scores", reason or "accuracy above 1")
+    sheets = {
+        **current.score_sheets,
+        validator: ScoreSheet(
+            validator=validator,
+            lines=tuple(tuple(line) for line in content["lines"]),
+            loss_ppm=content["loss_ppm"],
+            accuracy_ppm=content["accuracy_ppm"],
+            final_commitment=content["final_commitment"],
+        ),
+    }
+    return Outcome(replace(state, round=replace(current, score_sheets=sheets)))
+
+
+def check_lines(lines: Sequence[Any], count: int) -> str | None:
+    """Return what is wrong with revealed score lines, or None."""
+    if len(lines) != count:
+        return f"{len(lines)} lines for {count} updates"
+    for index, line in enumerate(lines):
+        if not isinstance(line, list) or len(line) != 5:
+            return f"line {index} does not have five numbers"
+        if not all(isinstance(x, int) and not isinstance(x, bool) for x in line):
+            return f"line {index} has something that is no integer"
+        value, error, standalone, flags, original = line
+        if abs(value) > VALUE_MAX or abs(standalone) > VALUE_MAX or not 0 <= error <= VALUE_MAX:
+            return f"line {index} is out of range"
+        if flags & ~flag.ALL or not -1 <= original < index:
+            return f"line {index} has an unknown flag or copies a later update"
+    return None
+
+
+def close_scores(state: RunState, now_ms: int) -> RunState:
+    """All have committed: now they show."""
+    assert state.round is not None and state.task is not None
+    shown = replace(
+        state.round,
+        phase=RoundPhase.SCORE_REVEAL,
+        phase_started_ms=now_ms,
+        deadline_ms=now_ms + state.task.deadlines.score_ms,
+        is_extended=False,
+    )
+    return replace(state, round=shown)
+
+
+def judge_round(state: RunState) -> RunState:
+    """Combine the revealed sheets into verdicts and choose what is aggregated."""
+    assert state.round is not None and state.task is not None
+    current = state.round
+    sheets = [current.score_sheets[key] for key in sorted(current.score_sheets)]
+    stakes = {sheet.validator: state.members[sheet.validator].stake for sheet in sheets}
+    judgements = judge(current.revealed, sheets, stakes, state.task.validation.harm_floor_ppm)
+    assignments, members = dict(current.assignments), dict(state.members)
+    evidence = dict(state.evidence)
+    for judgement in judgements:
+        key = judgement.member
+        if judgement.reason in EVIDENCE_REASONS:
+            evidence[key] = (*evidence.get(key, ()), assignments[key].commitment)
+        assignments[key] = replace(assignments[key], state=judgement.verdict)
+        if judgement.verdict is AssignmentState.INVALID:
+            count = members[key].invalid_count + 1
+            ejected = count >= INVALID_UNTIL_EJECTED and members[key].state is NodeState.ACTIVE
+            node_state = NodeState.EJECTED if ejected else members[key].state
+            members[key] = replace(members[key], invalid_count=count, state=node_state)
+    judged = replace(
+        current,
+        judgements=judgements,
+        assignments=assignments,
+        included=_choose_included(state, judgements, assignments),
+    )
+    finals = {**state.finals, current.index: _final_part(current, judgements)}
+    return replace(state, round=judged, members=members, finals=finals, evidence=evidence)
+
+
+def _choose_included(
+    state: RunState, judgements: Sequence[Judgement], assignments: Mapping[str, Any]
+) -> tuple[tuple[str, str, int], ...]:
+    """(member, blob, weight) of what enters the next model, in order of commitment."""
+    assert state.task is not None
+    valid = [j for j in judgements if j.verdict is AssignmentState.VALID]
+    if state.task.mode == "compete" and valid:
+        best = max(valid, key=lambda j: (j.value, -j.group))
+        return ((best.member, assignments[best.member].blob, 1),)
+    if state.task.training.weighting == "equal":
+        return tuple((j.member, assignments[j.member].blob, 1) for j in valid)
+    # Sizes are claims: one that exceeds four times the median counts as four times the median.
+    claimed = sorted(assignments[j.member].samples for j in valid)
+    cap = 4 * claimed[len(claimed) // 2] if claimed else 0
+    return tuple(
+        (j.member, assignments[j.member].blob, max(1, min(cap, assignments[j.member].samples)))
+        for j in valid
+    )
+
+
+def _final_part(current: RoundState, judgements: Sequence[Judgement]) -> FinalPart:
+    return FinalPart(
+        trainers=current.revealed,
+        is_valid=tuple(j.verdict is AssignmentState.VALID for j in judgements),
+        commitments={
+            key: sheet.final_commitment for key, sheet in current.score_sheets.items()
+        },
+        flagged={
+            key: tuple(bool(line[3]) or line[0] <= NOISE_FLOOR for line in sheet.lines)
+            for key, sheet in current.score_sheets.items()
+        },
+    )
+
+
+def _find(
+    state: RunState, record: Record, content: Mapping[str, Any], phase: RoundPhase
+) -> tuple[RoundState | None, Outcome | None]:
+    current = state.round
+    if current is None or current.phase is not phase:
+        where = current.phase if current else state.phase
+        return None, refuse(state, "wrong-phase", f"expected during {phase}, now {where}")
+    if (content["round"], content["attempt"]) != (current.index, current.attempt):
+        return None, refuse(state, "wrong-round", f"the open round is {current.index}")
+    if record.event.pubkey not in current.committee:
+        return None, refuse(state, "not-committee", "not a member of this round's committee")
+    return current, None

@@ -1,0 +1,321 @@
+"""What is known of a run: frozen data, and the tables that say which state may follow which.
+
+The tables are data so that tests, documents and machines read the same ones. `RunState` is a value:
+every step makes a new one; nothing in it refers to a clock, a file or a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+from kumiai.base.log import GENESIS_HEAD
+from kumiai.governance.stop import Votes
+from kumiai.settlement.ledger import LedgerCommand
+from kumiai.tasks.document import TaskDocument
+
+
+class RunPhase(StrEnum):
+    """The life of a run."""
+
+    DRAFT = "DRAFT"
+    FUNDED = "FUNDED"
+    ENROLLING = "ENROLLING"
+    WARMUP = "WARMUP"
+    TRAINING = "TRAINING"
+    FINALIZING = "FINALIZING"
+    FINISHED = "FINISHED"
+    PAUSED = "PAUSED"
+    DEGRADED = "DEGRADED"
+    HALTED = "HALTED"
+    FAILED = "FAILED"
+
+
+class RoundPhase(StrEnum):
+    """The phases of one round that wait for somebody; ASSIGN and SETTLE take no time."""
+
+    TRAIN = "TRAIN"
+    REVEAL = "REVEAL"
+    SCORE = "SCORE"
+    SCORE_REVEAL = "SCORE_REVEAL"
+    CERTIFY = "CERTIFY"
+
+
+class AssignmentState(StrEnum):
+    """One trainer's work of one round: the unit of pay."""
+
+    OFFERED = "OFFERED"
+    ACCEPTED = "ACCEPTED"
+    COMMITTED = "COMMITTED"
+    REVEALED = "REVEALED"
+    VALID = "VALID"
+    INVALID = "INVALID"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    PAID = "PAID"
+    SLASHED = "SLASHED"
+    DECLINED = "DECLINED"
+    NO_REPLY = "NO_REPLY"
+    LATE = "LATE"
+    WITHDRAWN = "WITHDRAWN"
+
+
+class NodeState(StrEnum):
+    """A member's standing in the run."""
+
+    PENDING = "PENDING"
+    STANDBY = "STANDBY"
+    ACTIVE = "ACTIVE"
+    SYNCING = "SYNCING"
+    DROPPED = "DROPPED"
+    WITHDRAWN = "WITHDRAWN"
+    QUARANTINED = "QUARANTINED"
+    EJECTED = "EJECTED"
+
+
+S = TypeVar("S", bound=StrEnum)
+_R, _A, _N = RunPhase, AssignmentState, NodeState
+_STOPPABLE = frozenset({_R.PAUSED, _R.HALTED, _R.FAILED})
+
+RUN_TABLE: Mapping[RunPhase, frozenset[RunPhase]] = {
+    _R.DRAFT: frozenset({_R.FUNDED, _R.FAILED}),
+    _R.FUNDED: frozenset({_R.ENROLLING}) | _STOPPABLE,
+    _R.ENROLLING: frozenset({_R.WARMUP}) | _STOPPABLE,
+    _R.WARMUP: frozenset({_R.TRAINING}) | _STOPPABLE,
+    _R.TRAINING: frozenset({_R.TRAINING, _R.FINALIZING, _R.DEGRADED}) | _STOPPABLE,
+    _R.FINALIZING: frozenset({_R.FINISHED}) | _STOPPABLE,
+    _R.DEGRADED: frozenset({_R.TRAINING, _R.HALTED, _R.FAILED, _R.PAUSED}),
+    _R.PAUSED: frozenset(
+        {_R.FUNDED, _R.ENROLLING, _R.WARMUP, _R.TRAINING, _R.FINALIZING, _R.DEGRADED}
+    )
+    | {_R.HALTED, _R.FAILED},
+    _R.FINISHED: frozenset(),
+    _R.HALTED: frozenset(),
+    _R.FAILED: frozenset(),
+}
+
+ASSIGNMENT_TABLE: Mapping[AssignmentState, frozenset[AssignmentState]] = {
+    _A.OFFERED: frozenset({_A.ACCEPTED, _A.COMMITTED, _A.DECLINED, _A.NO_REPLY, _A.WITHDRAWN}),
+    _A.ACCEPTED: frozenset({_A.COMMITTED, _A.DECLINED, _A.NO_REPLY, _A.WITHDRAWN}),
+    _A.COMMITTED: frozenset({_A.REVEALED, _A.LATE, _A.WITHDRAWN}),
+    _A.REVEALED: frozenset({_A.VALID, _A.INVALID, _A.INCONCLUSIVE}),
+    _A.VALID: frozenset({_A.PAID}),
+    _A.INVALID: frozenset({_A.SLASHED}),
+    _A.INCONCLUSIVE: frozenset(),
+    _A.PAID: frozenset(),
+    _A.SLASHED: frozenset(),
+    _A.DECLINED: frozenset(),
+    _A.NO_REPLY: frozenset(),
+    _A.LATE: frozenset(),
+    _A.WITHDRAWN: frozenset(),
+}
+
+NODE_TABLE: Mapping[NodeState, frozenset[NodeState]] = {
+    _N.PENDING: frozenset({_N.STANDBY, _N.WITHDRAWN}),
+    _N.STANDBY: frozenset({_N.ACTIVE, _N.WITHDRAWN}),
+    _N.ACTIVE: frozenset({_N.DROPPED, _N.WITHDRAWN, _N.QUARANTINED, _N.EJECTED}),
+    _N.DROPPED: frozenset({_N.SYNCING, _N.WITHDRAWN}),
+    _N.SYNCING: frozenset({_N.ACTIVE, _N.DROPPED, _N.WITHDRAWN}),
+    _N.WITHDRAWN: frozenset(),
+    _N.QUARANTINED: frozenset({_N.ACTIVE, _N.EJECTED}),
+    _N.EJECTED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One key in one role. `beacon_element` is the last element of its chain that was revealed."""
+
+    pubkey: str
+    role: str  # "trainer", "validator" or "delegator"
+    name: str
+    address: str
+    stake: int
+    sigma_ppm: int
+    state: NodeState
+    beacon_element: str
+    missed_count: int = 0  # rounds in a row without an answer
+    invalid_count: int = 0  # rounds whose verdict was INVALID on evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """Stake that `delegator` puts behind `node`."""
+
+    delegator: str
+    node: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One trainer's work in the open round. `commit_height` is 0 until it has committed."""
+
+    member: str
+    state: AssignmentState
+    commitment: str = ""
+    commit_event: str = ""
+    commit_height: int = 0
+    blob: str = ""
+    size_bytes: int = 0
+    samples: int = 0
+    iterations: int = 0
+    flop: int = 0
+    loss_ppm: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSheet:
+    """A validator's revealed scores: lines[i] = (value, error, standalone, flags, duplicate_of)."""
+
+    validator: str
+    lines: tuple[tuple[int, int, int, int, int], ...]
+    loss_ppm: int
+    accuracy_ppm: int
+    final_commitment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the committee concluded about one member's work in one round."""
+
+    member: str
+    verdict: AssignmentState
+    reason: str  # code, see receipt.REASONS
+    detail: str  # what the reason refers to, e.g. the member that was copied
+    value: int  # consensus contribution, ppm of a nat
+    error: int
+    group: int  # rank group: near-duplicates share one
+    deviations: tuple[int, ...] = ()  # per scoring validator, ppm of the tolerated distance
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A validator's signature under a certificate body."""
+
+    validator: str
+    event_id: str
+    body_hash: str
+    model: str
+    server_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A member's running account: contribution over the rounds, work done, money."""
+
+    value: int = 0
+    error_squared: int = 0
+    rounds_valid: int = 0
+    rounds_invalid: int = 0
+    samples: int = 0
+    flop: int = 0
+    bytes_sent: int = 0
+    earned: int = 0  # paid at once
+    slashed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Payments:
+    """A settlement worked out but not yet certified: what the state becomes, what the ledger does."""
+
+    command: LedgerCommand
+    tallies: Mapping[str, Tally]
+    locked_pot: int
+    held: Mapping[tuple[str, str], int]
+    widths_ppm: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundState:
+    """The open round. `judged_*` and `draft` are filled when the scores are revealed."""
+
+    index: int  # 1..R for training rounds, R + 1 for the final settlement
+    attempt: int
+    phase: RoundPhase
+    phase_started_ms: int
+    deadline_ms: int
+    trainers: tuple[str, ...]  # snapshot, sorted by key
+    committee: tuple[str, ...]  # snapshot, sorted by key
+    assignments: Mapping[str, Assignment]
+    is_extended: bool = False
+    beacon_shares: Mapping[str, str] = field(default_factory=dict)
+    beacon: str = ""
+    revealed: tuple[str, ...] = ()  # members whose updates are scored, in order of commitment
+    score_commits: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # hash, event id
+    score_sheets: Mapping[str, ScoreSheet] = field(default_factory=dict)
+    judgements: tuple[Judgement, ...] = ()
+    draft: Mapping[str, object] = field(default_factory=dict)  # certificate body less the model
+    included: tuple[tuple[str, str, int], ...] = ()  # (member, blob, weight) to aggregate
+    receipts: tuple[Mapping[str, object], ...] = ()
+    payments: Payments | None = None  # settlement of this round, applied when it is certified
+    votes: Mapping[str, Vote] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A round that a quorum has signed: the body, its hash, and who signed it in which event."""
+
+    round: int
+    body: Mapping[str, object]
+    body_hash: str
+    signers: tuple[tuple[str, str], ...]  # (validator, event id)
+
+
+@dataclass(frozen=True, slots=True)
+class FinalPart:
+    """What the final settlement needs of a certified round."""
+
+    trainers: tuple[str, ...]  # in the order of the score lines
+    is_valid: tuple[bool, ...]
+    commitments: Mapping[str, str]  # validator -> commitment to its second hold-out's scores
+    flagged: Mapping[str, tuple[bool, ...]]  # validator -> did it see nothing good in member i
+    values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # opened
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Everything that the log says about a run."""
+
+    phase: RunPhase = RunPhase.DRAFT
+    task: TaskDocument | None = None
+    task_id: str = ""
+    customer: str = ""
+    orderer: str = ""
+    escrow: str = ""
+    guardians: tuple[str, ...] = ()
+    canary_commitment: str = ""
+    canaries: tuple[str, ...] | None = None  # None until opened
+    holdout_blobs: tuple[str, ...] = ()
+    members: Mapping[str, Member] = field(default_factory=dict)
+    stakes: Mapping[str, int] = field(default_factory=dict)  # attested, also before enrolment
+    delegations: tuple[Delegation, ...] = ()
+    funded: int = 0
+    ready: Mapping[str, str] = field(default_factory=dict)
+    model: str = ""
+    server_state: str = ""
+    model_previous: str = ""
+    round: RoundState | None = None
+    certificates: tuple[Certificate, ...] = ()
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    receipt_heads: Mapping[str, str] = field(default_factory=dict)  # member -> last receipt's hash
+    locked_pot: int = 0  # trainers' part, shared by the final ranking
+    held: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (validator, payee) -> amount
+    evidence: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # member -> what proves it
+    finals: Mapping[int, FinalPart] = field(default_factory=dict)
+    durations_ms: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    stop_votes: Votes = field(default_factory=dict)
+    paused_from: RunPhase | None = None
+    widths_ppm: Mapping[str, int] = field(default_factory=dict)
+    deadline_ms: int = 0  # of the run's phase, where a round's does not apply
+    reason: str = ""  # why it is PAUSED, DEGRADED, HALTED or FAILED
+    height: int = 0
+    time_ms: int = 0
+    head: str = GENESIS_HEAD
+
+
+def check_transition(table: Mapping[S, frozenset[S]], old: S, new: S) -> None:
+    """Raise ValueError unless `table` lets `new` follow `old`: our own bug, never a peer's."""
+    if new not in table[old]:
+        raise ValueError(f"{old} cannot become {new}; allowed: {sorted(table[old])}")
