@@ -4,20 +4,10 @@ Every ledger (memory, SQLite, later an EVM contract or Lightning) must answer as
 same commands. A command becomes signed postings that sum to zero (double entry), or a `Reject` that
 leaves the state as it was.
 
-Accounts are text. A bare name is somebody's free balance; the others have a prefix::
-
-    NAME                           free balance of a member, delegator or customer
-    escrow:TASK                    funded and not yet spent
-    locked:TASK                    trainers' pay withheld for the final ranking
-    stake:TASK:MEMBER              a member's own stake
-    delegation:TASK:NODE:DELEGATOR what a delegator lent to a node
-    burnt:TASK                     slashed stake; nothing ever leaves it, least of all to an accuser
-    world:outside                  the other side of deposits and withdrawals; the only one below 0
-    memo:paid:TASK[:PAYER]         a memorandum pair: what each payer put in, so that no refund
-                                   exceeds it. Holds no money; the pair sums to zero
-
-Keys are scoped by task. Guarantees: no account but the outside (and the memorandum's counter) ever falls below zero; a key,
-a round, a task's end and a piece of evidence against a member each count once; the sum over all accounts is zero.
+Guarantees: no account but the two counters that `accounts` names ever falls below zero; a key, a
+round, a task's end and a piece of evidence against a member each count once; the sum over all
+accounts is zero. Keys are scoped by task. While a task is open its money is bound: stakes,
+delegations and the escrow's rest move out only after `SettleFinal`.
 Assumes that commands come from whoever may give them: authority is checked before, not here.
 Cost: proportional to the accounts that the command names.
 """
@@ -29,8 +19,18 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from kumiai.base.errors import KumiaiError, Reject
+from kumiai.settlement.accounts import (
+    OUTSIDE,
+    burnt_account,
+    delegation_account,
+    escrow_account,
+    locked_account,
+    paid_account,
+    paid_counter_account,
+    stake_account,
+)
+from kumiai.settlement.checks import check_balances, check_form, check_phase
 from kumiai.settlement.commands import (
-    AMOUNT_MAX,
     Delegate,
     Deposit,
     Fund,
@@ -76,11 +76,6 @@ __all__ = [
     "stake_account",
     "step",
 ]
-
-OUTSIDE = "world:outside"
-PAYMENT_COUNT_MAX = 200_000
-NAME_LENGTH_MAX = 128
-KEY_LENGTH_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +139,7 @@ def plan(
 
     An entry without marks means: applied before, nothing to do.
     """
-    if malformed := _find_malformed(command):
+    if malformed := check_form(command):
         return malformed
     digest = compute_digest(command)
     key_mark = f"key:{command.task}:{command.key}"
@@ -154,7 +149,8 @@ def plan(
     if known is not None:
         detail = f"key {command.key!r} was used by another command"
         return Reject("key-reused", detail, {"known": known, "given": digest})
-    if refused := _check_phase(command, get_mark) or _check_evidence(command):
+    is_closed = get_mark(_final_mark(command.task)) is not None
+    if refused := check_phase(command, is_closed=is_closed):
         return refused
     names = _once_marks(command)
     seen: set[str] = set()
@@ -163,34 +159,9 @@ def plan(
             return Reject("already-done", f"{name} counts only once", {"by": known or digest})
         seen.add(name)
     postings = _merge(_compute_postings(command, get_balance))
-    if refused := _check_balances(postings, get_balance):
+    if refused := check_balances([(p.account, p.amount) for p in postings], get_balance):
         return refused
     return Entry(postings, tuple((name, digest) for name in (key_mark, *names)))
-
-
-def escrow_account(task: str) -> str:
-    """Name the account of what is funded and not yet spent."""
-    return f"escrow:{task}"
-
-
-def locked_account(task: str) -> str:
-    """Name the account of trainers' pay withheld until the final ranking."""
-    return f"locked:{task}"
-
-
-def burnt_account(task: str) -> str:
-    """Name the account of slashed stake."""
-    return f"burnt:{task}"
-
-
-def stake_account(task: str, member: str) -> str:
-    """Name the account of a member's own stake."""
-    return f"stake:{task}:{member}"
-
-
-def delegation_account(task: str, node: str, delegator: str) -> str:
-    """Name the account of what `delegator` lent to `node`."""
-    return f"delegation:{task}:{node}:{delegator}"
 
 
 def _compute_postings(command: LedgerCommand, get_balance: Callable[[str], int]) -> list[Posting]:
@@ -202,11 +173,11 @@ def _compute_postings(command: LedgerCommand, get_balance: Callable[[str], int])
             return _move(command.account, OUTSIDE, command.amount)
         case Fund():
             return _move(command.payer, escrow_account(task), command.amount) + _move(
-                f"memo:paid:{task}", f"memo:paid:{task}:{command.payer}", command.amount
+                paid_counter_account(task), paid_account(task, command.payer), command.amount
             )
         case Refund():
             return _move(escrow_account(task), command.payer, command.amount) + _move(
-                f"memo:paid:{task}:{command.payer}", f"memo:paid:{task}", command.amount
+                paid_account(task, command.payer), paid_counter_account(task), command.amount
             )
         case Stake():
             return _move(command.member, stake_account(task, command.member), command.amount)
@@ -224,8 +195,7 @@ def _compute_postings(command: LedgerCommand, get_balance: Callable[[str], int])
             return postings + _pay(escrow_account(task), command)
         case SettleFinal():
             rest = get_balance(locked_account(task)) - sum(a for _, a in command.payments)
-            # A pot that is too small leaves a negative account behind, which the balance check
-            # below turns into a Reject with the numbers.
+            # a pot that is too small is overdrawn by the payments: `check_balances` says so
             postings = _move(locked_account(task), escrow_account(task), max(0, rest))
             return postings + _pay(locked_account(task), command)
 
@@ -265,80 +235,3 @@ def _once_marks(command: LedgerCommand) -> list[str]:
 
 def _final_mark(task: str) -> str:
     return f"final:{task}"
-
-
-def _check_phase(command: LedgerCommand, get_mark: Callable[[str], str | None]) -> Reject | None:
-    """Stake and escrow stay bound while the task is open; a closed task takes nothing more."""
-    is_closed = get_mark(_final_mark(command.task)) is not None
-    if isinstance(command, Refund | ReleaseStake | ReleaseDelegation) and not is_closed:
-        detail = f"task {command.task} is not settled: its money is bound until SettleFinal"
-        return Reject("task-open", detail)
-    if isinstance(command, Fund | Stake | Delegate | SettleRound) and is_closed:
-        return Reject("task-closed", f"task {command.task} is settled: nothing can be added")
-    return None
-
-
-def _check_evidence(command: LedgerCommand) -> Reject | None:
-    if not isinstance(command, SettleRound | SettleFinal):
-        return None
-    if len(command.burnt) == len(command.evidence):
-        return None
-    counts = f"{len(command.burnt)} burns, {len(command.evidence)} pieces of evidence"
-    return Reject("burn-without-evidence", f"{counts}: each burn names its own")
-
-
-def _check_balances(
-    postings: tuple[Posting, ...], get_balance: Callable[[str], int]
-) -> Reject | None:
-    for posting in postings:
-        if posting.account == OUTSIDE or _is_memo_counter(posting.account):
-            continue
-        balance = get_balance(posting.account)
-        if balance + posting.amount < 0:
-            detail = f"{posting.account} holds {balance}, {-posting.amount} asked"
-            numbers = {"balance": str(balance), "asked": str(-posting.amount)}
-            return Reject("overdrawn", detail, {"account": posting.account, **numbers})
-    return None
-
-
-def _is_memo_counter(account: str) -> bool:
-    return account.startswith("memo:paid:") and account.count(":") == 2
-
-
-def _find_malformed(command: LedgerCommand) -> Reject | None:
-    """Names that could forge another account, amounts that are none, lists without bound."""
-    names, amounts = [command.task], []
-    for name in ("account", "payer", "member", "delegator", "node"):
-        if hasattr(command, name):
-            names.append(getattr(command, name))
-    for name in ("amount", "locked", "round"):
-        if hasattr(command, name):
-            amounts.append(getattr(command, name))
-    if isinstance(command, SettleRound | SettleFinal):
-        if len(command.payments) + len(command.burnt) > PAYMENT_COUNT_MAX:
-            return Reject("too-many-payments", f"more than {PAYMENT_COUNT_MAX} payments")
-        names += [who for who, _ in (*command.payments, *command.burnt)] + [*command.evidence]
-        amounts += [amount for _, amount in (*command.payments, *command.burnt)]
-    for text in names:
-        if not _is_name(text):
-            return Reject(
-                "bad-name", f"{text!r} is not 1..{NAME_LENGTH_MAX} characters without ':'"
-            )
-    for amount in amounts:
-        if type(amount) is not int or not 0 <= amount <= AMOUNT_MAX:
-            return Reject("bad-amount", f"{amount!r} is not an integer in 0..2**256-1")
-    if not isinstance(command.key, str) or not 0 < len(command.key) <= KEY_LENGTH_MAX:
-        return Reject("bad-key", f"key {command.key!r} is not 1..{KEY_LENGTH_MAX} characters")
-    return None
-
-
-def _is_name(text: object) -> bool:
-    """Bare names hold no ':' so that nobody can be called `escrow:TASK`."""
-    return (
-        isinstance(text, str)
-        and 0 < len(text) <= NAME_LENGTH_MAX
-        and text.isascii()
-        and text.isprintable()
-        and ":" not in text
-        and " " not in text
-    )

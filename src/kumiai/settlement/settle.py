@@ -15,7 +15,8 @@ Cost: n log n for n members.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 from kumiai.base.amounts import PPM, multiply_ppm
 from kumiai.settlement.claims import (
@@ -37,6 +38,22 @@ from kumiai.settlement.pools import compute_effective_stake, compute_measure, sp
 from kumiai.settlement.ranking import Standing, compute_standings, stand_linear, weigh
 from kumiai.settlement.slashing import Burn, compute_burns
 
+__all__ = [
+    "DelegatorLine",
+    "FinalInput",
+    "FinalSettlement",
+    "PayLine",
+    "RewardTerms",
+    "RoundInput",
+    "RoundSettlement",
+    "Trainer",
+    "Validator",
+    "settle_final",
+    "settle_round",
+    "to_final_command",
+    "to_round_command",
+]
+
 
 def settle_round(given: RoundInput) -> RoundSettlement:
     """Settle one round; raises ValueError for negative amounts or a member that appears twice."""
@@ -52,24 +69,24 @@ def settle_round(given: RoundInput) -> RoundSettlement:
     stakes = {seat.member: seat.stake for seat in seats}
     burns = compute_burns(stakes, given.slashes, terms.slash_ppm, given.evidence_used)
     slashed = _sum_burns(burns)
-    paid = [
-        _pay_seat(seat, "trainer", trainer_pool, standing, terms, terms.locked_ppm, slashed)
-        for seat, standing in zip(
-            given.trainers, _stand_trainers(given.trainers, terms), strict=True
-        )
-    ]
-    paid += [
-        _pay_seat(seat, "validator", validator_pool, standing, terms, 0, slashed)
-        for seat, standing in zip(
-            given.validators, _stand_validators(given.validators, terms), strict=True
-        )
-    ]
-    lines = tuple(line for line, _ in paid)
+    trainers = _pay_pool(
+        given.trainers, "trainer", trainer_pool, _stand_trainers(given.trainers, terms), terms
+    )
+    validators = _pay_pool(
+        given.validators,
+        "validator",
+        validator_pool,
+        _stand_validators(given.validators, terms),
+        replace(terms, locked_ppm=0),
+    )
+    lines = tuple(
+        replace(line, slash=slashed.get(line.member, 0)) for line in trainers[0] + validators[0]
+    )
     return RoundSettlement(
         trainer_pool=trainer_pool,
         validator_pool=validator_pool,
         lines=lines,
-        delegator_lines=tuple(item for _, items in paid for item in items),
+        delegator_lines=tuple(trainers[1] + validators[1]),
         burns=burns,
         locked=sum(line.locked for line in lines),
         refund=given.budget - sum(line.gross for line in lines),
@@ -81,16 +98,12 @@ def settle_final(given: FinalInput) -> FinalSettlement:
     _check_members(given.trainers, ())
     if given.locked < 0:
         raise ValueError(f"locked pot {given.locked} is negative")
-    paid = [
-        _pay_seat(seat, "trainer", given.locked, standing, given.terms, 0, {})
-        for seat, standing in zip(
-            given.trainers, _stand_trainers(given.trainers, given.terms), strict=True
-        )
-    ]
-    lines = tuple(line for line, _ in paid)
+    standings = _stand_trainers(given.trainers, given.terms)
+    terms = replace(given.terms, locked_ppm=0)
+    lines, delegator_lines = _pay_pool(given.trainers, "trainer", given.locked, standings, terms)
     return FinalSettlement(
-        lines=lines,
-        delegator_lines=tuple(item for _, items in paid for item in items),
+        lines=tuple(lines),
+        delegator_lines=tuple(delegator_lines),
         refund=given.locked - sum(line.gross for line in lines),
     )
 
@@ -115,45 +128,46 @@ def to_final_command(settlement: FinalSettlement, task: str, key: str) -> Settle
     return SettleFinal(key, task, _sum_payments(settlement.lines, settlement.delegator_lines))
 
 
-def _pay_seat(
-    seat: Seat,
+def _pay_pool(
+    seats: Sequence[Seat],
     role: Role,
     pool: int,
-    standing: Standing,
+    standings: Sequence[Standing],
     terms: RewardTerms,
-    locked_ppm: int,
-    slashed: Mapping[str, int],
-) -> tuple[PayLine, list[DelegatorLine]]:
-    """Pay one member and its delegators out of `pool`."""
-    share = weigh(standing, _measure(seat, terms))
-    alone = weigh(standing, compute_measure(seat.stake, terms.alpha))
-    gross = pool * share.weight // share.total
-    gross_alone = pool * alone.weight // alone.total
-    immediate = multiply_ppm(gross, PPM - locked_ppm)
-    split = split_delegated(
-        immediate,
-        multiply_ppm(gross_alone, PPM - locked_ppm),
-        seat.sigma_ppm,
-        [amount for _, amount in seat.delegations],
-    )
-    line = PayLine(
-        member=seat.member,
-        role=role,
-        pool=pool,
-        weight=share.weight,
-        weight_total=share.total,
-        gross=gross,
-        gross_alone=gross_alone,
-        immediate=immediate,
-        locked=gross - immediate,
-        own=split.node,
-        delegators=immediate - split.node,
-        slash=slashed.get(seat.member, 0),
-    )
-    return line, [
-        DelegatorLine(delegator, seat.member, amount)
-        for (delegator, _), amount in zip(seat.delegations, split.delegators, strict=True)
-    ]
+) -> tuple[list[PayLine], list[DelegatorLine]]:
+    """Share `pool` among `seats`, and each share with those who back it."""
+    lines: list[PayLine] = []
+    delegator_lines: list[DelegatorLine] = []
+    for seat, standing in zip(seats, standings, strict=True):
+        share = weigh(standing, _measure(seat, terms))
+        alone = weigh(standing, compute_measure(seat.stake, terms.alpha))
+        gross = pool * share.weight // share.total
+        gross_alone = pool * alone.weight // alone.total
+        immediate = multiply_ppm(gross, PPM - terms.locked_ppm)
+        immediate_alone = multiply_ppm(gross_alone, PPM - terms.locked_ppm)
+        lent = [amount for _, amount in seat.delegations]
+        split = split_delegated(immediate, immediate_alone, seat.sigma_ppm, lent)
+        lines.append(
+            PayLine(
+                member=seat.member,
+                role=role,
+                pool=pool,
+                weight=share.weight,
+                weight_total=share.total,
+                gross=gross,
+                gross_alone=gross_alone,
+                immediate=immediate,
+                locked=gross - immediate,
+                own=split.node,
+                delegators=immediate - split.node,
+                slash=0,
+            )
+        )
+        delegator_lines += [
+            DelegatorLine(delegator, seat.member, amount)
+            for (delegator, _), amount in zip(seat.delegations, split.delegators, strict=True)
+        ]
+    return lines, delegator_lines
 
 
 def _stand_trainers(trainers: Sequence[Trainer], terms: RewardTerms) -> list[Standing]:
