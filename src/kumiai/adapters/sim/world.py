@@ -47,6 +47,7 @@ class SimWorld:
         self._queue: list[tuple[int, int, ports.Happening]] = []
         self._sequence = 0
         self._draws: dict[str, random.Random] = {}
+        self._last_arrival_ms: dict[str, int] = {}
         self.messages_lost = 0
         for node, intervals in sorted(model.crashes.items()):
             for _, until_ms in intervals:
@@ -74,9 +75,13 @@ class SimWorld:
         if self._is_down(sender, self._now_ms):
             return
         extra_ms = self._model.extra_delay_ms.get((sender, event.kind), 0)
-        at_ms = self._now_ms + extra_ms + self._delay_ms(sender)
+        # One sender's messages arrive in their order, as over a stream, but for the held-back ones.
+        at_ms = max(self._now_ms + self._delay_ms(sender), self._last_arrival_ms.get(sender, 0))
+        at_ms += extra_ms
         for _ in range(RESENDS_MAX):
             if not self._is_cut_off(sender, at_ms) and not self._is_lost(sender):
+                if not extra_ms:
+                    self._last_arrival_ms[sender] = at_ms
                 self._push(at_ms, ports.Arrived(event))
                 return
             self.messages_lost += 1
