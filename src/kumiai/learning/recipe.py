@@ -29,8 +29,8 @@ RECIPES_BUILT_IN = ("mlp", "cnn", "transformer")
 class Recipe:
     """A network at every width, with its loss and its measure of success.
 
-    build(width): the module of that width, 0 < width <= 1, drawn from torch's global generator.
-    compute_loss(outputs, targets): scalar, the mean over the batch, in nats where it is a likelihood.
+    build(width): that width's module, 0 < width <= 1, drawn from torch's global generator.
+    compute_loss(outputs, targets): scalar, the batch's mean (in nats where it is a likelihood).
     compute_correct(outputs, targets): float per sample, 1 for right and 0 for wrong (for sequences:
     the share of right tokens).
     widths: ascending, the last is 1.0.

@@ -81,7 +81,9 @@ def _check_names(recipe: Recipe, width: float, full: Layout, narrow: Layout) -> 
     if missing or extra:
         name = (missing or extra)[0]
         fault = "missing" if missing else "not at full width"
-        raise ValueError(f"recipe {recipe.name!r}: tensor {name!r} at width {width} is {fault}: {FIX}")
+        raise ValueError(
+            f"recipe {recipe.name!r}: tensor {name!r} at width {width} is {fault}: {FIX}"
+        )
     if full.names != narrow.names:
         raise ValueError(f"recipe {recipe.name!r}: the order of tensors changes at width {width}")
 

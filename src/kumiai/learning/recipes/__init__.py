@@ -1,1 +1,1 @@
-"""The built-in recipes; each module has `build(width, ...)` whose narrow nets are leading blocks."""
+"""The built-in recipes: `build(width)` gives networks whose narrow forms are leading blocks."""

@@ -87,7 +87,9 @@ def read_options(
     group_size = get_count("cnn", options, "group_size", GROUP_SIZE_DEFAULT)
     for size in channels:
         if size % group_size:
-            raise ValueError(f"recipe 'cnn': {size} channels do not split in groups of {group_size}")
+            raise ValueError(
+                f"recipe 'cnn': {size} channels do not split in groups of {group_size}"
+            )
     if len(input_shape) != 3:
         raise ValueError(
             f"recipe 'cnn' needs samples of shape [channels, height, width], not {input_shape}"
