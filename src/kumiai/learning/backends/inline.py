@@ -1,0 +1,93 @@
+"""One member after the other, in this process: the reference that all other backends must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from kumiai.learning.backends.shards import IMAGE_DIMENSIONS, JoinedShards, plan_member
+from kumiai.learning.client import Carry, LocalWork, Params
+from kumiai.learning.layout import flatten, unflatten
+
+Step = Callable[[Carry, Params, Tensor, Tensor, Tensor | None], tuple[Carry, Tensor]]
+
+
+class InlineBackend:
+    """Trains members one by one; memory for one member whatever their number."""
+
+    name = "inline"
+
+    def __init__(self, work: LocalWork, step: Step | None = None) -> None:
+        self._work = work
+        self._step = step or work.step
+
+    def train(
+        self, global_P: Tensor, data: JoinedShards, seeds: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return updates_NP and losses_N (mean over the samples seen) of one round."""
+        updates_NP = torch.empty(len(seeds), self._work.layout.size)
+        losses_N = torch.empty(len(seeds))
+        for n, seed in enumerate(seeds):
+            update_P, loss = train_member(
+                self._work, self._step, global_P, data, member=n, seed=seed
+            )
+            updates_NP[n] = update_P
+            losses_N[n] = loss
+        return updates_NP, losses_N
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def train_member(
+    work: LocalWork,
+    step: Step,
+    global_P: Tensor,
+    data: JoinedShards,
+    *,
+    member: int,
+    seed: int,
+) -> tuple[Tensor, float]:
+    """Return member's update [P] (local - global) and mean loss.
+
+    The member's own seed rules its batches and any randomness inside the recipe (dropout), so that
+    the result does not depend on who else trains or in which order. Raises ValueError naming the
+    recipe and the member where the recipe raises.
+    """
+    batches = plan_member(work.settings, data.counts[member], seed)
+    tensors = convert_format(unflatten(work.layout, global_P), data.is_channels_last)
+    carry = work.init(tensors)
+    anchor = carry.params
+    loss_sum, seen = torch.zeros(()), 0
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            for rows in batches:
+                inputs, targets = data.batch(rows + data.offsets[member])
+                carry, loss = step(carry, anchor, inputs, targets, None)
+                loss_sum += loss * len(rows)
+                seen += len(rows)
+        except Exception as error:
+            # whatever the user's network or loss raises is one fault with one address
+            raise ValueError(describe_fault(work, member, error)) from error
+    update_P = flatten(work.layout, {**carry.params, **carry.rest}) - global_P
+    return update_P, float(loss_sum) / seen
+
+
+def convert_format(tensors: Params, is_channels_last: bool) -> Params:
+    """Return fresh copies, convolution kernels with channels innermost where asked for."""
+    if not is_channels_last:
+        return {name: t.clone() for name, t in tensors.items()}
+    return {
+        name: t.clone(memory_format=torch.channels_last)
+        if t.dim() == IMAGE_DIMENSIONS
+        else t.clone()
+        for name, t in tensors.items()
+    }
+
+
+def describe_fault(work: LocalWork, member: int, error: BaseException) -> str:
+    """Say which recipe failed on which member's samples, and how."""
+    return f"recipe {work.recipe.name!r} failed on member {member}: {type(error).__name__}: {error}"

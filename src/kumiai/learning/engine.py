@@ -1,0 +1,188 @@
+"""The learning engine: trains a round's members and evaluates models, as fast as it can.
+
+`Engine.train` gives each member's difference to the global model; which backend runs it (inline,
+vectorised, process) changes the time, not the result (to float rounding). With the same backend and
+the same seeds the result is the same to the byte. `backend="auto"` chooses by the recipe, by a
+short measurement and by what the run will cost; `engine.reason` says why in one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from kumiai.learning.backends.evaluate import evaluate_models
+from kumiai.learning.backends.inline import InlineBackend
+from kumiai.learning.backends.probe import has_convolution, probe
+from kumiai.learning.backends.shards import JoinedShards, Shard, is_same, join_shards, remember
+from kumiai.learning.backends.vectorised import VectorisedBackend
+from kumiai.learning.client import LocalWork, TrainSettings, build_local_work
+from kumiai.learning.layout import Layout
+from kumiai.learning.recipe import Recipe
+from kumiai.learning.schedule import count_iterations
+
+BACKENDS = ("auto", "inline", "vectorised", "process")
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What a round's local training gave, in the order of the shards.
+
+    updates_NP: local - global, float32. losses_N: mean training loss over the samples as they were
+    seen, NaN or inf where training diverged (the caller decides). iterations_N: optimiser updates;
+    samples_N: samples in each shard.
+    """
+
+    updates_NP: Tensor
+    losses_N: Tensor
+    iterations_N: tuple[int, ...]
+    samples_N: tuple[int, ...]
+
+
+class Engine:
+    """Runs local training and evaluation of one recipe under one set of settings.
+
+    Use as a context manager, or call `close`: the process backend owns workers.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: TrainSettings,
+        backend: str = "auto",
+        cache_dir: str | None = None,
+        *,
+        rounds_expected: int = 20,
+    ) -> None:
+        """Build the networks; nothing is measured or started before the first `train`.
+
+        cache_dir: where decisions and compiled artefacts are kept between runs, None for nowhere.
+        rounds_expected: what the choice weighs the cost of compiling against. Raises ValueError
+        for an unknown backend or a recipe that does not build.
+        """
+        if backend not in BACKENDS:
+            raise ValueError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+        self._work: LocalWork = build_local_work(recipe, settings)
+        self._backend_asked = backend
+        self._backend: InlineBackend | VectorisedBackend | None = None
+        self._cache_dir = cache_dir
+        self._rounds_expected = rounds_expected
+        self._joined: tuple[list[tuple[Shard, int, int]], JoinedShards] | None = None
+        self._flop: dict[tuple[int, ...], int] = {}
+        self.reason = "not chosen yet: nothing was trained"
+
+    @property
+    def layout(self) -> Layout:
+        """The flat order of the model's P numbers."""
+        return self._work.layout
+
+    @property
+    def backend(self) -> str:
+        """The backend in use, or the one asked for as long as nothing was trained."""
+        return self._backend.name if self._backend else self._backend_asked
+
+    def train(self, global_P: Tensor, shards: Sequence[Shard], seeds: Sequence[int]) -> RoundResult:
+        """Train every member from `global_P` on its shard (inputs, targets) with its seed.
+
+        Raises ValueError for sizes that do not fit, an empty shard, or a recipe that raises (naming
+        recipe and member).
+        """
+        if global_P.shape != (self.layout.size,) or global_P.dtype != torch.float32:
+            raise ValueError(
+                f"global model is {global_P.dtype} {tuple(global_P.shape)}, "
+                f"expected torch.float32 ({self.layout.size},)"
+            )
+        if len(seeds) != len(shards):
+            raise ValueError(f"{len(shards)} shards but {len(seeds)} seeds")
+        data = self._join(shards)
+        if self._backend is None:
+            self._backend = self._choose(global_P, data)
+        with torch.no_grad():
+            updates_NP, losses_N = self._backend.train(global_P.detach(), data, seeds)
+        settings = self._work.settings
+        iterations = tuple(
+            count_iterations(
+                count, settings.batch_size, settings.local_epochs, settings.local_iterations
+            )
+            for count in data.counts
+        )
+        return RoundResult(updates_NP, losses_N, iterations, data.counts)
+
+    def evaluate(
+        self, vectors_MP: Tensor, inputs: Tensor, targets: Tensor, width: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean loss and accuracy (float64, [M]) of M models on the same samples.
+
+        vectors_MP: full-width vectors; `width` < 1 evaluates their leading blocks.
+        """
+        return evaluate_models(
+            self._work.recipe, self.layout, vectors_MP, inputs, targets, width=width
+        )
+
+    def count_flop(self, sample_shape: Sequence[int], targets: Tensor | None = None) -> int:
+        """Return the floating point operations of one sample, forward and backward.
+
+        Counted by torch.utils.flop_counter on one sample of zeros (a multiply-add is two
+        operations; only products and convolutions count). targets: one target [1, ...], by default
+        class 0. Cached by shape.
+        """
+        shape = tuple(sample_shape)
+        if shape not in self._flop:
+            self._flop[shape] = count_sample_flop(self._work, shape, targets)
+        return self._flop[shape]
+
+    def close(self) -> None:
+        """Stop workers and drop the joined data; the engine may be used again afterwards."""
+        if self._backend is not None:
+            self._backend.close()
+        self._backend = None
+        self._joined = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _join(self, shards: Sequence[Shard]) -> JoinedShards:
+        """Return the joined shards, those of the last round if they are the same tensors."""
+        if self._joined is not None and is_same(self._joined[0], shards):
+            return self._joined[1]
+        joined = join_shards(shards, is_channels_last=has_convolution(self._work))
+        self._joined = (remember(shards), joined)
+        return joined
+
+    def _choose(self, global_P: Tensor, data: JoinedShards) -> InlineBackend | VectorisedBackend:
+        traits = probe(self._work, global_P, data)
+        name = self._backend_asked
+        if name == "auto":
+            name = "inline" if traits.has_convolution or traits.is_random else "vectorised"
+        self.reason = f"{name}: asked for"
+        if traits.is_random and name == "vectorised":
+            name, self.reason = "inline", "inline: the recipe draws random numbers"
+        if name == "vectorised":
+            return VectorisedBackend(self._work, is_separable=traits.is_separable)
+        return InlineBackend(self._work)
+
+
+def count_sample_flop(work: LocalWork, shape: tuple[int, ...], targets: Tensor | None) -> int:
+    """Count one sample's forward and backward operations of all trained widths."""
+    inputs = torch.zeros(1, *shape)
+    wanted = torch.zeros(1, dtype=torch.int64) if targets is None else targets
+    module = work.modules[0][0]
+    tensors = {name: t.detach().clone() for name, t in module.state_dict().items()}
+    kept = {name: tensors[name] for name in work.layout.names}
+    carry = work.init(kept)
+    with FlopCounterMode(display=False) as counter:
+        work.step(carry, carry.params, inputs, wanted, None)
+    return int(counter.get_total_flops())

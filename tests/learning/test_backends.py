@@ -1,0 +1,205 @@
+"""One common test for all backends: each member gets what `inline` gives it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from kumiai.learning.client import TrainSettings
+from kumiai.learning.engine import Engine
+from kumiai.learning.layout import flatten
+from kumiai.learning.recipe import Recipe, build_recipe, build_seeded, wrap_recipe
+
+BACKENDS = ("vectorised",)
+TOLERANCE = 1e-5
+COUNTS = (20, 9, 1, 16, 20)
+
+TRAINS = {
+    "sgd": TrainSettings(batch_size=8),
+    "momentum": TrainSettings(batch_size=8, momentum=0.9, weight_decay=0.01, local_epochs=2),
+    "adamw": TrainSettings(batch_size=8, optimizer="adamw", learning_rate=1e-3, local_iterations=4),
+    "prox": TrainSettings(batch_size=8, algorithm="fedprox", prox_mu=0.5, local_epochs=2),
+    "slim": TrainSettings(batch_size=8, slim_widths=(0.25, 1.0)),
+    "fixed-order": TrainSettings(batch_size=8, shuffle=False),
+}
+
+
+def build_mlp(width: float) -> nn.Module:
+    hidden = round(16 * width)
+    return nn.Sequential(nn.Linear(10, hidden), nn.ReLU(), nn.Linear(hidden, 4))
+
+
+class SmallConv(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, channels, 3, padding=1)
+        self.norm = nn.GroupNorm(1, channels)
+        self.out = nn.Linear(channels, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.tanh(self.norm(self.conv(x))).mean((2, 3)))
+
+
+def build_conv(width: float) -> nn.Module:
+    return SmallConv(round(8 * width))
+
+
+def build_batchnorm(width: float) -> nn.Module:
+    return nn.Sequential(nn.Linear(10, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+
+
+def build_dropout(width: float) -> nn.Module:
+    return nn.Sequential(nn.Linear(10, 8), nn.Dropout(0.5), nn.Linear(8, 4))
+
+
+WIDTHS = [250000, 1000000]
+MLP = wrap_recipe("mlp", build_mlp, WIDTHS)
+CONV = wrap_recipe("conv", build_conv, WIDTHS)
+BATCHNORM = wrap_recipe("batchnorm", build_batchnorm, [1000000])
+DROPOUT = wrap_recipe("dropout", build_dropout, [1000000])
+
+
+def make_shards(recipe: Recipe, counts=COUNTS):
+    generator = torch.Generator().manual_seed(5)
+    shape = (1, 6, 6) if recipe is CONV else (10,)
+    return [
+        (
+            torch.randn(n, *shape, generator=generator),
+            torch.randint(0, 4, (n,), generator=generator),
+        )
+        for n in counts
+    ]
+
+
+def run(recipe, train, backend, shards, seeds=None, **options):
+    with Engine(recipe, train, backend, **options) as engine:
+        start = flatten(engine.layout, build_seeded(recipe, 1.0, seed=3).state_dict()).detach()
+        seeds = list(range(len(shards))) if seeds is None else seeds
+        return engine.train(start, shards, seeds)
+
+
+def assert_same(result, expected):
+    difference = (result.updates_NP - expected.updates_NP).norm(dim=1)
+    assert (difference <= TOLERANCE * expected.updates_NP.norm(dim=1)).all(), difference
+    torch.testing.assert_close(result.losses_N, expected.losses_N, rtol=TOLERANCE, atol=TOLERANCE)
+    assert result.iterations_N == expected.iterations_N
+    assert result.samples_N == expected.samples_N
+
+
+@pytest.mark.parametrize("train", TRAINS.values(), ids=TRAINS.keys())
+@pytest.mark.parametrize("recipe", [MLP, CONV], ids=lambda r: r.name)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_same_result_as_inline(backend, recipe, train):
+    shards = make_shards(recipe)
+    assert_same(run(recipe, train, backend, shards), run(recipe, train, "inline", shards))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_losses_that_mix_samples_are_not_padded(backend):
+    """A class-weighted mean is not the mean of the samples' losses: found, and still the same."""
+    weight = torch.tensor([1.0, 5.0, 0.1, 2.0])
+    recipe = wrap_recipe(
+        "weighted",
+        build_mlp,
+        WIDTHS,
+        loss=lambda o, t: nn.functional.cross_entropy(o, t, weight=weight),
+    )
+    shards = make_shards(recipe)
+    train = TRAINS["momentum"]
+    assert_same(run(recipe, train, backend, shards), run(recipe, train, "inline", shards))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_batch_statistics_travel_with_the_update(backend):
+    """BatchNorm sees the whole batch: no padding, and its buffers are in the update."""
+    shards = make_shards(BATCHNORM, counts=(20, 10, 18, 4))
+    train = TrainSettings(batch_size=8, local_epochs=2)
+    expected = run(BATCHNORM, train, "inline", shards)
+    assert_same(run(BATCHNORM, train, backend, shards), expected)
+    with Engine(BATCHNORM, train, "inline") as engine:
+        index = engine.layout.names.index("1.running_mean")
+        start = engine.layout.offsets[index]
+    assert (expected.updates_NP[:, start : start + 8].abs() > 0).all()
+
+
+def test_inline_is_the_plain_loop_a_user_would_write():
+    shards = make_shards(CONV)
+    train = TrainSettings(batch_size=8, shuffle=False, local_epochs=2)
+    result = run(CONV, train, "inline", shards)
+    for n, (x, y) in enumerate(shards):
+        model = build_seeded(CONV, 1.0, seed=3)
+        before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        for _ in range(2):
+            for i in range(0, len(x), 8):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x[i : i + 8]), y[i : i + 8]).backward()
+                optimizer.step()
+        update = nn.utils.parameters_to_vector(model.parameters()).detach() - before
+        torch.testing.assert_close(result.updates_NP[n], update, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["inline", *BACKENDS])
+def test_same_seed_same_bytes_whatever_ran_before(backend):
+    shards = make_shards(MLP)
+    first = run(MLP, TRAINS["momentum"], backend, shards, seeds=[9, 8, 7, 6, 5])
+    torch.manual_seed(123)
+    run(MLP, TRAINS["sgd"], backend, shards[:2], seeds=[1, 1])
+    second = run(MLP, TRAINS["momentum"], backend, shards, seeds=[9, 8, 7, 6, 5])
+    assert torch.equal(first.updates_NP, second.updates_NP)
+    assert torch.equal(first.losses_N, second.losses_N)
+    other = run(MLP, TRAINS["momentum"], backend, shards, seeds=[0, 8, 7, 6, 5])
+    assert not torch.equal(first.updates_NP[0], other.updates_NP[0])
+    assert_same_rows(first.updates_NP[1:], other.updates_NP[1:], exactly=backend == "inline")
+
+
+@pytest.mark.parametrize("recipe", [MLP, DROPOUT], ids=lambda r: r.name)
+@pytest.mark.parametrize("backend", ["inline", *BACKENDS])
+def test_members_in_another_order_change_nothing(backend, recipe):
+    shards = make_shards(recipe)
+    seeds = [11, 12, 13, 14, 15]
+    order = [3, 0, 4, 2, 1]
+    train = TRAINS["momentum"]
+    plain = run(recipe, train, backend, shards, seeds)
+    mixed = run(recipe, train, backend, [shards[n] for n in order], [seeds[n] for n in order])
+    assert_same_rows(mixed.updates_NP, plain.updates_NP[order], exactly=backend == "inline")
+
+
+def assert_same_rows(one, other, *, exactly):
+    if exactly:
+        assert torch.equal(one, other)
+    else:
+        assert ((one - other).norm(dim=1) <= TOLERANCE * other.norm(dim=1)).all()
+
+
+@pytest.mark.parametrize("backend", ["inline", *BACKENDS])
+def test_a_recipe_that_raises_is_named_with_the_member(backend):
+    shards = make_shards(MLP)
+    shards[3][1][5] = 77  # no such class
+    with pytest.raises(ValueError, match=r"recipe 'mlp' failed on member 3"):
+        run(MLP, TRAINS["sgd"], backend, shards)
+
+
+@pytest.mark.parametrize("backend", ["inline", *BACKENDS])
+def test_divergence_is_reported_not_hidden(backend):
+    shards = make_shards(MLP)
+    shards[1][0][0, 0] = float("nan")
+    result = run(MLP, TRAINS["sgd"], backend, shards)
+    assert result.losses_N.isnan().tolist() == [False, True, False, False, False]
+    assert result.updates_NP.isnan().any(dim=1).tolist() == [False, True, False, False, False]
+
+
+def test_built_in_transformer_stacks():
+    recipe = build_recipe("transformer", {}, WIDTHS, (8,), 12)
+    generator = torch.Generator().manual_seed(1)
+    shards = [
+        (
+            torch.randint(0, 12, (n, 8), generator=generator),
+            torch.randint(0, 12, (n, 8), generator=generator),
+        )
+        for n in (5, 3)
+    ]
+    train = TrainSettings(batch_size=4, optimizer="adamw", learning_rate=1e-3)
+    expected = run(recipe, train, "inline", shards)
+    assert_same(run(recipe, train, "vectorised", shards), expected)
