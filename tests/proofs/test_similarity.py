@@ -104,6 +104,20 @@ def test_one_long_update_does_not_make_the_others_look_idle():
     assert flags_of(find_flags(updates, range(6), None, LIMITS)) == [0] * 5 + [NO_WORK]
 
 
+def test_many_faint_resemblances_add_up_to_work():
+    """Cosine 0.05 with each of 39 others is z = 2.3 a pair and 8.3 with their mean.
+
+    The mean is one of directions: noise with 15 times as many entries does not drown it.
+    """
+    honest = np.zeros((40, 2_050), dtype=np.int32)
+    honest[:, :50] = round(2e4 * 0.05**0.5)
+    for i in range(40):
+        honest[i, 50 + 50 * i : 100 + 50 * i] = round(2e4 * 0.95**0.5)
+    noise = np.array([make_noise(2_050, 50 + i) for i in range(15)])
+    found = find_flags(np.vstack([honest, noise]), range(55), None, LIMITS)
+    assert flags_of(found) == [0] * 40 + [NO_WORK] * 15
+
+
 def test_copies_do_not_vouch_for_noise():
     updates = np.vstack([make_workers(6), make_noise(2_000, 5), make_noise(2_000, 5)])
     found = find_flags(updates, range(8), None, LIMITS)
