@@ -1,4 +1,5 @@
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ def shares_of(values, stakes=None, groups=None, ratio_ppm=4_000_000, rule="rank"
 def test_equal_stakes_give_a_geometric_series(count):
     shares = shares_of(list(range(count, 0, -1)))
     ratio = 4 ** (1 / count)
-    for better, worse in zip(shares, shares[1:], strict=False):
+    for better, worse in pairwise(shares):
         assert float(better / worse) == pytest.approx(ratio, rel=1e-6)
 
 
@@ -112,7 +113,7 @@ def naive_shares(values, stakes, groups, ratio_ppm):
         if values[index] is None or values[index] <= 0:
             return None
         mates = [j for j, group in enumerate(groups) if group and group == groups[index]]
-        return max((values[j] for j in [index, *mates] if values[j] is not None))
+        return max(values[j] for j in [index, *mates] if values[j] is not None)
 
     keys = [key_of(index) for index in range(len(values))]
     total = sum(stake for key, stake in zip(keys, stakes, strict=True) if key is not None)
@@ -135,9 +136,11 @@ def naive_shares(values, stakes, groups, ratio_ppm):
 def test_the_staircase_never_rises_and_is_the_same_everywhere():
     stairs = build_staircase(4_000_000)
     heights = stairs.heights[:-1]
-    assert all(left >= right for left, right in zip(heights, heights[1:], strict=False))
+    assert all(left >= right for left, right in pairwise(heights))
     assert heights[0] == 10**18
-    # the digits of 4**-(k/16384), found once with another program; a machine that differs shows
+    # 4**-(4096/16384) = 2**-0.5 = 0.70710678118654752440...; 4**-(8192/16384) = 1/2, reached from
+    # below because every product is rounded down
+    assert heights[4096] == 707_106_781_186_547_524
     assert heights[8192] == 5 * 10**17 - 1
     assert sum(heights) == stairs.sums[-1]
 

@@ -60,7 +60,7 @@ def test_coverage():
     "arguments", [(-1, 0, 0, 0), (PPM + 1, 0, 0, 0), (0, -1, 0, 0), (0, 0, -1, 0), (0, 0, 0, -1)]
 )
 def test_bad_arguments_are_refused(arguments):
-    with pytest.raises(ValueError, match="ppm|negative"):
+    with pytest.raises(ValueError, match=r"ppm|negative"):
         compute_validator_score(*arguments)
 
 
