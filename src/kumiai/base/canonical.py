@@ -5,8 +5,8 @@ booleans and null; no floats, so that every machine and language computes the sa
 Larger integers travel as decimal text.
 
 `encode` is the fast path used for every event: the C encoder of the standard library, whose output
-equals RFC 8785 on this restricted set of values (shown against the `rfc8785` package, which serves as
-the oracle, in tests). `decode` is the door: it refuses what is not canonical, so a document has
+equals RFC 8785 on this restricted set of values (shown against the `rfc8785` package, which serves
+as the oracle, in tests). `decode` is the door: it refuses what is not canonical, so a document has
 exactly one byte form and a changed byte is always a changed document.
 """
 
@@ -25,7 +25,7 @@ _encoder = json.JSONEncoder(
 
 
 def encode(document: Any) -> bytes:
-    """Return the canonical bytes of `document`; raises ValueError for what has no canonical form."""
+    """Return the canonical bytes of `document`, which the caller knows to have them."""
     return _encoder.encode(document).encode("utf-8")
 
 

@@ -3,12 +3,12 @@
 ::
 
     ValueError                  misuse by our own code: fix the caller
-    Reject                      a peer's fault, as data: the state is unchanged, the evidence is kept
+    Reject                      a peer's fault, as data: the state is unchanged, evidence is kept
     KumiaiError                 the world's fault, raised by adapters and doors
       +- InputError        (2)  what the user wrote: names the field, the value and the fix
       +- VerificationError (3)  a run or a receipt does not say the truth
       +- RunFailedError    (4)  the run ended in FAILED or HALTED
-      +- StoreError        (5)  disk, database or blob store; `is_retriable` says whether to try again
+      +- StoreError        (5)  disk, database or blob store; `is_retriable`: try again?
       +- InternalError     (70) a broken promise of ours
 
 The number is the exit code of the command line. Exit codes 64 to 78 follow sysexits.

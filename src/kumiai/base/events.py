@@ -2,8 +2,9 @@
 
 Source: NIP-01 (nostr-protocol/nips), "Events and signatures":
 id = sha256 of the JSON array [0, pubkey, created_at, kind, tags, content]; sig = BIP-340 over id.
-Deviation: `content` is canonical JSON (RFC 8785) of a document without floats, so no control
-character can occur and Python's encoder produces NIP-01's bytes.
+Deviation: `content` is canonical JSON (RFC 8785) of a document without floats. The control
+characters that NIP-01 writes raw and JSON escapes are refused everywhere, so that Python's encoder
+produces NIP-01's bytes and no byte takes more than two in an encoded event.
 
 Guarantee: `check_event` accepts only what the owner of `pubkey` signed, byte for byte. Identity
 comes from the signature alone; a name inside `content` proves nothing. Cost: about 0.1 ms to sign,
@@ -13,6 +14,7 @@ comes from the signature alone; a name inside `content` proves nothing. Cost: ab
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +23,15 @@ from kumiai.base import canonical, keys
 from kumiai.base.keys import SigningKey
 
 EVENT_SIZE_BYTES_MAX = 256 * 1024  # content and tags together; tensors travel as blobs
+EVENT_ENCODED_BYTES_MAX = 2 * EVENT_SIZE_BYTES_MAX + 65_536  # escapes double at most; field names
 TAG_COUNT_MAX = 64
+TAG_ITEM_BYTES = 4  # what a text of a tag counts beside its own bytes: quotes, comma, brackets
 KIND_MAX = 65_535
 CREATED_AT_MAX = 2**40
 
 Tags = tuple[tuple[str, ...], ...]
+
+_RAW_IN_NIP01 = re.compile(r"[\x00-\x07\x0b\x0e-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +54,12 @@ def sign_event(
     content: Mapping[str, Any],
     tags: Sequence[Sequence[str]] = (),
 ) -> Event:
-    """Make and sign an event; raises ValueError if it would be too big or not canonical."""
+    """Make and sign an event; raises ValueError for one that `check_event` would refuse."""
     text = canonical.encode_checked(content).decode()
     frozen_tags = tuple(tuple(tag) for tag in tags)
-    if len(text) > EVENT_SIZE_BYTES_MAX:
-        raise ValueError(f"content of {len(text)} bytes exceeds {EVENT_SIZE_BYTES_MAX}")
+    flaw = _find_flaw(created_at, kind, frozen_tags, text)
+    if flaw is not None:
+        raise ValueError(f"event of kind {kind}: {flaw}")
     event_id = compute_id(key.pubkey, created_at, kind, frozen_tags, text)
     signature = keys.sign_digest(key, bytes.fromhex(event_id))
     return Event(event_id, key.pubkey, created_at, kind, frozen_tags, text, signature)
@@ -60,10 +67,9 @@ def sign_event(
 
 def check_event(event: Event) -> str | None:
     """Return why `event` must not be believed, or None if it is what its signer signed."""
-    if len(event.content) > EVENT_SIZE_BYTES_MAX or len(event.tags) > TAG_COUNT_MAX:
-        return "too big"
-    if not 0 <= event.kind <= KIND_MAX or not 0 <= event.created_at <= CREATED_AT_MAX:
-        return "kind or created_at out of range"
+    flaw = _find_flaw(event.created_at, event.kind, event.tags, event.content)
+    if flaw is not None:
+        return flaw
     expected = compute_id(event.pubkey, event.created_at, event.kind, event.tags, event.content)
     if event.id != expected:
         return "id does not match the content"
@@ -97,7 +103,7 @@ def encode_event(event: Event) -> bytes:
 
 def decode_event(data: bytes) -> Event:
     """Parse what `encode_event` wrote; raises ValueError on anything else. Checks no signature."""
-    document = canonical.decode(data, 2 * EVENT_SIZE_BYTES_MAX + 65_536)
+    document = canonical.decode(data, EVENT_ENCODED_BYTES_MAX)
     if not isinstance(document, dict) or set(document) != _FIELDS:
         raise ValueError(f"an event has exactly the fields {sorted(_FIELDS)}")
     for name, wanted in _FIELD_TYPES.items():
@@ -123,6 +129,22 @@ def compute_id(pubkey: str, created_at: int, kind: int, tags: Tags, content: str
         [0, pubkey, created_at, kind, tags, content], ensure_ascii=False, separators=(",", ":")
     )
     return canonical.sha256_hex(array.encode())
+
+
+def _find_flaw(created_at: int, kind: int, tags: Tags, content: str) -> str | None:
+    if not 0 <= kind <= KIND_MAX or not 0 <= created_at <= CREATED_AT_MAX:
+        return "kind or created_at out of range"
+    items = [item for tag in tags for item in tag]
+    try:
+        size_bytes = sum(TAG_ITEM_BYTES + len(item.encode()) for item in items)
+        size_bytes += len(content.encode())
+    except UnicodeEncodeError:
+        return "text that has no UTF-8 form"
+    if size_bytes > EVENT_SIZE_BYTES_MAX or len(tags) > TAG_COUNT_MAX:
+        return f"too big: {size_bytes} bytes, {len(tags)} tags"
+    if any(_RAW_IN_NIP01.search(text) for text in (content, *items)):
+        return "control character"
+    return None
 
 
 _FIELD_TYPES: dict[str, type] = {

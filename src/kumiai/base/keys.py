@@ -5,6 +5,9 @@ ordinary EVM key; its address receives money. `sign_binding` lets the funds key 
 key, and the profile event, signed by the work key, names the address: each points to the other, so
 neither can be claimed by somebody else.
 
+Every check takes exactly one text for one key or signature (lower-case hex of the right length, an
+ECDSA s in the lower half), so nobody can give a signed thing a second form that passes as well.
+
 Signatures are deterministic (auxiliary randomness is derived from key and message), which BIP-340
 allows and a replayable run needs.
 """
@@ -17,7 +20,13 @@ from dataclasses import dataclass
 from coincurve import PrivateKey, PublicKey, PublicKeyXOnly
 from Crypto.Hash import keccak
 
+SECRET_BYTES = 32
+PUBKEY_BYTES = 32
+SIGNATURE_BYTES = 64
+BINDING_BYTES = 65  # r, s, recovery id
+
 _BINDING_PREFIX = b"kumiai: this address acts for the work key "
+_CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # SEC 2, 2.4.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,8 @@ class SigningKey:
 
 def key_from_secret(secret: bytes) -> SigningKey:
     """Wrap a 32-byte secret; raises ValueError if it is no valid secp256k1 scalar."""
+    if len(secret) != SECRET_BYTES:
+        raise ValueError(f"a secret has {SECRET_BYTES} bytes, not {len(secret)}")
     return SigningKey(secret=secret, pubkey=PublicKeyXOnly.from_secret(secret).format().hex())
 
 
@@ -56,13 +67,14 @@ def sign_digest(key: SigningKey, digest: bytes) -> str:
 def is_signature(pubkey: str, digest: bytes, signature: str) -> bool:
     """Tell whether `signature` over `digest` was made by the owner of `pubkey`."""
     try:
-        return PublicKeyXOnly(bytes.fromhex(pubkey)).verify(bytes.fromhex(signature), digest)
+        key = PublicKeyXOnly(_decode_hex(pubkey, PUBKEY_BYTES))
+        return key.verify(_decode_hex(signature, SIGNATURE_BYTES), digest)
     except ValueError:
         return False
 
 
 def compute_address(key: SigningKey) -> str:
-    """Return the EVM address of `key`: the last 20 bytes of keccak-256 of its public key, as hex."""
+    """Return the EVM address of `key`: the last 20 bytes of its public key's keccak-256, as hex."""
     return _address_of(PublicKey.from_secret(key.secret))
 
 
@@ -74,13 +86,23 @@ def sign_binding(funds_key: SigningKey, work_pubkey: str) -> str:
 
 def is_binding(address: str, work_pubkey: str, signature: str) -> bool:
     """Tell whether the owner of `address` vouched for `work_pubkey`."""
-    digest = _keccak(_BINDING_PREFIX + work_pubkey.encode())
     try:
-        raw = bytes.fromhex(signature)
+        digest = _keccak(_BINDING_PREFIX + work_pubkey.encode())
+        raw = _decode_hex(signature, BINDING_BYTES)
+        if int.from_bytes(raw[32:64], "big") > _CURVE_ORDER // 2:
+            return False  # (r, n - s) verifies too: only the lower one of the twins counts
         signer = PublicKey.from_signature_and_message(raw, digest, hasher=None)
     except Exception:  # noqa: BLE001 - coincurve raises bare Exception for a signature off the curve
         return False
     return _address_of(signer) == address
+
+
+def _decode_hex(text: str, size_bytes: int) -> bytes:
+    """Read lower-case hex of `size_bytes`; `bytes.fromhex` alone also takes "AB" and " "."""
+    raw = bytes.fromhex(text)
+    if len(raw) != size_bytes or raw.hex() != text:
+        raise ValueError(f"not {2 * size_bytes} lower-case hex digits")
+    return raw
 
 
 def _address_of(public: PublicKey) -> str:

@@ -26,7 +26,7 @@ class Record:
 
 
 def append_record(previous: Record | None, time_ms: int, event: Event) -> Record:
-    """Chain `event` to `previous` (None for the first); raises ValueError if time runs backwards."""
+    """Chain `event` to `previous` (None: it is the first); ValueError if time runs backwards."""
     height = previous.height + 1 if previous else 1
     if previous is not None and time_ms < previous.time_ms:
         raise ValueError(f"time {time_ms} is before {previous.time_ms}, the last record's")

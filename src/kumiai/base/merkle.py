@@ -1,8 +1,13 @@
 """Merkle trees: one hash stands for a list, and a short proof shows that an item is in it.
 
 Source: B. Laurie, A. Langley, E. Kasper, Certificate Transparency, RFC 6962 (2013), section 2.1.
-Leaves and inner nodes are hashed with different prefixes, so a leaf cannot pose as a node. Cost:
-n hashes for the root, log2(n) for a proof or its check.
+Leaves and inner nodes are hashed with different prefixes, so a leaf cannot pose as a node.
+
+Guarantee: a proof that passes shows that the leaf is in the list. The root does not say how long
+the list is: a proof's `index` can be believed only as far as its `size` is known from elsewhere,
+so whoever signs a root signs the number of leaves beside it.
+
+Cost: n hashes for the root, log2(n) for a proof or its check.
 """
 
 from __future__ import annotations
@@ -10,6 +15,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from kumiai.base.canonical import is_hash
 
 _EMPTY_ROOT = hashlib.sha256(b"").digest()
 
@@ -54,10 +61,10 @@ def is_included(leaf: bytes, proof: MerkleProof, root: str) -> bool:
         if position ^ 1 < width:
             if not path:
                 return False
-            try:
-                sibling = bytes.fromhex(path.pop(0))
-            except ValueError:
+            text = path.pop(0)
+            if not is_hash(text):  # one text for one hash: "AB" and "ab" are the same bytes
                 return False
+            sibling = bytes.fromhex(text)
             node = _hash_node(sibling, node) if position % 2 else _hash_node(node, sibling)
         position //= 2
         width = (width + 1) // 2
