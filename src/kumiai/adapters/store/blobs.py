@@ -88,19 +88,20 @@ class DirectoryBlobs:
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=self._root / _PARTIAL)
+        descriptor, name = tempfile.mkstemp(dir=self._root / _PARTIAL)
+        partial = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 if self._is_synced:
                     file.flush()
                     os.fsync(file.fileno())
-            os.chmod(partial, 0o644)  # mkstemp makes private files; blobs are meant to be served
-            os.replace(partial, path)
+            partial.chmod(0o644)  # mkstemp makes private files; blobs are meant to be served
+            partial.replace(path)
             if self._is_synced:
                 _sync_folder(path.parent)
         except BaseException:
-            Path(partial).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
 
 

@@ -114,8 +114,10 @@ def _hash_segment(path: Path, start: int, stop: int) -> bytes:
             data = memoryview(file.read(min(_READ_BYTES, stop - start)))
             if not data:
                 break
-            for at in range(0, len(data), CHUNK_BYTES):
-                digests.append(hashlib.sha256(data[at : at + CHUNK_BYTES]).digest())
+            digests += [
+                hashlib.sha256(data[at : at + CHUNK_BYTES]).digest()
+                for at in range(0, len(data), CHUNK_BYTES)
+            ]
             start += len(data)
     return b"".join(digests)
 
