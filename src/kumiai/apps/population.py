@@ -7,9 +7,10 @@ scenario's true nature of a member; only the simulated world and the report's "t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kumiai.adapters.sim.world import NetworkModel
 from kumiai.base.keys import SigningKey, derive_key
 from kumiai.nodes.customer import Customer, Escrow
 from kumiai.nodes.member import Delegator, Enrolment
@@ -29,6 +30,16 @@ class Person:
     stake: int = 1_000
     sigma_ppm: int = 400_000
     backs: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Casting:
+    """Who takes part, who copies whom, and what the world is like."""
+
+    scenario: str
+    people: tuple[Person, ...]
+    victims: Mapping[str, str]
+    network: NetworkModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,57 @@
+"""Kumiai: train one AI model together, with every contribution proven, scored and paid.
+
+>>> import kumiai
+>>> run = kumiai.run("task.toml")          # doctest: +SKIP
+>>> run.members, run.receipts, run.records("rounds")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kumiai.apps.view import RunView
+    from kumiai.tasks.document import TaskDocument
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "run"]
+
+
+def run(
+    task: str | Path | TaskDocument,
+    out: str | Path | None = None,
+    overrides: Mapping[str, str] | None = None,
+    resume: bool = False,
+    progress: Callable[[Any], None] | None = None,
+) -> RunView:
+    """Run a task (the path of a task.toml, or a `TaskDocument`) with local members.
+
+    out: the run's folder, default `runs/<task name>`. Returns the finished run as plain objects:
+    `members`, `rounds` (also as `history`), `receipts`, `records(name)` for pandas.
+    """
+    from kumiai.apps import wiring
+
+    tell = progress or (lambda event: None)
+    if isinstance(task, str | Path):
+        document = wiring.read_task(Path(task), overrides or {})
+        base_dir = Path(task).parent.resolve()
+    else:
+        document, base_dir = task, Path.cwd()
+    target = Path(out) if out is not None else Path("runs") / document.name
+    return wiring.run_local(
+        document,
+        wiring.cast_locally(document),
+        target,
+        tell,
+        resume=resume,
+        base_dir=base_dir,
+    )
+
+
+def load(run_dir: str | Path) -> RunView:
+    """Return the view of a finished run's folder."""
+    from kumiai.apps.view import load_view
+
+    return load_view(Path(run_dir))

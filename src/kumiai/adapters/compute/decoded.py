@@ -1,0 +1,45 @@
+"""Blobs that were decoded lately, so that a round's updates are parsed once, not once a use."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+
+from kumiai.base.errors import StoreError
+from kumiai.learning import fixed_point
+from kumiai.nodes.ports import BlobPort
+
+BYTES_KEPT_MAX = 512 * 2**20
+
+
+class DecodedBlobs:
+    """A bounded least-recently-used cache of int32 vectors of one size."""
+
+    def __init__(self, blobs: BlobPort, size: int) -> None:
+        self._blobs, self._size = blobs, size
+        self._kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._count_max = max(4, BYTES_KEPT_MAX // (4 * max(1, size)))
+
+    @property
+    def size(self) -> int:
+        """P, the numbers in each vector."""
+        return self._size
+
+    def get(self, name: str, blob: str) -> np.ndarray:
+        """Return the vector; ValueError if malformed, StoreError if the blob cannot be had."""
+        key = (name, blob)
+        if key not in self._kept:
+            data = self._blobs.get(blob, fixed_point.compute_size_bytes_max(self._size))
+            self._kept[key] = fixed_point.decode_vector(name, data, self._size)
+            while len(self._kept) > self._count_max:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def find(self, name: str, blob: str) -> np.ndarray | None:
+        """As `get`, but None for what is malformed or cannot be had: a peer's fault, not ours."""
+        try:
+            return self.get(name, blob)
+        except (ValueError, StoreError):
+            return None

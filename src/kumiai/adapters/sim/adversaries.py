@@ -1,0 +1,135 @@
+"""Members that cheat: a compute port that lies for some of them, so that their nodes need not change.
+
+A cheating member runs the ordinary role with a modified client: what changes is the result of its
+work. Trainers may skip the work (noise), replay, copy, flip signs or send garbage; validators may score
+without looking or favour friends. Every lie is drawn from the job's own seed: same seed, same lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from kumiai.learning import fixed_point
+from kumiai.nodes import ports
+
+NOISE_RMS = 40_000  # fixed-point units (2**-24): the size of an ordinary first update's entries
+SIGN_FLIP_FACTOR = -3
+COPY_NOISE = 64  # units added to a copy so that its hash differs
+LAZY_VALUE = 5_000
+COLLUSION_VALUE = 500_000
+
+NOISY = frozenset({"free-rider", "canary"})
+TRAINS_NOT = NOISY | {"copier", "replayer", "garbage"}
+
+
+@dataclass(slots=True)
+class AdversarialCompute:
+    """`behaviours` maps public key -> what it does; `victims` maps a copier to whom it copies.
+
+    `size` is P, the model's numbers. Behaviours of trainers: free-rider, canary, copier, replayer,
+    sign-flip, garbage; of validators: lazy, colluder (`friends` are whom colluders favour).
+    """
+
+    inner: ports.ComputePort
+    blobs: ports.BlobPort
+    size: int
+    behaviours: Mapping[str, str] = field(default_factory=dict)
+    victims: Mapping[str, str] = field(default_factory=dict)
+    friends: frozenset[str] = frozenset()
+    _models: list[str] = field(default_factory=list)
+
+    def init_model(self) -> str:
+        """As the honest port."""
+        return self.inner.init_model()
+
+    def aggregate(self, job: ports.AggregateJob) -> ports.AggregateResult:
+        """As the honest port: a wrong digest would only be a vote for nothing."""
+        return self.inner.aggregate(job)
+
+    def train(self, jobs: Sequence[ports.TrainJob]) -> list[ports.TrainResult]:
+        """Honest members train together; the others' results are made from theirs."""
+        self._remember(jobs[0].model)
+        working = [job for job in jobs if self._behaviour(job.member) not in TRAINS_NOT]
+        results = {r.member: r for r in (self.inner.train(working) if working else [])}
+        for job in jobs:
+            if job.member not in results:
+                results[job.member] = self._fake(job, results)
+            elif self._behaviour(job.member) == "sign-flip":
+                results[job.member] = self._flip(results[job.member])
+        return [results[job.member] for job in jobs]
+
+    def score(self, jobs: Sequence[ports.ScoreJob]) -> list[ports.ScoreResult]:
+        """Honest validators score; a lazy one invents, a colluder rewrites its friends' lines."""
+        working = [job for job in jobs if self._behaviour(job.validator) != "lazy"]
+        results = {r.validator: r for r in (self.inner.score(working) if working else [])}
+        for job in jobs:
+            if job.validator not in results:
+                results[job.validator] = _invent(job)
+            elif self._behaviour(job.validator) == "colluder":
+                results[job.validator] = self._favour(results[job.validator])
+        return [results[job.validator] for job in jobs]
+
+    def _behaviour(self, member: str) -> str:
+        return self.behaviours.get(member, "")
+
+    def _remember(self, model: str) -> None:
+        if model not in self._models:
+            self._models = [*self._models[-1:], model]
+
+    def _fake(
+        self, job: ports.TrainJob, results: Mapping[str, ports.TrainResult]
+    ) -> ports.TrainResult:
+        generator = np.random.default_rng(job.seed)
+        behaviour = self._behaviour(job.member)
+        if behaviour == "garbage":
+            return _claim(job.member, self.blobs.put(b"\x00garbage" + generator.bytes(56)), 64)
+        victim = results.get(self.victims.get(job.member, ""))
+        if behaviour == "copier" and victim is not None and victim.update:
+            values = self._read("update", victim.update)
+            shake = generator.integers(-COPY_NOISE, COPY_NOISE + 1, self.size)
+            return self._publish(job.member, values + shake)
+        if behaviour == "replayer" and len(self._models) == 2:
+            new, old = (self._read("model", blob) for blob in reversed(self._models))
+            return self._publish(job.member, new - old)
+        return self._publish(job.member, generator.normal(0, NOISE_RMS, self.size).round())
+
+    def _flip(self, result: ports.TrainResult) -> ports.TrainResult:
+        flipped = SIGN_FLIP_FACTOR * self._read("update", result.update)
+        forged = self._publish(result.member, flipped)
+        return replace(result, update=forged.update, size_bytes=forged.size_bytes)
+
+    def _favour(self, result: ports.ScoreResult) -> ports.ScoreResult:
+        lines = tuple(
+            replace(line, value=COLLUSION_VALUE, final=COLLUSION_VALUE, flags=0, duplicate_of="")
+            if line.member in self.friends
+            else replace(line, value=-abs(line.value), final=-abs(line.final))
+            for line in result.lines
+        )
+        return replace(result, lines=lines)
+
+    def _read(self, name: str, blob: str) -> np.ndarray:
+        data = self.blobs.get(blob, fixed_point.compute_size_bytes_max(self.size))
+        return fixed_point.decode_vector(name, data, self.size).astype(np.int64)
+
+    def _publish(self, member: str, values: np.ndarray) -> ports.TrainResult:
+        limit = 2**31 - 1
+        ints = np.clip(values, -limit, limit).astype(np.int32)
+        data = fixed_point.encode_vector("update", ints)
+        return _claim(member, self.blobs.put(data), len(data))
+
+
+def _claim(member: str, blob: str, size_bytes: int) -> ports.TrainResult:
+    """What a cheat says about its work: as much as anybody's."""
+    return ports.TrainResult(member, blob, size_bytes, 300, 10, 10**9, 400_000)
+
+
+def _invent(job: ports.ScoreJob) -> ports.ScoreResult:
+    """Everybody did fine, says who has not looked."""
+    lines = tuple(
+        ports.ScoreLine(u.member, LAZY_VALUE, 0, LAZY_VALUE, 0, "", LAZY_VALUE)
+        for u in job.updates
+    )
+    return ports.ScoreResult(job.validator, lines, 500_000, 800_000, 0)

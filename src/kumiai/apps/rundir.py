@@ -1,0 +1,87 @@
+"""The folder of a run: what is in it, under which names, and who may be there twice.
+
+::
+
+    plan.json     what is run: the task document, the members' names and stakes (never secrets)
+    log.db        the signed log: the truth; everything below follows from it
+    ledger.db     the embedded ledger
+    vault.db      results of work, so that nothing is done twice after a crash
+    blobs/        models, updates, hold-out data, by sha256
+    receipts/     one self-contained file a member and round
+    models/       every member's model, cut to the width it earned
+    seal.json     hashes of all of the above, signed when the run ended
+    view.json, telemetry.json, report.html    pictures of the run; not sealed, nothing rests on them
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kumiai.base import canonical
+from kumiai.base.errors import InputError, StoreError
+
+PLAN_BYTES_MAX = 64 * 2**20
+UNSEALED = ("view.json", "telemetry.json", "report.html", ".cache")
+
+
+class RunDir:
+    """Paths inside a run's folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.plan = root / "plan.json"
+        self.log = root / "log.db"
+        self.ledger = root / "ledger.db"
+        self.vault = root / "vault.db"
+        self.blobs = root / "blobs"
+        self.receipts = root / "receipts"
+        self.models = root / "models"
+        self.seal = root / "seal.json"
+        self.telemetry = root / "telemetry.json"
+        self.report = root / "report.html"
+
+    def open(self, plan: dict[str, Any], resume: bool) -> None:
+        """Create the folder, or take up the run in it; never mixes two runs in one folder."""
+        data = canonical.encode_checked(plan)
+        if self.plan.exists():
+            if not resume:
+                fix = "it holds a run already: choose another --out, or --resume to continue it"
+                raise InputError("out", str(self.root), fix)
+            if self.plan.read_bytes() != data:
+                fix = "the run in there is of another task or other members: choose another --out"
+                raise InputError("out", str(self.root), fix)
+            return
+        if self.root.exists() and any(self.root.iterdir()):
+            raise InputError("out", str(self.root), "the folder is not empty: choose another --out")
+        try:
+            for folder in (self.root, self.blobs, self.receipts, self.models):
+                folder.mkdir(parents=True, exist_ok=True)
+            partial = self.plan.with_suffix(".partial")
+            partial.write_bytes(data)
+            partial.replace(self.plan)
+        except OSError as error:
+            raise StoreError(f"cannot write to {self.root}: {error.strerror}") from error
+
+    def read_plan(self) -> dict[str, Any]:
+        """Return the plan; InputError when this is no run's folder."""
+        try:
+            plan = canonical.decode(self.plan.read_bytes(), PLAN_BYTES_MAX)
+        except FileNotFoundError:
+            fix = "this is not the folder of a run: plan.json is missing"
+            raise InputError("run directory", str(self.root), fix) from None
+        except ValueError as error:
+            raise StoreError(f"{self.plan} is damaged: {error}") from error
+        if not isinstance(plan, dict):
+            raise StoreError(f"{self.plan} is damaged: not an object")
+        return plan
+
+    def write_json(self, path: Path, document: object) -> None:
+        """Write a document for people and notebooks, whole or not at all."""
+        partial = path.with_suffix(".partial")
+        try:
+            partial.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+            partial.replace(path)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from error

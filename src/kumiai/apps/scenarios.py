@@ -1,0 +1,281 @@
+"""The menu: ready-made runs, each with its members, its data and what goes wrong in it.
+
+Every scenario states what is expected to happen; tests/apps/test_scenarios.py holds it to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from kumiai.adapters.sim.world import NetworkModel
+from kumiai.apps.population import Person
+from kumiai.rounds.kinds import Kind
+from kumiai.tasks.document import TaskDocument, task_from_mapping
+
+NAMES = ("Aoba", "Birch", "Cedar", "Daichi", "Elm", "Fuji", "Ginkgo", "Hinoki", "Iris")
+VALIDATORS = ("Kotei", "Lens", "Mikan", "Nori")
+
+DIGITS: Mapping[str, object] = {
+    "data": {"source": "digits", "partition": "dirichlet", "alpha_ppm": 1_000_000},
+    "model": {"recipe": "mlp"},
+    "training": {"rounds": 6, "local_epochs": 2, "learning_rate_ppm": 100_000},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One entry of the menu. `settings` is a task document's mapping; `expected` a sentence."""
+
+    name: str
+    title: str
+    title_ja: str
+    description: str
+    expected: str
+    settings: Mapping[str, object]
+    people: tuple[Person, ...]
+    victims: Mapping[str, str] = field(default_factory=dict)  # copier -> whom it copies
+    network: NetworkModel = field(default_factory=NetworkModel)
+
+    def make_task(self, seed: int) -> TaskDocument:
+        """Return the task document for this seed."""
+        trainers = sum(person.role == "trainer" and has_shard(person) for person in self.people)
+        validators = sum(person.role == "validator" for person in self.people)
+        settings = dict(self.settings)
+        settings["data"] = {**dict(_section(settings, "data")), "trainers": trainers}
+        settings["validation"] = {
+            **dict(_section(settings, "validation")),
+            "validators": validators,
+            "canaries": sum(person.role == "canary" for person in self.people),
+        }
+        governance = {
+            "owner": "Kumiai demo co-operative",
+            "responsible": "demo customer",
+            "jurisdiction": "JP",
+            "purpose": "show a whole run on public data",
+            "guardians_required": 2,
+        }
+        return task_from_mapping(
+            {"name": f"demo-{self.name}", "seed": seed, "governance": governance, **settings}
+        )
+
+
+def has_shard(person: Person) -> bool:
+    """Tell whether this member owns data: free riders, copiers and the like do not."""
+    return person.behaviour not in ("free-rider", "copier", "replayer", "garbage")
+
+
+def _section(settings: Mapping[str, object], name: str) -> Mapping[str, object]:
+    section = settings.get(name, {})
+    assert isinstance(section, Mapping)
+    return section
+
+
+def _people(
+    *cheats: Person, honest: int = 6, canary: bool = True, validators: int = 4
+) -> tuple[Person, ...]:
+    stakes = (1_500, 1_000, 1_200, 800, 1_000, 900, 1_000, 1_000, 1_000)
+    members = [Person(NAMES[i], "trainer", stake=stakes[i]) for i in range(honest)]
+    members += list(cheats)
+    if canary:
+        members.append(Person("Yamabiko", "canary", "canary"))
+    members += [Person(VALIDATORS[i], "validator", stake=2_000) for i in range(validators)]
+    members.append(Person("Suzu", "delegator", backs=((NAMES[0], 500), (VALIDATORS[0], 400))))
+    if honest > 2:
+        members.append(Person("Tomo", "delegator", backs=((NAMES[2], 800),)))
+    return tuple(members)
+
+
+_THREE_CHEATS = (
+    Person("Rakuda", "trainer", "free-rider"),
+    Person("Utsushi", "trainer", "copier"),
+    Person("Dokudami", "trainer", "poisoner"),
+)
+
+_MAIN = Scenario(
+    name="cooperative",
+    title="The main job",
+    title_ja="本番の流れ",
+    description="Six companies train on handwritten digits; a free rider, a copier and a poisoner "
+    "try to profit.",
+    expected="The three cheats earn nothing; the model is as good as one trained on pooled data.",
+    settings={
+        "data": {"source": "mnist5k", "partition": "dirichlet", "alpha_ppm": 1_000_000},
+        "model": {"recipe": "mlp", "options": {"hidden": 128}},
+        "training": {"rounds": 8, "local_epochs": 2, "learning_rate_ppm": 100_000},
+        "model_rewards": {"policy": "aequa"},
+    },
+    people=_people(*_THREE_CHEATS),
+    victims={"Utsushi": "Aoba"},
+)
+
+
+def _digits(
+    name: str,
+    title: str,
+    title_ja: str,
+    description: str,
+    expected: str,
+    people: tuple[Person, ...],
+    **more: object,
+) -> Scenario:
+    victims = more.pop("victims", {})
+    network = more.pop("network", NetworkModel())
+    assert isinstance(victims, Mapping) and isinstance(network, NetworkModel)
+    return Scenario(
+        name=name,
+        title=title,
+        title_ja=title_ja,
+        description=description,
+        expected=expected,
+        settings={**DIGITS, **more},
+        people=people,
+        victims=victims,
+        network=network,
+    )
+
+
+def _churn(people: tuple[Person, ...]) -> NetworkModel:
+    """Three in ten trainers are away for a while, at times spread over the run."""
+    trainers = [person.name for person in people if person.role == "trainer"]
+    away = trainers[:: max(1, 10 // 3)]
+    crashes = {
+        name: ((4_000 + 2_500 * i, 10_000 + 2_500 * i),) for i, name in enumerate(away)
+    }
+    return NetworkModel(crashes=crashes, drop_ppm=50_000)
+
+
+_NINE = _people(honest=9)
+_ALL = (
+    _MAIN,
+    _digits(
+        "fast",
+        "The main job, small",
+        "小さな本番",
+        "The same members on 8x8 digits: a few seconds.",
+        "As the main job.",
+        _people(*_THREE_CHEATS),
+        victims={"Utsushi": "Aoba"},
+    ),
+    Scenario(
+        name="owners",
+        title="Natural owners",
+        title_ja="もともとの持ち主ごとのデータ",
+        description="Penguins measured on three islands in three seasons: each station keeps its "
+        "own rows.",
+        expected="Everybody is paid by what its station's data added.",
+        settings={
+            "data": {"source": "penguins", "partition": "owner"},
+            "model": {"recipe": "mlp", "options": {"hidden": 32}},
+            "training": {"rounds": 8, "local_epochs": 4, "learning_rate_ppm": 50_000, "batch_size": 16},
+        },
+        people=_people(honest=9),
+    ),
+    _digits(
+        "honest",
+        "Everybody honest",
+        "全員が正直",
+        "Six honest members.",
+        "Nobody gets a negative verdict.",
+        _people(),
+    ),
+    _digits(
+        "free-rider",
+        "A free rider",
+        "ただ乗り",
+        "One member sends noise instead of work.",
+        "It earns nothing: its updates are unrelated to everyone else's.",
+        _people(_THREE_CHEATS[0]),
+    ),
+    _digits(
+        "copier",
+        "A copier",
+        "盗作",
+        "One member republishes another's update with a little noise.",
+        "It earns nothing; the member it copied keeps its rank.",
+        _people(_THREE_CHEATS[1]),
+        victims={"Utsushi": "Aoba"},
+    ),
+    _digits(
+        "poisoner",
+        "A poisoner",
+        "毒入れ",
+        "One member trains on permuted labels.",
+        "Its updates are harmful to every validator's hold-out and are left out.",
+        _people(_THREE_CHEATS[2]),
+    ),
+    _digits(
+        "sign-flip",
+        "A sign flipper",
+        "符号反転",
+        "One member sends three times the opposite of its update.",
+        "Left out as harmful.",
+        _people(Person("Sakasa", "trainer", "sign-flip")),
+    ),
+    _digits(
+        "sybil-pair",
+        "A Sybil pair",
+        "一人二役",
+        "One owner enrols twice with the same work.",
+        "Together the two earn no more than one would have.",
+        _people(Person("Aoba II", "trainer", "copier", stake=100)),
+        victims={"Aoba II": "Aoba"},
+    ),
+    _digits(
+        "colluding-validators",
+        "Colluding validators",
+        "審査員の結託",
+        "One validator in four lifts a free rider and lowers everyone else.",
+        "The median ignores it, and its own pay shrinks.",
+        tuple(
+            replace(person, behaviour="colluder") if person.name == VALIDATORS[3] else person
+            for person in _people(_THREE_CHEATS[0])
+        ),
+    ),
+    _digits(
+        "lazy-validator",
+        "A lazy validator",
+        "怠ける審査員",
+        "One validator gives everybody the same score without looking.",
+        "It takes the probe for good work and loses what was held back.",
+        tuple(
+            replace(person, behaviour="lazy") if person.name == VALIDATORS[3] else person
+            for person in _people()
+        ),
+    ),
+    _digits(
+        "late",
+        "A late reveal",
+        "遅れた提出",
+        "One member commits in time but reveals too late.",
+        "No pay for those rounds, and no penalty.",
+        _people(),
+        deadlines={"reveal_ms": 3_000, "grace_ms": 500},
+        network=NetworkModel(extra_delay_ms={(NAMES[1], int(Kind.REVEAL)): 20_000}),
+    ),
+    _digits(
+        "crash",
+        "A crash",
+        "途中で落ちる",
+        "A trainer and a validator crash; the trainer comes back.",
+        "The run goes on; who was away is not paid for it and not blamed.",
+        _people(),
+        network=NetworkModel(
+            crashes={NAMES[2]: ((4_000, 40_000),), VALIDATORS[2]: ((6_000, 10**9),)}
+        ),
+        deadlines={"train_ms_max": 20_000, "reveal_ms": 5_000, "score_ms": 5_000, "certify_ms": 5_000},
+    ),
+    _digits(
+        "churn",
+        "Churn 30 %",
+        "3割が出入り",
+        "Three in ten trainers leave and return; five in a hundred messages are lost.",
+        "Every round is certified.",
+        _NINE,
+        network=_churn(_NINE),
+        deadlines={"train_ms_max": 10_000, "reveal_ms": 5_000, "score_ms": 5_000, "certify_ms": 5_000},
+    ),
+)
+
+SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
+DEFAULT = _MAIN.name

@@ -1,0 +1,227 @@
+"""Where a run is put together: the only place that joins rooms, adapters and the file system.
+
+`run_demo` and `run_task` are what the command line and notebooks call. Both build the members, the
+world and the compute port, let the driver run, and leave a sealed run directory behind.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from kumiai.adapters.compute.engine import EngineCompute
+from kumiai.adapters.compute.scoring import Holdout
+from kumiai.adapters.sim.adversaries import AdversarialCompute
+from kumiai.adapters.sim.world import NetworkModel, SimWorld
+from kumiai.adapters.store.blobs import DirectoryBlobs
+from kumiai.adapters.store.ledger import SqliteLedger
+from kumiai.adapters.store.log import SqliteLog
+from kumiai.adapters.store.vault import SqliteVault
+from kumiai.apps import outcome
+from kumiai.apps.population import Casting, Person, Population, cast_roles, gather
+from kumiai.apps.rundir import RunDir
+from kumiai.apps.scenarios import SCENARIOS, has_shard
+from kumiai.apps.telemetry import Telemetry
+from kumiai.apps.view import ProgressEvent, RunView
+from kumiai.apps.workload import Workload, load_workload
+from kumiai.base.errors import InputError, RunFailedError
+from kumiai.nodes.driver import Driver
+from kumiai.rounds.state import RunPhase
+from kumiai.tasks.document import TaskDocument, parse_task, to_document
+
+Progress = Callable[[ProgressEvent], None]
+
+PLAN_FORMAT = "kumiai/plan/1"
+TASK_FILE_BYTES_MAX = 1_000_000
+
+
+def run_demo(
+    scenario: str, seed: int, out: Path, progress: Progress, *, resume: bool = False
+) -> RunView:
+    """Run one entry of the menu; InputError for an unknown name."""
+    if scenario not in SCENARIOS:
+        raise InputError("scenario", scenario, f"choose one of {', '.join(SCENARIOS)}")
+    chosen = SCENARIOS[scenario]
+    casting = Casting(chosen.name, chosen.people, chosen.victims, chosen.network)
+    task = chosen.make_task(seed)
+    return run_local(task, casting, out, progress, resume=resume, base_dir=Path.cwd())
+
+
+def run_task(
+    task_path: Path,
+    overrides: Mapping[str, str],
+    out: Path,
+    resume: bool,
+    progress: Progress,
+) -> RunView:
+    """Run the user's own task with as many local members as it asks for."""
+    task = read_task(task_path, overrides)
+    return run_local(
+        task, cast_locally(task), out, progress, resume=resume, base_dir=task_path.parent.resolve()
+    )
+
+
+def read_task(task_path: Path, overrides: Mapping[str, str] | None = None) -> TaskDocument:
+    """Read and check a task file; InputError when it cannot be read or does not hold."""
+    try:
+        if task_path.stat().st_size > TASK_FILE_BYTES_MAX:
+            raise InputError("task file", str(task_path), "it is bigger than a task can be")
+        text = task_path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fix = f"cannot be read ({error}); give the path of a task.toml"
+        raise InputError("task file", str(task_path), fix) from error
+    return parse_task(text, overrides or {})
+
+
+def cast_locally(task: TaskDocument) -> Casting:
+    """The members of a plain local run: honest ones, as many as the task names, and its probes."""
+    width = len(str(max(task.data.trainers, task.validation.validators)))
+    stake = max(1_000, task.rewards.trainer_stake_min)
+    judge = max(1_000, task.rewards.validator_stake_min)
+    people = [
+        Person(f"trainer-{i + 1:0{width}d}", "trainer", stake=stake)
+        for i in range(task.data.trainers)
+    ]
+    people += [
+        Person(f"probe-{i + 1}", "canary", "canary", stake=stake)
+        for i in range(task.validation.canaries)
+    ]
+    people += [
+        Person(f"validator-{i + 1}", "validator", stake=judge)
+        for i in range(task.validation.validators)
+    ]
+    return Casting("", tuple(people), {}, NetworkModel())
+
+
+def run_local(
+    task: TaskDocument,
+    casting: Casting,
+    out: Path,
+    progress: Progress,
+    *,
+    resume: bool,
+    base_dir: Path,
+) -> RunView:
+    """Run `task` with these members in this process; leave a sealed run directory; return its view.
+
+    RunFailedError when the run ends in anything but FINISHED (the directory is left, sealed too).
+    """
+    torch.set_num_threads(1)  # members stand for machines of their own; see docs/adr/0008
+    run_dir = RunDir(out)
+    population = gather(task, casting.people)
+    workload = load_workload(task, base_dir)
+    run_dir.open(make_plan(task, casting, population), resume)
+    telemetry = Telemetry(task.training.rounds, progress)
+    blobs = DirectoryBlobs(run_dir.blobs)
+    log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
+    vault = SqliteVault(run_dir.vault)
+    try:
+        driver = Driver(
+            roles=cast_roles(task, population, workload.publish_holdouts(blobs)),
+            trainers=frozenset(person.name for person in population.named("trainer", "canary")),
+            setup_roles=("escrow", "customer"),
+            orderer=population.orderer,
+            world=SimWorld(casting.network),
+            compute=make_compute(task, casting, population, workload, blobs),
+            log=log,
+            ledger=ledger,
+            vault=vault,
+            observer=telemetry,
+        )
+        final = driver.run()
+        finished = outcome.Finished(
+            run_dir=run_dir,
+            task=task,
+            casting=casting,
+            population=population,
+            workload=workload,
+            driver=driver,
+            telemetry=telemetry,
+            blobs=blobs,
+            commands=tuple(applied.command for applied in ledger.history()),
+        )
+        view = outcome.write_results(finished)
+    finally:
+        workload.engine.close()
+        for store in (log, ledger, vault):
+            store.close()
+    outcome.write_telemetry(run_dir, telemetry)
+    outcome.seal_and_report(run_dir, population, driver.run_state, view)
+    telemetry.finish(final)
+    if final.phase is not RunPhase.FINISHED:
+        raise RunFailedError(f"the run is {final.phase}: {final.reason}")
+    return view
+
+
+def make_compute(
+    task: TaskDocument,
+    casting: Casting,
+    population: Population,
+    workload: Workload,
+    blobs: DirectoryBlobs,
+) -> AdversarialCompute:
+    """The engine over everybody's data, and the lies of those who lie."""
+    owners = [p for p in population.named("trainer") if has_shard(p)]
+    judges = population.named("validator")
+    poisoners = {population.pubkey(p.name) for p in owners if p.behaviour == "poisoner"}
+    honest = EngineCompute(
+        task=task,
+        recipe=workload.recipe,
+        engine=workload.engine,
+        blobs=blobs,
+        shards={
+            population.pubkey(person.name): shard
+            for person, shard in zip(owners, workload.data.shards, strict=True)
+        },
+        holdouts={
+            population.pubkey(person.name): Holdout(*parts)
+            for person, parts in zip(judges, workload.data.validation, strict=True)
+        },
+        label_maps={
+            key: shift_labels(workload.class_count, task.seed) for key in sorted(poisoners)
+        },
+    )
+    return AdversarialCompute(
+        inner=honest,
+        blobs=blobs,
+        size=workload.engine.layout.size,
+        behaviours={population.pubkey(p.name): p.behaviour for p in population.people},
+        victims={
+            population.pubkey(copier): population.pubkey(victim)
+            for copier, victim in casting.victims.items()
+        },
+        friends=frozenset(
+            population.pubkey(p.name) for p in population.people if p.behaviour == "free-rider"
+        ),
+    )
+
+
+def shift_labels(class_count: int, seed: int) -> list[int]:
+    """A permutation that leaves no class where it was: what a poisoner teaches."""
+    shift = random.Random(f"{seed}/poison").randrange(1, max(2, class_count))
+    return [(label + shift) % class_count for label in range(class_count)]
+
+
+def make_plan(task: TaskDocument, casting: Casting, population: Population) -> dict[str, object]:
+    """What a run directory says about itself: enough to take it up again, and no secret."""
+    return {
+        "format": PLAN_FORMAT,
+        "scenario": casting.scenario,
+        "task": to_document(task),
+        "people": [
+            {
+                "name": person.name,
+                "role": person.role,
+                "behaviour": person.behaviour,
+                "stake": str(person.stake),
+                "pubkey": population.pubkey(person.name),
+            }
+            for person in population.people
+        ],
+        "customer": population.customer.pubkey,
+        "orderer": population.orderer.pubkey,
+        "escrow": population.escrow.pubkey,
+    }
