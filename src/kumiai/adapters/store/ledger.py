@@ -96,8 +96,8 @@ class SqlLedger:
         """
         if malformed := check_form(command):
             raise LedgerRejectError(malformed)
-        with sqlite.store_errors(self._name), self._engine.connect() as connection:
-            # closing without a commit rolls back: every exit but the last line changes nothing
+        # `begin` rolls back whatever leaves the block by an exception, a failed commit included
+        with sqlite.store_errors(self._name), self._engine.begin() as connection:
             # written first, as that takes the write lock: nobody can change what is then read
             added = connection.execute(_commands.insert(), {"command": encode_command(command)})
             entry = self._plan(connection, command)
@@ -106,7 +106,8 @@ class SqlLedger:
             if entry.marks:
                 assert added.inserted_primary_key is not None
                 self._book(connection, added.inserted_primary_key[0], entry)
-                connection.commit()
+            else:
+                connection.rollback()
 
     def balance(self, account: str) -> int:
         """Return what `account` holds; 0 for one never heard of. Names: `settlement.accounts`."""
