@@ -53,9 +53,9 @@ def check_dataset(dataset: Dataset, shards: int = 1, source: str = "") -> None:
     if size < shards:
         _refuse(source, f"{size} samples for {shards} trainers: lower data.trainers")
     _check_rows(source, ~_rows(np.isfinite(features)), "holds NaN or infinity: clean or drop it")
-    outside = (labels < 0) | (labels >= dataset.class_count)
+    inside: NDArray[np.bool_] = np.logical_and(labels >= 0, labels < dataset.class_count)
     expected = f"has a label outside 0..{dataset.class_count - 1}"
-    _check_rows(source, ~_rows(~outside), expected)
+    _check_rows(source, ~_rows(inside), expected)
     _check_owners(dataset, source)
 
 
@@ -66,7 +66,7 @@ def _check_owners(dataset: Dataset, source: str) -> None:
     if owners.dtype != np.int64 or owners.shape != (len(dataset.features),):
         expected = f"int64 of shape [{len(dataset.features)}]"
         _refuse(source, f"owners are {_describe(owners)}, expected {expected}")
-    nameless = np.logical_or(owners < 0, owners >= len(dataset.owner_names))
+    nameless = ~np.isin(owners, np.arange(len(dataset.owner_names)))
     _check_rows(source, nameless, f"has an owner outside 0..{len(dataset.owner_names) - 1}")
 
 
