@@ -1,0 +1,191 @@
+"""The report page: one file that opens from disk, in English and Japanese, and loads nothing.
+
+Everything a member chose (names, reasons) is untrusted: the template escapes it, the data travels
+in a JSON block whose markup characters are escaped, and the page's own policy (CSP) names the two
+scripts by their digests, so that no other script can run and nothing can be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shlex
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from kumiai.apps.report import charts, summary, texts
+from kumiai.apps.report.tables import build_tables
+from kumiai.apps.view import RunView
+from kumiai.base.errors import InternalError, StoreError
+
+CHART_LIBRARY = "vendor/echarts.min.js"
+CHART_LIBRARY_SHA256 = "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"
+FILE_NAME = "report.html"
+CHART_TEXTS = ("chart.", "verdict.", "account.", "column.round")  # what the page's script needs
+
+PageLanguage = Literal["auto", "en", "ja"]
+
+
+def render_report(view: RunView, language: PageLanguage = "auto") -> str:
+    """The page as HTML. It starts in `language`; "auto" asks the browser, `?lang=ja` beats both.
+
+    ValueError for another language; InternalError if the vendored chart library was changed.
+    """
+    if language not in ("auto", *texts.LANGUAGES):
+        raise ValueError(f"language is {language!r}, not 'auto', 'en' or 'ja'")
+    scripts = (_read_library(), _read("templates/report.js"))
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            view=view,
+            start="en" if language == "auto" else language,
+            is_auto=language == "auto",
+            headline=summary.build_headline(view),
+            indicators=summary.build_indicators(view),
+            figures=summary.build_figures(view),
+            balance=summary.build_balance(view),
+            unit=summary.get_unit(view),
+            tables=build_tables(view),
+            commands=_commands(view),
+            style=Markup(_read("templates/report.css")),
+            scripts=[Markup(script) for script in scripts],
+            policy=_policy(scripts),
+            data=_embed({"charts": charts.build_charts(view), "texts": _chart_texts()}),
+        )
+    )
+
+
+def write_report(view: RunView, path: Path, language: PageLanguage = "auto") -> Path:
+    """Write the page to `path` (or to `path/report.html`), whole or not at all."""
+    target = path / FILE_NAME if path.is_dir() else path
+    partial = target.with_name(target.name + ".partial")
+    page = render_report(view, language)
+    try:
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, target)
+    except OSError as error:
+        raise StoreError(f"cannot write {target}: {error.strerror}", is_retriable=True) from error
+    return target
+
+
+def _read(name: str) -> str:
+    return (files("kumiai.apps.report") / name).read_text(encoding="utf-8")
+
+
+@cache
+def _read_library() -> str:
+    script = _read(CHART_LIBRARY)
+    digest = hashlib.sha256(script.encode()).hexdigest()
+    if digest != CHART_LIBRARY_SHA256:
+        raise InternalError(f"{CHART_LIBRARY} is {digest}, expected {CHART_LIBRARY_SHA256}")
+    return script
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("kumiai.apps.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        t=_both,
+        tip=_tip,
+        named=_named,
+        reason=_reason,
+        percent=texts.format_percent,
+        nat=texts.format_nat,
+        width=texts.format_width,
+        amount=texts.format_amount,
+        size=texts.format_bytes,
+        flop=texts.format_flop,
+        duration=texts.format_seconds,
+    )
+    return environment
+
+
+def _both(key: str, **places: Any) -> Markup:
+    """The sentence in every language; the page's style shows one of them."""
+    n = places.get("n")
+    found = [
+        Markup.escape(texts.load_texts(language).template(key, n)).format(**places)
+        for language in texts.LANGUAGES
+    ]
+    return _twins(found)
+
+
+def _named(group: str, code: str) -> Markup:
+    """The word for one of our codes in every language; an unknown code is shown as it is."""
+    return _twins([texts.load_texts(lang).name(group, code) for lang in texts.LANGUAGES])
+
+
+def _reason(sentence: str, code: str) -> Markup:
+    return _twins([texts.load_texts(lang).reason(sentence, code) for lang in texts.LANGUAGES])
+
+
+def _twins(versions: list[Any]) -> Markup:
+    if len(set(versions)) == 1:
+        return Markup.escape(versions[0])
+    return Markup("").join(
+        Markup('<span class="l-{0}" lang="{0}">{1}</span>').format(language, version)
+        for language, version in zip(texts.LANGUAGES, versions, strict=True)
+    )
+
+
+def _tip(group: str, code: str, more: str = "") -> Markup:
+    """Attributes for a hover text in every language; the page's script picks one."""
+    words = [texts.load_texts(language).name(group, code) for language in texts.LANGUAGES]
+    shown = [f"{word} {more}".strip() for word in words]
+    return Markup('title="{0}" data-tip-en="{0}" data-tip-ja="{1}"').format(*shown)
+
+
+def _chart_texts() -> dict[str, dict[str, str]]:
+    return {
+        language: {
+            key: value
+            for key, value in texts.load_texts(language).entries.items()
+            if key.startswith(CHART_TEXTS)
+        }
+        for language in texts.LANGUAGES
+    }
+
+
+def _embed(data: object) -> Markup:
+    """JSON that cannot end its own block, whatever a member calls itself."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _policy(scripts: tuple[str, ...]) -> str:
+    """A content security policy: these two scripts, the page's own style, nothing else at all."""
+    digests = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _commands(view: RunView) -> list[tuple[str, str]]:
+    """(catalogue key, command) to check this page offline, from inside the run's folder."""
+    commands = [("verify.run", "kumiai verify .")]
+    receipt = next((row for row in view.receipts if row.path), None)
+    if receipt:
+        commands.append(("verify.receipt", f"kumiai verify {shlex.quote(receipt.path)}"))
+        member = shlex.quote(receipt.member)
+        commands.append(("verify.inspect", f"kumiai inspect . --member {member}"))
+    return commands

@@ -1,0 +1,115 @@
+"""The rows of the page's tables, sorted and grouped the way people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kumiai.apps.report.charts import sum_flows
+from kumiai.apps.view import FlowView, MemberView, ReceiptView, RunView
+
+ROLE_ORDER = ("trainer", "validator", "delegator", "customer", "canary")
+VERDICT_ORDER = ("VALID", "INCONCLUSIVE", "-", "INVALID")
+SYMBOLS = {"VALID": "✓", "INVALID": "✕", "INCONCLUSIVE": "?", "LATE": "◷", "NO_REPLY": "∅"}
+ROUNDS_WITH_VALUES_MAX = 12  # more columns leave no room for numbers in the cells
+FLOWS_MAX = 300
+RECEIPTS_MAX = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One member in one round: the verdict, its symbol, its contribution (None if not scored)."""
+
+    round: int
+    verdict: str
+    symbol: str
+    value_ppm: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What the template loops over. `*_left_out` count the rows that did not fit on a page."""
+
+    groups: tuple[tuple[str, tuple[MemberView, ...]], ...]
+    matrix: tuple[tuple[MemberView, tuple[Cell, ...]], ...]
+    has_values: bool
+    flows: tuple[FlowView, ...]
+    flows_left_out: int
+    receipts: tuple[tuple[MemberView, tuple[ReceiptView, ...]], ...]
+    receipts_left_out: int
+    workers: tuple[MemberView, ...]
+    bytes_most: int
+    flop_most: int
+
+
+def build_tables(view: RunView) -> Tables:
+    """Sort and group everything once."""
+    members = sort_members(view.members)
+    flows = sorted(sum_flows(view.flows), key=lambda flow: (flow.kind != "funded",))
+    receipts, left_out = _receipts(view, members)
+    workers = tuple(member for member in members if member.bytes_sent or member.flop)
+    return Tables(
+        groups=tuple(
+            (role, group)
+            for role in ROLE_ORDER
+            if (group := tuple(member for member in members if member.role == role))
+        ),
+        matrix=_matrix(view, members),
+        has_values=len(view.rounds) <= ROUNDS_WITH_VALUES_MAX,
+        flows=tuple(flows[:FLOWS_MAX]),
+        flows_left_out=max(0, len(flows) - FLOWS_MAX),
+        receipts=receipts,
+        receipts_left_out=left_out,
+        workers=workers,
+        bytes_most=max((member.bytes_sent for member in workers), default=0),
+        flop_most=max((member.flop for member in workers), default=0),
+    )
+
+
+def sort_members(members: Iterable[MemberView]) -> list[MemberView]:
+    """By role, then the accepted before the refused, then by contribution, reward and name."""
+    return sorted(
+        members,
+        key=lambda member: (
+            ROLE_ORDER.index(member.role),
+            VERDICT_ORDER.index(member.verdict),
+            -member.contribution_ppm,
+            -member.reward,
+            member.name,
+        ),
+    )
+
+
+def _matrix(
+    view: RunView, members: list[MemberView]
+) -> tuple[tuple[MemberView, tuple[Cell, ...]], ...]:
+    rows = []
+    for member in members:
+        if not member.round_verdicts:
+            continue
+        cells = []
+        for position, row in enumerate(view.rounds):
+            given = member.round_verdicts
+            verdict = given[position] if position < len(given) else "-"
+            cells.append(
+                Cell(row.round, verdict, SYMBOLS.get(verdict, "·"), row.values.get(member.name))
+            )
+        rows.append((member, tuple(cells)))
+    return tuple(rows)
+
+
+def _receipts(
+    view: RunView, members: list[MemberView]
+) -> tuple[tuple[tuple[MemberView, tuple[ReceiptView, ...]], ...], int]:
+    """Each member's receipts in order, the final one (round 0) last; whole members only."""
+    by_name: dict[str, list[ReceiptView]] = {}
+    for receipt in view.receipts:
+        by_name.setdefault(receipt.member, []).append(receipt)
+    shown, count = [], 0
+    for member in members:
+        mine = by_name.get(member.name, [])
+        if not mine or count + len(mine) > RECEIPTS_MAX:
+            continue
+        count += len(mine)
+        shown.append((member, tuple(sorted(mine, key=lambda row: (row.round == 0, row.round)))))
+    return tuple(shown), len(view.receipts) - count

@@ -1,0 +1,117 @@
+"""The words of the report and the terminal, in English and Japanese.
+
+A catalogue is a flat JSON object `locales/<language>.json`: key -> sentence with `{named}` places.
+Both have the same keys and the same places (a test checks it). `key.one` is used when n = 1.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+Language = Literal["en", "ja"]
+LANGUAGES: tuple[Language, ...] = ("en", "ja")
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """One language's catalogue."""
+
+    language: Language
+    entries: dict[str, str]
+
+    def has(self, key: str) -> bool:
+        return key in self.entries
+
+    def template(self, key: str, n: object = None) -> str:
+        """The sentence with its places still open; KeyError if the catalogue lacks it."""
+        if n == 1 and f"{key}.one" in self.entries:
+            return self.entries[f"{key}.one"]
+        return self.entries[key]
+
+    def text(self, key: str, **places: object) -> str:
+        """The sentence with its places filled. Values are never read as templates."""
+        return self.template(key, places.get("n")).format(**places)
+
+    def name(self, group: str, code: str) -> str:
+        """The word for a code of ours (`role.trainer`), or the code itself if nobody named it."""
+        return self.entries.get(f"{group}.{code}", code)
+
+    def reason(self, sentence: str, code: str) -> str:
+        """A member's reason in this language.
+
+        The signed sentence is English and says the most; other languages use the sentence of its
+        code, and fall back to the signed one rather than to nothing.
+        """
+        translated = self.entries.get(f"reason.{code}", "") if code else ""
+        if self.language == "en":
+            return sentence or translated
+        return translated or sentence
+
+
+@cache
+def load_texts(language: Language) -> Texts:
+    """The catalogue of `language`; ValueError for a language that has none."""
+    if language not in LANGUAGES:
+        raise ValueError(f"no catalogue for {language!r}; there are {', '.join(LANGUAGES)}")
+    source = files("kumiai.apps.report") / "locales" / f"{language}.json"
+    return Texts(language, json.loads(source.read_text(encoding="utf-8")))
+
+
+def format_amount(amount: int) -> str:
+    return f"{amount:,}"
+
+
+def format_percent(ppm: int | None, digits: int = 1) -> str:
+    """941_000 -> "94.1%"; None -> an en dash."""
+    return "–" if ppm is None else f"{ppm / 10_000:.{digits}f}%"
+
+
+def format_nat(ppm: int, signed: bool = True) -> str:
+    """Millionths of a nat as nats with four digits, with a real minus sign."""
+    text = f"{abs(ppm) / 1_000_000:.4f}"
+    if not signed:
+        return text
+    return f"{'−' if ppm < 0 else '+' if ppm > 0 else '±'}{text}"
+
+
+def format_width(ppm: int) -> str:
+    """The width of a model: 250_000 -> "25%"; 0 -> an en dash (no model)."""
+    if not ppm:
+        return "–"
+    return f"{ppm / 10_000:.0f}%" if ppm % 10_000 == 0 else f"{ppm / 10_000:.1f}%"
+
+
+def format_scaled(value: float, units: tuple[str, ...], base: int = 1000) -> str:
+    """Three significant digits with the fitting unit: 2_930_000 bytes -> "2.93 MB"."""
+    step = 0
+    while abs(value) >= base and step < len(units) - 1:
+        value /= base
+        step += 1
+    if step == 0 and value == int(value):
+        return f"{int(value)} {units[0]}"
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:.{digits}f} {units[step]}"
+
+
+def format_bytes(count: float) -> str:
+    return format_scaled(count, ("B", "kB", "MB", "GB", "TB", "PB"))
+
+
+def format_flop(count: float) -> str:
+    return format_scaled(
+        count, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP", "YFLOP")
+    )
+
+
+def format_seconds(seconds: float) -> str:
+    """4.25 -> "4.2 s"; 75 -> "1 min 15 s"; 7_300 -> "2 h 01 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
