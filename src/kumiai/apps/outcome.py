@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
@@ -19,6 +18,7 @@ from kumiai.apps import flows
 from kumiai.apps.population import Casting, Person, Population
 from kumiai.apps.receipts import make_receipt_files
 from kumiai.apps.rundir import UNSEALED, RunDir
+from kumiai.apps.slugs import slug
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import (
     CertificateView,
@@ -125,12 +125,6 @@ def seal_and_report(run_dir: RunDir, population: Population, state: RunState, vi
     seal.seal_directory(run_dir.root, population.orderer, created_at, UNSEALED)
     save_view(view, run_dir.root)
     write_report(view, run_dir.report)
-
-
-def slug(name: str, pubkey: str) -> str:
-    """A file name that any file system takes and that no two members share."""
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
-    return f"{plain or 'member'}-{pubkey[:8]}"
 
 
 def _write_receipts(finished: Finished) -> tuple[ReceiptView, ...]:

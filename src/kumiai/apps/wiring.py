@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.scoring import Holdout
+from kumiai.adapters.data.user_file import is_user_reference
 from kumiai.adapters.sim.adversaries import AdversarialCompute
 from kumiai.adapters.sim.world import NetworkModel, SimWorld
 from kumiai.adapters.store.blobs import DirectoryBlobs
@@ -113,7 +115,7 @@ def run_local(
     run_dir = RunDir(out)
     population = gather(task, casting.people)
     workload = load_workload(task, base_dir)
-    run_dir.open(make_plan(task, casting, population), resume)
+    run_dir.open(make_plan(task, casting, population, workload, base_dir), resume)
     telemetry = Telemetry(task.training.rounds, progress)
     blobs = DirectoryBlobs(run_dir.blobs)
     log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
@@ -124,7 +126,7 @@ def run_local(
             trainers=frozenset(person.name for person in population.named("trainer", "canary")),
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
-            world=SimWorld(casting.network),
+            world=SimWorld(slow_down_copiers(casting.network, casting.victims)),
             compute=make_compute(task, casting, population, workload, blobs),
             log=log,
             ledger=ledger,
@@ -199,17 +201,33 @@ def make_compute(
     )
 
 
+def slow_down_copiers(network: NetworkModel, victims: Mapping[str, str]) -> NetworkModel:
+    """Who copies finishes after whom it copies: nobody can copy what is not there yet."""
+    slowness = {
+        copier: 2 * network.slowness_ppm.get(victim, 1_000_000) for copier, victim in victims.items()
+    }
+    return replace(network, slowness_ppm={**network.slowness_ppm, **slowness})
+
+
 def shift_labels(class_count: int, seed: int) -> list[int]:
     """A permutation that leaves no class where it was: what a poisoner teaches."""
     shift = random.Random(f"{seed}/poison").randrange(1, max(2, class_count))
     return [(label + shift) % class_count for label in range(class_count)]
 
 
-def make_plan(task: TaskDocument, casting: Casting, population: Population) -> dict[str, object]:
+def make_plan(
+    task: TaskDocument,
+    casting: Casting,
+    population: Population,
+    workload: Workload,
+    base_dir: Path,
+) -> dict[str, object]:
     """What a run directory says about itself: enough to take it up again, and no secret."""
     return {
         "format": PLAN_FORMAT,
         "scenario": casting.scenario,
+        "base_dir": str(base_dir) if is_user_reference(task.model.recipe) else "",
+        "shape": {"input": list(workload.input_shape), "classes": workload.class_count},
         "task": to_document(task),
         "people": [
             {

@@ -31,6 +31,7 @@ class Workload:
     data: FederatedData
     recipe: Recipe
     engine: Engine
+    input_shape: tuple[int, ...]
     class_count: int
     licence: str
     description: str
@@ -70,6 +71,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
         data=data,
         recipe=recipe,
         engine=engine,
+        input_shape=dataset.input_shape,
         class_count=dataset.class_count,
         licence=dataset.licence,
         description=dataset.description,

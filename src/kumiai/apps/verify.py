@@ -1,0 +1,144 @@
+"""Check a run, or one receipt, from its files alone: no network, no trust in whoever made them.
+
+A run directory is checked in this order, and every finding says where:
+
+1. seal        every byte of every sealed file
+2. log         each record: chain, signature, and that the fold accepts it as it stands
+3. quorum      each certificate: a quorum of its committee signed exactly this body
+4. blobs       each revealed update is there and is what its name says
+5. aggregate   each model recomputed from the updates that the certificate names, bit for bit
+6. money       every command of every settlement recomputed; balances equal to the ledger's to the unit
+7. receipts    every receipt recomputed, found as a file, proven under its certificate
+8. scores      where the hold-out was opened: each validator's scores recomputed from it
+9. models      every member's file is the right slice of the final model
+
+Scores are floating point: on the machine that made them they come out the same, elsewhere within
+`SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kumiai.adapters.store import seal
+from kumiai.apps import audit
+from kumiai.apps.receipts import find_problems, read_receipt_file
+from kumiai.apps.rundir import RunDir
+from kumiai.base.errors import InputError, KumiaiError
+
+FINDINGS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong ("error") or could not be checked ("note"), and where."""
+
+    severity: str
+    where: str
+    what: str
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What was checked and what was found. `checks` holds (name, count, ok)."""
+
+    findings: list[Finding] = field(default_factory=list)
+    checks: list[tuple[str, int, bool]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def is_ok(self) -> bool:
+        """No error was found."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def error(self, where: str, what: str) -> None:
+        """Add an error, up to a bound."""
+        if len(self.findings) < FINDINGS_MAX:
+            self.findings.append(Finding("error", where, what))
+
+    def note(self, where: str, what: str) -> None:
+        """Add something that could not be checked."""
+        self.findings.append(Finding("note", where, what))
+
+
+def verify_path(path: Path, progress: Callable[[str], None] | None = None) -> VerifyReport:
+    """Verify a run directory or a single receipt file; InputError when it is neither."""
+    started = time.perf_counter()
+    tell = progress or (lambda text: None)
+    if path.is_dir():
+        report = verify_run(RunDir(path), tell)
+    elif path.is_file():
+        report = verify_receipt(path)
+    else:
+        raise InputError("path", str(path), "give a run's folder or a receipt file")
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def verify_receipt(path: Path) -> VerifyReport:
+    """Check that a receipt file proves itself."""
+    report = VerifyReport()
+    try:
+        problems = find_problems(read_receipt_file(path))
+    except (ValueError, OSError) as error:
+        problems = [f"malformed: {error}"]
+    for problem in problems:
+        report.error(path.name, problem)
+    report.checks.append(("receipt", 1, not problems))
+    if not problems:
+        document = read_receipt_file(path)
+        committee = ", ".join(key[:12] for key in document["certificate"]["committee"])
+        report.note(path.name, f"signed by a quorum of this committee: {committee}; "
+                    "that it is the right committee, its task's log shows")
+    return report
+
+
+def verify_run(run_dir: RunDir, tell: Callable[[str], None]) -> VerifyReport:
+    """Check a whole run; see the module's list."""
+    report = VerifyReport()
+    plan = run_dir.read_plan()
+    _check(report, "seal", tell, lambda: _check_seal(report, run_dir, str(plan.get("orderer", ""))))
+    replayed: list[audit.Replay] = []
+
+    def replay() -> int:
+        result = audit.replay_log(run_dir, report.error)
+        replayed.append(result)
+        return result.count
+
+    _check(report, "log", tell, replay)
+    if not replayed or replayed[0].state.task is None:
+        return report
+    replayed_run = replayed[0]
+    for name, check in audit.CHECKS.items():
+        _check(report, name, tell, lambda check=check: check(run_dir, replayed_run, report))
+    return report
+
+
+def _check(
+    report: VerifyReport, name: str, tell: Callable[[str], None], run: Callable[[], int]
+) -> None:
+    """Run one check; what it raises is a finding, because a changed file may break anything."""
+    tell(name)
+    before = sum(finding.severity == "error" for finding in report.findings)
+    count = 0
+    try:
+        count = run()
+    except (KumiaiError, ValueError, KeyError, TypeError, IndexError, OSError) as error:
+        report.error(name, f"{type(error).__name__}: {error}")
+    after = sum(finding.severity == "error" for finding in report.findings)
+    report.checks.append((name, count, after == before))
+
+
+def _check_seal(report: VerifyReport, run_dir: RunDir, signer: str) -> int:
+    if not run_dir.seal.exists():
+        report.note("seal", "the folder is not sealed: the run has not ended, or was killed")
+        return 0
+    for finding in seal.check_seal(run_dir.root, signer):
+        report.error(f"seal: {finding.path}", str(finding))
+    return 1
+
+
+__all__ = ["Finding", "VerifyReport", "verify_path", "verify_receipt", "verify_run"]
