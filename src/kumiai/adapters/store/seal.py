@@ -39,7 +39,7 @@ from kumiai.base.keys import SigningKey
 SEAL_KIND = 8490
 SEAL_NAME = "seal.json"
 INDEX_NAME = "seal.index"
-IGNORED_DEFAULT = ("report.html", "telemetry*", "cache/*")
+IGNORED_DEFAULT = ("report.html", "telemetry*", "cache")
 FINDING_COUNT_MAX = 1000
 
 _VERSION = 1

@@ -97,6 +97,8 @@ def store_errors(path: Path | str) -> Iterator[None]:
         raise _translate(path, error.orig or error) from error
     except sqlite3.Error as error:
         raise _translate(path, error) from error
+    except UnicodeDecodeError as error:  # SQLite's own message quotes damaged bytes
+        raise StoreError(f"{path}: the file is damaged: {error}") from error
 
 
 def _translate(path: Path | str, error: BaseException) -> StoreError:

@@ -37,12 +37,14 @@ class TreeEntry:
 def list_tree(root: Path, ignored: Sequence[str]) -> list[TreeEntry]:
     """Return all that is no folder under `root`, sorted by path, but what matches `ignored`.
 
-    `ignored` holds shell patterns on the whole path (`*` also matches `/`). Raises OSError.
+    `ignored` holds shell patterns on the whole path (`*` also matches `/`); one that fits a folder
+    covers all that is in it. Raises OSError.
     """
+    patterns = [form for pattern in ignored for form in (pattern, pattern + "/*")]
     found = [
         entry
         for entry in _walk(root, "")
-        if not any(fnmatchcase(entry.path, pattern) for pattern in ignored)
+        if not any(fnmatchcase(entry.path, pattern) for pattern in patterns)
     ]
     return sorted(found, key=lambda entry: entry.path)
 
