@@ -7,6 +7,11 @@ worst model first, the median cannot (`stake_weighted_mean` stays here for that 
 value  c_i   = median over inliers of v_ji, weights s_j (v: validator j's score of member i; s: stake)
 inlier       : |v_ji - m_i| <= 3 * max(MAD_i, NOISE_FLOOR), m_i the median over all
 deviation    : d_ji = min(1, |v_ji - c_i| / (3 * max(MAD_i, NOISE_FLOOR))), in ppm
+harmful      : c_i <= -harm_floor, most stake sees v_ji + 2 * error_ji < 0, and the member's balance (the
+               sum of its c_i over all rounds so far, this one included) is at most -harm_floor. A
+               single bad round of an honest member with skewed data is no attack: it is left out and
+               unpaid like any other without gain, but not called harmful.
+
 All values in ppm of a nat. Ties in a weighted median: the mean of the two middle values, rounded down.
 """
 
@@ -36,13 +41,19 @@ def judge(
     sheets: Sequence[ScoreSheet],
     stakes: Mapping[str, int],
     harm_floor: int,
+    balances: Mapping[str, int],
 ) -> tuple[Judgement, ...]:
-    """Return one judgement a revealed member, in their order; `sheets` must not be empty."""
+    """Return one judgement a revealed member, in their order; `sheets` must not be empty.
+
+    `balances`: each member's sum of consensus values over the rounds before this one.
+    """
     weights = [stakes[sheet.validator] for sheet in sheets]
     judgements = []
     for index, member in enumerate(revealed):
         column = [sheet.lines[index] for sheet in sheets]
-        judgements.append(_judge_member(index, member, column, weights, revealed, harm_floor))
+        # Harm is a matter of this round and of the balance with it: the stricter limit decides.
+        limit = min(-harm_floor, -harm_floor - balances.get(member, 0))
+        judgements.append(_judge_member(index, member, column, weights, revealed, limit))
     return tuple(judgements)
 
 
@@ -82,7 +93,7 @@ def _judge_member(
     column: Sequence[tuple[int, int, int, int, int]],
     weights: Sequence[int],
     revealed: Sequence[str],
-    harm_floor: int,
+    harm_limit: int,
 ) -> Judgement:
     values = [line[0] for line in column]
     centre = stake_weighted_median(values, weights)
@@ -101,7 +112,7 @@ def _judge_member(
             original = _agreed_original(column, weights, len(revealed))
             if original is not None:
                 detail, group = revealed[original], original
-    elif value <= -harm_floor and _is_majority([v + 2 * e < 0 for v, e, *_ in column], weights):
+    elif value <= harm_limit and _is_majority([v + 2 * e < 0 for v, e, *_ in column], weights):
         verdict, reason = AssignmentState.INVALID, "harmful"
     elif value <= 0:
         verdict, reason = AssignmentState.INCONCLUSIVE, "no-gain"

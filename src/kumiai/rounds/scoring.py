@@ -126,7 +126,10 @@ def judge_round(state: RunState) -> RunState:
     current = state.round
     sheets = [current.score_sheets[key] for key in sorted(current.score_sheets)]
     stakes = {sheet.validator: state.members[sheet.validator].stake for sheet in sheets}
-    judgements = judge(current.revealed, sheets, stakes, state.task.validation.harm_floor_ppm)
+    balances = {key: tally.balance for key, tally in state.tallies.items()}
+    judgements = judge(
+        current.revealed, sheets, stakes, state.task.validation.harm_floor_ppm, balances
+    )
     assignments, members = dict(current.assignments), dict(state.members)
     evidence = dict(state.evidence)
     for judgement in judgements:

@@ -300,6 +300,7 @@ def _tally_round(state: RunState, paid: Mapping[str, int]) -> dict[str, Tally]:
         tallies[key] = replace(
             tally,
             value=tally.value + (judgement.value if judgement is not None and is_valid else 0),
+            balance=tally.balance + (judgement.value if judgement is not None else 0),
             error_squared=tally.error_squared
             + (judgement.error**2 if judgement is not None and is_valid else 0),
             rounds_valid=tally.rounds_valid + is_valid,

@@ -205,7 +205,8 @@ class Vote:
 class Tally:
     """A member's running account: contribution over the rounds, work done, money."""
 
-    value: int = 0
+    value: int = 0  # sum over the rounds in which the work was VALID
+    balance: int = 0  # sum over all judged rounds, negative ones too
     error_squared: int = 0
     rounds_valid: int = 0
     rounds_invalid: int = 0
