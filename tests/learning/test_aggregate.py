@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -56,21 +56,24 @@ def trimmed_twin(updates, weights, settings):
     return sorted_mean_twin(updates, cut, len(updates) - cut)
 
 
-def krum_choice_twin(updates, f):
-    count = len(updates)
-    peak = sorted(max(abs(int(v)) for v in row) for row in updates)[count // 2]
+def distances_twin(updates):
+    peak = sorted(max(abs(int(v)) for v in row) for row in updates)[len(updates) // 2]
     unit = 2 ** max(0, peak.bit_length() - 14)
+    limit = min(32767 * unit, INTEGER_ABS_MAX - unit // 2)
     shifted = [
-        [max(-32767, min(32767, (int(v) + unit // 2) // unit)) for v in row] for row in updates
+        [(max(-limit, min(limit, int(v))) + unit // 2) // unit for v in row] for row in updates
     ]
-    scores = []
-    for i in range(count):
-        distances = sorted(
-            sum((a - b) ** 2 for a, b in zip(shifted[i], shifted[j], strict=True))
-            for j in range(count)
-            if j != i
-        )
-        scores.append((sum(distances[: count - f - 2]), i))
+    return [
+        [sum((a - b) ** 2 for a, b in zip(row, other, strict=True)) for other in shifted]
+        for row in shifted
+    ]
+
+
+def krum_choice_twin(updates, f):
+    distances, count = distances_twin(updates), len(updates)
+    scores = [
+        (sum(sorted(row[:i] + row[i + 1 :])[: count - f - 2]), i) for i, row in enumerate(distances)
+    ]
     return sorted(i for _, i in sorted(scores)[: count - f])
 
 
@@ -99,6 +102,19 @@ def test_equals_the_naive_twin(name, case, f, trim):
     result = aggregate(name, list(updates), weights, settings)
     assert result.dtype == np.int32
     assert result.tolist() == TWINS[name](updates, weights, settings)
+
+
+@given(hnp.arrays(np.int32, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=INTS))
+@example(np.full((2, 2), INTEGER_ABS_MAX, dtype=np.int32))
+def test_krum_distances_are_exact_integers(updates):
+    assert rules.compute_distances(list(updates)).tolist() == distances_twin(updates)
+
+
+def test_krum_sums_over_the_nearest_n_minus_f_minus_two():
+    # Three nearest: the colluders at -20 score 0 + 400 + 400, the member at 17 3 * 289. A fourth
+    # neighbour would turn the order round.
+    updates = [np.array([x], dtype=np.int32) for x in (0, 0, 0, 0, 17, -20, -20)]
+    assert rules.select_krum(updates, 2) == [0, 1, 2, 3, 5]
 
 
 @pytest.mark.parametrize("name", list(AGGREGATORS))

@@ -74,6 +74,12 @@ def test_owners_are_never_divided_and_loads_are_even():
     assert max(sizes) - min(sizes) <= np.bincount(OWNERS).max()
 
 
+def test_the_largest_owners_are_placed_first():
+    owners = np.array([0, 1, 2, 2])
+    shards = partition(np.zeros(4), owners, 2, "owner", alpha=1.0, seed=0)
+    assert sorted(map(len, shards)) == [2, 2]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -84,6 +90,7 @@ def test_owners_are_never_divided_and_loads_are_even():
         ({"kind": "owner", "owners": None}, "names no owners"),
         ({"kind": "dirichlet", "alpha": 0.0}, "alpha 0.0"),
         ({"kind": "quantity", "alpha": float("nan")}, "alpha nan"),
+        ({"kind": "quantity", "alpha": float("inf")}, "alpha inf"),
         ({"kind": "dirichlet", "labels": np.zeros((600, 4))}, "one class a sample"),
     ],
 )

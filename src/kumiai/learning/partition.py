@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 KINDS = ("iid", "dirichlet", "quantity", "owner")
 SHARD_SIZE_WISHED = 10  # redraw Dirichlet shares until the smallest shard has this many
+ALPHA_MAX = 1e9  # equal shares for all purposes
 DRAWS_MAX = 50  # then the best draw is kept and empty shards are filled
 
 Indices = NDArray[np.int64]
@@ -45,8 +46,8 @@ def partition(
         raise ValueError(f"partition {kind!r} is unknown: use one of {', '.join(KINDS)}")
     if trainers < 1 or size < trainers:
         raise ValueError(f"{size} samples cannot be split over {trainers} trainers")
-    if kind in ("dirichlet", "quantity") and not alpha > 0:
-        raise ValueError(f"alpha {alpha} is not positive")
+    if kind in ("dirichlet", "quantity") and not 0 < alpha <= ALPHA_MAX:
+        raise ValueError(f"alpha {alpha} is outside 0 < alpha <= {ALPHA_MAX:.0f}")
     generator = np.random.Generator(np.random.PCG64(seed))
     if kind == "iid":
         shards = np.array_split(generator.permutation(size), trainers)
@@ -78,8 +79,6 @@ def _deal(
     parts: list[list[Indices]] = [[] for _ in range(trainers)]
     for group in groups:
         shares = generator.dirichlet(np.full(trainers, alpha))
-        if not np.isfinite(shares).all():  # a tiny alpha underflows to 0 / 0: one takes all
-            shares = np.eye(trainers)[generator.integers(trainers)]
         cuts = np.rint(np.cumsum(shares)[:-1] * len(group)).astype(np.int64)
         pieces = np.split(generator.permutation(group), np.clip(cuts, 0, len(group)))
         for part, piece in zip(parts, pieces, strict=True):

@@ -72,8 +72,7 @@ def _check_owners(dataset: Dataset, source: str) -> None:
 
 def _rows(is_good: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return per row whether all its entries are good."""
-    good: NDArray[np.bool_] = is_good.reshape(len(is_good), -1).all(axis=1)
-    return good
+    return np.asarray(is_good.reshape(len(is_good), -1).all(axis=1), dtype=np.bool_)
 
 
 def _check_rows(source: str, is_bad_n: NDArray[np.bool_], fault: str) -> None:
