@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from kumiai.apps.flows import BURNT, ESCROW
 from kumiai.apps.view import (
     CertificateView,
     FlowView,
@@ -15,26 +16,27 @@ from kumiai.apps.view import (
     RoundView,
     RunView,
 )
+from kumiai.rounds.receipt import REASONS
 
 ROUNDS = 8
 BUDGET = 1_000_000
 VALIDATORS = ("North Lab", "検証所 東", "East Audit", "検証所 西")
 # name, behaviour, samples, contribution, error, width, accuracy
 TRAINERS = (
-    ("佐藤精機", "honest", 812, 412_600, 9_800, 1_000_000, 941_000),
-    ("Brandt & Söhne", "honest", 640, 361_200, 11_200, 1_000_000, 941_000),
-    ("田中製作所", "honest", 505, 298_400, 8_600, 750_000, 934_000),
-    ("Olivia Metalworks", "honest", 377, 214_900, 12_700, 750_000, 934_000),
-    ("Kaito 鋳造", "honest", 291, 150_300, 10_100, 500_000, 921_000),
-    ("Lumen Tools", "honest", 174, 71_500, 13_900, 250_000, 887_000),
-    ("Idle Inc.", "free-rider", 300, -300, 4_100, 0, None),
-    ("Copycat GmbH", "copier", 300, 0, 0, 0, None),
+    ("佐藤精機", "", 812, 412_600, 9_800, 1_000_000, 941_000),
+    ("Brandt & Söhne", "", 640, 361_200, 11_200, 1_000_000, 941_000),
+    ("田中製作所", "", 505, 298_400, 8_600, 750_000, 934_000),
+    ("Olivia Metalworks", "", 377, 214_900, 12_700, 750_000, 934_000),
+    ("Kaito 鋳造", "", 291, 150_300, 10_100, 500_000, 921_000),
+    ("Lumen Tools", "", 174, 71_500, 13_900, 250_000, 887_000),
+    ("Idle Inc.", "free-rider", 0, -300, 4_100, 0, None),
+    ("Copycat GmbH", "copier", 0, 0, 0, 0, None),
     ("Mallory Ltd.", "poisoner", 300, -188_000, 21_000, 0, None),
 )
 CHEATS = {
-    "Idle Inc.": ("no-work", "0 because: the update is noise, unrelated to everybody else's work"),
-    "Copycat GmbH": ("duplicate", "0 because: a near-copy of 佐藤精機's update, which came first"),
-    "Mallory Ltd.": ("harmful", "0 because: the model got worse with this update on unseen data"),
+    "Idle Inc.": ("no-work", REASONS["no-work"]),
+    "Copycat GmbH": ("copy", REASONS["copy"].format(detail="佐藤精機")),
+    "Mallory Ltd.": ("harmful", REASONS["harmful"]),
 }
 DELEGATORS = (
     ("Hana 林", "佐藤精機", 400),
@@ -54,15 +56,13 @@ def _split(total: int, weights: list[int]) -> list[int]:
 
 
 def _members() -> tuple[MemberView, ...]:
-    pays = _split(660_000, [row[3] for row in TRAINERS[:6]]) + [0, 0, 0]
+    pays = [*_split(660_000, [row[3] for row in TRAINERS[:6]]), 0, 0, 0]
     backed = {target: stake for _, target, stake in DELEGATORS}
     members = []
     for (name, behaviour, samples, value, error, width, accuracy), pay in zip(
         TRAINERS, pays, strict=True
     ):
-        code, reason = CHEATS.get(
-            name, ("paid", "paid for its share of what the model learned, in all 8 rounds")
-        )
+        code, reason = CHEATS.get(name, ("counted", REASONS["counted"]))
         cheat = name in CHEATS
         members.append(
             MemberView(
@@ -89,23 +89,17 @@ def _members() -> tuple[MemberView, ...]:
             )
         )
     for name, pay in zip(VALIDATORS, _split(100_000, [4, 4, 4, 3]), strict=True):
-        late = name == "検証所 西"
         members.append(
             MemberView(
                 pubkey=_hash("key", name),
                 name=name,
                 role="validator",
-                behaviour="honest",
-                verdict="VALID",
-                reason="its scores agreed with the committee; one round's scores came late"
-                if late
-                else "its scores agreed with the committee in every round",
-                reason_code="scores-partly" if late else "scores-agreed",
+                reason=REASONS["final-validator"],
+                reason_code="final-validator",
                 stake=100,
                 reward=pay,
                 bytes_sent=8 * 21_000,
                 flop=9 * 8 * 52_000_000,
-                round_verdicts=tuple("LATE" if late and r == 4 else "VALID" for r in range(1, 9)),
             )
         )
     for (name, target, stake), pay in zip(DELEGATORS, [9_200, 5_800, 0], strict=True):
@@ -114,9 +108,8 @@ def _members() -> tuple[MemberView, ...]:
                 pubkey=_hash("key", name),
                 name=name,
                 role="delegator",
-                behaviour="honest",
-                reason=f"backed {target} with {stake}",
-                reason_code="backed",
+                reason=REASONS["final-backed"],
+                reason_code="final-backed",
                 stake=stake,
                 reward=pay,
                 slashed=15 if target in CHEATS else 0,
@@ -127,9 +120,11 @@ def _members() -> tuple[MemberView, ...]:
             pubkey=_hash("key", "Kumiai Parts Co-op"),
             name="Kumiai Parts Co-op",
             role="customer",
-            behaviour="honest",
-            reason="funded the task; got back what nobody earned",
-            reason_code="funded",
+            reason="Posted and funded the task.",
+            reason_code="customer",
+            width_ppm=1_000_000,
+            model_path="models/customer.safetensors",
+            model_accuracy_ppm=941_000,
         )
     )
     return tuple(members)
@@ -170,16 +165,15 @@ def _rounds() -> tuple[RoundView, ...]:
 
 def _flows(members: tuple[MemberView, ...]) -> tuple[FlowView, ...]:
     customer = "Kumiai Parts Co-op"
-    flows = [FlowView(customer, "escrow", BUDGET, "funded")]
-    for role in ("trainer", "validator", "delegator"):
-        flows += [
-            FlowView("escrow", member.name, member.reward, f"{role}-reward")
-            for member in members
-            if member.role == role and member.reward
-        ]
+    flows = [FlowView(customer, ESCROW, BUDGET, "fund")]
+    for member in members:
+        if member.reward:
+            at_once = member.reward // 10
+            flows.append(FlowView(ESCROW, member.name, at_once, "round"))
+            flows.append(FlowView(ESCROW, member.name, member.reward - at_once, "final"))
     paid = sum(flow.amount for flow in flows[1:])
-    flows.append(FlowView("escrow", customer, BUDGET - paid, "refunded"))
-    flows += [FlowView(m.name, "burnt", m.slashed, "slashed") for m in members if m.slashed]
+    flows.append(FlowView(ESCROW, customer, BUDGET - paid, "refund"))
+    flows += [FlowView(m.name, BURNT, m.slashed, "slash") for m in members if m.slashed]
     return tuple(flows)
 
 
@@ -188,9 +182,9 @@ def _receipts(members: tuple[MemberView, ...]) -> tuple[ReceiptView, ...]:
     for member in members:
         if member.role not in ("trainer", "validator"):
             continue
-        amounts = _split(member.reward // 10, [1] * ROUNDS) if member.reward else [0] * ROUNDS
+        amounts = _split(member.reward // 10, [1] * ROUNDS)
         for number, amount in enumerate(amounts, start=1):
-            verdict = member.round_verdicts[number - 1]
+            verdict = member.round_verdicts[number - 1] if member.role == "trainer" else "-"
             late = verdict == "LATE"
             receipts.append(
                 ReceiptView(
@@ -198,7 +192,7 @@ def _receipts(members: tuple[MemberView, ...]) -> tuple[ReceiptView, ...]:
                     name=f"round {number}",
                     round=number,
                     verdict="-" if late else verdict,  # type: ignore[arg-type]
-                    reason="0 because: late reveal" if late else member.reason,
+                    reason=REASONS["late"] if late else member.reason,
                     reason_code="late" if late else member.reason_code,
                     amount=amount,
                     width_ppm=0,
@@ -224,7 +218,7 @@ def _receipts(members: tuple[MemberView, ...]) -> tuple[ReceiptView, ...]:
 
 
 def build_view() -> RunView:
-    """Six honest trainers, three cheats, four validators, three delegators, a customer; 8 rounds."""
+    """Six honest trainers, three cheats, four validators, three delegators, 8 rounds."""
     members, rounds = _members(), _rounds()
     flows = _flows(members)
     certificates = tuple(
@@ -238,7 +232,7 @@ def build_view() -> RunView:
         )
         for number in range(1, ROUNDS + 1)
     )
-    refunded = sum(flow.amount for flow in flows if flow.kind == "refunded")
+    refunded = sum(flow.amount for flow in flows if flow.kind == "refund")
     return RunView(
         task={
             "name": "digits-together",
@@ -274,10 +268,10 @@ def build_view() -> RunView:
         indicators={
             "owner": "Kumiai Parts Co-op",
             "responsible": "Hiro Sato",
-            "stop_who": "Hiro Sato, North Lab, 検証所 東",
-            "stop_required": "2 of 3",
+            "stop_guardians": 3,
+            "stop_required": 2,
             "stop_last_drill": "",
-            "members_signed": "17 of 17",
+            "members_signed": 16,
         },
         environment={"kumiai": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "cpu": "2 cores"},
         notes=("The energy figure is an estimate from floating point operations.",),

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from kumiai.apps.flows import ESCROW
 from kumiai.apps.view import RunView, load_view, save_view, view_from_dict
 from kumiai.base.errors import StoreError
 
 
 def test_the_sample_adds_up(sample_view: RunView) -> None:
-    escrow_out = sum(flow.amount for flow in sample_view.flows if flow.source == "escrow")
+    escrow_out = sum(flow.amount for flow in sample_view.flows if flow.source == ESCROW)
     assert escrow_out == sample_view.totals["funded"]
     for member in sample_view.members:
         if member.role in ("trainer", "validator"):

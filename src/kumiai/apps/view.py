@@ -39,8 +39,9 @@ class _Plain:
 class MemberView(_Plain):
     """One member of the run: what it did, what was decided about it, what it received.
 
-    `behaviour` is a scenario's true nature of the member ("free-rider"), "" in a real run. `width_ppm` is
-    the width of the model it received, 0 for none. `round_verdicts` has one entry a round.
+    `behaviour` is a scenario's true nature of the member ("free-rider"), "" in a real run.
+    `width_ppm` is the width of the model it received, 0 for none. `round_verdicts` has one entry a
+    round.
     `reason_code` is the stable code of `reason`, by which other languages find their sentence.
     """
 
@@ -161,7 +162,7 @@ class RunView(_Plain):
         return [asdict(row) for row in getattr(self, name)]
 
     def member(self, name: str) -> MemberView:
-        """The member with this name or public key (or its first 8 digits); KeyError if none has it."""
+        """The member with this name or public key (8 digits suffice); KeyError if none has it."""
         for member in self.members:
             if name == member.name or (len(name) >= 8 and member.pubkey.startswith(name)):
                 return member

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kumiai.apps.report.summary import get_unit
@@ -55,7 +56,8 @@ def sum_flows(flows: Iterable[FlowView]) -> list[FlowView]:
 def build_money(view: RunView) -> dict[str, Any]:
     """Nodes and links of the money flow: no cycles, no invisible flows, not too many members."""
     members = {member.name: member for member in view.members}
-    flows = _group_small(sum_flows(view.flows), members)
+    pairs = sum_flows(replace(flow, kind="") for flow in view.flows)
+    flows = _group_small(pairs, members)
     least = max((flow.amount for flow in flows), default=0) * SANKEY_SHARE_MIN_PPM // 1_000_000
     links = _unroll([flow for flow in flows if flow.amount > least])
     names = dict.fromkeys(end for link in links for end in (link["source"], link["target"]))
@@ -63,7 +65,7 @@ def build_money(view: RunView) -> dict[str, Any]:
 
 
 def _node(name: str, members: dict[str, MemberView]) -> dict[str, str]:
-    label = name.split("\t")[0]
+    label = name.partition("\t")[0]
     member = members.get(label)
     role = member.role if member else label.removeprefix("others:") if label != name else "account"
     return {
@@ -110,7 +112,7 @@ def _unroll(flows: Sequence[FlowView]) -> list[dict[str, Any]]:
         reach[flow.source] = reach.get(flow.source, set()) | below
         link = links.setdefault(
             (flow.source, target),
-            {"source": flow.source, "target": target, "value": 0, "kind": flow.kind},
+            {"source": flow.source, "target": target, "value": 0},
         )
         link["value"] += flow.amount
     return list(links.values())

@@ -31,11 +31,12 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One labelled value; `value` "" means that nobody put it on record."""
+    """One labelled value; "" means that nobody put it on record. `sentence` is said instead."""
 
     key: str
     value: str
     status: Status = ""
+    sentence: Sentence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _judged(view: RunView) -> Sentence | None:
 
 
 def build_balance(view: RunView) -> Balance:
-    """funded = paid + locked + refunded, to the unit; slashed stake is not part of the budget."""
+    """Check funded = paid + locked + refunded; slashed stake is not part of the budget."""
     totals = view.totals
     parts = tuple((name, int(totals.get(name, 0))) for name in ("paid", "locked", "refunded"))
     funded = int(totals.get("funded", 0))
@@ -121,11 +122,18 @@ def _ownership(view: RunView) -> Indicator:
     facts = (
         _fact("owner", record.get("owner")),
         _fact("responsible", record.get("responsible")),
-        _fact("stop_who", record.get("stop_who")),
+        _guardians(record),
         _fact("stop_required", required),
         _fact("stop_last_drill", record.get("stop_last_drill"), missing="unsure"),
     )
     return Indicator("ownership", _worst(facts), facts)
+
+
+def _guardians(record: dict[str, Any]) -> Fact:
+    count = record.get("stop_guardians")
+    if isinstance(count, int) and count > 0:
+        return Fact("stop_who", str(count), "", Sentence("fact.guardians", {"n": count}))
+    return _fact("stop_who", record.get("stop_who"))
 
 
 def _compute(view: RunView) -> Indicator:
@@ -148,17 +156,27 @@ def _energy(watt_hours: float) -> str:
 
 def _people(view: RunView) -> Indicator:
     governance = view.task.get("governance", {})
-    counts = {role: 0 for role in ("trainer", "validator", "delegator", "customer")}
+    counts = dict.fromkeys(("trainer", "validator", "delegator", "customer"), 0)
     for member in view.members:
         if member.role in counts:
             counts[member.role] += 1
     facts = (
-        _fact("members_signed", view.indicators.get("members_signed")),
+        _signed(view),
         *(Fact(f"count_{role}", str(count)) for role, count in counts.items() if count),
         _fact("jurisdiction", governance.get("jurisdiction"), missing="unsure"),
         _fact("purpose", governance.get("purpose"), missing="unsure"),
     )
     return Indicator("people", _worst(facts), facts)
+
+
+def _signed(view: RunView) -> Fact:
+    """How many of those who had to sign the terms did: everybody but the customer."""
+    count = view.indicators.get("members_signed")
+    if not isinstance(count, int):
+        return _fact("members_signed", count)
+    total = sum(member.role != "customer" for member in view.members)
+    sentence = Sentence("fact.of", {"n": count, "total": total})
+    return Fact("members_signed", str(count), "" if count >= total else "bad", sentence)
 
 
 def _shown(value: object) -> str:

@@ -62,6 +62,7 @@ def load_texts(language: Language) -> Texts:
 
 
 def format_amount(amount: int) -> str:
+    """1234567 -> "1,234,567"."""
     return f"{amount:,}"
 
 
@@ -75,7 +76,7 @@ def format_nat(ppm: int, signed: bool = True) -> str:
     text = f"{abs(ppm) / 1_000_000:.4f}"
     if not signed:
         return text
-    return f"{'−' if ppm < 0 else '+' if ppm > 0 else '±'}{text}"
+    return f"{'−' if ppm < 0 else '+' if ppm > 0 else ''}{text}"
 
 
 def format_width(ppm: int) -> str:
@@ -98,10 +99,12 @@ def format_scaled(value: float, units: tuple[str, ...], base: int = 1000) -> str
 
 
 def format_bytes(count: float) -> str:
+    """In decimal units: 2_930_000 -> "2.93 MB"."""
     return format_scaled(count, ("B", "kB", "MB", "GB", "TB", "PB"))
 
 
 def format_flop(count: float) -> str:
+    """2_500_000_000 -> "2.50 GFLOP"."""
     return format_scaled(
         count, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP", "YFLOP")
     )

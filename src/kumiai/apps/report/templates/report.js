@@ -19,7 +19,7 @@
   const word = (group, code) => page.texts[language][group + "." + code] || code;
   const escaped = (value) => echarts.format.encodeHTML(String(value));
   const amount = (value) => value.toLocaleString("en-US");
-  const nat = (ppm) => (ppm < 0 ? "−" : ppm > 0 ? "+" : "±") + (Math.abs(ppm) / 1e6).toFixed(4);
+  const nat = (ppm) => (ppm < 0 ? "−" : ppm > 0 ? "+" : "") + (Math.abs(ppm) / 1e6).toFixed(4);
 
   function palette() {
     const style = getComputedStyle(root);

@@ -1,0 +1,5 @@
+"""The command line: `kumiai demo`, `new`, `run`, `verify`, `inspect`, `scenarios`."""
+
+from kumiai.apps.cli.entry import main
+
+__all__ = ["main"]

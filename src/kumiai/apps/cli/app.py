@@ -1,0 +1,191 @@
+"""The commands and their options. The work is done elsewhere; heavy imports wait until then."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kumiai.apps.cli.entry import EXIT_CODES
+
+DEMO_SEED = 7
+
+
+class Lang(StrEnum):
+    """The languages of the terminal and the report."""
+
+    en = "en"
+    ja = "ja"
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"[cyan]$ {line}[/cyan]" for line in lines)])
+
+
+_EXIT_TEXT = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES) + "."
+
+app = typer.Typer(
+    name="kumiai",
+    help="Train one AI model together: every contribution proven, scored and paid.",
+    epilog=_examples(
+        "kumiai demo",
+        "kumiai new my-task && kumiai run my-task/task.toml",
+        "kumiai --install-completion",
+    )
+    + f"\n\n{_EXIT_TEXT}",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+LangOption = Annotated[
+    Lang | None, typer.Option("--lang", help="Language of the output (default: the system's).")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Folder of the run (default: a new one in runs/)."),
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", metavar="", help="Print nothing but the run's folder.")
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Continue a run that was interrupted, from its log.")
+]
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from kumiai import __version__
+
+        typer.echo(f"kumiai {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Train one AI model together: every contribution proven, scored and paid."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(
+    epilog=_examples(
+        "kumiai demo",
+        "kumiai demo --scenario copier --seed 3 --out runs/copier",
+        "kumiai demo --scenario fast --lang ja",
+    )
+)
+def demo(
+    scenario: Annotated[
+        str | None,
+        typer.Option("--scenario", metavar="NAME", help="What happens: see `kumiai scenarios`."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Another number, another run.")
+    ] = DEMO_SEED,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    lang: LangOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Show the whole of it on real data, in about a minute: train, score, pay, report."""
+    from kumiai.apps.cli import running
+
+    running.demo(scenario, seed, out, resume, lang, quiet)
+
+
+@app.command(
+    epilog=_examples("kumiai new my-task", "cd my-task && kumiai run task.toml"),
+)
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the folder to make.")],
+) -> None:
+    """Make a folder with a task, a small model and a data set that you can edit and run."""
+    from kumiai.apps.cli import scaffold
+
+    typer.echo(scaffold.explain(scaffold.create(name, Path.cwd())))
+
+
+@app.command(
+    epilog=_examples(
+        "kumiai run task.toml",
+        "kumiai run task.toml --set training.rounds=3 --set training.learning_rate=0.1",
+        "kumiai run task.toml --out runs/first --resume",
+    )
+)
+def run(
+    task: Annotated[Path, typer.Argument(metavar="TASK.TOML", help="The task to run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the task."),
+    ] = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    lang: LangOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Run your own task: your model, your data, as many members as you ask for."""
+    from kumiai.apps.cli import running
+
+    running.run(task, overrides or [], out, resume, lang, quiet)
+
+
+@app.command(
+    epilog=_examples(
+        "kumiai verify runs/cooperative-7",
+        "kumiai verify runs/cooperative-7/receipts/r00001-0123456789abcdef.json",
+    )
+)
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A run's folder or one receipt.")],
+    lang: LangOption = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")
+    ] = False,
+) -> None:
+    """Recompute a run, or one receipt, from its files alone: offline, trusting nobody."""
+    from kumiai.apps.cli import verifying
+
+    verifying.verify(path, lang, quiet)
+
+
+@app.command(
+    epilog=_examples(
+        "kumiai inspect runs/cooperative-7",
+        "kumiai inspect runs/cooperative-7 --member Aoba",
+        "kumiai inspect runs/cooperative-7 --round 3",
+    )
+)
+def inspect(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run's folder.")],
+    member: Annotated[
+        str | None,
+        typer.Option("--member", metavar="NAME", help="One member (name or key): every amount."),
+    ] = None,
+    round_: Annotated[
+        int | None, typer.Option("--round", min=1, help="One round: who counted, who did not.")
+    ] = None,
+    lang: LangOption = None,
+) -> None:
+    """Show who did what, and how every amount came about."""
+    from kumiai.apps.cli import inspection
+
+    inspection.inspect(run_dir, member, round_, lang)
+
+
+@app.command(epilog=_examples("kumiai scenarios", "kumiai demo --scenario poisoner"))
+def scenarios(lang: LangOption = None) -> None:
+    """List the ready-made runs: attacks, faults, and what is expected to happen."""
+    from kumiai.apps.cli import running
+
+    running.list_scenarios(lang)

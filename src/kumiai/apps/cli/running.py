@@ -1,0 +1,177 @@
+"""`demo`, `run` and `scenarios`: choose a folder, show progress, end with the table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from kumiai.apps.cli.entry import EXIT_INTERRUPTED, get_language
+from kumiai.apps.cli.live import LiveProgress
+from kumiai.apps.cli.tables import build_headline_text, build_member_table
+from kumiai.apps.report.texts import Language, Texts, load_texts
+from kumiai.apps.view import FILE_NAME, ProgressEvent, RunView, load_view
+from kumiai.base.errors import InputError, RunFailedError
+
+RUNS = Path("runs")
+COPIES_MAX = 10_000
+
+Work = Callable[[Path, Callable[[ProgressEvent], None]], RunView]
+
+
+def demo(
+    scenario: str | None, seed: int, out: Path | None, resume: bool, lang: str | None, quiet: bool
+) -> None:
+    """Run one entry of the menu and show it."""
+    from kumiai.apps.scenarios import DEFAULT, SCENARIOS
+
+    name = scenario or DEFAULT
+    if name not in SCENARIOS:
+        raise InputError("--scenario", name, f"choose one of: {', '.join(SCENARIOS)}")
+    folder = choose_folder(f"{name}-{seed}", out, resume)
+    again = f"kumiai demo --scenario {name} --seed {seed}"
+
+    def work(target: Path, progress: Callable[[ProgressEvent], None]) -> RunView:
+        from kumiai.apps import wiring  # takes seconds: the display is up by now
+
+        return wiring.run_demo(name, seed, target, progress, resume=resume)
+
+    _show_run(work, name, folder, again, lang, quiet)
+
+
+def run(
+    task: Path,
+    overrides: Sequence[str],
+    out: Path | None,
+    resume: bool,
+    lang: str | None,
+    quiet: bool,
+) -> None:
+    """Run the user's own task and show it."""
+    settings = parse_overrides(overrides)
+    if not task.is_file():
+        fix = "there is no such file; `kumiai new my-task` makes one to start from"
+        raise InputError("task", str(task), fix)
+    stem = task.resolve().parent.name if task.stem == "task" else task.stem
+    folder = choose_folder(stem, out, resume)
+    words = ["kumiai", "run", str(task)]
+    for override in overrides:
+        words += ["--set", override]
+
+    def work(target: Path, progress: Callable[[ProgressEvent], None]) -> RunView:
+        from kumiai.apps import wiring  # takes seconds: the display is up by now
+
+        return wiring.run_task(task, settings, target, resume, progress)
+
+    _show_run(work, stem, folder, shlex.join(words), lang, quiet)
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
+    """["training.rounds=3"] -> {"training.rounds": "3"}; InputError without "=" or given twice."""
+    settings: dict[str, str] = {}
+    for item in overrides:
+        name, separator, value = item.partition("=")
+        name = name.strip()
+        if not separator or not name:
+            raise InputError("--set", item, "write FIELD=VALUE, e.g. --set training.rounds=3")
+        if name in settings:
+            raise InputError("--set", item, f"{name} was already set to {settings[name]}")
+        settings[name] = value.strip()
+    return settings
+
+
+def choose_folder(name: str, out: Path | None, resume: bool) -> Path:
+    """The run's folder: `out`, or a new `runs/NAME`, or with `resume` the newest `runs/NAME`."""
+    if out is not None:
+        return out
+    taken = None
+    for number in range(1, COPIES_MAX):
+        folder = RUNS / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            break
+        taken = folder
+    else:
+        raise InputError("--out", str(RUNS / name), "too many runs of that name: give --out DIR")
+    if not resume:
+        return folder
+    if taken is None:
+        fix = "there is no run to resume there: give its folder with --out DIR"
+        raise InputError("--resume", str(RUNS / name), fix)
+    return taken
+
+
+def _show_run(
+    work: Work, title: str, folder: Path, again: str, lang: str | None, quiet: bool
+) -> None:
+    texts = load_texts(cast(Language, get_language(lang)))
+    console = Console(quiet=quiet, highlight=False)
+    try:
+        with LiveProgress(console, texts, title, is_quiet=quiet) as progress:
+            view = work(folder, progress)
+    except KeyboardInterrupt:
+        hint = f"interrupted; continue with: {again} --out {shlex.quote(str(folder))} --resume"
+        print(f"kumiai: {hint}", file=sys.stderr)  # noqa: T201
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except RunFailedError:
+        if (folder / FILE_NAME).is_file():
+            _show_result(console, load_view(folder), folder, texts)
+        raise
+    if lang:
+        from kumiai.apps.report import write_report
+
+        write_report(view, folder / "report.html", cast(Language, str(lang)))
+    if quiet:
+        typer.echo(str(folder))
+        return
+    _show_result(console, view, folder, texts)
+
+
+def _show_result(console: Console, view: RunView, folder: Path, texts: Texts) -> None:
+    console.print()
+    console.print(build_headline_text(view, texts))
+    console.print(build_member_table(view, texts, console.width))
+    console.print(_next_steps(view, folder, texts))
+
+
+def _next_steps(view: RunView, folder: Path, texts: Texts) -> Padding:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    shown = shlex.quote(str(folder))
+    report = folder / "report.html"
+    link = Text(str(report), style=f"cyan link {report.resolve().as_uri()}")
+    grid.add_row(texts.text("next.report"), link)
+    grid.add_row(texts.text("next.run_dir"), Text(str(folder)))
+    grid.add_row(texts.text("next.verify"), Text(f"kumiai verify {shown}", "bold"))
+    worker = next((m.name for m in view.members if m.role == "trainer"), "")
+    if worker:
+        command = f"kumiai inspect {shown} --member {shlex.quote(worker)}"
+        grid.add_row(texts.text("next.inspect"), Text(command, "bold"))
+    return Padding(grid, (0, 0, 1, 0))
+
+
+def list_scenarios(lang: str | None) -> None:
+    """Print the menu."""
+    from kumiai.apps.scenarios import DEFAULT, SCENARIOS
+
+    texts = load_texts(cast(Language, get_language(lang)))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for scenario in SCENARIOS.values():
+        title = scenario.title_ja if texts.language == "ja" else scenario.title
+        mark = f"  ({texts.text('scenarios.default')})" if scenario.name == DEFAULT else ""
+        body = Text.assemble((title, "bold"), (mark, "dim"), "\n", scenario.description)
+        body.append(f"\n{scenario.expected}\n", "dim")
+        table.add_row(scenario.name, body)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(Text(texts.text("scenarios.run"), "dim"))

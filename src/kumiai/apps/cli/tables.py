@@ -1,0 +1,115 @@
+"""The final table: member, role, verdict, contribution +- error, stake, reward, model, reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from kumiai.apps.cli.terminal import VERDICT_STYLES, safe
+from kumiai.apps.report.summary import build_headline
+from kumiai.apps.report.tables import sort_members
+from kumiai.apps.report.texts import Texts, format_amount, format_nat, format_width
+from kumiai.apps.view import MemberView, RunView
+
+WIDE_COLUMNS = 120  # below, two lines a member: the second holds role, error and stake
+MEMBERS_MAX = 60
+
+
+def build_member_table(view: RunView, texts: Texts, columns: int) -> RenderableType:
+    """The table of a run for a terminal that is `columns` wide."""
+    members = sort_members(view.members)
+    shown = members[:MEMBERS_MAX]
+    table = _wide(shown, texts) if columns >= WIDE_COLUMNS else _narrow(shown, texts)
+    if len(members) == len(shown):
+        return table
+    return Group(table, Text(texts.text("page.more_rows", n=len(members) - len(shown)), "dim"))
+
+
+def build_headline_text(view: RunView, texts: Texts) -> Text:
+    """The verdict of the run in sentences, as on the first screen of the report."""
+    styles = {"good": "", "bad": "bold red", "": "", "unsure": "yellow"}
+    parts = [
+        (texts.text(sentence.key, **sentence.places), styles[sentence.status])
+        for sentence in build_headline(view)
+    ]
+    joined = Text()
+    for index, (sentence, style) in enumerate(parts):
+        joined.append(" " if index and texts.language == "en" else "")
+        joined.append(sentence, style)
+    return joined
+
+
+def _wide(members: Iterable[MemberView], texts: Texts) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column(texts.text("column.member"), max_width=24, overflow="fold")
+    table.add_column(texts.text("column.role"), no_wrap=True)
+    table.add_column(texts.text("column.verdict"), no_wrap=True)
+    for key in ("column.contribution", "column.stake", "column.reward", "column.model"):
+        table.add_column(texts.text(key), justify="right", no_wrap=True)
+    table.add_column(texts.text("column.reason"), ratio=1, overflow="fold")
+    for member in members:
+        table.add_row(
+            safe(member.name, "bold"),
+            texts.name("role", member.role),
+            _verdict(member, texts),
+            _contribution(member, " "),
+            _stake(member),
+            _reward(member),
+            format_width(member.width_ppm),
+            safe(texts.reason(member.reason, member.reason_code)),
+        )
+    return table
+
+
+def _narrow(members: Iterable[MemberView], texts: Texts) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column(texts.text("column.member"), max_width=18, overflow="fold")
+    table.add_column(texts.text("column.verdict"), no_wrap=True)
+    table.add_column(texts.text("column.contribution"), justify="right", no_wrap=True)
+    reward = f"{texts.text('column.reward')}\n{texts.text('column.stake')}"
+    table.add_column(reward, justify="right", no_wrap=True)
+    table.add_column(texts.text("column.model"), justify="right", no_wrap=True)
+    table.add_column(texts.text("column.reason"), ratio=1, overflow="fold")
+    for member in members:
+        stake = Text(str(_stake(member)), "dim")
+        table.add_row(
+            Text.assemble(
+                safe(member.name, "bold"), "\n", (texts.name("role", member.role), "dim")
+            ),
+            _verdict(member, texts),
+            _contribution(member, "\n"),
+            Text.assemble(_reward(member), "\n", stake),
+            format_width(member.width_ppm),
+            safe(texts.reason(member.reason, member.reason_code)),
+        )
+    return table
+
+
+def _verdict(member: MemberView, texts: Texts) -> Text:
+    return Text(
+        texts.name("verdict", member.verdict), style=VERDICT_STYLES.get(member.verdict, "dim")
+    )
+
+
+def _contribution(member: MemberView, gap: str) -> Text:
+    if member.role != "trainer":
+        return Text("–", style="dim")
+    error = f"± {format_nat(member.error_ppm, signed=False)}"
+    return Text.assemble(format_nat(member.contribution_ppm), gap, (error, "dim"))
+
+
+def _stake(member: MemberView) -> str:
+    if not member.stake and not member.delegated:
+        return "–"
+    backed = f"+{format_amount(member.delegated)}" if member.delegated else ""
+    return f"{format_amount(member.stake)}{backed}"
+
+
+def _reward(member: MemberView) -> Text:
+    if member.role in ("customer", "canary"):
+        return Text("–", style="dim")
+    return Text(format_amount(member.reward), style="bold" if member.reward else "red")
