@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -171,6 +172,22 @@ def test_close_leaves_one_quiescent_file_and_readonly_changes_no_byte(tmp_path):
             log.append(make_records(31)[30:])
     assert [entry.name for entry in path.parent.iterdir()] == ["log.db"]
     assert path.read_bytes() == before
+
+
+def test_readonly_puts_nothing_beside_a_file_left_in_wal_mode(tmp_path):
+    """A killed process may leave an empty write-ahead log; SQLite would make it and its index anew."""
+    with SqliteLog(tmp_path / "log.db") as log:
+        log.append(RECORDS)
+        with log._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        (tmp_path / "copy").mkdir()
+        shutil.copy(tmp_path / "log.db", tmp_path / "copy" / "log.db")
+    path = tmp_path / "copy" / "log.db"
+    assert path.read_bytes()[18:20] == b"\x02\x02"
+    with SqliteLog.open_readonly(path) as log:
+        assert list(log.read()) == RECORDS
+        assert [entry.name for entry in path.parent.iterdir()] == ["log.db"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["log.db"]
 
 
 def test_a_closed_log_goes_on_where_it_stopped(tmp_path):
