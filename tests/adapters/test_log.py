@@ -175,7 +175,7 @@ def test_close_leaves_one_quiescent_file_and_readonly_changes_no_byte(tmp_path):
 
 
 def test_readonly_puts_nothing_beside_a_file_left_in_wal_mode(tmp_path):
-    """A killed process may leave an empty write-ahead log; SQLite would make it and its index anew."""
+    """After a kill the write-ahead log may be empty; SQLite alone would make new files for it."""
     with SqliteLog(tmp_path / "log.db") as log:
         log.append(RECORDS)
         with log._engine.connect() as connection:
