@@ -19,7 +19,12 @@ VALIDATORS = ("Kotei", "Lens", "Mikan", "Nori")
 DIGITS: Mapping[str, object] = {
     "data": {"source": "digits", "partition": "dirichlet", "alpha_ppm": 1_000_000},
     "model": {"recipe": "mlp"},
-    "training": {"rounds": 6, "local_epochs": 2, "learning_rate_ppm": 100_000},
+    "training": {
+        "rounds": 8,
+        "local_epochs": 4,
+        "learning_rate_ppm": 200_000,
+        "weighting": "samples",
+    },
 }
 
 
@@ -79,7 +84,7 @@ def _people(
     members += list(cheats)
     if canary:
         members.append(Person("Yamabiko", "canary", "canary"))
-    members += [Person(VALIDATORS[i], "validator", stake=2_000) for i in range(validators)]
+    members += [Person(VALIDATORS[i], "validator", stake=600) for i in range(validators)]
     members.append(Person("Suzu", "delegator", backs=((NAMES[0], 500), (VALIDATORS[0], 400))))
     if honest > 2:
         members.append(Person("Tomo", "delegator", backs=((NAMES[2], 800),)))
@@ -102,7 +107,12 @@ _MAIN = Scenario(
     settings={
         "data": {"source": "mnist5k", "partition": "dirichlet", "alpha_ppm": 1_000_000},
         "model": {"recipe": "mlp", "options": {"hidden": 128}},
-        "training": {"rounds": 8, "local_epochs": 2, "learning_rate_ppm": 100_000},
+        "training": {
+            "rounds": 12,
+            "local_epochs": 2,
+            "learning_rate_ppm": 100_000,
+            "weighting": "samples",
+        },
         "model_rewards": {"policy": "aequa"},
     },
     people=_people(*_THREE_CHEATS),

@@ -11,6 +11,7 @@ harmful      : c_i <= -harm_floor, most stake sees v_ji + 2 * error_ji < 0, and 
                sum of its c_i over all rounds so far, this one included) is at most -harm_floor. A
                single bad round of an honest member with skewed data is no attack: it is left out and
                unpaid like any other without gain, but not called harmful.
+VALID        : c_i > 0 and the balance with it > 0: who has done harm makes it good before it is paid.
 
 All values in ppm of a nat. Ties in a weighted median: the mean of the two middle values, rounded down.
 """
@@ -51,9 +52,10 @@ def judge(
     judgements = []
     for index, member in enumerate(revealed):
         column = [sheet.lines[index] for sheet in sheets]
-        # Harm is a matter of this round and of the balance with it: the stricter limit decides.
-        limit = min(-harm_floor, -harm_floor - balances.get(member, 0))
-        judgements.append(_judge_member(index, member, column, weights, revealed, limit))
+        balance = balances.get(member, 0)
+        judgements.append(
+            _judge_member(index, member, column, weights, revealed, harm_floor, balance)
+        )
     return tuple(judgements)
 
 
@@ -93,7 +95,8 @@ def _judge_member(
     column: Sequence[tuple[int, int, int, int, int]],
     weights: Sequence[int],
     revealed: Sequence[str],
-    harm_limit: int,
+    harm_floor: int,
+    balance: int,
 ) -> Judgement:
     values = [line[0] for line in column]
     centre = stake_weighted_median(values, weights)
@@ -112,9 +115,9 @@ def _judge_member(
             original = _agreed_original(column, weights, len(revealed))
             if original is not None:
                 detail, group = revealed[original], original
-    elif value <= harm_limit and _is_majority([v + 2 * e < 0 for v, e, *_ in column], weights):
+    elif max(value, value + balance) <= -harm_floor and _is_majority([v + 2 * e < 0 for v, e, *_ in column], weights):
         verdict, reason = AssignmentState.INVALID, "harmful"
-    elif value <= 0:
+    elif min(value, value + balance) <= 0:
         verdict, reason = AssignmentState.INCONCLUSIVE, "no-gain"
     return Judgement(
         member=member,

@@ -106,7 +106,10 @@ def is_final_complete(state: RunState) -> bool:
 
 
 def compute_final_values(state: RunState) -> dict[str, int]:
-    """Return every trainer's summed second hold-out value, in ppm of a nat."""
+    """Return every trainer's summed second hold-out value, in ppm of a nat.
+
+    Rounds in which it did harm count too; a member whose work was never VALID has no value.
+    """
     totals: dict[str, int] = {}
     canaries = frozenset(state.canaries or ())
     for part in state.finals.values():
@@ -114,10 +117,15 @@ def compute_final_values(state: RunState) -> dict[str, int]:
         weights = [state.members[key].stake for key in opened]
         for index, member in enumerate(part.trainers):
             totals.setdefault(member, 0)
-            if opened and part.is_valid[index] and member not in canaries:
+            if opened and member not in canaries and _was_ever_valid(state, member):
                 column = [part.values[key][index] for key in opened]
                 totals[member] += stake_weighted_median(column, weights)
     return totals
+
+
+def _was_ever_valid(state: RunState, member: str) -> bool:
+    tally = state.tallies.get(member)
+    return tally is not None and tally.rounds_valid > 0
 
 
 def compute_canary_errors(state: RunState) -> dict[str, int]:

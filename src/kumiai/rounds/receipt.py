@@ -19,7 +19,7 @@ Receipt = Mapping[str, object]
 
 REASONS: Mapping[str, str] = {
     "counted": "The update helped: it counted towards the model and is paid by its rank.",
-    "no-gain": "0 because: no measurable gain on the hold-out this round; no penalty.",
+    "no-gain": "0 because: no measurable gain on the hold-out, this round or on balance; no penalty.",
     "harmful": "0 because: the update made the model worse for most validators.",
     "copy": "0 because: a near-copy of an update that {detail} had committed earlier.",
     "replay": "0 because: a replay of the previous round's result.",

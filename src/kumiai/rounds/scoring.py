@@ -26,6 +26,7 @@ from kumiai.rounds.state import (
     RoundState,
     RunState,
     ScoreSheet,
+    Tally,
 )
 
 VALUE_MAX = 10**9  # ppm of a nat: a thousand nats; anything beyond is nonsense
@@ -148,16 +149,30 @@ def judge_round(state: RunState) -> RunState:
         assignments=assignments,
         included=_choose_included(state, judgements, assignments),
     )
-    finals = {**state.finals, current.index: _final_part(current, judgements)}
+    finals = {**state.finals, current.index: _final_part(current)}
     return replace(state, round=judged, members=members, finals=finals, evidence=evidence)
 
 
 def _choose_included(
     state: RunState, judgements: Sequence[Judgement], assignments: Mapping[str, Any]
 ) -> tuple[tuple[str, str, int], ...]:
-    """(member, blob, weight) of what enters the next model, in order of commitment."""
+    """(member, blob, weight) of what enters the next model, in order of commitment.
+
+    An update without gain still enters when its member has helped so far (positive balance): near the
+    end of training a useful member's gain of one round is within the noise, and leaving it out would
+    lose its data. It is not paid for the round.
+    """
     assert state.task is not None
-    valid = [j for j in judgements if j.verdict is AssignmentState.VALID]
+    valid = [
+        j
+        for j in judgements
+        if j.verdict is AssignmentState.VALID
+        or (
+            j.verdict is AssignmentState.INCONCLUSIVE
+            and state.task.mode == "federate"
+            and state.tallies.get(j.member, Tally()).balance + j.value > 0
+        )
+    ]
     if state.task.mode == "compete" and valid:
         best = max(valid, key=lambda j: (j.value, -j.group))
         return ((best.member, assignments[best.member].blob, 1),)
@@ -172,10 +187,9 @@ def _choose_included(
     )
 
 
-def _final_part(current: RoundState, judgements: Sequence[Judgement]) -> FinalPart:
+def _final_part(current: RoundState) -> FinalPart:
     return FinalPart(
         trainers=current.revealed,
-        is_valid=tuple(j.verdict is AssignmentState.VALID for j in judgements),
         commitments={
             key: sheet.final_commitment for key, sheet in current.score_sheets.items()
         },

@@ -269,7 +269,6 @@ class FinalPart:
     """What the final settlement needs of a certified round."""
 
     trainers: tuple[str, ...]  # in the order of the score lines
-    is_valid: tuple[bool, ...]
     commitments: Mapping[str, str]  # validator -> commitment to its second hold-out's scores
     flagged: Mapping[str, tuple[bool, ...]]  # validator -> did it see nothing good in member i
     values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # opened
