@@ -157,7 +157,7 @@ def _rounds() -> tuple[RoundView, ...]:
                 included=tuple(row[0] for row in honest),
                 excluded=tuple((name, reason) for name, (_, reason) in CHEATS.items()),
                 late=("Kaito 鋳造",) if number == 3 else (),
-                values={row[0]: int(row[3] * left) for row in TRAINERS},
+                values={row[0]: int(row[3] * left) for row in (*honest, *TRAINERS[6:])},
             )
         )
     return tuple(rounds)

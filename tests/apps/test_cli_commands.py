@@ -128,7 +128,8 @@ def test_demo_prints_rounds_table_and_next_steps(
     out = capfd.readouterr().out
     assert calls == [("fast", 7, Path("runs/fast-7"), False)]
     assert "round 3/8: loss" in out and "late: Kaito 鋳造" in out and "done in 9.5 s" in out
-    assert "Mallory Ltd." in out and "All 1,000,000 points of the budget" in out
+    assert "Mallory Ltd." in out
+    assert "All 1,000,000 points of the budget" in " ".join(out.split())
     assert "kumiai verify runs/fast-7" in out and "runs/fast-7/report.html" in out
 
 

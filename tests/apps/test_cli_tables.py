@@ -155,7 +155,7 @@ def test_inspect_shows_arithmetic_round_and_everybody(
     monkeypatch.setenv("COLUMNS", "100")
     assert main(["inspect", str(run_dir), "--member", "佐藤精機"]) == 0
     out = capfd.readouterr().out
-    assert "share of the pool" in out and "locked until the end" in out
+    assert "rounded down" in out and "locked until the end" in out
     assert "sum of the receipts 180,476 = reward 180,476" in out
     assert main(["inspect", str(run_dir), "--round", "3"]) == 0
     out = capfd.readouterr().out

@@ -27,6 +27,8 @@ from kumiai.apps.report.texts import (
 )
 from kumiai.apps.view import RoundView, RunView, load_view
 
+WEIGHT_SHOWN_MAX = 10**9  # the receipt has the exact figures, often of 26 digits
+
 
 def inspect(run_dir: Path, member: str | None, number: int | None, lang: str | None) -> None:
     """Show a run's folder: everybody, or `member`, or round `number`, or both of these."""
@@ -101,8 +103,7 @@ def _arithmetic(line: object, texts: Texts) -> str:
         texts.text(
             "inspect.share",
             pool=money["pool"],
-            weight=money["weight"],
-            weight_total=money["weight_total"],
+            weight=_weight(line.money["weight"], line.money["weight_total"]),
             gross=money["gross"],
         )
     ]
@@ -112,6 +113,13 @@ def _arithmetic(line: object, texts: Texts) -> str:
         steps.append(texts.text("inspect.locked", amount=money["locked"]))
     steps.append(texts.text("inspect.now", amount=money["amount"]))
     return "\n".join(steps)
+
+
+def _weight(weight: int, total: int) -> str:
+    """A fraction that people can read: in figures while they are short, else as a percentage."""
+    if total <= WEIGHT_SHOWN_MAX:
+        return f"{format_amount(weight)} / {format_amount(total)}"
+    return format_percent(1_000_000 * weight // total, 3)
 
 
 def _round_line(row: RoundView, texts: Texts) -> Text:

@@ -102,6 +102,7 @@ def _environment() -> Environment:
         t=_both,
         tip=_tip,
         named=_named,
+        said=_unit,
         reason=_reason,
         percent=texts.format_percent,
         nat=texts.format_nat,
@@ -117,16 +118,22 @@ def _environment() -> Environment:
 def _both(key: str, **places: Any) -> Markup:
     """The sentence in every language; the page's style shows one of them."""
     n = places.get("n")
-    found = [
-        Markup.escape(texts.load_texts(language).template(key, n)).format(**places)
-        for language in texts.LANGUAGES
-    ]
-    return _twins(found)
+    catalogues = [texts.load_texts(language) for language in texts.LANGUAGES]
+    return _twins(
+        [
+            Markup.escape(each.template(key, n)).format(**each.localise(places))
+            for each in catalogues
+        ]
+    )
 
 
 def _named(group: str, code: str) -> Markup:
     """The word for one of our codes in every language; an unknown code is shown as it is."""
     return _twins([texts.load_texts(lang).name(group, code) for lang in texts.LANGUAGES])
+
+
+def _unit(unit: str) -> Markup:
+    return _twins([texts.load_texts(lang).unit(unit) for lang in texts.LANGUAGES])
 
 
 def _reason(sentence: str, code: str) -> Markup:

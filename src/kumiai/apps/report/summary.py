@@ -122,6 +122,7 @@ def _ownership(view: RunView) -> Indicator:
     facts = (
         _fact("owner", record.get("owner")),
         _fact("responsible", record.get("responsible")),
+        _fact("purpose", view.task.get("governance", {}).get("purpose"), missing="unsure"),
         _guardians(record),
         _fact("stop_required", required),
         _fact("stop_last_drill", record.get("stop_last_drill"), missing="unsure"),
@@ -151,6 +152,9 @@ def _compute(view: RunView) -> Indicator:
 
 
 def _energy(watt_hours: float) -> str:
+    """Small runs in joules, big ones in watt-hours, both as the rough estimates they are."""
+    if watt_hours < 0.01:
+        return f"≈ {watt_hours * 3600:.2g} J"
     return f"≈ {watt_hours:.2g} Wh" if watt_hours < 1000 else f"≈ {watt_hours / 1000:.3g} kWh"
 
 
@@ -164,7 +168,6 @@ def _people(view: RunView) -> Indicator:
         _signed(view),
         *(Fact(f"count_{role}", str(count)) for role, count in counts.items() if count),
         _fact("jurisdiction", governance.get("jurisdiction"), missing="unsure"),
-        _fact("purpose", governance.get("purpose"), missing="unsure"),
     )
     return Indicator("people", _worst(facts), facts)
 
@@ -205,7 +208,8 @@ def build_figures(view: RunView) -> tuple[Fact, ...]:
         figures.append(Fact("accuracy", format_percent(view.rounds[-1].accuracy_ppm)))
         figures.append(Fact("rounds", str(len(view.rounds))))
     if "paid" in totals:
-        figures.append(Fact("paid", f"{format_amount(int(totals['paid']))} {get_unit(view)}"))
+        paid = {"amount": format_amount(int(totals["paid"])), "unit": get_unit(view)}
+        figures.append(Fact("paid", paid["amount"], "", Sentence("figure.amount", paid)))
     models = sum(member.width_ppm > 0 for member in view.members)
     figures.append(Fact("models", str(models)))
     if "bytes" in totals:

@@ -45,7 +45,7 @@ class Tables:
 def build_tables(view: RunView) -> Tables:
     """Sort and group everything once."""
     members = sort_members(view.members)
-    flows = sorted(sum_flows(view.flows), key=lambda flow: (flow.kind != "funded",))
+    flows = sort_flows(sum_flows(view.flows), members)
     receipts, left_out = _receipts(view, members)
     workers = tuple(member for member in members if member.bytes_sent or member.flop)
     return Tables(
@@ -76,6 +76,20 @@ def sort_members(members: Iterable[MemberView]) -> list[MemberView]:
             -member.contribution_ppm,
             -member.reward,
             member.name,
+        ),
+    )
+
+
+def sort_flows(flows: Iterable[FlowView], members: list[MemberView]) -> list[FlowView]:
+    """What came in, what each member got in the order of the table, what went back, what burnt."""
+    place = {member.name: index for index, member in enumerate(members)}
+    stages = {"fund": 0, "refund": 2, "slash": 3}
+    return sorted(
+        flows,
+        key=lambda flow: (
+            stages.get(flow.kind, 1),
+            place.get(flow.target, -1),
+            flow.kind != "round",
         ),
     )
 

@@ -34,7 +34,20 @@ class Texts:
 
     def text(self, key: str, **places: object) -> str:
         """The sentence with its places filled. Values are never read as templates."""
-        return self.template(key, places.get("n")).format(**places)
+        return self.template(key, places.get("n")).format(**self.localise(places))
+
+    def localise(self, places: dict[str, object]) -> dict[str, object]:
+        """The same places, with the money's unit in this language."""
+        if "unit" not in places:
+            return places
+        return {**places, "unit": self.unit(str(places["unit"]))}
+
+    def unit(self, unit: str) -> str:
+        """The money's unit as people say it of many: "points", but "JPY"."""
+        if f"unit.{unit}" in self.entries:
+            return self.entries[f"unit.{unit}"]
+        is_word = self.language == "en" and unit.isalpha() and unit.islower()
+        return f"{unit}s" if is_word and not unit.endswith("s") else unit
 
     def name(self, group: str, code: str) -> str:
         """The word for a code of ours (`role.trainer`), or the code itself if nobody named it."""
@@ -71,12 +84,12 @@ def format_percent(ppm: int | None, digits: int = 1) -> str:
     return "–" if ppm is None else f"{ppm / 10_000:.{digits}f}%"
 
 
-def format_nat(ppm: int, signed: bool = True) -> str:
-    """Millionths of a nat as nats with four digits, with a real minus sign."""
-    text = f"{abs(ppm) / 1_000_000:.4f}"
-    if not signed:
+def format_nat(ppm: int, signed: bool = True, digits: int = 4) -> str:
+    """Millionths of a nat as nats, with a real minus sign, and none before a zero."""
+    text = f"{abs(ppm) / 1_000_000:.{digits}f}"
+    if not signed or float(text) == 0:
         return text
-    return f"{'−' if ppm < 0 else '+' if ppm > 0 else ''}{text}"
+    return f"{'−' if ppm < 0 else '+'}{text}"
 
 
 def format_width(ppm: int) -> str:

@@ -3,9 +3,10 @@
   const root = document.documentElement;
   const page = JSON.parse(document.getElementById("data").textContent);
   const charts = page.charts;
-  const wide = () => window.innerWidth >= 720;
-  let language = pickLanguage();
+  const PRINT_WIDTH = 620; // fits an A4 page; on screen a chart is as wide as its box
+  const wide = () => isPrinting || window.innerWidth >= 720;
   let isPrinting = false;
+  let language = pickLanguage();
   const drawn = new Map();
 
   function pickLanguage() {
@@ -19,7 +20,7 @@
   const word = (group, code) => page.texts[language][group + "." + code] || code;
   const escaped = (value) => echarts.format.encodeHTML(String(value));
   const amount = (value) => value.toLocaleString("en-US");
-  const nat = (ppm) => (ppm < 0 ? "−" : ppm > 0 ? "+" : "") + (Math.abs(ppm) / 1e6).toFixed(4);
+  const nat = (ppm) => (Math.abs(ppm) < 50 ? "" : ppm < 0 ? "−" : "+") + (Math.abs(ppm) / 1e6).toFixed(4);
 
   function palette() {
     const style = getComputedStyle(root);
@@ -108,7 +109,7 @@
       };
       const low = Math.min(0, ...rows.map((row) => row.value - row.error));
       const high = Math.max(0, ...rows.map((row) => row.value + row.error));
-      const room = (high - low || 1) * (wide() ? 0.12 : 0.24);
+      const room = (high - low || 1) * (wide() ? 0.12 : 0.5);
       return {
         ...base(colours),
         grid: { left: wide() ? 168 : 112, right: 20, top: 8, bottom: 40 },
@@ -147,6 +148,7 @@
         return node.back ? text("account.back").replace("{name}", name) : name;
       };
       const byId = new Map(charts.money.nodes.map((node) => [node.id, node]));
+      const sources = new Set(charts.money.links.map((link) => link.source));
       const through = (id) => Math.max(
         ...["source", "target"].map((end) => charts.money.links.filter((link) => link[end] === id).reduce((sum, link) => sum + link.value, 0)));
       return {
@@ -160,14 +162,14 @@
         series: [{
           type: "sankey",
           left: 4, right: wide() ? 210 : 148, top: 8, bottom: 8,
-          nodeWidth: 14, nodeGap: 10, draggable: false, layoutIterations: 0,
+          nodeWidth: 14, nodeGap: 15, draggable: false, layoutIterations: 0,
           emphasis: { focus: "adjacency" },
-          lineStyle: { color: "gradient", opacity: 0.28, curveness: 0.5 },
+          lineStyle: isPrinting ? { color: colours.line, opacity: 1, curveness: 0.5 } : { color: "gradient", opacity: 0.28, curveness: 0.5 },
           data: charts.money.nodes.map((node) => ({
             name: node.id,
             itemStyle: { color: colour(node), borderWidth: 0 },
-            label: { color: colours.ink, fontSize: wide() ? 12.5 : 11, width: wide() ? 200 : 138, overflow: "truncate",
-              formatter: () => title(node) + "  " + amount(through(node.id)) },
+            label: { show: wide() || !sources.has(node.id), color: colours.ink, fontSize: wide() ? 12.5 : 11, width: wide() ? 200 : 138, overflow: "truncate",
+              formatter: () => amount(through(node.id)) + "  " + title(node) },
           })),
           links: charts.money.links,
         }],
@@ -177,7 +179,7 @@
 
   function heightOf(name) {
     if (name === "bars") return Math.max(140, 52 + 34 * charts.bars.length);
-    if (name === "money") return Math.max(260, 30 * charts.money.nodes.length);
+    if (name === "money") return Math.max(260, 34 * charts.money.nodes.length);
     return wide() ? 260 : 220;
   }
 
@@ -191,7 +193,7 @@
         chart = echarts.init(box, null, { renderer: "svg" });
         drawn.set(name, chart);
       }
-      chart.resize();
+      chart.resize(isPrinting ? { width: PRINT_WIDTH } : {});
       chart.setOption(build(), { notMerge: true });
     }
   }
@@ -212,13 +214,15 @@
     button.addEventListener("click", () => show(button.dataset.pick));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   let waiting = 0;
-  window.addEventListener("resize", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(draw, 120);
-  });
+  let widthDrawn = 0;
+  new ResizeObserver(() => {
+    if (document.body.clientWidth === widthDrawn) return; // folds change the height only
+    widthDrawn = document.body.clientWidth;
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(draw);
+  }).observe(document.body);
   window.addEventListener("beforeprint", () => {
     isPrinting = true;
-    for (const fold of document.querySelectorAll("details.print-open")) fold.open = true;
     draw();
   });
   window.addEventListener("afterprint", () => {
@@ -226,5 +230,6 @@
     draw();
   });
   root.classList.add("has-script");
+  widthDrawn = document.body.clientWidth;
   show(language);
 })();
