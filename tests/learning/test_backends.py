@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+
 import pytest
 import torch
 from torch import nn
 
+from kumiai.learning.backends.choose import Costs, Wish, pick_backend, pick_tier
+from kumiai.learning.backends.lowering import LoweringError, check_agreement, has_compiler
+from kumiai.learning.backends.probe import Traits
+from kumiai.learning.backends.process import WorkerError
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.engine import Engine
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded, wrap_recipe
 
-BACKENDS = ("vectorised",)
+# (backend, tier); compiling takes too long for every case here: see test_compiled_round
+BACKENDS = [
+    ("vectorised", "eager"),
+    ("vectorised", "traced"),
+    ("inline", "traced"),
+    ("process", "eager"),
+]
+ALL = [("inline", "eager"), *BACKENDS]
 TOLERANCE = 1e-5
 COUNTS = (20, 9, 1, 16, 20)
 
@@ -73,10 +88,15 @@ def make_shards(recipe: Recipe, counts=COUNTS):
 
 
 def run(recipe, train, backend, shards, seeds=None, **options):
-    with Engine(recipe, train, backend, **options) as engine:
+    name, tier = (backend, "eager") if isinstance(backend, str) else backend
+    with Engine(recipe, train, name, tier=tier, worker_count=2, **options) as engine:
         start = flatten(engine.layout, build_seeded(recipe, 1.0, seed=3).state_dict()).detach()
         seeds = list(range(len(shards))) if seeds is None else seeds
-        return engine.train(start, shards, seeds)
+        result = engine.train(start, shards, seeds)
+        if recipe in (MLP, CONV):
+            # no silent retreat to a slower tier
+            assert (engine.choice.backend, engine.choice.tier) == (name, tier), engine.reason
+        return result
 
 
 def assert_same(result, expected):
@@ -140,7 +160,7 @@ def test_inline_is_the_plain_loop_a_user_would_write():
         torch.testing.assert_close(result.updates_NP[n], update, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["inline", *BACKENDS])
+@pytest.mark.parametrize("backend", ALL)
 def test_same_seed_same_bytes_whatever_ran_before(backend):
     shards = make_shards(MLP)
     first = run(MLP, TRAINS["momentum"], backend, shards, seeds=[9, 8, 7, 6, 5])
@@ -151,11 +171,13 @@ def test_same_seed_same_bytes_whatever_ran_before(backend):
     assert torch.equal(first.losses_N, second.losses_N)
     other = run(MLP, TRAINS["momentum"], backend, shards, seeds=[0, 8, 7, 6, 5])
     assert not torch.equal(first.updates_NP[0], other.updates_NP[0])
-    assert_same_rows(first.updates_NP[1:], other.updates_NP[1:], exactly=backend == "inline")
+    assert_same_rows(
+        first.updates_NP[1:], other.updates_NP[1:], exactly=backend[0] in ("inline", "process")
+    )
 
 
 @pytest.mark.parametrize("recipe", [MLP, DROPOUT], ids=lambda r: r.name)
-@pytest.mark.parametrize("backend", ["inline", *BACKENDS])
+@pytest.mark.parametrize("backend", ALL)
 def test_members_in_another_order_change_nothing(backend, recipe):
     shards = make_shards(recipe)
     seeds = [11, 12, 13, 14, 15]
@@ -163,7 +185,9 @@ def test_members_in_another_order_change_nothing(backend, recipe):
     train = TRAINS["momentum"]
     plain = run(recipe, train, backend, shards, seeds)
     mixed = run(recipe, train, backend, [shards[n] for n in order], [seeds[n] for n in order])
-    assert_same_rows(mixed.updates_NP, plain.updates_NP[order], exactly=backend == "inline")
+    assert_same_rows(
+        mixed.updates_NP, plain.updates_NP[order], exactly=backend[0] in ("inline", "process")
+    )
 
 
 def assert_same_rows(one, other, *, exactly):
@@ -173,7 +197,7 @@ def assert_same_rows(one, other, *, exactly):
         assert ((one - other).norm(dim=1) <= TOLERANCE * other.norm(dim=1)).all()
 
 
-@pytest.mark.parametrize("backend", ["inline", *BACKENDS])
+@pytest.mark.parametrize("backend", ALL)
 def test_a_recipe_that_raises_is_named_with_the_member(backend):
     shards = make_shards(MLP)
     shards[3][1][5] = 77  # no such class
@@ -181,7 +205,7 @@ def test_a_recipe_that_raises_is_named_with_the_member(backend):
         run(MLP, TRAINS["sgd"], backend, shards)
 
 
-@pytest.mark.parametrize("backend", ["inline", *BACKENDS])
+@pytest.mark.parametrize("backend", ALL)
 def test_divergence_is_reported_not_hidden(backend):
     shards = make_shards(MLP)
     shards[1][0][0, 0] = float("nan")
@@ -200,6 +224,118 @@ def test_built_in_transformer_stacks():
         )
         for n in (5, 3)
     ]
-    train = TrainSettings(batch_size=4, optimizer="adamw", learning_rate=1e-3)
+    train = TrainSettings(batch_size=4, local_epochs=2)
     expected = run(recipe, train, "inline", shards)
     assert_same(run(recipe, train, "vectorised", shards), expected)
+
+
+def start_of(engine, recipe):
+    return flatten(engine.layout, build_seeded(recipe, 1.0, seed=3).state_dict()).detach()
+
+
+def test_compiled_round(tmp_path):
+    """Compiled once, loaded by the next run from the cache, and the same bytes from both."""
+    if not has_compiler():
+        pytest.skip("no C++ compiler")
+    train = TrainSettings(batch_size=8, momentum=0.9)
+    shards = make_shards(MLP, counts=(8, 3, 8))
+    first = run(MLP, train, ("vectorised", "compiled"), shards, cache_dir=tmp_path)
+    assert_same(first, run(MLP, train, "inline", shards))
+    artefacts = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.artefact")}
+    assert len(artefacts) == 1
+    second = run(MLP, train, ("vectorised", "compiled"), shards, cache_dir=tmp_path)
+    assert torch.equal(first.updates_NP, second.updates_NP)
+    assert artefacts == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.artefact")}
+
+
+def test_compiled_code_that_disagrees_is_not_used():
+    x = torch.ones(3)
+    with pytest.raises(LoweringError, match="off by"):
+        check_agreement(lambda t: [2 * t], lambda t: [2.01 * t], [x])
+    check_agreement(lambda t: [2 * t], lambda t: [2.00001 * t], [x])
+
+
+def test_a_recipe_that_cannot_be_traced_runs_eagerly():
+    """Branching on a computed number: neither vmap nor tracing allows it, the result stands."""
+
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(10, 4)
+
+        def forward(self, x):
+            return self.layer(x) if float(x.detach().sum()) > 0 else 2 * self.layer(x)
+
+    recipe = wrap_recipe("branching", lambda width: Branching(), [1000000])
+    shards = make_shards(recipe)
+    expected = run(recipe, TRAINS["sgd"], "inline", shards)
+    for backend in ("auto", "vectorised"):
+        with Engine(recipe, TRAINS["sgd"], backend, tier="traced") as engine:
+            result = engine.train(start_of(engine, recipe), shards, list(range(5)))
+            assert engine.choice.tier == "eager"
+            assert engine.backend in ("inline", "process")
+        assert_same(result, expected)
+
+
+def test_a_decision_is_kept_for_the_next_run(tmp_path):
+    shards = make_shards(MLP)
+    choices = []
+    for _ in range(2):
+        with Engine(MLP, TRAINS["sgd"], "auto", tmp_path, rounds_expected=1) as engine:
+            engine.train(start_of(engine, MLP), shards, list(range(5)))
+            choices.append(engine.choice)
+    assert choices[0] == choices[1]
+    kept = next(tmp_path.glob("*.json"))
+    kept.write_text(kept.read_text().replace(choices[0].backend, "inline"))
+    with Engine(MLP, TRAINS["sgd"], "auto", tmp_path, rounds_expected=1) as engine:
+        engine.train(start_of(engine, MLP), shards, list(range(5)))
+        assert engine.backend == "inline"
+
+
+@pytest.mark.parametrize("rounds", [1, 10**9])
+def test_compiling_must_repay_itself(rounds):
+    """Ten seconds of compiling for a run of five are wrong; for a run of days they are right."""
+    costs = Costs(inline=0.1, process=0.06, vectorised=0.01, graph_count=2)
+    wish = Wish("auto", "auto", rounds)
+    traits = Traits(has_convolution=False, is_random=False, is_separable=True)
+    assert pick_backend(costs, wish) == "vectorised"
+    expected = "compiled" if rounds > 1 and has_compiler() else "eager" if rounds == 1 else "traced"
+    assert pick_tier("vectorised", traits, costs, wish) == expected
+    mixing = Traits(has_convolution=False, is_random=False, is_separable=False)
+    assert pick_tier("vectorised", mixing, costs, wish) == "eager"
+
+
+def test_a_killed_worker_is_a_clear_error_and_the_next_round_works():
+    shards = make_shards(MLP, counts=(2000, 2000, 2000))
+    train = TrainSettings(batch_size=1, local_epochs=5)
+    quick = TrainSettings(batch_size=500)
+    with Engine(MLP, quick, "process", tier="eager", worker_count=2) as engine:
+        start = start_of(engine, MLP)
+        expected = engine.train(start, shards, [1, 2, 3])
+        backend = engine._backend
+        os.kill(backend.worker_pids[0], signal.SIGKILL)
+        with pytest.raises(WorkerError, match=r"ended \(signal 9\) while training member"):
+            engine.train(start, shards, [1, 2, 3])
+        assert backend.worker_pids == ()
+        again = engine.train(start, shards, [1, 2, 3])
+        assert torch.equal(again.updates_NP, expected.updates_NP)
+    with Engine(MLP, train, "process", tier="eager", worker_count=2) as engine:
+        # killed in the middle of its work
+        engine_start = start_of(engine, MLP)
+        timer = threading.Timer(
+            0.5, lambda: os.kill(engine._backend.worker_pids[1], signal.SIGKILL)
+        )
+        timer.start()
+        with pytest.raises(WorkerError, match="signal 9"):
+            engine.train(engine_start, shards, [1, 2, 3])
+
+
+def test_workers_end_with_the_engine():
+    shards = make_shards(MLP)
+    with Engine(MLP, TRAINS["sgd"], "process", tier="eager", worker_count=2) as engine:
+        engine.train(start_of(engine, MLP), shards, list(range(5)))
+        pids = engine._backend.worker_pids
+        assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

@@ -17,7 +17,7 @@ from kumiai.learning.recipe import build_seeded, wrap_recipe
 from kumiai.learning.schedule import (
     count_iterations,
     plan_batches,
-    stack_block,
+    plan_block,
     stack_equal,
     stack_padded,
 )
@@ -194,9 +194,22 @@ def test_segments_hold_each_members_batches_in_order(counts, size, epochs, is_pa
     assert seen == [[rows.tolist() for rows in b] for b in batches]
 
 
-def test_block_gives_weight_only_to_real_samples():
-    batches = [plan_batches(5, 4, 0), plan_batches(2, 4, 1)]
-    rows, weights = stack_block(batches, [0, 5], 4, 3)
-    assert rows.shape == weights.shape == (2, 3, 4)
-    assert (weights > 0).sum((0, 2)).tolist() == [5, 2, 0]
-    assert torch.equal(weights.sum(2), torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 25), min_size=1, max_size=6),
+    size=st.integers(1, 8),
+    epochs=st.integers(1, 3),
+    iterations=st.integers(0, 5),
+    shuffle=st.booleans(),
+)
+def test_a_block_holds_the_batches_of_each_member_alone(counts, size, epochs, iterations, shuffle):
+    options = {"epochs": epochs, "iterations": iterations, "shuffle": shuffle}
+    seeds = [7 * n for n in range(len(counts))]
+    rows, weights = plan_block(counts, seeds, size, **options)
+    for n, count in enumerate(counts):
+        batches = plan_batches(count, size, seeds[n], **options)
+        taken = [rows[s, n][weights[s, n] > 0].tolist() for s in range(len(rows))]
+        assert taken == [b.tolist() for b in batches] + [[]] * (len(rows) - len(batches))
+        sums = weights[:, n].sum(1)
+        assert torch.allclose(sums, (torch.arange(len(rows)) < len(batches)).float())
+        assert 0 <= int(rows[:, n].min()) <= int(rows[:, n].max()) < count

@@ -111,9 +111,8 @@ def sgd(learning_rate: float, momentum: float, weight_decay: float) -> Rule:
         if momentum:
             grads = {name: momentum * slots["momentum"][name] + g for name, g in grads.items()}
             slots = {"momentum": grads}
-        moved = {
-            name: torch.add(params[name], g, alpha=-learning_rate) for name, g in grads.items()
-        }
+        # not torch.add(..., alpha=...): TorchInductor 2.13 drops the alpha when g is a product
+        moved = {name: params[name] - learning_rate * g for name, g in grads.items()}
         return moved, slots
 
     return Rule(init, apply)

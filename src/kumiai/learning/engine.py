@@ -10,23 +10,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from kumiai.learning.backends.choose import (
+    Choice,
+    Wish,
+    as_tier,
+    choose,
+    compute_decision_key,
+    load_decision,
+    save_decision,
+)
 from kumiai.learning.backends.evaluate import evaluate_models
 from kumiai.learning.backends.inline import InlineBackend
+from kumiai.learning.backends.lowered_step import LoweredStep
+from kumiai.learning.backends.lowering import LoweringError
 from kumiai.learning.backends.probe import has_convolution, probe
-from kumiai.learning.backends.shards import JoinedShards, Shard, is_same, join_shards, remember
+from kumiai.learning.backends.process import ProcessBackend
+from kumiai.learning.backends.shards import (
+    JoinedShards,
+    Shard,
+    count_member_iterations,
+    is_same,
+    join_shards,
+    remember,
+)
+from kumiai.learning.backends.stacked import StackedBackend
 from kumiai.learning.backends.vectorised import VectorisedBackend
 from kumiai.learning.client import LocalWork, TrainSettings, build_local_work
 from kumiai.learning.layout import Layout
 from kumiai.learning.recipe import Recipe
-from kumiai.learning.schedule import count_iterations
 
 BACKENDS = ("auto", "inline", "vectorised", "process")
+
+Backend = InlineBackend | VectorisedBackend | StackedBackend | ProcessBackend
 
 
 @dataclass(frozen=True)
@@ -55,26 +77,31 @@ class Engine:
         recipe: Recipe,
         settings: TrainSettings,
         backend: str = "auto",
-        cache_dir: str | None = None,
+        cache_dir: str | Path | None = None,
         *,
+        tier: str = "auto",
         rounds_expected: int = 20,
+        worker_count: int | None = None,
     ) -> None:
         """Build the networks; nothing is measured or started before the first `train`.
 
         cache_dir: where decisions and compiled artefacts are kept between runs, None for nowhere.
-        rounds_expected: what the choice weighs the cost of compiling against. Raises ValueError
-        for an unknown backend or a recipe that does not build.
+        tier: "eager", "traced", "compiled" or "auto". rounds_expected: what the choice weighs the
+        cost of compiling against. worker_count: of the process backend, by default one a core.
+        Raises ValueError for an unknown backend or tier, or a recipe that does not build.
         """
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+        if tier != "auto":
+            as_tier(tier)
         self._work: LocalWork = build_local_work(recipe, settings)
-        self._backend_asked = backend
-        self._backend: InlineBackend | VectorisedBackend | None = None
-        self._cache_dir = cache_dir
-        self._rounds_expected = rounds_expected
+        self._wish = Wish(backend, tier, rounds_expected)
+        self._cache_dir = None if cache_dir is None else Path(cache_dir)
+        self._worker_count = worker_count
+        self._backend: Backend | None = None
         self._joined: tuple[list[tuple[Shard, int, int]], JoinedShards] | None = None
         self._flop: dict[tuple[int, ...], int] = {}
-        self.reason = "not chosen yet: nothing was trained"
+        self.choice: Choice | None = None
 
     @property
     def layout(self) -> Layout:
@@ -84,7 +111,12 @@ class Engine:
     @property
     def backend(self) -> str:
         """The backend in use, or the one asked for as long as nothing was trained."""
-        return self._backend.name if self._backend else self._backend_asked
+        return self.choice.backend if self.choice else self._wish.backend
+
+    @property
+    def reason(self) -> str:
+        """Why this backend and tier, in one sentence."""
+        return self.choice.reason if self.choice else "not chosen yet: nothing was trained"
 
     def train(self, global_P: Tensor, shards: Sequence[Shard], seeds: Sequence[int]) -> RoundResult:
         """Train every member from `global_P` on its shard (inputs, targets) with its seed.
@@ -100,17 +132,9 @@ class Engine:
         if len(seeds) != len(shards):
             raise ValueError(f"{len(shards)} shards but {len(seeds)} seeds")
         data = self._join(shards)
-        if self._backend is None:
-            self._backend = self._choose(global_P, data)
         with torch.no_grad():
-            updates_NP, losses_N = self._backend.train(global_P.detach(), data, seeds)
-        settings = self._work.settings
-        iterations = tuple(
-            count_iterations(
-                count, settings.batch_size, settings.local_epochs, settings.local_iterations
-            )
-            for count in data.counts
-        )
+            updates_NP, losses_N = self._train(global_P.detach(), data, seeds)
+        iterations = count_member_iterations(self._work.settings, data.counts)
         return RoundResult(updates_NP, losses_N, iterations, data.counts)
 
     def evaluate(
@@ -162,17 +186,60 @@ class Engine:
         self._joined = (remember(shards), joined)
         return joined
 
-    def _choose(self, global_P: Tensor, data: JoinedShards) -> InlineBackend | VectorisedBackend:
+    def _train(
+        self, global_P: Tensor, data: JoinedShards, seeds: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Train on the chosen backend, one tier lower wherever lowering fails."""
+        if self._backend is None:
+            self._choose(global_P, data)
+        while True:
+            assert self.choice is not None
+            try:
+                if self._backend is None:
+                    self._backend = self._build(self.choice, global_P, data)
+                return self._backend.train(global_P, data, seeds)
+            except LoweringError as error:
+                if self._backend is not None:
+                    self._backend.close()
+                self._backend = None
+                self._settle(
+                    data, Choice(self.choice.backend, "eager", f"eager, as {first_line(error)}")
+                )
+
+    def _choose(self, global_P: Tensor, data: JoinedShards) -> None:
+        """Take the decision kept from an earlier run, or decide now."""
+        path = self._decision_path(data)
+        kept = load_decision(path) if path else None
+        if kept is not None:
+            self.choice = kept
+            return
         traits = probe(self._work, global_P, data)
-        name = self._backend_asked
-        if name == "auto":
-            name = "inline" if traits.has_convolution or traits.is_random else "vectorised"
-        self.reason = f"{name}: asked for"
-        if traits.is_random and name == "vectorised":
-            name, self.reason = "inline", "inline: the recipe draws random numbers"
-        if name == "vectorised":
-            return VectorisedBackend(self._work, is_separable=traits.is_separable)
-        return InlineBackend(self._work)
+        self._settle(data, choose(self._work, traits, global_P, data, self._wish))
+
+    def _settle(self, data: JoinedShards, choice: Choice) -> None:
+        self.choice = choice
+        path = self._decision_path(data)
+        if path:
+            save_decision(path, choice)
+
+    def _decision_path(self, data: JoinedShards) -> Path | None:
+        if self._cache_dir is None:
+            return None
+        return self._cache_dir / f"{compute_decision_key(self._work, data, self._wish)}.json"
+
+    def _build(self, choice: Choice, global_P: Tensor, data: JoinedShards) -> Backend:
+        if choice.backend == "vectorised" and choice.tier != "eager":
+            return StackedBackend(self._work, choice.tier, self._cache_dir)
+        if choice.backend == "vectorised":
+            is_separable = probe(self._work, global_P, data).is_separable
+            return VectorisedBackend(self._work, is_separable=is_separable)
+        step = None
+        if choice.tier != "eager":
+            step = LoweredStep(self._work, choice.tier, self._cache_dir)
+            step.prepare(global_P, data)
+        if choice.backend == "process":
+            return ProcessBackend(self._work, step, self._worker_count)
+        return InlineBackend(self._work, step)
 
 
 def count_sample_flop(work: LocalWork, shape: tuple[int, ...], targets: Tensor | None) -> int:
@@ -186,3 +253,8 @@ def count_sample_flop(work: LocalWork, shape: tuple[int, ...], targets: Tensor |
     with FlopCounterMode(display=False) as counter:
         work.step(carry, carry.params, inputs, wanted, None)
     return int(counter.get_total_flops())
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message: compilers write pages."""
+    return str(error).strip().partition("\n")[0]

@@ -10,9 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+IntArray = npt.NDArray[np.int64]
+UintArray = npt.NDArray[np.uint64]
 Batches = tuple[Tensor, ...]  # one int64 tensor of rows per iteration
 
 
@@ -48,13 +52,11 @@ def plan_batches(
         raise ValueError(f"sample_count {sample_count}: a shard needs at least one sample")
     if batch_size < 1 or (iterations < 1 and epochs < 1):
         raise ValueError(f"batch_size {batch_size}, epochs {epochs}, iterations {iterations}")
-    generator = torch.Generator()
-    generator.manual_seed(seed)
     batches: list[Tensor] = []
     epoch = 0
     while len(batches) < iterations if iterations else epoch < epochs:
         if shuffle:
-            order = torch.randperm(sample_count, generator=generator)
+            order = torch.from_numpy(permute_rows([sample_count], [seed], epoch)[0])
         else:
             order = torch.arange(sample_count)
         batches.extend(torch.split(order, batch_size))
@@ -106,28 +108,60 @@ def stack_equal(batches_N: Sequence[Batches], offsets_N: Sequence[int]) -> list[
             position[n] += 1
 
 
-def stack_block(
-    batches_N: Sequence[Batches], offsets_N: Sequence[int], size: int, member_count: int
+def plan_block(
+    counts_N: Sequence[int],
+    seeds_N: Sequence[int],
+    batch_size: int,
+    *,
+    epochs: int = 1,
+    iterations: int = 0,
+    shuffle: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Return rows and weights [S, member_count, size] of members padded to one shape.
+    """Return rows and weights [S, N, B] of all members' batches, padded to one shape.
 
-    For a compiled graph of fixed shape: iterations that a member does not have, and members beyond
-    the given ones, get weight 0 throughout and row 0.
+    The batches of `plan_batches` for each member, rows within its own shard. B is the batch size or
+    the largest shard if that is smaller; S the largest number of iterations. Iterations that a
+    member does not have get weight 0 throughout.
     """
-    step_count = max(len(batches) for batches in batches_N)
-    rows = torch.zeros(step_count, member_count, size, dtype=torch.int64)
-    weights = torch.zeros(step_count, member_count, size)
-    for n, batches in enumerate(batches_N):
-        full = len(batches)
-        if all(len(batch) == size for batch in batches):
-            rows[:full, n] = torch.stack(list(batches)) + offsets_N[n]
-            weights[:full, n] = 1.0 / size
-            continue
-        for s, batch in enumerate(batches):
-            rows[s, n] = batch[0] + offsets_N[n]
-            rows[s, n, : len(batch)] = batch + offsets_N[n]
-            weights[s, n, : len(batch)] = 1.0 / len(batch)
-    return rows, weights
+    counts = np.asarray(counts_N, dtype=np.int64)
+    per_epoch = -(-counts // batch_size)
+    totals = np.full_like(counts, iterations) if iterations else epochs * per_epoch
+    step_S1 = np.arange(totals.max())[:, None]
+    epoch_SN = step_S1 // per_epoch
+    size = min(batch_size, int(counts.max()))
+    position_SNB = (step_S1 % per_epoch * batch_size)[:, :, None] + np.arange(size)
+    is_real = (position_SNB < counts[:, None]) & (step_S1 < totals)[:, :, None]
+    rows = np.minimum(position_SNB, counts[:, None] - 1)
+    if shuffle:
+        epoch_count = int(epoch_SN.max()) + 1
+        orders = np.stack([permute_rows(counts_N, seeds_N, e) for e in range(epoch_count)])
+        rows = orders[epoch_SN[:, :, None], np.arange(len(counts))[:, None], rows]
+    weights = is_real / np.maximum(is_real.sum(2, keepdims=True), 1)
+    return torch.from_numpy(rows), torch.from_numpy(weights.astype(np.float32))
+
+
+def permute_rows(counts_N: Sequence[int], seeds_N: Sequence[int], epoch: int) -> IntArray:
+    """Return each member's permutation [N, largest count]; entries from its count on mean nothing.
+
+    Rows are sorted by a hash (splitmix64: Steele, Lea and Flood, 2014) of seed, epoch and row: no
+    generator to set up for every member, so that a hundred members cost what one does, and a
+    member's order is the same alone and in company.
+    """
+    counts = np.asarray(counts_N, dtype=np.int64)
+    seeds = np.asarray([seed % 2**64 for seed in seeds_N], dtype=np.uint64)
+    rows = np.arange(counts.max(), dtype=np.uint64)
+    stream_N1 = _mix(_mix(seeds) + np.uint64(epoch))[:, None]
+    keys_NB = _mix(stream_N1 + rows)
+    keys_NB[rows.astype(np.int64) >= counts[:, None]] = np.iinfo(np.uint64).max
+    return np.argsort(keys_NB, axis=1, kind="stable")
+
+
+def _mix(values: UintArray) -> UintArray:
+    """One output of splitmix64 for each state in `values`; wraps at 2**64 by design."""
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _pad(
@@ -147,7 +181,7 @@ def _pad(
             end += 1
         part = [batches_N[n][s:end] for n in members]
         offsets = [offsets_N[n] for n in members]
-        rows, weights = stack_block(part, offsets, max(sizes), len(members))
+        rows, weights = _join(part, offsets, max(sizes))
         is_full = min(sizes) == max(sizes)
         segments.append(Segment(members, rows, None if is_full else weights))
         s = end
@@ -156,3 +190,17 @@ def _pad(
 
 def _sizes(batches_N: Sequence[Batches], members: tuple[int, ...], s: int) -> list[int]:
     return [len(batches_N[n][s]) for n in members]
+
+
+def _join(
+    batches_N: Sequence[Batches], offsets_N: Sequence[int], size: int
+) -> tuple[Tensor, Tensor]:
+    """Return rows and weights [K, M, size] of members with equally many batches."""
+    rows = torch.empty(len(batches_N[0]), len(batches_N), size, dtype=torch.int64)
+    weights = torch.zeros(rows.shape)
+    for n, (batches, offset) in enumerate(zip(batches_N, offsets_N, strict=True)):
+        for s, batch in enumerate(batches):
+            rows[s, n] = batch[0] + offset
+            rows[s, n, : len(batch)] = batch + offset
+            weights[s, n, : len(batch)] = 1.0 / len(batch)
+    return rows, weights

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kumiai.learning.client import TrainSettings
-from kumiai.learning.schedule import Batches, plan_batches
+from kumiai.learning.schedule import Batches, count_iterations, plan_batches
 
 Shard = tuple[Tensor, Tensor]
 
@@ -105,4 +105,14 @@ def plan_member(settings: TrainSettings, sample_count: int, seed: int) -> Batche
         epochs=settings.local_epochs,
         iterations=settings.local_iterations,
         shuffle=settings.shuffle,
+    )
+
+
+def count_member_iterations(settings: TrainSettings, counts: Sequence[int]) -> tuple[int, ...]:
+    """Return each member's number of optimiser updates in a round."""
+    return tuple(
+        count_iterations(
+            count, settings.batch_size, settings.local_epochs, settings.local_iterations
+        )
+        for count in counts
     )
