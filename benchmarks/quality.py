@@ -78,7 +78,9 @@ def measure(scenario: str, seed: int) -> tuple[float, float, float, list[str], f
 
 def main() -> None:
     """Print the table and the worst and median row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--scenario", default="cooperative", choices=sorted(SCENARIOS))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=1)

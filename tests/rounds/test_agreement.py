@@ -23,9 +23,7 @@ def test_weighted_median_equals_the_median_of_repeated_values(pairs: list[tuple[
     repeated = sorted(v for v, w in pairs for _ in range(w))
     middle = len(repeated) // 2
     expected = (
-        repeated[middle]
-        if len(repeated) % 2
-        else (repeated[middle - 1] + repeated[middle]) // 2
+        repeated[middle] if len(repeated) % 2 else (repeated[middle - 1] + repeated[middle]) // 2
     )
     assert stake_weighted_median(values, weights) == expected
 
@@ -42,7 +40,7 @@ def test_weighted_median_does_not_depend_on_order(
 
 
 def test_a_third_of_the_stake_moves_the_mean_but_not_the_median() -> None:
-    """AIArena's weighted mean ranks the worst model first under 31 % collusion; the median does not."""
+    """The weighted mean ranks the worst model first under 31 % collusion; the median does not."""
     honest, colluding = [69], [31]
     truth, lie = [10_000, 9_000, -5_000], [-2_000_000, -2_000_000, 2_000_000]
     weights = honest + colluding
@@ -63,8 +61,12 @@ def test_one_liar_in_four_stays_inside_the_honest_range(honest: list[int], lie: 
 def test_flags_need_a_majority_of_stake() -> None:
     line, flagged = (500, 0, 0, 0, -1), (500, 0, 0, flag.NO_WORK, -1)
     stakes = {"a": 100, "b": 100, "c": 199, "d": 1}
-    (few,) = judge(["m"], [_sheet(v, [flagged if v in "ab" else line]) for v in "abcd"], stakes, 2_000, {})
-    (many,) = judge(["m"], [_sheet(v, [flagged if v in "abd" else line]) for v in "abcd"], stakes, 2_000, {})
+    (few,) = judge(
+        ["m"], [_sheet(v, [flagged if v in "ab" else line]) for v in "abcd"], stakes, 2_000, {}
+    )
+    (many,) = judge(
+        ["m"], [_sheet(v, [flagged if v in "abd" else line]) for v in "abcd"], stakes, 2_000, {}
+    )
     assert few.verdict is AssignmentState.VALID
     assert (many.verdict, many.reason) == (AssignmentState.INVALID, "no-work")
 

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.rounds.worlds import make_driver, make_people, make_task
 
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.apps.population import Person
@@ -29,11 +30,10 @@ from kumiai.rounds.state import (
     check_transition,
 )
 from kumiai.settlement.ledger import burnt_account, escrow_account, stake_account
-from tests.rounds.worlds import make_driver, make_people, make_task
 
 
 def test_a_run_goes_from_draft_to_finished() -> None:
-    driver, population = make_driver(make_task(), make_people())
+    driver, _ = make_driver(make_task(), make_people())
     state = driver.run()
     assert state.phase is RunPhase.FINISHED
     assert [c.round for c in state.certificates] == [1, 2, 3]
@@ -57,7 +57,9 @@ def test_money_is_conserved_to_the_unit() -> None:
     assert accounts.get(escrow_account(state.task_id), 0) == 0  # all paid or refunded
     earned = sum(tally.earned for tally in state.tallies.values())
     assert earned + accounts[state.customer] == 999_983
-    assert accounts[burnt_account(state.task_id)] == state.tallies[population.pubkey("t0")].slashed > 0
+    assert (
+        accounts[burnt_account(state.task_id)] == state.tallies[population.pubkey("t0")].slashed > 0
+    )
     stakes = sum(v for k, v in accounts.items() if k.startswith(stake_account(state.task_id, "")))
     assert stakes == 0  # released
 
@@ -83,7 +85,9 @@ def test_harm_and_no_gain_are_told_apart() -> None:
     assert (bad.rounds_invalid, bad.earned) == (2, 0)
     assert (idle.rounds_valid, idle.earned) == (0, 0)
     assert state.certificates[0].body["receipts_count"] == 9
-    assert driver.ledger.accounts().get(burnt_account(state.task_id), 0) == 0  # no evidence, no burn
+    assert (
+        driver.ledger.accounts().get(burnt_account(state.task_id), 0) == 0
+    )  # no evidence, no burn
 
 
 def test_a_canary_is_paid_nothing_and_burns_nothing() -> None:
@@ -202,8 +206,10 @@ def test_step_is_total_on_mangled_contents(place: int, data: st.DataObject) -> N
     name = data.draw(st.sampled_from(sorted(content)))
     junk = st.recursive(
         st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=80),
-        lambda inner: st.lists(inner, max_size=4)
-        | st.dictionaries(st.text("abc", max_size=3), inner, max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.text("abc", max_size=3), inner, max_size=3)
+        ),
         max_leaves=8,
     )
     content[name] = data.draw(junk)

@@ -15,7 +15,9 @@ from kumiai.nodes.driver import Driver
 from kumiai.tasks.document import TaskDocument, task_from_mapping
 
 
-def make_task(trainers: int = 4, validators: int = 4, rounds: int = 2, **sections: object) -> TaskDocument:
+def make_task(
+    trainers: int = 4, validators: int = 4, rounds: int = 2, **sections: object
+) -> TaskDocument:
     """A small task without opened hold-out; `sections` override."""
     mapping: dict[str, object] = {
         "name": "world",
@@ -38,7 +40,9 @@ def make_task(trainers: int = 4, validators: int = 4, rounds: int = 2, **section
     return task_from_mapping(mapping)
 
 
-def make_people(trainers: int = 4, validators: int = 4, extra: Sequence[Person] = ()) -> list[Person]:
+def make_people(
+    trainers: int = 4, validators: int = 4, extra: Sequence[Person] = ()
+) -> list[Person]:
     people = [Person(f"t{i}", "trainer") for i in range(trainers)]
     people += [Person(f"v{i}", "validator") for i in range(validators)]
     return [*people, *extra]

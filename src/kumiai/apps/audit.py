@@ -154,7 +154,7 @@ def check_aggregates(run_dir: RunDir, replay: Replay, report: Report) -> int:
 
 
 def check_money(run_dir: RunDir, replay: Replay, report: Report) -> int:
-    """Apply every recomputed command to an empty ledger; compare each account with the stored one."""
+    """Apply every recomputed command to an empty ledger; compare it with the stored one."""
     ledger = MemoryLedger()
     for command in replay.commands:
         ledger.apply(command)

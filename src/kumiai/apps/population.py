@@ -1,7 +1,8 @@
 """Who takes part in a local run: names, roles, stakes, and what they really are.
 
 All keys derive from the task's seed, so that the same seed gives the same people. `behaviour` is a
-scenario's true nature of a member; only the simulated world and the report's "truth" column read it.
+scenario's true nature of a member; only the simulated world and the report's "truth" column read
+it.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ def cast_roles(
         else:
             roles[person.name] = Trainer(key, enrolment)
         stakes[key.pubkey] = 0 if person.role == "delegator" else person.stake
-        delegations += [(key.pubkey, population.pubkey(node), amount) for node, amount in person.backs]
+        delegations += [
+            (key.pubkey, population.pubkey(node), amount) for node, amount in person.backs
+        ]
     roles["escrow"] = Escrow(
         key=population.escrow,
         customer=population.customer.pubkey,

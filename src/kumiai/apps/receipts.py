@@ -1,7 +1,7 @@
 """Receipt files: one JSON document that proves itself, without the run it came from.
 
-It holds the receipt, the Merkle path to the root in the round's certificate, the certificate's body, and
-the signed events by which a quorum put their names under it.
+It holds the receipt, the Merkle path to the root in the round's certificate, the certificate's
+body, and the signed events by which a quorum put their names under it.
 """
 
 from __future__ import annotations
@@ -72,9 +72,11 @@ def find_problems(document: Mapping[str, Any]) -> list[str]:
             problems.append("proof: made for another number of receipts")
         if not merkle.is_included(encode_receipt(receipt), proof, body["receipts_root"]):
             problems.append("receipt: not in the certificate's tree, so not what was signed")
-        for name in ("task", "round", "attempt"):
-            if receipt[name] != body[name]:
-                problems.append(f"receipt: {name} differs from the certificate's")
+        problems += [
+            f"receipt: {name} differs from the certificate's"
+            for name in ("task", "round", "attempt")
+            if receipt[name] != body[name]
+        ]
         problems += check_arithmetic(receipt)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problems.append(f"malformed: {type(error).__name__} {error}")
@@ -82,12 +84,14 @@ def find_problems(document: Mapping[str, Any]) -> list[str]:
 
 
 def check_arithmetic(receipt: Mapping[str, Any]) -> list[str]:
-    """Recompute the amount: gross = floor(pool * weight / weight_total) = amount + backers + locked."""
+    """Recompute: gross = floor(pool * weight / weight_total) = amount + backers + locked."""
     names = ("pool", "weight", "weight_total", "gross", "to_backers", "locked", "amount")
     pool, weight, total, gross, backers, locked, amount = (int(receipt[name]) for name in names)
     problems = []
     if total and gross != pool * weight // total:
-        problems.append(f"amount: gross is {gross}, pool * weight / total gives {pool * weight // total}")
+        problems.append(
+            f"amount: gross is {gross}, pool * weight / total gives {pool * weight // total}"
+        )
     if total and amount + backers + locked != gross:
         problems.append(f"amount: {amount} + {backers} + {locked} is not {gross}")
     return problems

@@ -108,8 +108,7 @@ _MAIN = Scenario(
         "data": {"source": "mnist5k", "partition": "dirichlet", "alpha_ppm": 1_000_000},
         "model": {"recipe": "mlp", "options": {"hidden": 128}},
         "training": {
-            "rounds": 12,
-            "local_epochs": 2,
+            "rounds": 20,
             "learning_rate_ppm": 100_000,
             "weighting": "samples",
         },
@@ -149,9 +148,7 @@ def _churn(people: tuple[Person, ...]) -> NetworkModel:
     """Three in ten trainers are away for a while, at times spread over the run."""
     trainers = [person.name for person in people if person.role == "trainer"]
     away = trainers[:: max(1, 10 // 3)]
-    crashes = {
-        name: ((4_000 + 2_500 * i, 10_000 + 2_500 * i),) for i, name in enumerate(away)
-    }
+    crashes = {name: ((4_000 + 2_500 * i, 10_000 + 2_500 * i),) for i, name in enumerate(away)}
     return NetworkModel(crashes=crashes, drop_ppm=50_000)
 
 
@@ -177,7 +174,12 @@ _ALL = (
         settings={
             "data": {"source": "penguins", "partition": "owner"},
             "model": {"recipe": "mlp", "options": {"hidden": 32}},
-            "training": {"rounds": 8, "local_epochs": 4, "learning_rate_ppm": 50_000, "batch_size": 16},
+            "training": {
+                "rounds": 8,
+                "local_epochs": 4,
+                "learning_rate_ppm": 50_000,
+                "batch_size": 16,
+            },
         },
         people=_people(honest=9),
     ),
@@ -273,7 +275,12 @@ _ALL = (
         network=NetworkModel(
             crashes={NAMES[2]: ((4_000, 40_000),), VALIDATORS[2]: ((6_000, 10**9),)}
         ),
-        deadlines={"train_ms_max": 20_000, "reveal_ms": 5_000, "score_ms": 5_000, "certify_ms": 5_000},
+        deadlines={
+            "train_ms_max": 20_000,
+            "reveal_ms": 5_000,
+            "score_ms": 5_000,
+            "certify_ms": 5_000,
+        },
     ),
     _digits(
         "churn",
@@ -283,7 +290,12 @@ _ALL = (
         "Every round is certified.",
         _NINE,
         network=_churn(_NINE),
-        deadlines={"train_ms_max": 10_000, "reveal_ms": 5_000, "score_ms": 5_000, "certify_ms": 5_000},
+        deadlines={
+            "train_ms_max": 10_000,
+            "reveal_ms": 5_000,
+            "score_ms": 5_000,
+            "certify_ms": 5_000,
+        },
     ),
 )
 

@@ -73,11 +73,11 @@ class Telemetry:
         self._tell("done", run, run.phase.value, message=run.reason)
 
     def _on_phase(self, effect: PhaseEntered, run: RunState) -> None:
-        if effect.round_phase is RoundPhase.TRAIN or effect.run_phase is RunPhase.FINALIZING:
-            if effect.round != self._round:
-                self._round = effect.round
-                self._round_started = time.perf_counter()
-                self.round_started_ms[effect.round] = run.time_ms
+        opens = effect.round_phase is RoundPhase.TRAIN or effect.run_phase is RunPhase.FINALIZING
+        if opens and effect.round != self._round:
+            self._round = effect.round
+            self._round_started = time.perf_counter()
+            self.round_started_ms[effect.round] = run.time_ms
         name = effect.round_phase.value if effect.round_phase else effect.run_phase.value
         if effect.run_phase is RunPhase.FINALIZING:
             name = RunPhase.FINALIZING.value

@@ -7,7 +7,7 @@ A run directory is checked in this order, and every finding says where:
 3. quorum      each certificate: a quorum of its committee signed exactly this body
 4. blobs       each revealed update is there and is what its name says
 5. aggregate   each model recomputed from the updates that the certificate names, bit for bit
-6. money       every command of every settlement recomputed; balances equal to the ledger's to the unit
+6. money       every settlement recomputed; balances equal to the ledger's to the unit
 7. receipts    every receipt recomputed, found as a file, proven under its certificate
 8. scores      where the hold-out was opened: each validator's scores recomputed from it
 9. models      every member's file is the right slice of the final model
@@ -91,8 +91,11 @@ def verify_receipt(path: Path) -> VerifyReport:
     if not problems:
         document = read_receipt_file(path)
         committee = ", ".join(key[:12] for key in document["certificate"]["committee"])
-        report.note(path.name, f"signed by a quorum of this committee: {committee}; "
-                    "that it is the right committee, its task's log shows")
+        report.note(
+            path.name,
+            f"signed by a quorum of this committee: {committee}; "
+            "that it is the right committee, its task's log shows",
+        )
     return report
 
 

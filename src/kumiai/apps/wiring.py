@@ -23,6 +23,7 @@ from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.adapters.store.log import SqliteLog
 from kumiai.adapters.store.vault import SqliteVault
 from kumiai.apps import outcome
+from kumiai.apps.finished import Finished
 from kumiai.apps.population import Casting, Person, Population, cast_roles, gather
 from kumiai.apps.rundir import RunDir
 from kumiai.apps.scenarios import SCENARIOS, has_shard
@@ -134,7 +135,7 @@ def run_local(
             observer=telemetry,
         )
         final = driver.run()
-        finished = outcome.Finished(
+        finished = Finished(
             run_dir=run_dir,
             task=task,
             casting=casting,
@@ -204,7 +205,8 @@ def make_compute(
 def slow_down_copiers(network: NetworkModel, victims: Mapping[str, str]) -> NetworkModel:
     """Who copies finishes after whom it copies: nobody can copy what is not there yet."""
     slowness = {
-        copier: 2 * network.slowness_ppm.get(victim, 1_000_000) for copier, victim in victims.items()
+        copier: 2 * network.slowness_ppm.get(victim, 1_000_000)
+        for copier, victim in victims.items()
     }
     return replace(network, slowness_ppm={**network.slowness_ppm, **slowness})
 

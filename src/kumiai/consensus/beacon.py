@@ -1,13 +1,13 @@
 """The beacon: a number nobody could choose, drawn after everybody has committed to their work.
 
-Every validator publishes, when it enrols, the end of a hash chain x_0 = sha256^K(secret). In round r it
-reveals the element before the last one it revealed; anyone checks that hashing it leads back. The
-round's beacon is sha256 over all revealed elements, the round and the log head at which the
+Every validator publishes, when it enrols, the end of a hash chain x_0 = sha256^K(secret). In round
+r it reveals the element before the last one it revealed; anyone checks that hashing it leads back.
+The round's beacon is sha256 over all revealed elements, the round and the log head at which the
 commitments closed. This is a hash-chain variant of commit-reveal (RANDAO); our own construction.
 
 Guarantee: with one honest validator among those who revealed, nobody knew the beacon before the
-commitments closed. The last one to reveal may withhold: it can choose between two values, once a round,
-and its silence shows in its coverage.
+commitments closed. The last one to reveal may withhold: it can choose between two values, once a
+round, and its silence shows in its coverage.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The stop: a run obeys when k of its n guardians have signed the same order.
 
-An order names the action (pause, resume, halt) and a reason. Guardians sign one event each;
-votes are counted per action, and a guardian counts once. Keys that are no guardians of the run count
-for nothing. The state is a mapping action -> the guardians who asked for it.
+An order names the action (pause, resume, halt) and a reason. Guardians sign one event each; votes
+are counted per action, and a guardian counts once. Keys that are no guardians of the run count for
+nothing. The state is a mapping action -> the guardians who asked for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The customer posts the task, closes enrolment and opens what was secret; the escrow holds money."""
+"""The customer posts the task and opens what was secret; the escrow attests deposits."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ class Customer:
 class Escrow:
     """Takes deposits into the ledger and attests each one in the log.
 
-    `stakes` maps member -> amount, `delegations` lists (delegator, node, amount); whoever pays is given
-    the money first (`Deposit`), as the embedded ledger has no outside.
+    `stakes` maps member -> amount, `delegations` lists (delegator, node, amount); whoever pays is
+    given the money first (`Deposit`), as the embedded ledger has no outside.
     """
 
     key: SigningKey
@@ -100,7 +100,9 @@ class Escrow:
     def _take_deposits(self, task: str) -> tuple[Action, ...]:
         actions: list[Action] = []
         for member, amount in sorted(self.stakes.items()):
-            actions += _pay_in(task, member, amount, Stake(f"{task}/stake/{member}", task, member, amount))
+            actions += _pay_in(
+                task, member, amount, Stake(f"{task}/stake/{member}", task, member, amount)
+            )
             actions.append(_attest(task, "stake", member, "", amount))
         fund = Fund(f"{task}/fund", task, self.customer, self.budget)
         actions += _pay_in(task, self.customer, self.budget, fund)

@@ -4,8 +4,8 @@
               -> member's role -> actions -> sign and send, start work, move money
 
 Persist before send: records are on durable storage before anybody is woken by them, and the results
-of work are in the vault before they are used. The world is deterministic in its seed, so a killed run
-resumes by running again from its start: every record re-created is compared with the log's, and
+of work are in the vault before they are used. The world is deterministic in its seed, so a killed
+run resumes by running again from its start: every record re-created is compared with the log's, and
 work already in the vault is not done twice.
 
 The same loop serves the seeded simulator and real adapters; it knows neither.
@@ -80,8 +80,8 @@ class _Silent:
 class Driver:
     """One process's share of a run: its roles, its adapters, and the fold they all look at.
 
-    `setup_roles` are woken by every record until enrolment is over (customer, escrow); `trainers` are
-    the roles that have nothing to do while validators score.
+    `setup_roles` are woken by every record until enrolment is over (customer, escrow); `trainers`
+    are the roles that have nothing to do while validators score.
     """
 
     roles: Mapping[str, Role]
@@ -239,7 +239,7 @@ class Driver:
         self.observer.on_reject(event, reject)
 
     def _refund(self) -> None:
-        """Give the customer what the closed task did not spend; nothing is left on a second call."""
+        """Give the customer what the closed task did not spend; a second call finds nothing."""
         rest = self.ledger.balance(escrow_account(self.run_state.task_id))
         if self.run_state.funded and rest > 0:
             self.ledger.apply(refund_command(self.run_state, rest))

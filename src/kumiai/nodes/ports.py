@@ -14,6 +14,7 @@ from kumiai.base.events import Event
 from kumiai.base.log import Record
 from kumiai.settlement.ledger import LedgerCommand
 
+
 @dataclass(frozen=True, slots=True)
 class TrainJob:
     """Ask for one trainer's local work of one round, starting from the global model `model`."""
@@ -148,7 +149,7 @@ class VaultPort(Protocol):
 
 
 class LedgerPort(Protocol):
-    """Who holds the money. Commands are idempotent by their `key`: applying one twice changes nothing."""
+    """Who holds the money. Commands are idempotent by their `key`."""
 
     def apply(self, command: LedgerCommand) -> None: ...
 

@@ -1,9 +1,9 @@
 """What every role has in common: inputs that wake it, actions it asks for, and its salts.
 
-A role is a frozen description (key, settings) with one method,
-`step(memory, run, event) -> (memory, actions)`. `run` is the folded log, the same for everybody; `memory`
-is what only this node knows (results it has not shown yet). Roles neither compute nor send: the driver
-does, and hands results back as inputs. A role may be woken twice for the same thing and must not mind.
+A role is a frozen description (key, settings) with one method, `step(memory, run, event) ->
+(memory, actions)`. `run` is the folded log, the same for everybody; `memory` is what only this node
+knows (results it has not shown yet). Roles neither compute nor send: the driver does, and hands
+results back as inputs. A role may be woken twice for the same thing and must not mind.
 """
 
 from __future__ import annotations

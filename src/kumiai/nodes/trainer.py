@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kumiai.base.keys import SigningKey
+from kumiai.nodes.member import Enrolment, enrol_or_rejoin
 from kumiai.nodes.ports import TrainJob, TrainResult
 from kumiai.nodes.role import (
     Action,
@@ -16,7 +17,6 @@ from kumiai.nodes.role import (
     derive_salt,
     derive_seed,
 )
-from kumiai.nodes.member import Enrolment, enrol_or_rejoin
 from kumiai.rounds.commitments import commit_update
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.state import AssignmentState, RoundPhase, RoundState, RunState

@@ -91,7 +91,9 @@ class Validator:
 
     def _score(self, run: RunState, current: RoundState) -> Action:
         updates = tuple(
-            UpdateRef(member, current.assignments[member].blob, current.assignments[member].commit_height)
+            UpdateRef(
+                member, current.assignments[member].blob, current.assignments[member].commit_height
+            )
             for member in current.revealed
         )
         return Work(

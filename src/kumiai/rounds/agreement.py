@@ -4,16 +4,17 @@ Scores are combined by the stake-weighted median of the inliers of a MAD filter.
 2412.14566) takes the stake-weighted mean; with 31 % of the stake colluding the mean can put the
 worst model first, the median cannot (`stake_weighted_mean` stays here for that comparison).
 
-value  c_i   = median over inliers of v_ji, weights s_j (v: validator j's score of member i; s: stake)
+value  c_i   = median over inliers of v_ji (validator j's score of member i), weighted by stake
 inlier       : |v_ji - m_i| <= 3 * max(MAD_i, NOISE_FLOOR), m_i the median over all
 deviation    : d_ji = min(1, |v_ji - c_i| / (3 * max(MAD_i, NOISE_FLOOR))), in ppm
-harmful      : c_i <= -harm_floor, most stake sees v_ji + 2 * error_ji < 0, and the member's balance (the
-               sum of its c_i over all rounds so far, this one included) is at most -harm_floor. A
-               single bad round of an honest member with skewed data is no attack: it is left out and
-               unpaid like any other without gain, but not called harmful.
-VALID        : c_i > 0 and the balance with it > 0: who has done harm makes it good before it is paid.
+harmful      : c_i <= -harm_floor, most stake sees v_ji + 2 * error_ji < 0, and the balance (the
+               sum of c_i over all rounds so far, this one included) is at most -harm_floor. A
+               single bad round of an honest member with skewed data is no attack: it is left out
+               and unpaid like any other without gain, but not called harmful.
+VALID        : c_i > 0 and the balance with it > 0: harm is made good before anything is paid.
 
-All values in ppm of a nat. Ties in a weighted median: the mean of the two middle values, rounded down.
+All values in ppm of a nat. Ties in a weighted median: the mean of the two middle values, rounded
+down.
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ def _judge_member(
             original = _agreed_original(column, weights, len(revealed))
             if original is not None:
                 detail, group = revealed[original], original
-    elif max(value, value + balance) <= -harm_floor and _is_majority([v + 2 * e < 0 for v, e, *_ in column], weights):
+    elif max(value, value + balance) <= -harm_floor and _is_majority(
+        [v + 2 * e < 0 for v, e, *_ in column], weights
+    ):
         verdict, reason = AssignmentState.INVALID, "harmful"
     elif min(value, value + balance) <= 0:
         verdict, reason = AssignmentState.INCONCLUSIVE, "no-gain"

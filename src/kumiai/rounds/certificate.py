@@ -2,8 +2,8 @@
 
 The body is a canonical document. All of it but `model` and `server_state` follows from the log, so
 the fold drafts it; a validator aggregates, fills in the two digests and signs the hash. Quorum
-equal hashes make the certificate. A body names the certificate before it and the log head, so that one
-certificate stands for the whole history.
+equal hashes make the certificate. A body names the certificate before it and the log head, so that
+one certificate stands for the whole history.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def on_certify(state: RunState, record: Record, content: Mapping[str, Any]) -> O
     body = complete_body(current.draft, content["model"], content["server_state"])
     body_hash = canonical.sha256_hex(canonical.encode(body))
     if body_hash != content["body_hash"]:
-        return refuse(state, "wrong-body", "the signed hash is not this round's body", expected=body_hash)
+        return refuse(
+            state, "wrong-body", "the signed hash is not this round's body", expected=body_hash
+        )
     if validator in current.votes:
         known = current.votes[validator]
         if known.body_hash == body_hash:
@@ -109,7 +111,9 @@ class CertificateProblem:
     detail: str
 
 
-def check_certificate(body: Mapping[str, Any], signatures: Sequence[Event]) -> CertificateProblem | None:
+def check_certificate(
+    body: Mapping[str, Any], signatures: Sequence[Event]
+) -> CertificateProblem | None:
     """Check a certificate on its own: the quorum of its own committee signed exactly this body.
 
     Whether that committee is the right one is for the caller to know: from the log, or from keys it
@@ -122,7 +126,9 @@ def check_certificate(body: Mapping[str, Any], signatures: Sequence[Event]) -> C
     except (KeyError, TypeError, ValueError) as error:
         return CertificateProblem(f"malformed body: {error}")
     if body.get("quorum") != needed:
-        return CertificateProblem(f"quorum of {len(committee)} is {needed}, not {body.get('quorum')}")
+        return CertificateProblem(
+            f"quorum of {len(committee)} is {needed}, not {body.get('quorum')}"
+        )
     signers = set()
     for event in signatures:
         problem = events.check_event(event)

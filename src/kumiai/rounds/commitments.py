@@ -1,8 +1,8 @@
 """Commitments: a hash that binds its author to something before anybody may see it.
 
 Each is sha256 over a canonical array that names its purpose, the task, the round, the author and a
-secret salt. Naming the author means that a commitment cannot be stolen by publishing it as one's own;
-the salt means that a small set of possible contents cannot be guessed from the hash.
+secret salt. Naming the author means that a commitment cannot be stolen by publishing it as one's
+own; the salt means that a small set of possible contents cannot be guessed from the hash.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How long a phase may take: learnt from the last ones, between bounds that the task names.
 
-deadline = clamp(3/2 * median(last k) + 3 * MAD(last k), least, most), k = 8. Before anything is known,
-the task's upper bound holds. The factor 3/2 keeps a world in which every round takes equally long
-(MAD = 0) from calling the next slightly longer one late.
+deadline = clamp(3/2 * median(last k) + 3 * MAD(last k), least, most), k = 8. Before anything is
+known, the task's upper bound holds. The factor 3/2 keeps a world in which every round takes equally
+long (MAD = 0) from calling the next slightly longer one late.
 """
 
 from __future__ import annotations

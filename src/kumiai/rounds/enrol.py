@@ -1,7 +1,7 @@
 """Before the first round: the task is posted and funded, members enrol, the committee is ready.
 
-TASK (customer) opens the run and names who orders, who holds the money and who may stop it.
-ESCROW (the money's keeper) attests deposits. ENROL (member) needs an attested stake. START (customer)
+TASK (customer) opens the run and names who orders, who holds the money and who may stop it. ESCROW
+(the money's keeper) attests deposits. ENROL (member) needs an attested stake. START (customer)
 closes enrolment. READY (validator) names the digest of the initial model; a quorum must agree.
 """
 
@@ -44,7 +44,9 @@ def on_task(state: RunState, record: Record, content: Mapping[str, Any]) -> Outc
     except (InputError, ValueError) as error:
         return refuse(state, "bad-task", str(error))
     guardians = tuple(content["guardians"])
-    if not all(canonical.is_hash(key) for key in (content["orderer"], content["escrow"], *guardians)):
+    if not all(
+        canonical.is_hash(key) for key in (content["orderer"], content["escrow"], *guardians)
+    ):
         return refuse(state, "bad-key", "orderer, escrow and guardians are 64 hex digits each")
     if len(set(guardians)) != len(guardians) or len(guardians) > GUARDIAN_COUNT_MAX:
         return refuse(state, "bad-guardians", "guardians are distinct and at most 64")

@@ -146,9 +146,10 @@ def compute_canary_errors(state: RunState) -> dict[str, int]:
 def compute_widths(state: RunState, values: Mapping[str, int]) -> dict[str, int]:
     """Return the width in ppm that every trainer's model gets; 0 means none.
 
-    `equal`: the full model for everybody whose work ever counted. `aequa` (first form; docs/adr/0007):
-    width = least + (1 - least) * value / best value, rounded down to the task's grid. Who was never
-    valid but never caught cheating either gets the narrowest; who was caught gets none.
+    `equal`: the full model for everybody whose work ever counted. `aequa` (first form;
+    docs/adr/0007): width = least + (1 - least) * value / best value, rounded down to the task's
+    grid. Who was never valid but never caught cheating either gets the narrowest; who was caught
+    gets none.
     """
     assert state.task is not None
     grid = state.task.model.widths_ppm
@@ -159,9 +160,8 @@ def compute_widths(state: RunState, values: Mapping[str, int]) -> dict[str, int]
         if member.role != "trainer" or key in (state.canaries or ()):
             continue
         tally = state.tallies.get(key)
-        if tally is None or (tally.rounds_valid == 0 and member.invalid_count > 0):
-            widths[key] = 0
-        elif member.state is NodeState.EJECTED:
+        was_caught = member.invalid_count > 0 and (tally is None or tally.rounds_valid == 0)
+        if tally is None or was_caught or member.state is NodeState.EJECTED:
             widths[key] = 0
         elif state.task.model_rewards.policy == "equal" and tally.rounds_valid > 0:
             widths[key] = PPM

@@ -120,6 +120,11 @@ def parse_content(event: Event) -> tuple[Kind, dict[str, Any]]:
 
 def parse_amount(text: str) -> int:
     """Return a decimal amount without sign; raises ValueError for anything else."""
-    if not text.isascii() or not text.isdigit() or len(text) > 40 or (text[0] == "0" and text != "0"):
+    if (
+        not text.isascii()
+        or not text.isdigit()
+        or len(text) > 40
+        or (text[0] == "0" and text != "0")
+    ):
         raise ValueError(f"amount {text[:50]!r} is not a plain decimal integer")
     return int(text)

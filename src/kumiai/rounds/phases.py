@@ -70,7 +70,9 @@ def _leave_warmup(state: RunState, now_ms: int) -> tuple[RunState, Effects] | No
     return None
 
 
-def _close_train(state: RunState, current: RoundState, now_ms: int) -> tuple[RunState, Effects] | None:
+def _close_train(
+    state: RunState, current: RoundState, now_ms: int
+) -> tuple[RunState, Effects] | None:
     if not training.is_train_complete(current) and now_ms < current.deadline_ms:
         return None
     closed = training.close_train(state, now_ms)
@@ -82,7 +84,9 @@ def _close_train(state: RunState, current: RoundState, now_ms: int) -> tuple[Run
     )
 
 
-def _close_reveal(state: RunState, current: RoundState, now_ms: int) -> tuple[RunState, Effects] | None:
+def _close_reveal(
+    state: RunState, current: RoundState, now_ms: int
+) -> tuple[RunState, Effects] | None:
     is_due = now_ms >= current.deadline_ms
     if not training.is_reveal_complete(current, _live_committee(state, current)) and not is_due:
         return None
@@ -95,7 +99,9 @@ def _close_reveal(state: RunState, current: RoundState, now_ms: int) -> tuple[Ru
     return _entered(closed)
 
 
-def _close_score(state: RunState, current: RoundState, now_ms: int) -> tuple[RunState, Effects] | None:
+def _close_score(
+    state: RunState, current: RoundState, now_ms: int
+) -> tuple[RunState, Effects] | None:
     is_due = now_ms >= current.deadline_ms
     if not _live_committee(state, current) <= current.score_commits.keys() and not is_due:
         return None
@@ -198,9 +204,7 @@ def _replay(
     finals = {index: part for index, part in state.finals.items() if index != current.index}
     cleared = replace(state, finals=finals)
     if current.attempt < ATTEMPTS_MAX and state.phase is RunPhase.TRAINING:
-        return _entered(
-            training.open_round(cleared, current.index, current.attempt + 1, now_ms)
-        )
+        return _entered(training.open_round(cleared, current.index, current.attempt + 1, now_ms))
     if state.phase is RunPhase.FINALIZING:
         return _fail(cleared, reason)
     check_transition(RUN_TABLE, state.phase, RunPhase.DEGRADED)
@@ -212,7 +216,9 @@ def _replay(
 
 
 def _leave_degraded(state: RunState, now_ms: int) -> tuple[RunState, Effects] | None:
-    present = [m for m in state.members.values() if m.state in (NodeState.ACTIVE, NodeState.SYNCING)]
+    present = [
+        m for m in state.members.values() if m.state in (NodeState.ACTIVE, NodeState.SYNCING)
+    ]
     validators = [m for m in state.members.values() if m.role == "validator"]
     committee = [m for m in validators if m.state in training.COMMITTEE_STATES]
     is_able = bool(committee) and (

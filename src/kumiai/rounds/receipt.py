@@ -19,7 +19,7 @@ Receipt = Mapping[str, object]
 
 REASONS: Mapping[str, str] = {
     "counted": "The update helped: it counted towards the model and is paid by its rank.",
-    "no-gain": "0 because: no measurable gain on the hold-out, this round or on balance; no penalty.",
+    "no-gain": "0 because: no measurable gain, this round or on balance; no penalty.",
     "harmful": "0 because: the update made the model worse for most validators.",
     "copy": "0 because: a near-copy of an update that {detail} had committed earlier.",
     "replay": "0 because: a replay of the previous round's result.",
@@ -66,7 +66,9 @@ def make_receipt(  # one argument a field: the receipt is a flat public document
     """Build one receipt; amounts in `money` are decimal text."""
     name = state.members[detail].name if detail in state.members else detail
     enrolled = state.members[member]
-    backing = sum(d.amount for d in state.delegations if d.node == member) if role != "delegator" else 0
+    backing = (
+        sum(d.amount for d in state.delegations if d.node == member) if role != "delegator" else 0
+    )
     return {
         "type": TYPE,
         "task": state.task_id,

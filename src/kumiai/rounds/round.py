@@ -31,7 +31,9 @@ from kumiai.rounds.state import (
 )
 
 MISSES_UNTIL_DROPPED = 2
-COMMITTEE_STATES = frozenset({NodeState.ACTIVE, NodeState.STANDBY, NodeState.DROPPED, NodeState.SYNCING})
+COMMITTEE_STATES = frozenset(
+    {NodeState.ACTIVE, NodeState.STANDBY, NodeState.DROPPED, NodeState.SYNCING}
+)
 OPEN_STATES = frozenset({AssignmentState.OFFERED, AssignmentState.ACCEPTED})
 
 
@@ -269,8 +271,6 @@ def _find(
 
 
 def _with_assignment(state: RunState, current: RoundState, changed: Assignment) -> RunState:
-    check_transition(
-        ASSIGNMENT_TABLE, current.assignments[changed.member].state, changed.state
-    )
+    check_transition(ASSIGNMENT_TABLE, current.assignments[changed.member].state, changed.state)
     assignments = {**current.assignments, changed.member: changed}
     return replace(state, round=replace(current, assignments=assignments))

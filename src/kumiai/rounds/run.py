@@ -1,12 +1,13 @@
 """The run machine: one record in, the next state and its effects out.
 
-`step` is the fold over the log that everybody computes: validators, the offline verifier, the report.
-It is pure and total. The record's signature has been checked where it entered (the order's door, or the
-verifier); here identity is the key that signed and the content's shape is checked before anything.
+`step` is the fold over the log that everybody computes: validators, the offline verifier, the
+report. It is pure and total. The record's signature has been checked where it entered (the order's
+door, or the verifier); here identity is the key that signed and the content's shape is checked
+before anything.
 
-After an accepted event `_advance` closes every phase that is complete or whose deadline has passed, so
-a phase ends as soon as nobody is left to wait for. TICK carries no content: it only lets time pass, and
-anyone may cause it through the orderer; a second one changes nothing.
+After an accepted event `_advance` closes every phase that is complete or whose deadline has passed,
+so a phase ends as soon as nobody is left to wait for. TICK carries no content: it only lets time
+pass, and anyone may cause it through the orderer; a second one changes nothing.
 """
 
 from __future__ import annotations
@@ -68,9 +69,7 @@ def step(state: RunState, record: Record) -> Outcome:
         handled = HANDLERS[kind](state, record, content)
     if handled.reject is not None:
         return handled
-    ordered = replace(
-        handled.state, height=record.height, time_ms=record.time_ms, head=record.head
-    )
+    ordered = replace(handled.state, height=record.height, time_ms=record.time_ms, head=record.head)
     advanced, effects = advance(ordered, record.time_ms)
     return Outcome(advanced, (*handled.effects, *effects))
 

@@ -1,7 +1,7 @@
 """A round's second half: validators commit to scores, then show them, and the fold judges.
 
-Nobody sees another's scores before its own are bound, so copying is pointless. What is revealed must
-open the commitment and have the exact shape, or it is refused and counts as silence.
+Nobody sees another's scores before its own are bound, so copying is pointless. What is revealed
+must open the commitment and have the exact shape, or it is refused and counts as silence.
 """
 
 from __future__ import annotations
@@ -158,9 +158,9 @@ def _choose_included(
 ) -> tuple[tuple[str, str, int], ...]:
     """(member, blob, weight) of what enters the next model, in order of commitment.
 
-    An update without gain still enters when its member has helped so far (positive balance): near the
-    end of training a useful member's gain of one round is within the noise, and leaving it out would
-    lose its data. It is not paid for the round.
+    An update without gain still enters when its member has helped so far (positive balance): near
+    the end of training a useful member's gain of one round is within the noise, and leaving it out
+    would lose its data. It is not paid for the round.
     """
     assert state.task is not None
     valid = [
@@ -190,9 +190,7 @@ def _choose_included(
 def _final_part(current: RoundState) -> FinalPart:
     return FinalPart(
         trainers=current.revealed,
-        commitments={
-            key: sheet.final_commitment for key, sheet in current.score_sheets.items()
-        },
+        commitments={key: sheet.final_commitment for key, sheet in current.score_sheets.items()},
         flagged={
             key: tuple(bool(line[3]) or line[0] <= NOISE_FLOOR for line in sheet.lines)
             for key, sheet in current.score_sheets.items()

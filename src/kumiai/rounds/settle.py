@@ -2,8 +2,9 @@
 
 Trainers get 10 % of a round's reward at once and 90 % by the final ranking. Validators' reward is
 held back in the same proportion until the customer has opened its probes; what a validator (and who
-backs it) gets of that shrinks by the share of probes it took for good work. Stake is burnt only at the end and
-only on evidence that anyone can recompute; probes, being the customer's own, are left out of both.
+backs it) gets of that shrinks by the share of probes it took for good work. Stake is burnt only at
+the end and only on evidence that anyone can recompute; probes, being the customer's own, are left
+out of both.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from dataclasses import replace
 from kumiai.base.amounts import PPM, multiply_ppm
 from kumiai.rounds import final
 from kumiai.rounds.effects import MoneyMoved
-from kumiai.rounds.receipt import Receipt, explain_assignment, make_receipt
+from kumiai.rounds.payslips import make_final_receipts, make_round_receipts, show_line
 from kumiai.rounds.state import AssignmentState, Payments, RunState, Tally
 from kumiai.settlement.claims import (
     FinalInput,
-    PayLine,
     RewardTerms,
     RoundInput,
     Trainer,
@@ -36,7 +36,6 @@ from kumiai.settlement.settle import settle_final as share_locked
 from kumiai.settlement.settle import settle_round as share_round
 from kumiai.settlement.slashing import Slash, compute_burns
 from kumiai.settlement.validators import compute_validator_score
-
 
 
 def settle_round(state: RunState) -> RunState:
@@ -59,7 +58,7 @@ def settle_round(state: RunState) -> RunState:
         kept = multiply_ppm(line.own, share_ppm)
         _add(paid, line.member, line.own - kept)
         _hold(held, line.member, line.member, kept)
-        money[line.member] = _show(line, line.own - kept, line.locked + kept)
+        money[line.member] = show_line(line, line.own - kept, line.locked + kept)
     backing: dict[str, int] = {}
     committee = frozenset(current.committee)
     for item in settled.delegator_lines:
@@ -67,7 +66,7 @@ def settle_round(state: RunState) -> RunState:
         _add(paid, item.delegator, item.amount - kept)
         _add(backing, item.delegator, item.amount - kept)
         _hold(held, item.node, item.delegator, kept)
-    receipts = _round_receipts(state, money, backing)
+    receipts = make_round_receipts(state, money, backing)
     payments = Payments(
         command=SettleRound(
             key=f"{state.task_id}/round/{current.index}",
@@ -84,7 +83,7 @@ def settle_round(state: RunState) -> RunState:
 
 
 def settle_final(state: RunState) -> RunState:
-    """Work out the end: locked part by the final ranking, held part by the probes, burns, widths."""
+    """Work out the end: locked part by final ranking, held part by the probes, burns, widths."""
     assert state.round is not None and state.task is not None
     values = final.compute_final_values(state)
     settled = share_locked(
@@ -103,7 +102,7 @@ def settle_final(state: RunState) -> RunState:
     money: dict[str, Mapping[str, str]] = {}
     for line in settled.lines:
         _add(paid, line.member, line.own)
-        money[line.member] = _show(line, line.own, 0)
+        money[line.member] = show_line(line, line.own, 0)
     for item in settled.delegator_lines:
         _add(paid, item.delegator, item.amount)
         _add(backing, item.delegator, item.amount)
@@ -115,7 +114,7 @@ def settle_final(state: RunState) -> RunState:
         _add(released if node == payee else backing, payee, part)
     burns = _compute_final_burns(state)
     widths = final.compute_widths(state, values)
-    receipts = _final_receipts(state, money, released, backing, values, widths, burns)
+    receipts = make_final_receipts(state, money, released, backing, values, widths, burns)
     tallies = dict(state.tallies)
     for who, amount in paid.items():
         tally = tallies.get(who, Tally())
@@ -157,7 +156,8 @@ def apply_payments(state: RunState) -> tuple[RunState, tuple[MoneyMoved, ...]]:
 
 
 def close_unfinished(state: RunState) -> tuple[MoneyMoved, ...]:
-    """End a run early: verified work keeps its pay, locked parts by what is known, the rest returns.
+    """End a run early: verified work keeps its pay, locked parts by what is known, the rest
+    returns.
 
     The final ranking cannot be had, so each trainer's locked part is shared by the contributions
     certified so far, and validators get what was held back.
@@ -265,7 +265,9 @@ def _validator_claim(state: RunState, key: str) -> Validator:
         place = sheets.index(key)
         deviations = [j.deviations[place] for j in state.round.judgements]
         distance_ppm = sum(deviations) // max(1, len(deviations))
-        score = compute_validator_score(PPM, distance_ppm, 0, state.task.rewards.deviation_lambda_ppm)
+        score = compute_validator_score(
+            PPM, distance_ppm, 0, state.task.rewards.deviation_lambda_ppm
+        )
     member = state.members[key]
     return Validator(
         member=key,
@@ -313,123 +315,6 @@ def _tally_round(state: RunState, paid: Mapping[str, int]) -> dict[str, Tally]:
         tally = tallies.get(who, Tally())
         tallies[who] = replace(tally, earned=tally.earned + amount)
     return tallies
-
-
-def _round_receipts(
-    state: RunState, money: Mapping[str, Mapping[str, str]], backing: Mapping[str, int]
-) -> tuple[Receipt, ...]:
-    assert state.round is not None
-    current = state.round
-    judged = {j.member: j for j in current.judgements}
-    place = (current.index, current.attempt)
-    receipts = []
-    for key in current.trainers:
-        assignment, judgement = current.assignments[key], judged.get(key)
-        verdict, reason, detail = explain_assignment(assignment, judgement)
-        receipts.append(
-            make_receipt(
-                state,
-                key,
-                *place,
-                role="trainer",
-                verdict=verdict,
-                reason=reason,
-                detail=detail,
-                judgement=judgement,
-                assignment=assignment,
-                money=money[key],
-            )
-        )
-    for key in current.committee:
-        reason = "scored" if key in current.score_sheets else "silent"
-        receipts.append(
-            make_receipt(
-                state, key, *place, role="validator", verdict="-", reason=reason, money=money[key]
-            )
-        )
-    receipts += _backer_receipts(state, place, backing, "backed")
-    return tuple(receipts)
-
-
-def _final_receipts(  # the end gathers every strand once; splitting it would only hide that
-    state: RunState,
-    money: Mapping[str, Mapping[str, str]],
-    released: Mapping[str, int],
-    backing: Mapping[str, int],
-    values: Mapping[str, int],
-    widths: Mapping[str, int],
-    burns: list[tuple[str, int, str]],
-) -> tuple[Receipt, ...]:
-    assert state.round is not None
-    place = (state.round.index, state.round.attempt)
-    slashed: dict[str, int] = {}
-    for culprit, amount, _ in burns:
-        _add(slashed, culprit, amount)
-    receipts = []
-    for key, member in sorted(state.members.items()):
-        if member.role == "delegator":
-            continue
-        if member.role == "validator":
-            reason, shown = "final-validator", _plain(released.get(key, 0))
-        elif key in (state.canaries or ()):
-            reason, shown = "canary", _plain(0)
-        else:
-            reason = "final" if values.get(key, 0) > 0 else "final-none"
-            shown = dict(money[key])
-        receipts.append(
-            make_receipt(
-                state,
-                key,
-                *place,
-                role=member.role,
-                verdict="-",
-                reason=reason,
-                money={**shown, "slashed": str(slashed.get(key, 0))},
-                width_ppm=widths.get(key, 0),
-            )
-        )
-    receipts += _backer_receipts(state, place, backing, "final-backed")
-    return tuple(receipts)
-
-
-def _backer_receipts(
-    state: RunState, place: tuple[int, int], backing: Mapping[str, int], reason: str
-) -> list[Receipt]:
-    return [
-        make_receipt(
-            state,
-            key,
-            *place,
-            role="delegator",
-            verdict="-",
-            reason=reason,
-            money=_plain(backing[key]),
-        )
-        for key in sorted(backing)
-        if key in state.members
-    ]
-
-
-def _show(line: PayLine, amount: int, locked: int) -> dict[str, str]:
-    """The numbers that `amount` follows from; see docs/receipts.md for the arithmetic."""
-    return {
-        "pool": str(line.pool),
-        "weight": str(line.weight),
-        "weight_total": str(line.weight_total),
-        "gross": str(line.gross),
-        "gross_alone": str(line.gross_alone),
-        "to_backers": str(line.delegators),
-        "amount": str(amount),
-        "locked": str(locked),
-        "slashed": "0",
-    }
-
-
-def _plain(amount: int) -> dict[str, str]:
-    zero = dict.fromkeys(
-        ("pool", "weight", "weight_total", "gross", "gross_alone", "to_backers", "locked"), "0"
-    )
-    return {**zero, "amount": str(amount), "slashed": "0"}
 
 
 def _add(sums: dict[str, int], who: str, amount: int) -> None:

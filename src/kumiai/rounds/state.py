@@ -219,7 +219,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """A settlement worked out but not yet certified: what the state becomes, what the ledger does."""
+    """A settlement worked out but not yet certified: the state after it, the ledger's command."""
 
     command: LedgerCommand
     tallies: Mapping[str, Tally]
@@ -301,8 +301,12 @@ class RunState:
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     receipt_heads: Mapping[str, str] = field(default_factory=dict)  # member -> last receipt's hash
     locked_pot: int = 0  # trainers' part, shared by the final ranking
-    held: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (validator, payee) -> amount
-    evidence: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # member -> what proves it
+    held: Mapping[tuple[str, str], int] = field(
+        default_factory=dict
+    )  # (validator, payee) -> amount
+    evidence: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # member -> what proves it
     finals: Mapping[int, FinalPart] = field(default_factory=dict)
     durations_ms: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     stop_votes: Votes = field(default_factory=dict)

@@ -1,1 +1,1 @@
-"""Numeric work for the nodes: the learning engine, valuation and similarity behind `ComputePort`."""
+"""Numeric work for the nodes: engine, valuation and similarity behind `ComputePort`."""

@@ -1,8 +1,10 @@
-"""Members that cheat: a compute port that lies for some of them, so that their nodes need not change.
+"""Members that cheat: a compute port that lies for some of them, so that their nodes need not
+change.
 
 A cheating member runs the ordinary role with a modified client: what changes is the result of its
-work. Trainers may skip the work (noise), replay, copy, flip signs or send garbage; validators may score
-without looking or favour friends. Every lie is drawn from the job's own seed: same seed, same lie.
+work. Trainers may skip the work (noise), replay, copy, flip signs or send garbage; validators may
+score without looking or favour friends. Every lie is drawn from the job's own seed: same seed, same
+lie.
 """
 
 from __future__ import annotations
@@ -129,7 +131,6 @@ def _claim(member: str, blob: str, size_bytes: int) -> ports.TrainResult:
 def _invent(job: ports.ScoreJob) -> ports.ScoreResult:
     """Everybody did fine, says who has not looked."""
     lines = tuple(
-        ports.ScoreLine(u.member, LAZY_VALUE, 0, LAZY_VALUE, 0, "", LAZY_VALUE)
-        for u in job.updates
+        ports.ScoreLine(u.member, LAZY_VALUE, 0, LAZY_VALUE, 0, "", LAZY_VALUE) for u in job.updates
     )
     return ports.ScoreResult(job.validator, lines, 500_000, 800_000, 0)

@@ -1,7 +1,8 @@
 """A compute port without numerics: recorded answers, so that the protocol can be tried alone.
 
-Every member has a fixed quality; its update is a small unique blob and validators see its quality with
-a seeded error. For worlds of a thousand members, and for tests of the machines. Not for training.
+Every member has a fixed quality; its update is a small unique blob and validators see its quality
+with a seeded error. For worlds of a thousand members, and for tests of the machines. Not for
+training.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ UPDATE_BYTES = 64
 
 @dataclass(slots=True)
 class RecordedCompute:
-    """`quality` maps member -> contribution in ppm of a nat (default 10_000); `noise` is its spread.
+    """`quality` maps member -> contribution in ppm of a nat (default 10_000); `noise` is its
+    spread.
 
     `raised` maps member -> flags that every validator raises.
     """

@@ -4,8 +4,9 @@ Everything follows from the seed: the same seed gives the same happenings in the
 waits for real time. Every random draw is made from a generator named by what it is for (sender,
 count), so that one node's behaviour does not shift another's luck.
 
-A lost message is sent again after `resend_ms`, as a client with acknowledgements does. A crashed node
-neither receives nor sends nor finishes work; when it comes back it is woken and looks at the run.
+A lost message is sent again after `resend_ms`, as a client with acknowledgements does. A crashed
+node neither receives nor sends nor finishes work; when it comes back it is woken and looks at the
+run.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class SimWorld:
         return None
 
     def send(self, sender: str, event: Event) -> None:
-        """Deliver to the orderer after delay, losses and partitions; a dead sender sends nothing."""
+        """Deliver to the orderer after delays and losses; a dead sender sends nothing."""
         if self._is_down(sender, self._now_ms):
             return
         extra_ms = self._model.extra_delay_ms.get((sender, event.kind), 0)
