@@ -233,6 +233,7 @@ def start_of(engine, recipe):
     return flatten(engine.layout, build_seeded(recipe, 1.0, seed=3).state_dict()).detach()
 
 
+@pytest.mark.slow
 def test_compiled_round(tmp_path):
     """Compiled once, loaded by the next run from the cache, and the same bytes from both."""
     if not has_compiler():

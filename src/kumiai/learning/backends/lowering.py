@@ -90,7 +90,7 @@ def trace(function: Flat, leaves: Sequence[Tensor]) -> GraphModule:
     """Record the operations of `function`, dead ones left out."""
     with torch.no_grad():
         # make_fx counts the arguments of a method wrongly
-        graph: GraphModule = make_fx(lambda *flat: function(*flat))(*leaves)
+        graph: GraphModule = make_fx(lambda *flat: function(*flat))(*leaves)  # noqa: PLW0108
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
