@@ -158,11 +158,12 @@ def _choose_included(
 ) -> tuple[tuple[str, str, int], ...]:
     """(member, blob, weight) of what enters the next model, in order of commitment.
 
-    An update without gain still enters when its member has helped so far (positive balance): near
-    the end of training a useful member's gain of one round is within the noise, and leaving it out
-    would lose its data. It is not paid for the round.
+    An update without gain still enters when it does no measurable harm and its member has helped
+    so far (positive balance): near the end of training a useful member's gain of one round is
+    within the noise, and leaving it out would lose its data. It is not paid for the round.
     """
     assert state.task is not None
+    least = -state.task.validation.harm_floor_ppm
     valid = [
         j
         for j in judgements
@@ -170,6 +171,7 @@ def _choose_included(
         or (
             j.verdict is AssignmentState.INCONCLUSIVE
             and state.task.mode == "federate"
+            and j.value > least
             and state.tallies.get(j.member, Tally()).balance + j.value > 0
         )
     ]
