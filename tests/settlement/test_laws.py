@@ -403,6 +403,14 @@ def test_only_the_locked_part_depends_on_the_lock(given_round, locked_ppm):
     assert before.refund == after.refund
 
 
+def test_the_default_rule_is_the_stake_measured_rank():
+    """The published defaults: 900 000 of 1 000 000 locked, a fourfold ratio, ranks by stake."""
+    trainers = (Trainer("a", 50, 9), Trainer("a2", 50, 8), Trainer("b", 100, 5))
+    settled = settle_round(RoundInput(1000, RewardTerms(gamma_ppm=0), trainers, ()))
+    assert [line.gross for line in settled.lines] == [390, 276, 333]
+    assert [line.locked for line in settled.lines] == [351, 249, 300]
+
+
 # --- misuse ---
 
 

@@ -39,6 +39,17 @@ def test_bad_shares_are_refused():
         compute_effective_stake(1, 1, PPM + 1)
 
 
+def test_delegation_counts_for_its_weight_rounded_down():
+    assert compute_effective_stake(10, 9, 500_000) == 14
+    assert compute_effective_stake(10, 9, 0) == 10
+    assert compute_effective_stake(10, 9, PPM) == 19
+
+
+def test_alpha_is_the_power_of_the_stake():
+    assert share_pool(100, [1, 1], [1, 3], alpha=1) == ([25, 75], 0)
+    assert share_pool(100, [1, 1], [1, 3], alpha=2) == ([10, 90], 0)
+
+
 def test_alpha_below_one_is_refused_because_splitting_would_pay():
     with pytest.raises(ValueError, match="splitting"):
         share_pool(100, [1], [1], alpha=0)
