@@ -96,7 +96,9 @@ def test_live_display_shows_round_phase_figures_and_late() -> None:
     assert "round 3 of 8" in out and "validators score" in out and "1 min 01 s" in out
     assert "0.450" in out and "80.0%" in out and "█▁" in out and "▁█" in out
     assert "2.93 MB" in out and "Elm, Fuji" in out
-    assert max(cell_len(line) for line in out.splitlines()) <= 80
+    lines = out.splitlines()
+    assert len(lines) == 5 and all(cell_len(line) <= 80 for line in lines)
+    assert [line.split()[0] for line in lines[2:]] == ["loss", "accuracy", "sent"]
 
 
 def test_without_a_terminal_there_is_one_line_a_round() -> None:

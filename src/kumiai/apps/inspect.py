@@ -33,7 +33,7 @@ class Line:
     @property
     def has_share(self) -> bool:
         """Tell whether the amount is a share of a pool, so that there is arithmetic to show."""
-        return self.money["weight_total"] > 0
+        return self.money["weight"] > 0 and self.money["weight_total"] > 0
 
 
 @dataclass(frozen=True, slots=True)

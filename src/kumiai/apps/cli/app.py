@@ -51,7 +51,8 @@ QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", metavar="", help="Print nothing but the run's folder.")
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Continue a run that was interrupted, from its log.")
+    bool,
+    typer.Option("--resume", metavar="", help="Continue a run that was interrupted, from its log."),
 ]
 
 
@@ -69,7 +70,11 @@ def start(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+            "--version",
+            metavar="",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -150,7 +155,8 @@ def verify(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A run's folder or one receipt.")],
     lang: LangOption = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code says it.")
+        bool,
+        typer.Option("--quiet", "-q", metavar="", help="Print nothing; the exit code says it."),
     ] = False,
 ) -> None:
     """Recompute a run, or one receipt, from its files alone: offline, trusting nobody."""

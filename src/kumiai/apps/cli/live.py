@@ -6,6 +6,7 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -109,9 +110,9 @@ class LiveProgress:
             Text.assemble((self._title, "bold"), "  ", where, "  ", (clean(phase), "cyan")),
             Text(format_seconds(event.seconds), style="dim"),
         )
-        return Group(
-            head, ProgressBar(total=total, completed=min(certified, total)), self._figures()
-        )
+        bar = ProgressBar(total=total, completed=min(certified, total))
+        # A bar alone ends without a line break and would swallow the next line.
+        return Group(head, Padding(bar), self._figures())
 
     def _figures(self) -> Table:
         event, texts = self._newest, self._texts
