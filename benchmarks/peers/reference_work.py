@@ -8,8 +8,8 @@ Needs torch and numpy only, so that each peer's own environment can import it.
   numbers). 10 clients of 320 samples or 100 clients of 64.
 
 One local epoch, batches of 32 in a fixed order with the partial batch kept, SGD at 0.05, all
-clients every round, mean weighted by samples, initial weights from seed 0. The order is fixed so that every
-framework must end at the same weights: their norm is the check.
+clients every round, mean weighted by samples, initial weights from seed 0. The order is fixed so
+that every framework must end at the same weights: their norm is the check.
 """
 
 from __future__ import annotations

@@ -235,7 +235,9 @@ class Engine:
             return VectorisedBackend(self._work, is_separable=is_separable)
         step = None
         if choice.tier != "eager":
-            step = LoweredStep(self._work, choice.tier, self._cache_dir)
+            # a forked worker must not touch its parent's pool of threads: it would wait for ever
+            threads = 1 if choice.backend == "process" else None
+            step = LoweredStep(self._work, choice.tier, self._cache_dir, threads=threads)
             step.prepare(global_P, data)
         if choice.backend == "process":
             return ProcessBackend(self._work, step, self._worker_count)

@@ -25,10 +25,18 @@ SHARE_MIN = 0.3  # of all iterations, for a batch size to be worth a graph
 class LoweredStep:
     """Callable like `LocalWork.step`; made before workers are forked, so that they inherit it."""
 
-    def __init__(self, work: LocalWork, tier: Tier, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        work: LocalWork,
+        tier: Tier,
+        cache_dir: Path | None = None,
+        *,
+        threads: int | None = None,
+    ) -> None:
         self._work = work
         self._tier = tier
         self._cache_dir = cache_dir
+        self._threads = threads
         self._graphs: dict[int, Flat] = {}
         self._spec: pytree.TreeSpec | None = None
 
@@ -45,7 +53,9 @@ class LoweredStep:
             moved, _ = self._work.step(carry, carry.params, inputs, targets, None)
             formed = convert_like(moved, carry)
             leaves = [*pytree.tree_leaves((formed, carry.params)), inputs, targets]
-            self._graphs[size] = lower(self._flat, leaves, self._tier, self._cache_dir)
+            self._graphs[size] = lower(
+                self._flat, leaves, self._tier, self._cache_dir, threads=self._threads
+            )
 
     def __call__(
         self,

@@ -41,11 +41,17 @@ class LoweringError(RuntimeError):
 
 
 def lower(
-    function: Flat, leaves: Sequence[Tensor], tier: Tier, cache_dir: Path | None = None
+    function: Flat,
+    leaves: Sequence[Tensor],
+    tier: Tier,
+    cache_dir: Path | None = None,
+    *,
+    threads: int | None = None,
 ) -> Flat:
     """Return `function` lowered for tensors like `leaves`; "eager" returns it as it is.
 
-    cache_dir: where a compiled function's artefact is kept between runs, None for nowhere. Raises
+    cache_dir: where a compiled function's artefact is kept between runs, None for nowhere.
+    threads: what compiled loops may use, by default as many as PyTorch does here. Raises
     LoweringError where the function branches on numbers it computes, where there is no compiler,
     or where the compiled code's result on `leaves` is another.
     """
@@ -57,8 +63,10 @@ def lower(
         graph = trace(function, leaves)
         if tier == "traced":
             return graph
-        path = None if cache_dir is None else cache_dir / f"{compute_key(graph, leaves)}.artefact"
-        lowered = load_artefact(path) or compile_graph(graph, leaves, path)
+        threads = threads or torch.get_num_threads()
+        key = compute_key(graph, leaves, threads)
+        path = None if cache_dir is None else cache_dir / f"{key}.artefact"
+        lowered = load_artefact(path) or compile_graph(graph, leaves, path, threads)
         check_agreement(graph, lowered, leaves)
     except LoweringError:
         raise
@@ -96,13 +104,15 @@ def trace(function: Flat, leaves: Sequence[Tensor]) -> GraphModule:
     return graph
 
 
-def compile_graph(graph: GraphModule, leaves: Sequence[Tensor], path: Path | None) -> Flat:
+def compile_graph(
+    graph: GraphModule, leaves: Sequence[Tensor], path: Path | None, threads: int
+) -> Flat:
     """Compile a traced graph, keeping the artefact at `path`."""
     from torch import _inductor
 
     with torch.no_grad(), compiler_settings(path):
         artefact = _inductor.standalone_compile(
-            graph, list(leaves), options={"config_patches": OPTIONS}
+            graph, list(leaves), options={"config_patches": {**OPTIONS, "cpp.threads": threads}}
         )
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,13 +168,13 @@ def compiler_settings(path: Path | None) -> Iterator[None]:
                 os.environ[variable] = before
 
 
-def compute_key(graph: GraphModule, leaves: Sequence[Tensor]) -> str:
+def compute_key(graph: GraphModule, leaves: Sequence[Tensor], threads: int) -> str:
     """Return a name for what an artefact depends on.
 
     That is the graph's operations with their numbers, its constants, its inputs' shapes and
     strides, and the machine: PyTorch's version, the CPU and the count of threads.
     """
-    digest = hashlib.sha256(repr((CACHE_VERSION, describe_machine(), graph.code)).encode())
+    digest = hashlib.sha256(repr((CACHE_VERSION, describe_machine(), threads, graph.code)).encode())
     for leaf in leaves:
         digest.update(repr((tuple(leaf.shape), leaf.stride(), leaf.dtype)).encode())
     for node in graph.graph.nodes:
@@ -176,7 +186,7 @@ def compute_key(graph: GraphModule, leaves: Sequence[Tensor]) -> str:
 
 
 def describe_machine() -> str:
-    """Return what compiled code depends on beside the graph."""
+    """Return what compiled code and measured times depend on beside the graph."""
     capability = torch.backends.cpu.get_cpu_capability()
     threads = torch.get_num_threads()
     options = sorted(OPTIONS.items())
