@@ -15,7 +15,7 @@ from kumiai.consensus.beacon import (
     is_next_element,
 )
 
-SECRET, LENGTH = b"\x07" * 32, 400
+SECRET, LENGTH = b"\x07" * 32, 1_100
 CHAIN = [compute_element(SECRET, LENGTH, index) for index in range(LENGTH + 1)]
 
 shares = st.dictionaries(

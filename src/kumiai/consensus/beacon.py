@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-STEPS_SKIPPED_MAX = 256  # rounds a validator may have missed before its chain counts as lost
+STEPS_SKIPPED_MAX = 1024  # elements; a validator that missed more of them has lost its chain
 
 
 def compute_element(secret: bytes, chain_length: int, index: int) -> str:

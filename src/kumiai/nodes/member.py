@@ -48,7 +48,8 @@ def enrol_or_rejoin(
     member = run.members.get(key.pubkey)
     if member is None or member.state is not NodeState.DROPPED:
         return None
-    mark = ("rejoin", run.round.index if run.round else 0, member.missed_count)
+    place = (len(run.certificates) + 1, run.round.attempt if run.round else run.attempts_used)
+    mark = (f"rejoin/{member.missed_count}", *place)
     if mark in memory.done:
         return memory, ()
     remembered = replace(memory, done=memory.done | {mark})

@@ -30,7 +30,7 @@ from kumiai.nodes.role import (
 from kumiai.rounds.certificate import complete_body
 from kumiai.rounds.commitments import commit_final, commit_scores
 from kumiai.rounds.kinds import Kind
-from kumiai.rounds.phases import ATTEMPTS_MAX
+from kumiai.rounds.phases import ATTEMPTS_PER_ROUND_MAX
 from kumiai.rounds.state import RoundPhase, RoundState, RunPhase, RunState
 
 Place = tuple[int, int]
@@ -39,7 +39,7 @@ Steps = tuple[Memory, tuple[Action, ...]]
 
 def compute_chain_length(rounds: int) -> int:
     """Return how long a beacon chain must be for a run of that many rounds, replays included."""
-    return (rounds + 2) * ATTEMPTS_MAX
+    return (rounds + 2) * ATTEMPTS_PER_ROUND_MAX
 
 
 def make_beacon_tip(key: SigningKey, rounds: int) -> str:
@@ -85,7 +85,7 @@ class Validator:
     def _draw(self, run: RunState, place: Place) -> Action:
         assert run.task is not None
         length = compute_chain_length(run.task.training.rounds)
-        index = (place[0] - 1) * ATTEMPTS_MAX + place[1]
+        index = (place[0] - 1) * ATTEMPTS_PER_ROUND_MAX + place[1]
         element = beacon.compute_element(_beacon_secret(self.key), length, index)
         return Publish(Kind.BEACON, {**_named(run, place), "element": element})
 

@@ -8,7 +8,7 @@ DEGRADED and waits for members to come back, and then FAILED, with what is left 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from kumiai.consensus.quorum import compute_quorum
@@ -30,7 +30,8 @@ from kumiai.rounds.state import (
     check_transition,
 )
 
-ATTEMPTS_MAX = 3
+ATTEMPTS_MAX = 3  # until the run is DEGRADED
+ATTEMPTS_PER_ROUND_MAX = 2 * ATTEMPTS_MAX  # one recovery a round; beacon chains are that long
 Effects = tuple[Effect, ...]
 
 
@@ -95,7 +96,7 @@ def _close_reveal(
     closed = training.close_reveal(state, now_ms, state.head)
     assert closed.round is not None
     if not closed.round.revealed:
-        return _replay(closed, closed.round, now_ms, "no trainer revealed an update")
+        return _replay(closed, closed.round, now_ms, "no trainer revealed an update", frozenset())
     return _entered(closed)
 
 
@@ -193,24 +194,54 @@ def _extend_or_replay(
         length = current.deadline_ms - current.phase_started_ms
         extended = replace(current, is_extended=True, deadline_ms=now_ms + length // 2)
         return _entered(replace(state, round=extended))
-    return _replay(state, current, now_ms, reason)
+    return _replay(state, current, now_ms, reason, _find_silent(current))
+
+
+def _find_silent(current: RoundState) -> frozenset[str]:
+    """Return the committee members that have not done what the phase asks of them."""
+    heard: Mapping[RoundPhase, Mapping[str, object]] = {
+        RoundPhase.REVEAL: current.beacon_shares,
+        RoundPhase.SCORE: current.score_commits,
+        RoundPhase.SCORE_REVEAL: current.score_sheets,
+        RoundPhase.CERTIFY: current.votes,
+    }
+    return frozenset(current.committee) - heard[current.phase].keys()
 
 
 def _replay(
-    state: RunState, current: RoundState, now_ms: int, reason: str
+    state: RunState, current: RoundState, now_ms: int, reason: str, silent: frozenset[str]
 ) -> tuple[RunState, Effects]:
     """Start the round again, with a new seed and no blame; degrade when that keeps failing."""
-    assert state.task is not None
     finals = {index: part for index, part in state.finals.items() if index != current.index}
-    cleared = replace(state, finals=finals)
-    if current.attempt < ATTEMPTS_MAX and state.phase is RunPhase.TRAINING:
-        return _entered(training.open_round(cleared, current.index, current.attempt + 1, now_ms))
-    if state.phase is RunPhase.FINALIZING:
+    members = {k: training.count_miss(m) if k in silent else m for k, m in state.members.items()}
+    cleared = replace(state, finals=finals, members=members)
+    if state.phase is RunPhase.FINALIZING or current.attempt >= ATTEMPTS_PER_ROUND_MAX:
         return _fail(cleared, reason)
+    if current.attempt % ATTEMPTS_MAX:
+        return _entered(training.open_round(cleared, current.index, current.attempt + 1, now_ms))
+    return _degrade(cleared, current, now_ms, reason, silent)
+
+
+def _degrade(
+    state: RunState, current: RoundState, now_ms: int, reason: str, silent: frozenset[str]
+) -> tuple[RunState, Effects]:
+    """Wait for members to come back; the silent ones count as gone until they say so."""
+    assert state.task is not None
     check_transition(RUN_TABLE, state.phase, RunPhase.DEGRADED)
     deadline_ms = now_ms + state.task.deadlines.enrol_ms
+    gone = {
+        k: replace(state.members[k], state=NodeState.DROPPED)
+        for k in silent
+        if state.members[k].state is NodeState.ACTIVE
+    }
     degraded = replace(
-        cleared, phase=RunPhase.DEGRADED, round=None, reason=reason, deadline_ms=deadline_ms
+        state,
+        phase=RunPhase.DEGRADED,
+        round=None,
+        members={k: gone.get(k, m) for k, m in state.members.items()},
+        attempts_used=current.attempt,
+        reason=reason,
+        deadline_ms=deadline_ms,
     )
     return degraded, (PhaseEntered(RunPhase.DEGRADED, current.index, 0, None, deadline_ms),)
 
@@ -229,7 +260,10 @@ def _leave_degraded(state: RunState, now_ms: int) -> tuple[RunState, Effects] | 
     if is_able and back:
         check_transition(RUN_TABLE, state.phase, RunPhase.TRAINING)
         resumed = replace(state, phase=RunPhase.TRAINING, reason="")
-        return _entered(training.open_round(resumed, len(state.certificates) + 1, 1, now_ms))
+        # No attempt's number comes twice: a member's messages of two attempts must not look like
+        # two different messages of one.
+        index, attempt = len(state.certificates) + 1, state.attempts_used + 1
+        return _entered(training.open_round(resumed, index, attempt, now_ms))
     if now_ms >= state.deadline_ms:
         return _fail(state, state.reason)
     return None
