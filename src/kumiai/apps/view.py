@@ -148,6 +148,11 @@ class RunView(_Plain):
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def history(self) -> tuple[RoundView, ...]:
+        """The rounds in their order: loss, accuracy, who counted and who did not."""
+        return self.rounds
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers, ready for JSON."""
         return {"format": FORMAT, **asdict(self)}
