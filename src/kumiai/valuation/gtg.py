@@ -85,11 +85,10 @@ def plan_gtg(player_count: int, seed: int, limits: GtgLimits) -> Plan:
 def _draw_circle(raw: np.random.PCG64, player_count: int, pairs: int) -> NDArray[np.int64]:
     """Return [2 * pairs, n] orders: a random circle walked from `pairs` places, both ways each."""
     circle = np.argsort(raw.random_raw(player_count), kind="stable")
-    orders = []
-    for start in range(pairs):  # the circle is random, so its first places are a fair draw
-        walked = np.roll(circle, -start)
-        orders += [walked, walked[::-1]]
-    return np.array(orders)
+    # the circle is random, so its first places are a fair draw
+    steps_HN = np.arange(pairs)[:, None] + np.arange(player_count)
+    forth_HN = circle[steps_HN % player_count]
+    return np.stack([forth_HN, forth_HN[:, ::-1]], axis=1).reshape(2 * pairs, player_count)
 
 
 def _plan_wave(
@@ -107,16 +106,18 @@ def _plan_wave(
     reached_R = alone_N[leaders_R]
     harmful_N = alone_N - nobody <= -truncation
     last_harm_R = (harmful_N[orders_RN] * np.arange(players)).max(axis=1)
-    prefixes = [1 << int(leader) for leader in leaders_R]
+    bits_RN = [[1 << player for player in order] for order in orders_RN.tolist()]
+    prefixes = [bits[0] for bits in bits_RN]
     rows = np.arange(count)
     for position in range(1, players):
         is_open = np.abs(everybody - reached_R[rows]) >= truncation
         rows = rows[is_open | (last_harm_R[rows] >= position)]
         if len(rows) == 0:
             break
-        for row in rows:
-            prefixes[row] |= 1 << int(orders_RN[row, position])
-        utilities = yield [prefixes[row] for row in rows]
+        open_rows = rows.tolist()
+        for row in open_rows:
+            prefixes[row] |= bits_RN[row][position]
+        utilities = yield [prefixes[row] for row in open_rows]
         gains_RN[rows, orders_RN[rows, position]] = utilities - reached_R[rows]
         reached_R[rows] = utilities
     return gains_RN

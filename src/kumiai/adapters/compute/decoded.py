@@ -5,41 +5,55 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kumiai.base.errors import StoreError
 from kumiai.learning import fixed_point
 from kumiai.nodes.ports import BlobPort
 
 BYTES_KEPT_MAX = 512 * 2**20
+COUNT_KEPT_MIN = 4
 
 
 class DecodedBlobs:
-    """A bounded least-recently-used cache of int32 vectors of one size."""
+    """A bounded least-recently-used cache of int32 vectors of one size, which nobody may change."""
 
     def __init__(self, blobs: BlobPort, size: int) -> None:
         self._blobs, self._size = blobs, size
-        self._kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
-        self._count_max = max(4, BYTES_KEPT_MAX // (4 * max(1, size)))
+        self._kept: OrderedDict[tuple[str, str], NDArray[np.int32]] = OrderedDict()
+        self._count_max = max(COUNT_KEPT_MIN, BYTES_KEPT_MAX // (4 * max(1, size)))
 
     @property
     def size(self) -> int:
         """P, the numbers in each vector."""
         return self._size
 
-    def get(self, name: str, blob: str) -> np.ndarray:
+    def get(self, name: str, blob: str) -> NDArray[np.int32]:
         """Return the vector; ValueError if malformed, StoreError if the blob cannot be had."""
         key = (name, blob)
         if key not in self._kept:
             data = self._blobs.get(blob, fixed_point.compute_size_bytes_max(self._size))
-            self._kept[key] = fixed_point.decode_vector(name, data, self._size)
-            while len(self._kept) > self._count_max:
-                self._kept.popitem(last=False)
+            self.keep(name, blob, fixed_point.decode_vector(name, data, self._size))
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def find(self, name: str, blob: str) -> np.ndarray | None:
-        """As `get`, but None for what is malformed or cannot be had: a peer's fault, not ours."""
+    def find(self, name: str, blob: str) -> NDArray[np.int32] | None:
+        """As `get`, but None for what is malformed or does not exist: a peer's fault, not ours.
+
+        StoreError only where trying again may help: no verdict may rest on a passing failure.
+        """
         try:
             return self.get(name, blob)
-        except (ValueError, StoreError):
+        except ValueError:
             return None
+        except StoreError as error:
+            if error.is_retriable:
+                raise
+            return None
+
+    def keep(self, name: str, blob: str, vector_P: NDArray[np.int32]) -> None:
+        """Remember a vector that was just encoded into `blob`, or decoded from it."""
+        vector_P.flags.writeable = False
+        self._kept[(name, blob)] = vector_P
+        while len(self._kept) > self._count_max:
+            self._kept.popitem(last=False)

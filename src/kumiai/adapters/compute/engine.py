@@ -1,6 +1,6 @@
 """The compute port over the learning engine: a member's data stays in here, blobs come out.
 
-One instance serves all members of a process. Jobs of a round are trained in one stacked call; all
+One instance serves all members of a process. A round's members are trained in one stacked call; all
 validators of a round share the coalition models, each measuring them on its own hold-out.
 """
 
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kumiai.adapters.compute.decoded import DecodedBlobs
+from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.scoring import Holdout, score_round
+from kumiai.base.amounts import PPM
+from kumiai.base.errors import RunFailedError
 from kumiai.learning import aggregate, fixed_point, server
 from kumiai.learning.engine import Engine
 from kumiai.learning.layout import flatten
@@ -23,27 +26,13 @@ from kumiai.nodes import ports
 from kumiai.tasks.document import TaskDocument
 
 Shard = tuple[torch.Tensor, torch.Tensor]
-_PPM = 1_000_000
-_CLAIM_MAX = 2**52
+
+AGGREGATES_KEPT_MAX = 8
+LOSS_PPM_MAX = 2**52  # of a training loss as claimed: an exact integer in any reader's JSON
 
 
-@dataclass(slots=True)
 class EngineCompute:
-    """`shards`: member -> its own (X, y). `holdouts`: validator -> its own two hold-outs.
-
-    `label_maps`: member -> a permutation of the classes by which its labels are falsified before
-    training: a poisoner's machine, for scenarios.
-    """
-
-    task: TaskDocument
-    recipe: Recipe
-    engine: Engine
-    blobs: ports.BlobPort
-    shards: Mapping[str, Shard]
-    holdouts: Mapping[str, Holdout]
-    label_maps: Mapping[str, Sequence[int]]
-    _decoded: DecodedBlobs
-    _aggregated: dict[ports.AggregateJob, ports.AggregateResult]
+    """All numeric work of the members that live in this process."""
 
     def __init__(
         self,
@@ -55,13 +44,19 @@ class EngineCompute:
         holdouts: Mapping[str, Holdout],
         label_maps: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
-        """Take the data of the members that live in this process."""
-        self.task, self.recipe, self.engine, self.blobs = task, recipe, engine, blobs
-        self.label_maps = label_maps or {}
-        self.shards = {key: self._falsify(key, shard) for key, shard in shards.items()}
-        self.holdouts = holdouts
+        """Take the data of the members that live in this process.
+
+        shards: member -> its own (inputs, labels). holdouts: validator -> its own two hold-outs.
+        label_maps: member -> a permutation of the classes by which its labels are falsified before
+        training: a poisoner's machine, for scenarios.
+        """
+        self.task, self.recipe, self.engine, self._blobs = task, recipe, engine, blobs
+        maps = label_maps or {}
+        self._shards = {key: _falsify(shard, maps.get(key)) for key, shard in shards.items()}
+        self._holdouts = dict(holdouts)
         self._decoded = DecodedBlobs(blobs, engine.layout.size)
-        self._aggregated = {}
+        self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
+        self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
 
     def init_model(self) -> str:
         """Build the initial global model from the task's seed; return its blob."""
@@ -70,89 +65,143 @@ class EngineCompute:
         return self._put("model", fixed_point.quantise(vector_P.numpy()))
 
     def train(self, jobs: Sequence[ports.TrainJob]) -> list[ports.TrainResult]:
-        """Train all jobs' members from the same global model in one call."""
-        global_P = torch.from_numpy(fixed_point.dequantise(self._decoded.get("model", jobs[0].model)))
-        shards = [self.shards[job.member] for job in jobs]
-        result = self.engine.train(global_P, shards, [job.seed for job in jobs])
-        answers = []
-        for index, job in enumerate(jobs):
-            answers.append(
-                self._answer(
-                    job.member,
-                    result.updates_NP[index].numpy(),
-                    float(result.losses_N[index]),
-                    result.samples_N[index],
-                    result.iterations_N[index],
-                )
+        """Train all jobs' members, those who start from the same model in one call.
+
+        A member whose training diverged (a loss or weight that is not finite, or beyond the fixed
+        point) gets a result with an empty `update`; the others are not disturbed. KeyError for a
+        member without a shard here.
+        """
+        results: dict[int, ports.TrainResult] = {}
+        for model in dict.fromkeys(job.model for job in jobs):
+            places = [i for i, job in enumerate(jobs) if job.model == model]
+            global_P = torch.from_numpy(fixed_point.dequantise(self._decoded.get("model", model)))
+            trained = self.engine.train(
+                global_P,
+                [self._shards[jobs[i].member] for i in places],
+                [jobs[i].seed for i in places],
             )
-        return answers
+            losses_N = trained.losses_N.tolist()
+            updates_NP = trained.updates_NP.numpy()
+            for row, i in enumerate(places):
+                results[i] = self._answer(
+                    jobs[i].member,
+                    updates_NP[row],
+                    losses_N[row],
+                    trained.samples_N[row],
+                    trained.iterations_N[row],
+                )
+        return [results[i] for i in range(len(jobs))]
 
     def score(self, jobs: Sequence[ports.ScoreJob]) -> list[ports.ScoreResult]:
-        """Judge one round's updates for all validators in this process."""
-        holdouts = [self.holdouts[job.validator] for job in jobs]
-        return score_round(self.task, self.engine, self._decoded, jobs, holdouts)
+        """Judge updates for all validators in this process, those of one round together.
+
+        KeyError for a validator without a hold-out here.
+        """
+        results: dict[int, ports.ScoreResult] = {}
+        for number in dict.fromkeys(job.round for job in jobs):
+            places = [i for i, job in enumerate(jobs) if job.round == number]
+            chosen = [jobs[i] for i in places]
+            measure = self._get_measure(tuple(job.validator for job in chosen))
+            scored = score_round(self.task, measure, self._decoded, chosen)
+            results.update(zip(places, scored, strict=True))
+        return [results[i] for i in range(len(jobs))]
 
     def aggregate(self, job: ports.AggregateJob) -> ports.AggregateResult:
-        """Compute the next model in integers; the same job is computed once a process."""
+        """Compute the next model in integers; the same job is computed once a process.
+
+        Without any update the model stays as it is. RunFailedError if a weight would leave the
+        range of the fixed point: the run diverges.
+        """
         if job not in self._aggregated:
-            if len(self._aggregated) > 8:
-                self._aggregated.clear()
+            while len(self._aggregated) >= AGGREGATES_KEPT_MAX:
+                del self._aggregated[next(iter(self._aggregated))]
             self._aggregated[job] = self._aggregate(job)
         return self._aggregated[job]
 
     def _aggregate(self, job: ports.AggregateJob) -> ports.AggregateResult:
-        if not job.included:  # nothing valid: the model stays as it is
+        if not job.included:
             return ports.AggregateResult(job.model, job.server_state)
-        training = self.task.training
+        training, size = self.task.training, self.engine.layout.size
         rule = server.build_server(
             training.algorithm, training.server_learning_rate_ppm, training.server_momentum_ppm
         )
-        name = "mean" if len(job.included) == 1 else training.aggregator
         delta_P = aggregate.aggregate(
-            name,
+            self._choose_aggregator(len(job.included)),
             [self._decoded.get("update", blob) for _, blob, _ in job.included],
             [weight for _, _, weight in job.included],
             aggregate.Settings(training.trim_ppm, training.byzantine_count),
         )
-        size = self.engine.layout.size
-        state = rule.init(size)
+        state_P = rule.init(size)
         if job.server_state is not None:
             cap = fixed_point.compute_size_bytes_max(size, 8)
-            state = server.decode_state(self.blobs.get(job.server_state, cap), size)
-        state, model_P = rule.apply(state, self._decoded.get("model", job.model), delta_P)
-        state_blob = None if state is None else self.blobs.put(server.encode_state(state))
+            state_P = server.decode_state(self._blobs.get(job.server_state, cap), size)
+        try:
+            state_P, model_P = rule.apply(state_P, self._decoded.get("model", job.model), delta_P)
+        except ValueError as error:
+            raise RunFailedError(f"round {job.round}: {error}") from error
+        state_blob = None if state_P is None else self._blobs.put(server.encode_state(state_P))
         return ports.AggregateResult(self._put("model", model_P), state_blob)
 
+    def _choose_aggregator(self, count: int) -> str:
+        """The task's rule, or the median where too few updates are left for multi-Krum."""
+        name, byzantine_count = self.task.training.aggregator, self.task.training.byzantine_count
+        if count == 1:
+            return "mean"
+        too_few = byzantine_count > 0 and count < 2 * byzantine_count + 3
+        return "median" if name == "multi_krum" and too_few else name
+
     def _answer(
-        self, member: str, update_P: np.ndarray, loss: float, samples: int, iterations: int
+        self,
+        member: str,
+        update_P: NDArray[np.float32],
+        loss: float,
+        sample_count: int,
+        iteration_count: int,
     ) -> ports.TrainResult:
-        """A result that cannot be used carries no update: the member will decline."""
-        if not math.isfinite(loss) or not np.isfinite(update_P).all():
-            return ports.TrainResult(member, "", 0, samples, iterations, 0, 0)
+        nothing = ports.TrainResult(member, "", 0, sample_count, iteration_count, 0, 0)
+        if not math.isfinite(loss):
+            return nothing
         try:
-            data = fixed_point.encode_vector("update", fixed_point.quantise(update_P))
-        except ValueError:  # a diverged update that no fixed-point number can hold
-            return ports.TrainResult(member, "", 0, samples, iterations, 0, 0)
-        shape = tuple(self.shards[member][0].shape[1:])
+            ints_P = fixed_point.quantise(update_P)
+        except ValueError:  # not finite, or too far from the global model for the fixed point
+            return nothing
+        data = fixed_point.encode_vector("update", ints_P)
+        blob = self._blobs.put(data)
+        self._decoded.keep("update", blob, ints_P)
         training = self.task.training
-        seen = iterations * training.batch_size if training.local_iterations else (
-            samples * training.local_epochs
-        )
+        seen = sample_count * training.local_epochs
+        if training.local_iterations:
+            seen = iteration_count * training.batch_size
+        inputs, targets = self._shards[member]
         return ports.TrainResult(
             member=member,
-            update=self.blobs.put(data),
+            update=blob,
             size_bytes=len(data),
-            sample_count=samples,
-            iteration_count=iterations,
-            flop=self.engine.count_flop(shape, self.shards[member][1][:1]) * seen,
-            loss_ppm=min(_CLAIM_MAX, round(loss * _PPM)),
+            sample_count=sample_count,
+            iteration_count=iteration_count,
+            flop=self.engine.count_flop(tuple(inputs.shape[1:]), targets[:1]) * seen,
+            loss_ppm=min(LOSS_PPM_MAX, round(loss * PPM)),
         )
 
-    def _put(self, name: str, ints_P: np.ndarray) -> str:
-        return self.blobs.put(fixed_point.encode_vector(name, ints_P))
+    def _get_measure(self, validators: tuple[str, ...]) -> HoldoutMeasure:
+        """Join the hold-outs of these validators, A and B of each, once for all rounds."""
+        if self._measure is None or self._measure[0] != validators:
+            parts = [
+                part
+                for validator in validators
+                for part in (self._holdouts[validator].a, self._holdouts[validator].b)
+            ]
+            measure = HoldoutMeasure(self.recipe, self.engine.layout, parts)
+            self._measure = (validators, measure)
+        return self._measure[1]
 
-    def _falsify(self, member: str, shard: Shard) -> Shard:
-        if member not in self.label_maps:
-            return shard
-        mapping = torch.tensor(list(self.label_maps[member]), dtype=torch.int64)
-        return shard[0], mapping[shard[1]]
+    def _put(self, name: str, ints_P: NDArray[np.int32]) -> str:
+        blob = self._blobs.put(fixed_point.encode_vector(name, ints_P))
+        self._decoded.keep(name, blob, ints_P)
+        return blob
+
+
+def _falsify(shard: Shard, label_map: Sequence[int] | None) -> Shard:
+    if label_map is None:
+        return shard
+    return shard[0], torch.tensor(list(label_map), dtype=torch.int64)[shard[1]]

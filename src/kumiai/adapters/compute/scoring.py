@@ -1,15 +1,16 @@
 """A round's updates judged for several validators at once.
 
-Flags come from the updates' bytes (`proofs.similarity`), the same for every validator. What is flagged
-leaves the game; the others are valued as players of a coalition game whose utility is minus the
-hold-out loss of (global model + sum of the coalition's updates / number of players). Coalition models
-are built once and measured on every validator's two hold-outs: A decides now, B is kept for the final
-ranking.
+Flags come from the updates' bytes (`proofs.similarity`), the same for every validator. What is
+flagged leaves the game, copies above all; the others are valued as players (`coalitions`) by the
+task's method. Every validator has two games, one a hold-out: A decides now, B is kept for the final
+ranking. All games of a round share their coalitions, so each model is built and run once for all
+validators; a validator's scores are those it would reach alone.
 
-Deviation: GTG-Shapley and FedSV divide by the coalition's size. Then a coalition of one takes a whole
-step alone, and on skewed shards the loss of such models, which nobody would ever use, swamps
-everybody's value (seen on MNIST-5k, Dirichlet 1.0: -1.7 nats for an honest member). With the fixed
-divisor an absent member is one that sent zeros, and steps stay in the region that matters.
+In `compete` mode whole models compete: a member's value is the gain of its update alone, undivided.
+Above `GTG_PLAYERS_MAX` players, `gtg` becomes `loo`: sampling would ask for thousands of models a
+round. With leave-one-out 100 members take 201 models.
+
+Players are sorted by key before they are valued, so the order of the job's updates changes nothing.
 """
 
 from __future__ import annotations
@@ -19,20 +20,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from kumiai.adapters.compute.coalitions import CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
-from kumiai.learning import fixed_point
-from kumiai.learning.engine import Engine
+from kumiai.adapters.compute.measure import HoldoutMeasure
+from kumiai.base.amounts import PPM
 from kumiai.nodes import ports
 from kumiai.proofs import flags as flag
 from kumiai.proofs.similarity import Finding, SimilarityLimits, find_flags
 from kumiai.tasks.document import TaskDocument
-from kumiai.valuation import GtgLimits, Valuation, assess_games, value_by_cosine
+from kumiai.valuation import GtgLimits, Valuation, assess_games, spread, value_by_cosine
 
-_PPM = 1_000_000
-_VALUE_MAX = 10**9
-LOSS_MAX = 50.0  # nats; what a model with broken numbers counts as
-LEAVE_ONE_OUT_ABOVE = 30  # players; more than that and permutations cost too much a round
+FloatArray = NDArray[np.float64]
+IntVector = NDArray[np.int32]
+
+VALUE_MAX = 10**9  # ppm: a bound for what goes on the wire, far above any capped loss
+GTG_PLAYERS_MAX = 30
+SEED_HEX_DIGITS = 15  # of the beacon, into a 60-bit seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,60 +48,47 @@ class Holdout:
     b: tuple[torch.Tensor, torch.Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class RoundValues:
+    """What the members are worth: columns 2v and 2v + 1 are validator v's parts A and B.
+
+    values: one valuation a column, over all members in the job's order, 0 for who did not play;
+    standalone_NK: gains alone; losses_K and accuracies_K: the starting model's.
+    """
+
+    values: list[Valuation]
+    standalone_NK: FloatArray
+    losses_K: FloatArray
+    accuracies_K: FloatArray
+
+
 def score_round(
     task: TaskDocument,
-    engine: Engine,
+    measure: HoldoutMeasure,
     decoded: DecodedBlobs,
     jobs: Sequence[ports.ScoreJob],
-    holdouts: Sequence[Holdout],
 ) -> list[ports.ScoreResult]:
-    """Return one result a job; all jobs are of the same round."""
-    job = jobs[0]
-    updates = [decoded.find("update", ref.blob) for ref in job.updates]
-    findings = find_findings(task, decoded, job, updates)
-    players = [i for i, finding in enumerate(findings) if finding.flags == 0]
-    game = CoalitionGame(
-        engine, decoded.get("model", job.model), [updates[i] for i in players], holdouts
-    )
-    values = value_players(task, job.seed, game, [updates[i] for i in players])
-    results = []
-    for index, each in enumerate(jobs):
-        value_a, value_b = values[2 * index], values[2 * index + 1]
-        alone = game.measure([0, *(1 << k for k in range(len(players)))])[:, 2 * index]
-        places = {i: k for k, i in enumerate(players)}
-        lines = []
-        for i, ref in enumerate(job.updates):
-            k, finding = places.get(i), findings[i]
-            original = finding.duplicate_of
-            lines.append(
-                ports.ScoreLine(
-                    member=ref.member,
-                    value=_ppm(value_a.values_N[k]) if k is not None else 0,
-                    error=_ppm(value_a.errors_N[k]) if k is not None else 0,
-                    standalone=_ppm(alone[k + 1] - alone[0]) if k is not None else 0,
-                    flags=finding.flags,
-                    duplicate_of=job.updates[original].member if original is not None else "",
-                    final=_ppm(value_b.values_N[k]) if k is not None else 0,
-                )
-            )
-        loss, accuracy = game.base(index)
-        results.append(
-            ports.ScoreResult(
-                validator=each.validator,
-                lines=tuple(lines),
-                loss_ppm=_ppm(loss),
-                accuracy_ppm=_ppm(accuracy),
-                evaluation_count=value_a.evaluation_count,
-            )
-        )
-    return results
+    """Return one result a job, in their order.
+
+    `measure` holds part A and part B of each job's validator, in the order of the jobs. All jobs
+    are of one round, with the same model, updates and seed: ValueError if they are not.
+    """
+    first = jobs[0]
+    if any(_name_work(job) != _name_work(first) for job in jobs):
+        raise ValueError(f"jobs of round {first.round} do not judge the same updates")
+    updates = [decoded.find("update", ref.blob) for ref in first.updates]
+    findings = find_findings(task, decoded, first, updates)
+    round_values = value_members(task, measure, decoded, first, updates, findings)
+    return [
+        _report(job, findings, round_values, column=2 * index) for index, job in enumerate(jobs)
+    ]
 
 
 def find_findings(
     task: TaskDocument,
     decoded: DecodedBlobs,
     job: ports.ScoreJob,
-    updates: Sequence[np.ndarray | None],
+    updates: Sequence[IntVector | None],
 ) -> list[Finding]:
     """Flag every update; one that cannot be decoded is malformed and takes no part in the rest."""
     limits = SimilarityLimits(
@@ -104,106 +96,122 @@ def find_findings(
         replay_cosine_ppm=task.validation.replay_cosine_ppm,
         work_z_milli=task.validation.work_z_milli,
     )
-    usable = [i for i, update in enumerate(updates) if update is not None]
     findings = [Finding(flag.MALFORMED, None)] * len(updates)
+    usable = [(i, update_P) for i, update_P in enumerate(updates) if update_P is not None]
     if not usable:
         return findings
     previous_P = None
     if job.previous_model is not None and job.previous_model != job.model:
-        previous_P = decoded.get("model", job.model) - decoded.get("model", job.previous_model)
+        # in 64 bits: two models within +-128 can be 256 apart
+        previous_P = np.subtract(
+            decoded.get("model", job.model),
+            decoded.get("model", job.previous_model),
+            dtype=np.int64,
+        )
     found = find_flags(
-        np.stack([updates[i] for i in usable]),  # type: ignore[misc]
-        [job.updates[i].commit_height for i in usable],
+        np.stack([update_P for _, update_P in usable]),
+        [job.updates[i].commit_height for i, _ in usable],
         previous_P,
         limits,
     )
-    for i, finding in zip(usable, found, strict=True):
-        original = None if finding.duplicate_of is None else usable[finding.duplicate_of]
+    for (i, _), finding in zip(usable, found, strict=True):
+        original = None if finding.duplicate_of is None else usable[finding.duplicate_of][0]
         findings[i] = Finding(finding.flags, original)
     return findings
 
 
-class CoalitionGame:
-    """The utilities of coalitions for every validator and both hold-outs, each computed once.
-
-    A coalition is a bit mask over the players. Models of one request are stacked and evaluated on the
-    joined hold-outs of all validators in one pass a part.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        model_P: np.ndarray,
-        updates: Sequence[np.ndarray],
-        holdouts: Sequence[Holdout],
-    ) -> None:
-        self._engine, self._holdouts = engine, holdouts
-        self._model_P = torch.from_numpy(fixed_point.dequantise(model_P))
-        size = len(self._model_P)
-        self._updates_NP = (
-            torch.from_numpy(np.stack([fixed_point.dequantise(u) for u in updates]))
-            if updates
-            else torch.zeros(0, size)
+def value_members(
+    task: TaskDocument,
+    measure: HoldoutMeasure,
+    decoded: DecodedBlobs,
+    job: ports.ScoreJob,
+    updates: Sequence[IntVector | None],
+    findings: Sequence[Finding],
+) -> RoundValues:
+    """Value the members without flags in every hold-out's game."""
+    played = [
+        (ref.member, i, update_P)
+        for i, (ref, update_P, finding) in enumerate(
+            zip(job.updates, updates, findings, strict=True)
         )
-        self._known: dict[int, np.ndarray] = {}  # mask -> [validators, 2 parts, (loss, accuracy)]
-
-    def measure(self, masks: Sequence[int]) -> np.ndarray:
-        """Return minus the loss, float64 [M, 2V]: columns 2v and 2v+1 are validator v's A and B."""
-        self._evaluate(masks)
-        return np.stack([-self._known[mask][:, :, 0].reshape(-1) for mask in masks])
-
-    @property
-    def game_count(self) -> int:
-        """Two a validator."""
-        return 2 * len(self._holdouts)
-
-    def base(self, validator: int) -> tuple[float, float]:
-        """Loss and accuracy of the round's starting model on the validator's part A."""
-        self._evaluate([0])
-        loss, accuracy = self._known[0][validator, 0]
-        return float(loss), float(accuracy)
-
-    def _evaluate(self, masks: Sequence[int]) -> None:
-        missing = sorted({mask for mask in masks if mask not in self._known})
-        if not missing:
-            return
-        count = len(self._updates_NP)
-        members = torch.tensor(
-            [[(mask >> k) & 1 for k in range(count)] for mask in missing], dtype=torch.float32
-        ).reshape(len(missing), count)
-        models_MP = self._model_P + (members / max(1, count)) @ self._updates_NP
-        results = np.empty((len(missing), len(self._holdouts), 2, 2))
-        for v, holdout in enumerate(self._holdouts):
-            for part, (x, y) in enumerate((holdout.a, holdout.b)):
-                losses, accuracies = self._engine.evaluate(models_MP, x, y)
-                results[:, v, part, 0] = np.nan_to_num(losses.numpy(), nan=LOSS_MAX, posinf=LOSS_MAX)
-                results[:, v, part, 1] = accuracies.numpy()
-        for mask, result in zip(missing, results, strict=True):
-            self._known[mask] = result
+        if update_P is not None and finding.flags == 0
+    ]
+    played.sort(key=lambda player: player[0])
+    places = [i for _, i, _ in played]
+    player_updates = [update_P for _, _, update_P in played]
+    competes = task.mode == "compete"
+    divisor = 1 if competes else max(1, len(played))
+    game = CoalitionGame(measure, decoded.get("model", job.model), player_updates, divisor)
+    count, game_count = len(job.updates), len(game.losses_K)
+    standalone_NK = np.zeros((count, game_count))
+    if not played:
+        nothing = Valuation(np.zeros(count), np.zeros(count), 0)
+        values = [nothing] * game_count
+    else:
+        values = [
+            spread(value, places, count)
+            for value in _value_players(task, job, game, player_updates)
+        ]
+        utilities = game.utility([0, *(1 << k for k in range(len(played)))])
+        standalone_NK[places] = utilities[1:] - utilities[0]
+    return RoundValues(values, standalone_NK, game.losses_K, game.measure_accuracy())
 
 
-def value_players(
-    task: TaskDocument, seed: str, game: CoalitionGame, updates: Sequence[np.ndarray]
+def _value_players(
+    task: TaskDocument, job: ports.ScoreJob, game: CoalitionGame, updates: Sequence[IntVector]
 ) -> list[Valuation]:
-    """Value the players in every validator's two games by the task's method."""
-    count = len(updates)
-    if count == 0:
-        nothing = np.zeros(0)
-        return [Valuation(nothing, nothing, 0)] * game.game_count
-    method = task.validation.valuation
+    method = "standalone" if task.mode == "compete" else task.validation.valuation
     if method == "cosine":
-        return [value_by_cosine(np.stack(updates))] * game.game_count
-    if count > LEAVE_ONE_OUT_ABOVE and method == "gtg":
+        return [value_by_cosine(np.stack(updates))] * len(game.losses_K)
+    if method == "gtg" and len(updates) > GTG_PLAYERS_MAX:
         method = "loo"
-    limits = GtgLimits(
-        permutations_max=task.validation.permutations_max,
-        truncation=task.validation.truncation_ppm / _PPM,
+    return assess_games(
+        method,
+        len(updates),
+        game.utility,
+        len(game.losses_K),
+        int(job.seed[:SEED_HEX_DIGITS], 16),
+        GtgLimits(
+            permutations_max=max(4, task.validation.permutations_max),
+            truncation=task.validation.truncation_ppm / PPM,
+        ),
     )
-    return assess_games(method, count, game.measure, game.game_count, int(seed[:15], 16), limits)
 
 
-def _ppm(value: float) -> int:
-    """Millionths, bounded; what is not finite counts as the worst."""
-    if not np.isfinite(value):
-        return -_VALUE_MAX
-    return int(max(-_VALUE_MAX, min(_VALUE_MAX, round(float(value) * _PPM))))
+def _report(
+    job: ports.ScoreJob, findings: Sequence[Finding], found: RoundValues, column: int
+) -> ports.ScoreResult:
+    """Put one validator's columns into its result."""
+    now, final = found.values[column], found.values[column + 1]
+    numbers = zip(
+        _convert_ppm(now.values_N),
+        _convert_ppm(now.errors_N),
+        _convert_ppm(found.standalone_NK[:, column]),
+        _convert_ppm(final.values_N),
+        strict=True,
+    )
+    lines = []
+    for ref, finding, (value, error, standalone, last) in zip(
+        job.updates, findings, numbers, strict=True
+    ):
+        original = finding.duplicate_of
+        copied = "" if original is None else job.updates[original].member
+        lines.append(
+            ports.ScoreLine(ref.member, value, error, standalone, finding.flags, copied, last)
+        )
+    (loss_ppm,) = _convert_ppm(found.losses_K[[column]])
+    (accuracy_ppm,) = _convert_ppm(found.accuracies_K[[column]])
+    return ports.ScoreResult(
+        job.validator, tuple(lines), loss_ppm, accuracy_ppm, now.evaluation_count
+    )
+
+
+def _name_work(job: ports.ScoreJob) -> tuple[object, ...]:
+    return (job.round, job.model, job.previous_model, job.updates, job.seed)
+
+
+def _convert_ppm(values: FloatArray) -> list[int]:
+    """Millionths, half to even, bounded."""
+    converted = np.clip(np.rint(values * PPM), -VALUE_MAX, VALUE_MAX).astype(np.int64)
+    numbers: list[int] = converted.tolist()
+    return numbers

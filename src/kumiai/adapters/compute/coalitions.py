@@ -1,0 +1,81 @@
+"""The game of one round: what the hold-outs say of the global model with some members' updates.
+
+    utility(S) = - loss(model + sum over i in S of update_i / divisor)
+
+The divisor is the number of players, whatever the size of S. Deviation: GTG-Shapley and FedSV
+divide by the size of S. Then a coalition of one takes a whole step alone, and on skewed shards the
+loss of such models, which nobody would ever use, swamps everybody's value (seen on MNIST-5k,
+Dirichlet 1.0: -1.7 nats for an honest member). With the fixed divisor an absent member is one that
+sent zeros, and steps stay in the region that matters.
+
+A loss counts as at most `LOSS_RISE_MAX` above the model's own, and so does one that is not a
+number: a broken model is broken, and how broken must not drown what the others are worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kumiai.adapters.compute.measure import HoldoutMeasure
+from kumiai.learning.fixed_point import dequantise
+
+FloatArray = NDArray[np.float64]
+IntVector = NDArray[np.int32]
+
+LOSS_RISE_MAX = 1.0  # nats above the round's starting model
+LOSS_BROKEN = 50.0  # nats: what a starting model whose loss is not a number counts as
+
+
+class CoalitionGame:
+    """K games over the same players, one a hold-out: each coalition's model is built once."""
+
+    def __init__(
+        self,
+        measure: HoldoutMeasure,
+        model_P: IntVector,
+        updates: Sequence[IntVector],
+        divisor: int,
+    ) -> None:
+        """Take the global model and the players' updates, int32 fixed point; divisor >= 1."""
+        if divisor < 1:
+            raise ValueError(f"divisor {divisor} is less than 1")
+        self._measure, self._divisor = measure, divisor
+        self._model_P = torch.from_numpy(dequantise(model_P))
+        self._updates = [torch.from_numpy(dequantise(update_P)) for update_P in updates]
+        self._everybody_P = self._model_P.clone()
+        for update_P in self._updates:
+            self._everybody_P.add_(update_P, alpha=1 / divisor)
+        losses_K = measure.measure(self._model_P[None, :])[0]
+        self.losses_K: FloatArray = np.where(np.isfinite(losses_K), losses_K, LOSS_BROKEN)
+        self._known: dict[int, FloatArray] = {0: -self.losses_K}
+
+    def utility(self, masks: Sequence[int]) -> FloatArray:
+        """Return float64 [M, K] for M coalitions, bit masks over the players."""
+        missing = sorted({mask for mask in masks if mask not in self._known})
+        for start in range(0, len(missing), self._measure.batch_size):
+            batch = missing[start : start + self._measure.batch_size]
+            losses_MK = self._measure.measure(torch.stack([self._build(mask) for mask in batch]))
+            worst_K = self.losses_K + LOSS_RISE_MAX
+            losses_MK = np.minimum(np.nan_to_num(losses_MK, nan=np.inf, posinf=np.inf), worst_K)
+            self._known.update(zip(batch, -losses_MK, strict=True))
+        return np.stack([self._known[mask] for mask in masks])
+
+    def measure_accuracy(self) -> FloatArray:
+        """Return the starting model's share of right answers on each hold-out."""
+        return self._measure.measure_accuracy(self._model_P)
+
+    def _build(self, mask: int) -> torch.Tensor:
+        """Add who is in to the model, or take who is out from everybody: whichever is fewer."""
+        count = len(self._updates)
+        is_large = 2 * mask.bit_count() > count
+        changed = ((1 << count) - 1) ^ mask if is_large else mask
+        built_P = (self._everybody_P if is_large else self._model_P).clone()
+        share = (-1 if is_large else 1) / self._divisor
+        for i in range(count):
+            if changed >> i & 1:
+                built_P.add_(self._updates[i], alpha=share)
+        return built_P
