@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from kumiai.proofs.flags import DUPLICATE, NO_WORK, REPLAY, ZERO
 from kumiai.proofs.similarity import (
     BLOCK_COLUMNS,
+    PPM,
     Finding,
     SimilarityLimits,
+    _reaches,
     compute_gram,
     find_flags,
 )
@@ -175,12 +177,32 @@ def test_a_chain_of_copies_names_the_first():
     base = rng.standard_normal(2_000)
     drift = rng.standard_normal(2_000)
     chain = [base + k * 0.12 * drift for k in range(3)]  # neighbours .99+, ends below .98
-    updates = np.rint(np.array(chain) * 1e5).astype(np.int32)
-    assert find_flags(updates, range(3), None, LIMITS) == [
-        INNOCENT,
-        Finding(DUPLICATE, 0),
-        Finding(DUPLICATE, 0),
-    ]
+    others = 0.2 * rng.standard_normal((5, 2_000)) + 0.2 * rng.standard_normal(2_000)
+    updates = np.rint(np.vstack([chain, others]) * 1e5).astype(np.int32)
+    found = find_flags(updates, range(8), None, LIMITS)
+    assert [each.duplicate_of for each in found[:3]] == [None, 0, 0]
+
+
+def test_honest_members_with_alike_data_on_a_small_model_are_no_copies():
+    """Seen with four-column data: every pair of updates above 0.99, by the common way alone."""
+    rng = np.random.default_rng(5)
+    common = rng.standard_normal(300)
+    own = rng.standard_normal((5, 300))
+    updates = np.rint((common + 0.08 * own) * 1e5).astype(np.int32)
+    assert flags_of(find_flags(updates, range(5), None, LIMITS)) == [0] * 5
+    copied = np.vstack([updates, updates[2] + rng.integers(-50, 51, 300)]).astype(np.int32)
+    assert find_flags(copied, range(6), None, LIMITS)[5] == Finding(DUPLICATE, 2)
+
+
+def test_of_two_or_three_only_an_exact_copy_is_called_one():
+    """Too few to tell a common way from a copied one: in doubt for the member."""
+    rng = np.random.default_rng(6)
+    first = rng.standard_normal(300) * 1e5
+    near = first + rng.standard_normal(300) * 5e3
+    pair = np.rint(np.array([first, near])).astype(np.int32)
+    assert flags_of(find_flags(pair, range(2), None, LIMITS)) == [0, 0]
+    same = np.array([pair[0], pair[0] + 1]).astype(np.int32)
+    assert find_flags(same, range(2), None, LIMITS)[1] == Finding(DUPLICATE, 0)
 
 
 def test_copy_with_little_noise_is_a_duplicate_and_with_much_is_not():
@@ -195,12 +217,10 @@ def test_copy_with_little_noise_is_a_duplicate_and_with_much_is_not():
 
 
 def test_threshold_is_exact_at_the_boundary():
-    """cos = 16/25 exactly: at 640000 ppm it is a copy, one millionth above it is not."""
-    updates = np.array([[4, 3, 0], [4, 0, 3]], dtype=np.int32) * 100
-    at = SimilarityLimits(duplicate_cosine_ppm=640_000)
-    above = SimilarityLimits(duplicate_cosine_ppm=640_001)
-    assert find_flags(updates, range(2), None, at)[1] == Finding(DUPLICATE, 0)
-    assert find_flags(updates, range(2), None, above) == [INNOCENT, INNOCENT]
+    """cos = 16/25 exactly: at 640000 ppm it is reached, one millionth above it is not."""
+    gram, _ = compute_gram(np.array([[4, 3, 0], [4, 0, 3]], dtype=np.int32) * 100)
+    assert _reaches(gram, 640_000**2, PPM**2)[1, 0]
+    assert not _reaches(gram, 640_001**2, PPM**2)[1, 0]
 
 
 # --- replays and nothing ---
@@ -291,18 +311,16 @@ def test_agrees_with_fractions(count, seed, cosine_ppm):
     """The fast comparison against a dumb one, on short vectors where cosines are all over."""
     rng = np.random.default_rng(seed)
     updates = rng.integers(-3, 4, (count, 4)).astype(np.int32)
-    limits = SimilarityLimits(duplicate_cosine_ppm=cosine_ppm)
-    found = find_flags(updates, range(count), None, limits)
+    reaches = _reaches(compute_gram(updates)[0], cosine_ppm**2, PPM**2)
     for later in range(count):
-        is_copy = False
         for earlier in range(later):
             a, b = updates[later].tolist(), updates[earlier].tolist()
             dot = sum(x * y for x, y in zip(a, b, strict=True))
             length = sum(x * x for x in a) * sum(x * x for x in b)
-            is_copy |= (
+            expected = (
                 length > 0 and Fraction(dot * dot, length) >= Fraction(cosine_ppm, 10**6) ** 2
             )
-        assert bool(found[later].flags & DUPLICATE) == is_copy
+            assert reaches[later, earlier] == expected
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ For updates u_i (rows of `updates_NP`) and g, the previous global step (`previou
 
     ZERO       |u_i| = 0, or |u_i| < median_j |u_j| / 1000
     DUPLICATE  |cos(u_i, u_j)| >= duplicate_cosine for a j committed earlier (scaled and
-               sign-flipped copies are copies); names the first of its kind
+               sign-flipped copies are copies), and almost as much without the part that both
+               share with everybody; or |cos| >= 0.99999. Names the first of its kind
     REPLAY     |cos(u_i, g)| >= replay_cosine
     NO_WORK    |cos| * sqrt(P) < work_z against *every* reference: each other update, the mean of
                the others' directions, and both again after the part along g is taken out
@@ -46,6 +47,8 @@ PPM = 1_000_000
 ENTRY_BITS = 15  # a product has 30 bits: 2^22 of them are summed exactly in a float64
 BLOCK_COLUMNS = 16_384  # columns a BLAS call; bounded by 2^22, chosen for the cache
 ZERO_NORM_RATIO = 1_000  # a norm this many times below the median counts as nothing
+EXACT_COPY_PPM = 999_990  # above this no common direction explains the likeness
+RESIDUAL_TOLERANCE = 4  # a copy's noise weighs more once the common part is gone
 WORK_UPDATES_MIN = 5  # with fewer, honest updates were seen that resemble no other
 WORK_COSINE_INVERSE = 8  # the test of work needs work_z / sqrt(P) <= 1/8
 
@@ -93,7 +96,7 @@ def find_flags(
         flags = [
             flag | (REPLAY if yes else 0) for flag, yes in zip(flags, is_replay_N, strict=True)
         ]
-    is_copy_NN = _reaches(gram, limits.duplicate_cosine_ppm**2, PPM**2)
+    is_copy_NN = _find_copies(gram, count, limits.duplicate_cosine_ppm)
     originals = _find_originals(is_copy_NN, commit_heights)
     for copy in originals:
         flags[copy] |= DUPLICATE
@@ -165,6 +168,30 @@ def _reaches(gram: IntegerArray, numerator: int, denominator: int) -> NDArray[np
         length = gram[i, i] * gram[j, j]
         reaches[i, j] = length > 0 and gram[i, j] ** 2 * denominator >= length * numerator
     return reaches
+
+
+def _find_copies(gram: IntegerArray, count: int, cosine_ppm: int) -> NDArray[np.bool_]:
+    """Tell for each two updates whether one is a copy of the other.
+
+    Honest members with alike data agree on the way everybody goes, on small models to more than
+    0.99; what is left of a copy without that common part still equals what is left of the original.
+    With r = sum over k of u_k / |u_k| the residuals' products are, times |r|^2,
+    G_ij |r|^2 - (u_i . r)(u_j . r), in integers.
+    """
+    own = gram[:count, :count]
+    alike_NN = _reaches(own, cosine_ppm**2, PPM**2)
+    bits = 20 + max(int(square).bit_length() for square in own.diagonal()) // 2
+    weights = np.array(
+        [(1 << bits) // isqrt(s) if s > 0 else 0 for s in own.diagonal()], dtype=object
+    )
+    along_N = own @ weights
+    residual = own * int(weights @ along_N) - np.outer(along_N, along_N)
+    scale = max(0, max((int(v).bit_length() for v in residual.diagonal()), default=0) - 400)
+    rest_ppm = max(0, PPM - RESIDUAL_TOLERANCE * (PPM - cosine_ppm))
+    same_NN = _reaches(residual // (1 << scale), rest_ppm**2, PPM**2)
+    same_NN &= np.sign(residual.astype(np.float64)) == np.sign(own.astype(np.float64))
+    exact_NN = _reaches(own, EXACT_COPY_PPM**2, PPM**2)
+    return (alike_NN & same_NN) | exact_NN
 
 
 def _find_originals(is_copy_NN: NDArray[np.bool_], commit_heights: Sequence[int]) -> dict[int, int]:

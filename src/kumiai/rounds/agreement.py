@@ -8,7 +8,8 @@ value  c_i   = median over inliers of v_ji (validator j's score of member i), we
 inlier       : |v_ji - m_i| <= 3 * max(MAD_i, NOISE_FLOOR), m_i the median over all
 deviation    : d_ji = min(1, |v_ji - c_i| / (3 * max(MAD_i, NOISE_FLOOR))), in ppm
 harmful      : c_i <= -harm_floor, most stake sees v_ji + 2 * error_ji < 0, and the balance (the
-               sum of c_i over all rounds so far, this one included) is at most -harm_floor. A
+               sum of c_i over all rounds so far, this one included) is at most -harm_limit, the
+               greater of harm_floor and a quarter of the median positive balance. A
                single bad round of an honest member with skewed data is no attack: it is left out
                and unpaid like any other without gain, but not called harmful.
 VALID        : c_i > 0 and the balance with it > 0: harm is made good before anything is paid.
@@ -50,12 +51,16 @@ def judge(
     `balances`: each member's sum of consensus values over the rounds before this one.
     """
     weights = [stakes[sheet.validator] for sheet in sheets]
+    earned = sorted(balance for balance in balances.values() if balance > 0)
+    harm_limit = max(harm_floor, earned[len(earned) // 2] // 4 if earned else 0)
     judgements = []
     for index, member in enumerate(revealed):
         column = [sheet.lines[index] for sheet in sheets]
         balance = balances.get(member, 0)
         judgements.append(
-            _judge_member(index, member, column, weights, revealed, harm_floor, balance)
+            _judge_member(
+                index, member, column, weights, revealed, (harm_floor, harm_limit, balance)
+            )
         )
     return tuple(judgements)
 
@@ -96,9 +101,9 @@ def _judge_member(
     column: Sequence[tuple[int, int, int, int, int]],
     weights: Sequence[int],
     revealed: Sequence[str],
-    harm_floor: int,
-    balance: int,
+    harm: tuple[int, int, int],
 ) -> Judgement:
+    harm_floor, harm_limit, balance = harm
     values = [line[0] for line in column]
     centre = stake_weighted_median(values, weights)
     limit = INLIER_MADS * compute_spread(values, centre)
@@ -116,8 +121,10 @@ def _judge_member(
             original = _agreed_original(column, weights, len(revealed))
             if original is not None:
                 detail, group = revealed[original], original
-    elif max(value, value + balance) <= -harm_floor and _is_majority(
-        [v + 2 * e < 0 for v, e, *_ in column], weights
+    elif (
+        value <= -harm_floor
+        and value + balance <= -harm_limit
+        and _is_majority([v + 2 * e < 0 for v, e, *_ in column], weights)
     ):
         verdict, reason = AssignmentState.INVALID, "harmful"
     elif min(value, value + balance) <= 0:

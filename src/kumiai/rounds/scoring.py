@@ -32,6 +32,7 @@ from kumiai.rounds.state import (
 VALUE_MAX = 10**9  # ppm of a nat: a thousand nats; anything beyond is nonsense
 EVIDENCE_REASONS = frozenset({"copy", "replay", "empty", "no-work"})
 INVALID_UNTIL_EJECTED = 3
+CREDIT_AT_RISK = 4  # a round that costs a quarter of a member's balance or more is left out
 
 
 def on_score_commit(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
@@ -158,12 +159,11 @@ def _choose_included(
 ) -> tuple[tuple[str, str, int], ...]:
     """(member, blob, weight) of what enters the next model, in order of commitment.
 
-    An update without gain still enters when it does no measurable harm and its member has helped
-    so far (positive balance): near the end of training a useful member's gain of one round is
-    within the noise, and leaving it out would lose its data. It is not paid for the round.
+    An update without gain still enters when its member has helped before and it costs less than
+    a quarter of that credit (the balance): near the end of training everybody's gains are within
+    the noise around zero, and leaving useful members out would lose their data. It is not paid.
     """
     assert state.task is not None
-    least = -state.task.validation.harm_floor_ppm
     valid = [
         j
         for j in judgements
@@ -171,8 +171,7 @@ def _choose_included(
         or (
             j.verdict is AssignmentState.INCONCLUSIVE
             and state.task.mode == "federate"
-            and j.value > least
-            and state.tallies.get(j.member, Tally()).balance + j.value > 0
+            and CREDIT_AT_RISK * j.value > -state.tallies.get(j.member, Tally()).balance
         )
     ]
     if state.task.mode == "compete" and valid:

@@ -192,7 +192,7 @@ class ValidationSection(Section):
         980_000, "An update with at least this cosine to the last aggregate counts as a replay."
     )
     work_z_milli: int = setting(
-        6_000,
+        4_000,
         "thousandths",
         "Least z-score of an update's cosine with the others' mean; below it is noise.",
         ge=0,

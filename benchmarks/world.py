@@ -1,0 +1,131 @@
+"""A thousand members and three in ten away: does every round certify, is every receipt there?
+
+    python benchmarks/world.py [--trainers 1000] [--validators 7] [--rounds 20] [--churn-ppm 300000]
+
+The protocol alone: training is a recorded update (`adapters.sim.recorded`), everything else is real,
+signatures included. Prints certified rounds, receipts expected and found, replayed rounds, wall
+time and peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from kumiai.adapters.memory.blobs import MemoryBlobs
+from kumiai.adapters.memory.ledger import MemoryLedger
+from kumiai.adapters.memory.log import MemoryLog
+from kumiai.adapters.memory.vault import MemoryVault
+from kumiai.adapters.sim.recorded import RecordedCompute
+from kumiai.adapters.sim.world import NetworkModel, SimWorld
+from kumiai.apps.population import Person, cast_roles, gather
+from kumiai.base.errors import Reject
+from kumiai.base.events import Event
+from kumiai.base.log import Record
+from kumiai.nodes.driver import Driver
+from kumiai.rounds.effects import Certified, Effect
+from kumiai.rounds.receipt import hash_receipt
+from kumiai.rounds.state import RunState
+from kumiai.tasks.document import task_from_mapping
+
+
+class ReceiptCounter:
+    """An observer that follows every member's chain of receipts."""
+
+    def __init__(self) -> None:
+        self.heads: dict[str, str] = {}
+        self.count = 0
+        self.broken = 0
+
+    def on_record(self, record: Record, run: RunState) -> None:
+        """Nothing to do."""
+
+    def on_reject(self, event: Event, reject: Reject) -> None:
+        """Nothing to do."""
+
+    def on_seconds(self, what: str, seconds: float) -> None:
+        """Nothing to do."""
+
+    def on_effect(self, effect: Effect, run: RunState) -> None:
+        """Count receipts and broken links."""
+        if isinstance(effect, Certified):
+            for receipt in effect.receipts:
+                member = str(receipt["member"])
+                self.broken += receipt["previous"] != self.heads.get(member, "")
+                self.heads[member] = hash_receipt(receipt)
+                self.count += 1
+
+
+def main() -> None:
+    """Run the world once and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--trainers", type=int, default=1000)
+    parser.add_argument("--validators", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--churn-ppm", type=int, default=300_000)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    task = task_from_mapping(
+        {
+            "name": "world",
+            "seed": given.seed,
+            "data": {"trainers": given.trainers, "open_holdout": False},
+            "training": {"rounds": given.rounds},
+            "validation": {"validators": given.validators, "canaries": 1},
+            "rewards": {"budget": 10**12},
+            "deadlines": {"train_ms_max": 20_000},
+        }
+    )
+    people = [Person(f"t{i}", "trainer") for i in range(given.trainers)]
+    people.append(Person("probe", "canary", "canary"))
+    people += [Person(f"v{i}", "validator") for i in range(given.validators)]
+    draw = random.Random(given.seed)
+    crashes = {}
+    for person in people[: given.trainers]:
+        if draw.randrange(1_000_000) < given.churn_ppm:
+            start = draw.randrange(3_000, 3_000 * given.rounds)
+            crashes[person.name] = ((start, start + draw.randrange(3_000, 30_000)),)
+    population = gather(task, people)
+    counter = ReceiptCounter()
+    driver = Driver(
+        roles=cast_roles(task, population, []),
+        trainers=frozenset(p.name for p in people if p.role in ("trainer", "canary")),
+        setup_roles=("escrow", "customer"),
+        orderer=population.orderer,
+        world=SimWorld(NetworkModel(seed=given.seed, crashes=crashes, drop_ppm=20_000)),
+        compute=RecordedCompute(MemoryBlobs()),
+        log=MemoryLog(),
+        ledger=MemoryLedger(),
+        vault=MemoryVault(),
+        observer=counter,
+    )
+    started = time.perf_counter()
+    state = driver.run()
+    seconds = time.perf_counter() - started
+    expected = sum(int(str(c.body["receipts_count"])) for c in state.certificates)
+    replays = sum(int(str(c.body["attempt"])) - 1 for c in state.certificates)
+    table = Table(title=f"a world of {given.trainers} trainers, {len(crashes)} of them away")
+    for name in ("run", "certified", "replayed", "receipts", "broken", "events", "s", "peak MB"):
+        table.add_column(name, justify="right")
+    table.add_row(
+        state.phase.value,
+        f"{len(state.certificates) - 1} of {given.rounds}",
+        str(replays),
+        f"{counter.count} of {expected}",
+        str(counter.broken),
+        str(state.height),
+        f"{seconds:.1f}",
+        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}",
+    )
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()
