@@ -30,6 +30,7 @@ from kumiai.learning.engine import Engine
 from kumiai.learning.slim import extract_width
 from kumiai.nodes import ports
 from kumiai.rounds.certificate import check_certificate
+from kumiai.rounds.control import ENDED
 from kumiai.rounds.effects import Certified, MoneyMoved
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.run import step
@@ -101,7 +102,7 @@ def replay_log(run_dir: RunDir, error: Callable[[str, str], None]) -> Replay:
                     replay.rounds[effect.certificate.round] = before.round
                     models = (before.model, before.server_state, before.model_previous)
                     replay.models_before[effect.certificate.round] = models
-    if replay.state.phase not in (RunPhase.FINISHED, RunPhase.HALTED, RunPhase.FAILED):
+    if replay.state.phase not in ENDED:
         error("log", f"it ends while the run is {replay.state.phase}: cut off, or not finished")
     return replay
 
@@ -309,4 +310,4 @@ def _deposits(state: RunState, content: Mapping[str, str], index: int) -> list[L
     return [deposit, Fund(f"{task}/fund", task, member, amount)]
 
 
-__all__ = ["CHECKS", "Replay", "Report", "replay_log"]
+__all__ = ["CHECKS", "ENDED", "Replay", "Report", "replay_log"]

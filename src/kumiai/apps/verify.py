@@ -2,8 +2,8 @@
 
 A run directory is checked in this order, and every finding says where:
 
-1. seal        every byte of every sealed file
-2. log         each record: chain, signature, and that the fold accepts it as it stands
+1. log         each record: chain, signature, and that the fold accepts it as it stands
+2. seal        every byte of every sealed file, under the key that the log names
 3. quorum      each certificate: a quorum of its committee signed exactly this body
 4. blobs       each revealed update is there and is what its name says
 5. aggregate   each model recomputed from the updates that the certificate names, bit for bit
@@ -102,8 +102,6 @@ def verify_receipt(path: Path) -> VerifyReport:
 def verify_run(run_dir: RunDir, tell: Callable[[str], None]) -> VerifyReport:
     """Check a whole run; see the module's list."""
     report = VerifyReport()
-    plan = run_dir.read_plan()
-    _check(report, "seal", tell, lambda: _check_seal(report, run_dir, str(plan.get("orderer", ""))))
     replayed: list[audit.Replay] = []
 
     def replay() -> int:
@@ -113,7 +111,9 @@ def verify_run(run_dir: RunDir, tell: Callable[[str], None]) -> VerifyReport:
 
     _check(report, "log", tell, replay)
     if not replayed or replayed[0].state.task is None:
+        _check(report, "seal", tell, lambda: _check_seal(report, run_dir, None))
         return report
+    _check(report, "seal", tell, lambda: _check_seal(report, run_dir, replayed[0]))
     replayed_run = replayed[0]
     for name, check in audit.CHECKS.items():
         _check(report, name, tell, lambda check=check: check(run_dir, replayed_run, report))
@@ -135,10 +135,16 @@ def _check(
     report.checks.append((name, count, after == before))
 
 
-def _check_seal(report: VerifyReport, run_dir: RunDir, signer: str) -> int:
+def _check_seal(report: VerifyReport, run_dir: RunDir, replayed: audit.Replay | None) -> int:
+    """The seal must be the orderer's, whom the signed log names; a run that ended must have one."""
+    ended = replayed is not None and replayed.state.phase in audit.ENDED
     if not run_dir.seal.exists():
-        report.note("seal", "the folder is not sealed: the run has not ended, or was killed")
+        if ended:
+            report.error("seal.json", "missing, though the log says that the run has ended")
+        else:
+            report.note("seal", "the folder is not sealed: the run was killed or still goes on")
         return 0
+    signer = replayed.state.orderer if replayed is not None else None
     for finding in seal.check_seal(run_dir.root, signer):
         report.error(f"seal: {finding.path}", str(finding))
     return 1

@@ -119,6 +119,7 @@ def run_local(
     run_dir.open(make_plan(task, casting, population, workload, base_dir), resume)
     telemetry = Telemetry(task.training.rounds, progress)
     blobs = DirectoryBlobs(run_dir.blobs)
+    blobs.remove_partial()
     log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
     vault = SqliteVault(run_dir.vault)
     try:
