@@ -17,6 +17,7 @@ from kumiai.base.log import append_record
 from kumiai.nodes.driver import EPOCH_S
 from kumiai.proofs import flags as flag
 from kumiai.rounds.commitments import commit_update
+from kumiai.rounds.final import is_established
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.run import step
 from kumiai.rounds.state import (
@@ -27,6 +28,7 @@ from kumiai.rounds.state import (
     RoundPhase,
     RunPhase,
     RunState,
+    Tally,
     check_transition,
 )
 from kumiai.settlement.ledger import burnt_account, escrow_account, stake_account
@@ -310,3 +312,10 @@ def _as_dict(event: events.Event) -> dict[str, object]:
     document = dataclasses.asdict(event)
     document["tags"] = [list(tag) for tag in event.tags]
     return document
+
+
+def test_one_lucky_round_in_five_is_no_claim_to_the_locked_part() -> None:
+    assert is_established(Tally(rounds_judged=4, rounds_valid=1))
+    assert not is_established(Tally(rounds_judged=5, rounds_valid=1))
+    assert not is_established(Tally())
+    assert not is_established(None)

@@ -15,6 +15,7 @@ from kumiai.apps.finished import ExportedModel, Finished, read_model
 from kumiai.apps.population import Person
 from kumiai.apps.scenarios import has_shard
 from kumiai.apps.view import CertificateView, MemberView, ReceiptView, RoundView, RunView
+from kumiai.rounds.final import is_established
 from kumiai.rounds.receipt import REASONS
 from kumiai.rounds.state import NodeState, RunState, Tally
 from kumiai.tasks.document import to_document
@@ -201,7 +202,7 @@ def _conclude(
         return "INVALID" if tally.rounds_invalid else "-", "canary", REASONS["canary"]
     if member.state is NodeState.EJECTED or tally.rounds_invalid > tally.rounds_valid:
         verdict = "INVALID"
-    elif tally.rounds_valid:
+    elif is_established(tally):
         verdict = "VALID"
     else:
         verdict = "INCONCLUSIVE"

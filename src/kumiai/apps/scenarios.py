@@ -105,10 +105,11 @@ _MAIN = Scenario(
     "try to profit.",
     expected="The three cheats earn nothing; the model is as good as one trained on pooled data.",
     settings={
-        "data": {"source": "mnist5k", "partition": "dirichlet", "alpha_ppm": 1_000_000},
+        "data": {"source": "mnist5k", "partition": "dirichlet", "alpha_ppm": 3_000_000},
         "model": {"recipe": "mlp", "options": {"hidden": 128}},
         "training": {
-            "rounds": 20,
+            "rounds": 12,
+            "local_epochs": 2,
             "learning_rate_ppm": 100_000,
             "weighting": "samples",
         },

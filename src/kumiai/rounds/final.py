@@ -19,9 +19,10 @@ from kumiai.rounds.commitments import commit_canaries, commit_final
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.round import open_round
 from kumiai.rounds.scoring import VALUE_MAX
-from kumiai.rounds.state import NodeState, RoundPhase, RunPhase, RunState
+from kumiai.rounds.state import NodeState, RoundPhase, RunPhase, RunState, Tally
 
 BLOB_COUNT_MAX = 1_000
+VALID_SHARE = 4  # one round in so many must have been VALID
 
 
 def open_final(state: RunState, now_ms: int) -> RunState:
@@ -108,7 +109,8 @@ def is_final_complete(state: RunState) -> bool:
 def compute_final_values(state: RunState) -> dict[str, int]:
     """Return every trainer's summed second hold-out value, in ppm of a nat.
 
-    Rounds in which it did harm count too; a member whose work was never VALID has no value.
+    Rounds in which it did harm count too. A member whose work was VALID in less than a quarter of
+    the rounds in which it was judged has no value: one lucky round is no contribution.
     """
     totals: dict[str, int] = {}
     canaries = frozenset(state.canaries or ())
@@ -117,15 +119,15 @@ def compute_final_values(state: RunState) -> dict[str, int]:
         weights = [state.members[key].stake for key in opened]
         for index, member in enumerate(part.trainers):
             totals.setdefault(member, 0)
-            if opened and member not in canaries and _was_ever_valid(state, member):
+            if opened and member not in canaries and is_established(state.tallies.get(member)):
                 column = [part.values[key][index] for key in opened]
                 totals[member] += stake_weighted_median(column, weights)
     return totals
 
 
-def _was_ever_valid(state: RunState, member: str) -> bool:
-    tally = state.tallies.get(member)
-    return tally is not None and tally.rounds_valid > 0
+def is_established(tally: Tally | None) -> bool:
+    """Tell whether enough of a member's rounds were VALID to take part in the final ranking."""
+    return tally is not None and VALID_SHARE * tally.rounds_valid >= max(1, tally.rounds_judged)
 
 
 def compute_canary_errors(state: RunState) -> dict[str, int]:

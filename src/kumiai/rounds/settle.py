@@ -305,6 +305,7 @@ def _tally_round(state: RunState, paid: Mapping[str, int]) -> dict[str, Tally]:
             balance=tally.balance + (judgement.value if judgement is not None else 0),
             error_squared=tally.error_squared
             + (judgement.error**2 if judgement is not None and is_valid else 0),
+            rounds_judged=tally.rounds_judged + (judgement is not None),
             rounds_valid=tally.rounds_valid + is_valid,
             rounds_invalid=tally.rounds_invalid + is_invalid,
             samples=tally.samples + assignment.samples,

@@ -208,6 +208,7 @@ class Tally:
     value: int = 0  # sum over the rounds in which the work was VALID
     balance: int = 0  # sum over all judged rounds, negative ones too
     error_squared: int = 0
+    rounds_judged: int = 0
     rounds_valid: int = 0
     rounds_invalid: int = 0
     samples: int = 0
