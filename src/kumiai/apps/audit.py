@@ -23,6 +23,7 @@ from kumiai.apps.rundir import RunDir
 from kumiai.apps.slugs import slug
 from kumiai.apps.workload import load_recipe, make_settings
 from kumiai.base import events
+from kumiai.base.amounts import PPM
 from kumiai.base.events import Event
 from kumiai.base.log import GENESIS_HEAD, compute_head
 from kumiai.learning import fixed_point
@@ -37,6 +38,7 @@ from kumiai.rounds.run import step
 from kumiai.rounds.settle import refund_command
 from kumiai.rounds.state import RoundState, RunPhase, RunState
 from kumiai.settlement.ledger import Delegate, Deposit, Fund, LedgerCommand, Stake, escrow_account
+from kumiai.tasks.document import to_document
 
 SCORE_TOLERANCE_PPM = 2_000  # between machines that round differently; none is needed on one
 HOLDOUT_BYTES_MAX = 2**31
@@ -105,6 +107,28 @@ def replay_log(run_dir: RunDir, error: Callable[[str, str], None]) -> Replay:
     if replay.state.phase not in ENDED:
         error("log", f"it ends while the run is {replay.state.phase}: cut off, or not finished")
     return replay
+
+
+def check_plan(run_dir: RunDir, replay: Replay, report: Report) -> None:
+    """What the folder says about its task and members is what the log says."""
+    plan, state = run_dir.read_plan(), replay.state
+    assert state.task is not None
+    signed = {
+        "task": to_document(state.task),
+        "customer": state.customer,
+        "orderer": state.orderer,
+        "escrow": state.escrow,
+    }
+    for name, value in signed.items():
+        if plan.get(name) != value:
+            report.error("plan.json", f"{name} is not what the log's first record says")
+    listed = {
+        (p["pubkey"], p["name"], "trainer" if p["role"] == "canary" else p["role"])
+        for p in plan["people"]
+    }
+    for key, name, role in sorted({(m.pubkey, m.name, m.role) for m in state.members.values()}):
+        if (key, name, role) not in listed:
+            report.error("plan.json", f"{name} enrolled as {role}, which is not in the plan")
 
 
 def check_certificates(run_dir: RunDir, replay: Replay, report: Report) -> int:
@@ -219,9 +243,10 @@ def check_models(run_dir: RunDir, replay: Replay, report: Report) -> int:
     compute, count = _open_compute(run_dir, replay, {}), 0
     decoded = DecodedBlobs(DirectoryBlobs(run_dir.blobs), compute.engine.layout.size)
     vector_P = torch.from_numpy(fixed_point.dequantise(decoded.get("model", state.model)))
-    wanted = {key: ppm for key, ppm in state.widths_ppm.items() if ppm}
-    for key, width_ppm in wanted.items():
-        path = run_dir.models / f"{slug(state.members[key].name, key)}.safetensors"
+    wanted = [(state.members[key].name, key, w) for key, w in state.widths_ppm.items() if w]
+    wanted.append(("customer", state.customer, PPM))
+    for name, key, width_ppm in wanted:
+        path = run_dir.models / f"{slug(name, key)}.safetensors"
         width = compute.recipe.widths[list(state.task.model.widths_ppm).index(width_ppm)]
         expected = extract_width(compute.recipe, vector_P, width)
         count += 1

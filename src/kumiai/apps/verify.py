@@ -2,7 +2,8 @@
 
 A run directory is checked in this order, and every finding says where:
 
-1. log         each record: chain, signature, and that the fold accepts it as it stands
+1. log         each record: chain, signature, and that the fold accepts it as it stands;
+               the plan names the same task and members
 2. seal        every byte of every sealed file, under the key that the log names
 3. quorum      each certificate: a quorum of its committee signed exactly this body
 4. blobs       each revealed update is there and is what its name says
@@ -102,11 +103,15 @@ def verify_receipt(path: Path) -> VerifyReport:
 def verify_run(run_dir: RunDir, tell: Callable[[str], None]) -> VerifyReport:
     """Check a whole run; see the module's list."""
     report = VerifyReport()
+    if not run_dir.plan.exists():
+        run_dir.read_plan()  # says what is wrong with the path
     replayed: list[audit.Replay] = []
 
     def replay() -> int:
         result = audit.replay_log(run_dir, report.error)
         replayed.append(result)
+        if result.state.task is not None:
+            audit.check_plan(run_dir, result, report)
         return result.count
 
     _check(report, "log", tell, replay)
