@@ -44,8 +44,8 @@ from reference_work import (  # noqa: E402
     run_bare_round,
 )
 
+from kumiai.adapters.compute.execution.engine import Engine  # noqa: E402
 from kumiai.learning.client import TrainSettings  # noqa: E402
-from kumiai.learning.engine import Engine  # noqa: E402
 from kumiai.learning.layout import flatten, unflatten  # noqa: E402
 from kumiai.learning.recipe import wrap_recipe  # noqa: E402
 

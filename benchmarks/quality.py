@@ -21,11 +21,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.apps.scenarios import SCENARIOS, has_shard
 from kumiai.apps.view import RunView
 from kumiai.apps.wiring import run_demo
 from kumiai.apps.workload import Workload, load_workload
-from kumiai.learning.engine import Engine
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import build_seeded
 from kumiai.tasks.document import TaskDocument

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kumiai.adapters.compute.coalitions import LOSS_BROKEN, LOSS_RISE_MAX, CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.engine import EngineCompute
+from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.data import load_source, split
@@ -23,7 +24,6 @@ from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.errors import RunFailedError, StoreError
 from kumiai.learning import aggregate, fixed_point
 from kumiai.learning.client import TrainSettings
-from kumiai.learning.engine import Engine
 from kumiai.learning.recipe import build_recipe, wrap_recipe
 from kumiai.nodes import ports
 from kumiai.proofs import flags as flag

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.engine import EngineCompute
+from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.store.blobs import DirectoryBlobs
@@ -27,7 +28,6 @@ from kumiai.base.amounts import PPM
 from kumiai.base.events import Event
 from kumiai.base.log import GENESIS_HEAD, compute_head
 from kumiai.learning import fixed_point
-from kumiai.learning.engine import Engine
 from kumiai.learning.slim import extract_width
 from kumiai.nodes import ports
 from kumiai.rounds.certificate import check_certificate

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
+from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.data.dataset import Dataset
 from kumiai.adapters.data.federated import FederatedData, split
 from kumiai.adapters.data.sources import load_source
 from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
 from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
-from kumiai.learning.engine import Engine
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded
 from kumiai.learning.slim import check_nested
 from kumiai.nodes.ports import BlobPort

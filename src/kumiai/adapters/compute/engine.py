@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from kumiai.adapters.compute.decoded import DecodedBlobs
+from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.scoring import Holdout, score_round
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
 from kumiai.learning import aggregate, fixed_point, server
-from kumiai.learning.engine import Engine
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import Recipe, build_seeded
 from kumiai.nodes import ports

@@ -18,9 +18,9 @@ from torch.func import vmap
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from kumiai.learning.backends.lowering import Flat, LoweringError, Tier, lower
-from kumiai.learning.backends.shards import JoinedShards, count_member_iterations
-from kumiai.learning.backends.vectorised import find_fault
+from kumiai.adapters.compute.execution.lowering import Flat, LoweringError, Tier, lower
+from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
+from kumiai.adapters.compute.execution.vectorised import find_fault
 from kumiai.learning.client import Carry, LocalWork
 from kumiai.learning.layout import unflatten
 from kumiai.learning.schedule import plan_block

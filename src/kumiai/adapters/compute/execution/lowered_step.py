@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from kumiai.learning.backends.inline import convert_format
-from kumiai.learning.backends.lowering import Flat, Tier, lower
-from kumiai.learning.backends.shards import IMAGE_DIMENSIONS, JoinedShards
+from kumiai.adapters.compute.execution.inline import convert_format
+from kumiai.adapters.compute.execution.lowering import Flat, Tier, lower
+from kumiai.adapters.compute.execution.shards import IMAGE_DIMENSIONS, JoinedShards
 from kumiai.learning.client import Carry, LocalWork, Params
 from kumiai.learning.layout import unflatten
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from kumiai.learning.backends.shards import JoinedShards
+from kumiai.adapters.compute.execution.shards import JoinedShards
 from kumiai.learning.client import LocalWork, Params, compute_sample_losses
 from kumiai.learning.layout import unflatten
 

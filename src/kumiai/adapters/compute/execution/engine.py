@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from kumiai.learning.backends.choose import (
+from kumiai.adapters.compute.execution.choose import (
     Choice,
     Wish,
     as_tier,
@@ -26,13 +26,13 @@ from kumiai.learning.backends.choose import (
     load_decision,
     save_decision,
 )
-from kumiai.learning.backends.evaluate import evaluate_models
-from kumiai.learning.backends.inline import InlineBackend
-from kumiai.learning.backends.lowered_step import LoweredStep
-from kumiai.learning.backends.lowering import LoweringError
-from kumiai.learning.backends.probe import has_convolution, probe
-from kumiai.learning.backends.process import ProcessBackend
-from kumiai.learning.backends.shards import (
+from kumiai.adapters.compute.execution.evaluate import evaluate_models
+from kumiai.adapters.compute.execution.inline import InlineBackend
+from kumiai.adapters.compute.execution.lowered_step import LoweredStep
+from kumiai.adapters.compute.execution.lowering import LoweringError
+from kumiai.adapters.compute.execution.probe import has_convolution, probe
+from kumiai.adapters.compute.execution.process import ProcessBackend
+from kumiai.adapters.compute.execution.shards import (
     JoinedShards,
     Shard,
     count_member_iterations,
@@ -40,8 +40,8 @@ from kumiai.learning.backends.shards import (
     join_shards,
     remember,
 )
-from kumiai.learning.backends.stacked import StackedBackend
-from kumiai.learning.backends.vectorised import VectorisedBackend
+from kumiai.adapters.compute.execution.stacked import StackedBackend
+from kumiai.adapters.compute.execution.vectorised import VectorisedBackend
 from kumiai.learning.client import LocalWork, TrainSettings, build_local_work
 from kumiai.learning.layout import Layout
 from kumiai.learning.recipe import Recipe

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from kumiai.learning.backends.shards import IMAGE_DIMENSIONS, JoinedShards, plan_member
+from kumiai.adapters.compute.execution.shards import IMAGE_DIMENSIONS, JoinedShards, plan_member
 from kumiai.learning.client import Carry, LocalWork, Params
 from kumiai.learning.layout import flatten, unflatten
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from kumiai.learning.backends.inline import convert_format
-from kumiai.learning.backends.shards import IMAGE_DIMENSIONS
+from kumiai.adapters.compute.execution.inline import convert_format
+from kumiai.adapters.compute.execution.shards import IMAGE_DIMENSIONS
 from kumiai.learning.client import Params
 from kumiai.learning.layout import Layout, compute_layout, integer_buffers, unflatten
 from kumiai.learning.recipe import Recipe, build_seeded

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from kumiai.learning.backends.choose import Costs, Wish, pick_backend, pick_tier
-from kumiai.learning.backends.lowering import LoweringError, check_agreement, has_compiler
-from kumiai.learning.backends.probe import Traits
-from kumiai.learning.backends.process import WorkerError
+from kumiai.adapters.compute.execution.choose import Costs, Wish, pick_backend, pick_tier
+from kumiai.adapters.compute.execution.engine import Engine
+from kumiai.adapters.compute.execution.lowering import LoweringError, check_agreement, has_compiler
+from kumiai.adapters.compute.execution.probe import Traits
+from kumiai.adapters.compute.execution.process import WorkerError
 from kumiai.learning.client import TrainSettings
-from kumiai.learning.engine import Engine
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded, wrap_recipe
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
-from kumiai.learning.backends.inline import train_member
-from kumiai.learning.backends.shards import JoinedShards, plan_member
+from kumiai.adapters.compute.execution.inline import train_member
+from kumiai.adapters.compute.execution.shards import JoinedShards, plan_member
 from kumiai.learning.client import Carry, LocalWork
 from kumiai.learning.layout import unflatten
 from kumiai.learning.schedule import Segment, stack_equal, stack_padded

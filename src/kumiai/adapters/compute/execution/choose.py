@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 from torch.func import vmap
 
-from kumiai.learning.backends.inline import convert_format
-from kumiai.learning.backends.lowering import TIERS, Tier, describe_machine, has_compiler
-from kumiai.learning.backends.probe import Traits
-from kumiai.learning.backends.process import count_cores
-from kumiai.learning.backends.shards import JoinedShards, count_member_iterations
+from kumiai.adapters.compute.execution.inline import convert_format
+from kumiai.adapters.compute.execution.lowering import TIERS, Tier, describe_machine, has_compiler
+from kumiai.adapters.compute.execution.probe import Traits
+from kumiai.adapters.compute.execution.process import count_cores
+from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
 from kumiai.learning.client import LocalWork
 from kumiai.learning.layout import unflatten
 

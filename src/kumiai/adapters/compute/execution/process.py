@@ -25,8 +25,8 @@ import torch
 import torch.multiprocessing as torch_multiprocessing
 from torch import Tensor
 
-from kumiai.learning.backends.inline import Step, train_member
-from kumiai.learning.backends.shards import JoinedShards, count_member_iterations
+from kumiai.adapters.compute.execution.inline import Step, train_member
+from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
 from kumiai.learning.client import LocalWork
 
 STOP_SECONDS_MAX = 2.0

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.learning.client import TrainSettings
-from kumiai.learning.engine import Engine
 from kumiai.learning.layout import flatten, unflatten
 from kumiai.learning.recipe import build_recipe, build_seeded, wrap_recipe
 from kumiai.learning.slim import extract_width
