@@ -4,7 +4,7 @@
 
 A plain local run (four validators, everything on: signatures, commitments, beacon, scores,
 certificates, receipts, settlement, SQLite log). overhead = 1 - (training + evaluation) / round,
-by wall clock, the median over rounds 2 and later. The goals: <= 5 % with 10 trainers, <= 10 % with 100,
+by wall clock, the median over rounds 2 and later. The goals: <= 5 % with 10, <= 10 % with 100,
 on the demo's data. `verify` is the time of `kumiai verify` over the time of the run it verifies:
 the goal is <= 20 %. On digits the table also gives seconds a round of the whole protocol, to set
 beside Flower's simulation without any protocol (benchmarks/engine.py --peers flower).

@@ -3,7 +3,7 @@
     python benchmarks/world.py [--trainers 1000] [--validators 7] [--rounds 20] [--churn-ppm 300000]
 
 The protocol alone: training is a recorded update (`adapters.sim.recorded`), everything else is
-real, signatures included. Prints certified rounds, receipts expected and found, replayed rounds, wall
+real, signatures included. Prints certified rounds, receipts expected and found, replays, wall
 time and peak memory.
 """
 
