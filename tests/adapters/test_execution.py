@@ -286,6 +286,10 @@ def test_a_decision_is_kept_for_the_next_run(tmp_path):
             engine.train(start_of(engine, MLP), shards, list(range(5)))
             choices.append(engine.choice)
     assert choices[0] == choices[1]
+    with Engine(MLP, TRAINS["sgd"], "auto", tmp_path, rounds_expected=1) as engine:
+        # resumed with fewer members: still the same decision
+        engine.train(start_of(engine, MLP), shards[:2], [0, 1])
+        assert engine.choice == choices[0]
     kept = next(tmp_path.glob("*.json"))
     kept.write_text(kept.read_text().replace(choices[0].backend, "inline"))
     with Engine(MLP, TRAINS["sgd"], "auto", tmp_path, rounds_expected=1) as engine:

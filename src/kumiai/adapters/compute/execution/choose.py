@@ -203,12 +203,14 @@ def as_tier(name: str) -> Tier:
 
 
 def compute_decision_key(work: LocalWork, data: JoinedShards, wish: Wish) -> str:
-    """Return a name for what a decision depends on: the work's shapes, the wish, the machine."""
+    """Return a name for what a decision depends on: the work's shapes, the wish, the machine.
+
+    Not who takes part: a run that is resumed in a round with fewer members must decide as it did.
+    """
     parts = (
         work.recipe.name,
         work.layout,
         asdict(work.settings),
-        data.counts,
         tuple(data.inputs.shape[1:]),
         str(data.inputs.dtype),
         wish,
