@@ -2,8 +2,8 @@
 
     python benchmarks/resume.py [--kills 20] [--seed 1] [--scenario fast]
 
-Runs the scenario once undisturbed, then once for every kill: SIGKILL at a random moment, resumed, and
-compared by the hashes of all certificates and the ledger's balances; then verified.
+Runs the scenario once undisturbed, then once for every kill: SIGKILL at a random moment, resumed,
+compared by the hashes of all certificates and the ledger's balances, and verified.
 """
 
 from __future__ import annotations
