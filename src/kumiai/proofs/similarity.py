@@ -180,6 +180,9 @@ def _find_copies(gram: IntegerArray, count: int, cosine_ppm: int) -> NDArray[np.
     """
     own = gram[:count, :count]
     alike_NN = _reaches(own, cosine_ppm**2, PPM**2)
+    np.fill_diagonal(alike_NN, False)
+    if not alike_NN.any():
+        return alike_NN
     bits = 20 + max(int(square).bit_length() for square in own.diagonal()) // 2
     weights = np.array(
         [(1 << bits) // isqrt(s) if s > 0 else 0 for s in own.diagonal()], dtype=object
