@@ -361,6 +361,29 @@ def test_noise_has_done_no_work_and_a_replay_is_known(played):
         assert shown == [0] * 6 + [flag.NO_WORK, flag.REPLAY]
 
 
+def test_a_copy_names_its_original_beside_malformed_updates(played):
+    vandal = ports.UpdateRef("vandal", played.compute._blobs.put(b"nonsense"), 1)
+    copier = ports.UpdateRef("copier", played.refs[4].blob, 90)
+    (result,) = played.compute.score(score_jobs(played.model, (vandal, *played.refs, copier))[:1])
+    assert [line.flags for line in result.lines] == [flag.MALFORMED, *[0] * 6, flag.DUPLICATE]
+    assert result.lines[7].duplicate_of == MEMBERS[4]
+
+
+def test_the_previous_step_may_be_longer_than_a_weight(played):
+    """From -100 to +100: the step of 200 does not fit 32 bits, and is still known as a replay."""
+    compute = played.compute
+    size = compute.engine.layout.size
+    far = np.full(size, 100 * 2**24, np.int32)
+    far[::3] //= 4
+    old, new = (
+        compute._blobs.put(fixed_point.encode_vector("model", sign * far)) for sign in (-1, 1)
+    )
+    replay = ports.UpdateRef("replayer", put_update(compute, far // 64), 90)
+    refs = (*played.refs, replay)
+    (result,) = compute.score(score_jobs(new, refs, previous=old, round_number=2)[:1])
+    assert result.lines[6].flags & flag.REPLAY
+
+
 def test_a_store_that_fails_for_a_moment_is_nobodys_fault(played, monkeypatch):
     def fail(*arguments: object) -> bytes:
         raise StoreError("disk is busy", is_retriable=True)
@@ -486,6 +509,21 @@ def test_each_coalition_is_its_models_sum(played, data):
         blobs = {ref.blob: 1 / 6 for i, ref in enumerate(played.refs) if mask >> i & 1}
         expected = -dumb_loss(compute, played.model, blobs, data.validation[0][0])
         assert game.utility([mask])[0, 0] == pytest.approx(expected, abs=2e-6)
+
+
+def test_no_coalition_is_measured_twice(played):
+    asked: list[int] = []
+
+    def count(models: torch.Tensor) -> np.ndarray:
+        asked.append(len(models))
+        return np.ones((len(models), 2))
+
+    measure = SimpleNamespace(batch_size=3, measure=count)
+    model_P = read(played.compute, "model", played.model)
+    game = CoalitionGame(measure, model_P, [model_P] * 4, divisor=4)  # type: ignore[arg-type]
+    game.utility([1, 2, 3, 2, 4, 8])
+    game.utility([8, 1, 15, 0])
+    assert asked == [1, 3, 2, 1]
 
 
 def test_a_broken_starting_model_still_gets_an_answer(played, data):
