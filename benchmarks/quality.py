@@ -15,6 +15,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.apps.scenarios import SCENARIOS, has_shard
 from kumiai.apps.view import RunView
 from kumiai.apps.wiring import run_demo
-from kumiai.apps.workload import Workload, load_workload
+from kumiai.apps.workload import Workload, load_workload, make_settings
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import build_seeded
 from kumiai.tasks.document import TaskDocument
@@ -37,10 +38,6 @@ def train_centrally(task: TaskDocument, workload: Workload, owners: list[int]) -
     """Return the test accuracy of the recipe trained on the pooled shards of `owners`."""
     x = torch.cat([workload.data.shards[i][0] for i in owners])
     y = torch.cat([workload.data.shards[i][1] for i in owners])
-    from dataclasses import replace
-
-    from kumiai.apps.workload import make_settings
-
     settings = replace(
         make_settings(task, workload.recipe),
         local_epochs=task.training.local_epochs * task.training.rounds,
@@ -62,12 +59,11 @@ def measure(scenario: str, seed: int) -> tuple[float, float, float, list[str], f
         started = time.perf_counter()
         view = run_demo(scenario, seed, Path(folder) / "run", lambda event: None)
         seconds = time.perf_counter() - started
-    with load_workload(task, Path.cwd()).engine as engine:
-        workload = load_workload(task, Path.cwd())
-        owners = [p for p in chosen.people if p.role == "trainer" and has_shard(p)]
-        honest = [i for i, person in enumerate(owners) if not person.behaviour]
-        central = train_centrally(task, workload, honest)
-        engine.close()
+    workload = load_workload(task, Path.cwd())
+    owners = [p for p in chosen.people if p.role == "trainer" and has_shard(p)]
+    honest = [i for i, person in enumerate(owners) if not person.behaviour]
+    central = train_centrally(task, workload, honest)
+    workload.engine.close()
     trainers = [m for m in view.members if m.role == "trainer"]
     total = sum(m.reward for m in trainers)
     hostile = sum(m.reward for m in trainers if m.behaviour in HOSTILE)
@@ -90,9 +86,11 @@ def main() -> None:
     for name in ("seed", "accuracy", "central", "ratio", "hostile", "negative", "seconds"):
         table.add_column(name, justify="right")
     rows = []
+    console = Console(width=100)
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         accuracy, central, hostile, negative, seconds, _ = measure(given.scenario, seed)
         rows.append((accuracy / central, hostile, len(negative)))
+        console.print(f"seed {seed}: ratio {accuracy / central:.4f}, hostile {hostile:.4%}")
         table.add_row(
             str(seed),
             f"{accuracy:.4f}",
@@ -102,7 +100,6 @@ def main() -> None:
             ", ".join(negative) or "none",
             f"{seconds:.1f}",
         )
-    console = Console(width=100)
     console.print(table)
     ratios = [row[0] for row in rows]
     console.print(

@@ -384,21 +384,18 @@ def test_the_previous_step_may_be_longer_than_a_weight(played):
     assert result.lines[6].flags & flag.REPLAY
 
 
-def test_a_store_that_fails_for_a_moment_is_nobodys_fault(played, monkeypatch):
+def test_a_store_that_fails_for_a_moment_is_nobodys_fault(monkeypatch):
+    """A missing blob is its sender's fault; a busy disk must not become a verdict."""
+    blobs = MemoryBlobs()
+    decoded = DecodedBlobs(blobs, 5)
+    assert decoded.find("update", "ab" * 32) is None
+
     def fail(*arguments: object) -> bytes:
         raise StoreError("disk is busy", is_retriable=True)
 
-    fresh = EngineCompute(
-        played.compute.task,
-        played.compute.recipe,
-        played.compute.engine,
-        played.compute._blobs,
-        {},
-        played.compute._holdouts,
-    )
-    monkeypatch.setattr(played.compute._blobs, "get", fail)
+    monkeypatch.setattr(blobs, "get", fail)
     with pytest.raises(StoreError, match="busy"):
-        fresh.score(score_jobs(played.model, played.refs))
+        decoded.find("update", "ab" * 32)
 
 
 def test_the_poisoner_is_worth_less_than_nothing(make):
