@@ -202,7 +202,7 @@ def test_one_diverging_member_does_not_stop_the_others(make, data):
     ]
 
 
-def test_an_update_beyond_the_fixed_point_is_no_update(make, monkeypatch, engine):
+def test_a_result_that_no_number_can_tell_is_no_update(make, monkeypatch, engine):
     compute = make()
     model = compute.init_model()
     honest = engine.train
@@ -210,11 +210,12 @@ def test_an_update_beyond_the_fixed_point_is_no_update(make, monkeypatch, engine
     def stretched(*arguments: Any) -> Any:
         result = honest(*arguments)
         result.updates_NP[0, 5] = 128.0
+        result.losses_N[1] = float("inf")
         return result
 
     monkeypatch.setattr(engine, "train", stretched)
     results = compute.train(train_jobs(model))
-    assert [bool(r.update) for r in results] == [False, *[True] * 5]
+    assert [bool(r.update) for r in results] == [False, False, *[True] * 4]
 
 
 def test_a_poisoner_trains_on_falsified_labels(make, data):
