@@ -22,8 +22,9 @@ from kumiai.base import events
 from kumiai.base.errors import InternalError, Reject
 from kumiai.base.events import Event
 from kumiai.base.keys import SigningKey
-from kumiai.base.log import Record, append_record
+from kumiai.base.log import Record
 from kumiai.nodes import ports, work
+from kumiai.nodes.order import InProcessOrder
 from kumiai.nodes.role import (
     Action,
     BuildModel,
@@ -37,7 +38,14 @@ from kumiai.nodes.role import (
     Woken,
     Work,
 )
-from kumiai.rounds.effects import Certified, Effect, MoneyMoved, PhaseEntered, RunEnded
+from kumiai.rounds.effects import (
+    Certified,
+    Effect,
+    MoneyMoved,
+    Outcome,
+    PhaseEntered,
+    RunEnded,
+)
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.run import next_deadline_ms, step
 from kumiai.rounds.settle import refund_command
@@ -94,13 +102,15 @@ class Driver:
     ledger: ports.LedgerPort
     vault: ports.VaultPort
     observer: Observer = field(default_factory=_Silent)
+    order: ports.OrderPort = field(default_factory=InProcessOrder)
     run_state: RunState = field(default_factory=RunState)
     rejects: list[tuple[Event, Reject]] = field(default_factory=list)
     reject_count: int = 0
     _memories: dict[str, Memory] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
     _buffer: list[Record] = field(default_factory=list)
-    _last: Record | None = None
+    _tried: Record | None = None
+    _outcome: Outcome = field(default_factory=lambda: Outcome(RunState()))
     _waiting: dict[int, tuple[str, Work | BuildModel]] = field(default_factory=dict)
     _results: dict[int, Input] = field(default_factory=dict)
     _ticket: int = 0
@@ -130,7 +140,7 @@ class Driver:
         self._order(event)
 
     def _order(self, event: Event) -> None:
-        """Admit, fold, remember, react. What is refused changes nothing and is kept as evidence."""
+        """Check at the door and ask for a place. What is refused changes nothing and is kept."""
         if event.id in self._seen:
             self._refuse(event, Reject("replayed", "this very event was ordered before"))
             return
@@ -138,13 +148,21 @@ class Driver:
         if problem is not None:
             self._refuse(event, Reject("forged", problem, {"id": event.id}))
             return
-        record = append_record(self._last, self.world.now_ms, event)
-        outcome = step(self.run_state, record)
-        if outcome.reject is not None:
-            self._refuse(event, outcome.reject)
-            return
-        self._seen.add(event.id)
-        self._last, self.run_state = record, outcome.state
+        for record in self.order.submit(event, self.world.now_ms, self._would_accept):
+            is_tried = record is self._tried
+            self._accept(record, self._outcome if is_tried else step(self.run_state, record))
+
+    def _would_accept(self, record: Record) -> bool:
+        """Fold on trial; the outcome is kept for `_accept`, a refusal is noted."""
+        self._tried, self._outcome = record, step(self.run_state, record)
+        if self._outcome.reject is not None:
+            self._refuse(record.event, self._outcome.reject)
+        return self._outcome.reject is None
+
+    def _accept(self, record: Record, outcome: Outcome) -> None:
+        """Take a decided record: remember, persist, react."""
+        self._seen.add(record.event.id)
+        self.run_state = outcome.state
         self._buffer.append(record)
         if len(self._buffer) >= BUFFER_MAX:
             self._flush()

@@ -6,7 +6,7 @@ Tensors never cross these doors: blobs do, by their sha256.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -159,7 +159,11 @@ class LedgerPort(Protocol):
 class OrderPort(Protocol):
     """Total order: events in, the same records out for everybody. In part 3 a BFT replica."""
 
-    def submit(self, event: Event) -> None: ...
+    def submit(
+        self, event: Event, now_ms: int, would_accept: Callable[[Record], bool]
+    ) -> tuple[Record, ...]:
+        """Ask for a place; return the records decided now, in order. Asks the fold first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
