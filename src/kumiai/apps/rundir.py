@@ -45,6 +45,8 @@ class RunDir:
     def open(self, plan: dict[str, Any], resume: bool) -> None:
         """Create the folder, or take up the run in it; never mixes two runs in one folder."""
         data = canonical.encode_checked(plan)
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError("out", str(self.root), "it is a file: choose another --out")
         if self.plan.exists():
             if not resume:
                 fix = "it holds a run already: choose another --out, or --resume to continue it"
