@@ -401,3 +401,21 @@ def test_random_faults_never_break_an_invariant(capsys: pytest.CaptureFixture[st
 def test_the_watcher_sees_what_the_driver_refuses(undisturbed: Finished) -> None:
     assert isinstance(undisturbed.driver.observer, Watcher)
     assert len(undisturbed.watcher.rejects) == undisturbed.driver.reject_count
+
+
+def test_a_replayed_round_blames_nobody() -> None:
+    """Judged, but never certified: what was found in that attempt counts neither once nor twice."""
+    plain = simulate(make_task(rounds=2), make_people(), raised={"t0": flag.NO_WORK})
+    certify_ms = next(r.time_ms for r in plain.driver.log.read() if r.event.kind == Kind.CERTIFY)
+    cut = (certify_ms - 30, certify_ms + 7_000, frozenset({"v0", "v1"}))
+    replayed = simulate(
+        make_task(rounds=2),
+        make_people(),
+        NetworkModel(partitions=(cut,)),
+        raised={"t0": flag.NO_WORK},
+    )
+    assert replayed.state.certificates[0].body["attempt"] == 2
+    culprit = replayed.key("t0")
+    assert len(replayed.state.evidence[culprit]) == len(plain.state.evidence[culprit]) == 2
+    assert replayed.state.members[culprit].invalid_count == 2
+    assert replayed.state.tallies[culprit].slashed == plain.state.tallies[culprit].slashed

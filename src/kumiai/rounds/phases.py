@@ -155,7 +155,7 @@ def _close_certify(
         ),
         current.receipts,
     )
-    moved, money = settle.apply_payments(certified)
+    moved, money = settle.apply_payments(scoring.apply_verdicts(certified))
     effects: Effects = (Certified(certificate, current.receipts), *money)
     following, more = _after_certificate(moved, current.index, now_ms)
     return following, (*effects, *more)

@@ -132,18 +132,10 @@ def judge_round(state: RunState) -> RunState:
     judgements = judge(
         current.revealed, sheets, stakes, state.task.validation.harm_floor_ppm, balances
     )
-    assignments, members = dict(current.assignments), dict(state.members)
-    evidence = dict(state.evidence)
+    assignments = dict(current.assignments)
     for judgement in judgements:
         key = judgement.member
-        if judgement.reason in EVIDENCE_REASONS:
-            evidence[key] = (*evidence.get(key, ()), assignments[key].commitment)
         assignments[key] = replace(assignments[key], state=judgement.verdict)
-        if judgement.verdict is AssignmentState.INVALID:
-            count = members[key].invalid_count + 1
-            ejected = count >= INVALID_UNTIL_EJECTED and members[key].state is NodeState.ACTIVE
-            node_state = NodeState.EJECTED if ejected else members[key].state
-            members[key] = replace(members[key], invalid_count=count, state=node_state)
     judged = replace(
         current,
         judgements=judgements,
@@ -151,7 +143,24 @@ def judge_round(state: RunState) -> RunState:
         included=_choose_included(state, judgements, assignments),
     )
     finals = {**state.finals, current.index: _final_part(current)}
-    return replace(state, round=judged, members=members, finals=finals, evidence=evidence)
+    return replace(state, round=judged, finals=finals)
+
+
+def apply_verdicts(state: RunState) -> RunState:
+    """Blame for what a quorum has certified; a replayed round's verdicts count for nothing."""
+    assert state.round is not None
+    members, evidence = dict(state.members), dict(state.evidence)
+    for judgement in state.round.judgements:
+        key = judgement.member
+        if judgement.reason in EVIDENCE_REASONS:
+            commitment = state.round.assignments[key].commitment
+            evidence[key] = (*evidence.get(key, ()), commitment)
+        if judgement.verdict is AssignmentState.INVALID:
+            count = members[key].invalid_count + 1
+            ejected = count >= INVALID_UNTIL_EJECTED and members[key].state is NodeState.ACTIVE
+            node_state = NodeState.EJECTED if ejected else members[key].state
+            members[key] = replace(members[key], invalid_count=count, state=node_state)
+    return replace(state, members=members, evidence=evidence)
 
 
 def _choose_included(
