@@ -649,8 +649,8 @@ def test_momentum_travels_in_the_server_state(make):
     [
         ("multi_krum", 6, "multi_krum"),
         ("multi_krum", 4, "median"),
-        ("multi_krum", 1, "mean"),
-        ("median", 1, "mean"),
+        ("multi_krum", 1, "median"),
+        ("median", 1, "median"),
         ("trimmed_mean", 2, "trimmed_mean"),
     ],
 )

@@ -145,8 +145,6 @@ class EngineCompute:
     def _choose_aggregator(self, count: int) -> str:
         """The task's rule, or the median where too few updates are left for multi-Krum."""
         name, byzantine_count = self.task.training.aggregator, self.task.training.byzantine_count
-        if count == 1:
-            return "mean"
         too_few = byzantine_count > 0 and count < 2 * byzantine_count + 3
         return "median" if name == "multi_krum" and too_few else name
 
