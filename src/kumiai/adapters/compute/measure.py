@@ -40,13 +40,14 @@ class HoldoutMeasure:
             raise ValueError(
                 f"hold-outs of {[len(x) for x, _ in holdouts]} samples: each needs one"
             )
-        self._recipe, self._layout, self._holdouts = recipe, layout, tuple(holdouts)
+        self._recipe, self._layout = recipe, layout
         self._module = build_seeded(recipe, 1.0, seed=0).eval()
         self._integers = integer_buffers(self._module)
         self._has_convolution = any(isinstance(m, _CONVOLUTIONS) for m in self._module.modules())
         self._inputs = torch.cat([x for x, _ in holdouts])
         self._targets = torch.cat([y for _, y in holdouts])
-        self._ends = np.cumsum([len(x) for x, _ in holdouts]).tolist()
+        self._sizes_K = np.array([len(x) for x, _ in holdouts], dtype=np.float64)
+        self._ends = self._sizes_K.cumsum().astype(np.int64).tolist()
         if self._has_convolution and self._inputs.dim() == IMAGE_DIMENSIONS:
             self._inputs = self._inputs.contiguous(memory_format=torch.channels_last)
         self.batch_size = 1 if self._has_convolution else self._count_stacked()
@@ -64,26 +65,24 @@ class HoldoutMeasure:
                 stop = min(start + BLOCK_SAMPLES_MAX, len(self._inputs))
                 outputs = self._run(state, self._inputs[start:stop])
                 self._add_losses(outputs, start, stop, sums_MK)
-        sizes_K: FloatArray = np.diff([0, *self._ends]).astype(np.float64)
-        return sums_MK / sizes_K
+        return sums_MK / self._sizes_K
 
     def measure_accuracy(self, model_P: Tensor) -> FloatArray:
         """Return the share of right answers [K] of one model on each hold-out."""
-        shares = []
         with torch.no_grad():
             state = unflatten(self._layout, model_P[None, :])
-            for inputs, targets in self._holdouts:
-                pieces = zip(
-                    torch.split(inputs, BLOCK_SAMPLES_MAX),
-                    torch.split(targets, BLOCK_SAMPLES_MAX),
-                    strict=True,
-                )
-                right = [
-                    float(self._recipe.compute_correct(self._run(state, x)[0], y).double().sum())
-                    for x, y in pieces
+            right_S = torch.cat(
+                [
+                    self._recipe.compute_correct(self._run(state, x)[0], y).double()
+                    for x, y in zip(
+                        torch.split(self._inputs, BLOCK_SAMPLES_MAX),
+                        torch.split(self._targets, BLOCK_SAMPLES_MAX),
+                        strict=True,
+                    )
                 ]
-                shares.append(sum(right) / len(inputs))
-        return np.array(shares)
+            )
+        shares_K: FloatArray = np.add.reduceat(right_S.numpy(), [0, *self._ends[:-1]])
+        return shares_K / self._sizes_K
 
     def _run(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Return the outputs [M, S, ...] of M models for S samples."""
