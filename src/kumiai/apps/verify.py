@@ -24,6 +24,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from kumiai.adapters.store import seal
 from kumiai.apps import audit
 from kumiai.apps.receipts import find_problems, read_receipt_file
@@ -68,6 +70,7 @@ class VerifyReport:
 def verify_path(path: Path, progress: Callable[[str], None] | None = None) -> VerifyReport:
     """Verify a run directory or a single receipt file; InputError when it is neither."""
     started = time.perf_counter()
+    torch.set_num_threads(1)  # as the run: the same sums in the same order (docs/adr/0008)
     tell = progress or (lambda text: None)
     if path.is_dir():
         report = verify_run(RunDir(path), tell)

@@ -12,6 +12,9 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+# Members share the machine: one thread each. numpy reads this once, when it is first imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from kumiai.base.errors import InternalError, KumiaiError, StoreError
 
 EXIT_INTERRUPTED = 130
