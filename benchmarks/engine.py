@@ -138,6 +138,8 @@ def run_contenders(work: str, clients: int, rounds: int, cache_dir: str) -> list
     for backend, tier in TIERS[work]:
         contenders.append(KumiaiRounds(work, shards, backend, tier, cache_dir))
         contenders[-1].step()  # the first round on its own: it measures and compiles
+        timing = contenders[-1].timing
+        say(f"{work}, {clients} clients: {timing.name}: first round {timing.seconds[0]:.1f} s")
     contenders[0].step()
     for _ in range(rounds - 1):
         for contender in contenders:
@@ -145,6 +147,11 @@ def run_contenders(work: str, clients: int, rounds: int, cache_dir: str) -> list
     for contender in contenders:
         contender.finish()
     return [contender.timing for contender in contenders]
+
+
+def say(line: str) -> None:
+    """Print progress where it does not mix with the tables."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def run_peer(name: str, work: str, clients: int, rounds: int) -> Timing | str:
@@ -247,6 +254,7 @@ def main() -> None:
             timings = run_contenders(work, clients, rounds, cache_dir)
             notes = []
             for name in peers:
+                say(f"{work}, {clients} clients: {name}")
                 outcome = run_peer(name, work, clients, rounds)
                 if isinstance(outcome, str):
                     notes.append(outcome)
