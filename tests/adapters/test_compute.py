@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from kumiai.adapters.compute.coalitions import LOSS_BROKEN, LOSS_RISE_MAX, CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
@@ -512,22 +513,21 @@ def test_each_coalition_is_its_models_sum(played, data):
 def test_no_coalition_is_measured_twice(played):
     asked: list[int] = []
 
-    def count(models: torch.Tensor) -> np.ndarray:
-        asked.append(len(models))
-        return np.ones((len(models), 2))
+    def count(weights: torch.Tensor) -> np.ndarray:
+        asked.append(len(weights))
+        return np.ones((len(weights), 2))
 
-    measure = SimpleNamespace(batch_size=3, measure=count)
+    measure = SimpleNamespace(open=lambda basis: SimpleNamespace(measure=count))
     model_P = read(played.compute, "model", played.model)
     game = CoalitionGame(measure, model_P, [model_P] * 4, divisor=4)  # type: ignore[arg-type]
     game.utility([1, 2, 3, 2, 4, 8])
     game.utility([8, 1, 15, 0])
-    assert asked == [1, 3, 2, 1]
+    assert asked == [1, 5, 1]
 
 
 def test_a_broken_starting_model_still_gets_an_answer(played, data):
-    measure = SimpleNamespace(
-        batch_size=4, measure=lambda models: np.full((len(models), 2), np.nan)
-    )
+    mixtures = SimpleNamespace(measure=lambda weights: np.full((len(weights), 2), np.nan))
+    measure = SimpleNamespace(open=lambda basis: mixtures)
     model_P = read(played.compute, "model", played.model)
     game = CoalitionGame(measure, model_P, [model_P], divisor=1)  # type: ignore[arg-type]
     assert game.losses_K.tolist() == [LOSS_BROKEN] * 2
@@ -561,6 +561,68 @@ def test_measure_agrees_with_the_engine(name):
         np.testing.assert_allclose(found[:, k], losses.numpy(), rtol=2e-5)
         accuracy = measure.measure_accuracy(models[1])[k]
         assert accuracy == pytest.approx(float(accuracies[1]), abs=1e-6)
+
+
+class Odd(nn.Module):
+    """Networks whose first layer mixes as its weights do, or does not."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.norm = nn.LayerNorm(64) if kind == "norm" else nn.Identity()
+        self.first = nn.Linear(64, 64)
+        if kind == "not linear":
+            nn.utils.parametrize.register_parametrization(self.first, "weight", nn.Tanh())
+        self.last = nn.Linear(64, 10)
+        self.second = nn.Linear(64, 64)
+        if kind == "tied":
+            self.second.weight = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        hidden = self.first(self.norm(x * 2)).relu()
+        if self.kind == "twice":
+            hidden = self.first(hidden).relu()
+        if self.kind in ("tied", "skip"):
+            hidden = self.second(hidden).relu() + x
+        scores: torch.Tensor = self.last(hidden)
+        return scores
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("plain", True),
+        ("skip", True),
+        ("norm", False),
+        ("twice", False),
+        ("tied", False),
+        ("not linear", False),
+    ],
+)
+def test_only_a_layer_that_mixes_is_taken_out(kind, found):
+    """Whichever way a network runs, a mixture measures as the model that it is."""
+    torch.manual_seed(0)
+    recipe = wrap_recipe("odd", lambda width: Odd(kind), [1_000_000])
+    engine = Engine(recipe, TrainSettings(), "inline")
+    x, y = torch.randn(600, 1, 8, 8), torch.randint(0, 10, (600,))
+    measure = HoldoutMeasure(recipe, engine.layout, [(x, y)])
+    assert (measure.first is not None) == found
+    basis = torch.rand(3, engine.layout.size) * 0.1
+    weights = torch.tensor([[1.0, 0.3, 0.0], [1.0, 0.5, -0.5], [0.0, 1.0, 2.0]])
+    losses, _ = engine.evaluate(weights @ basis, x, y)
+    np.testing.assert_allclose(measure.open(basis).measure(weights)[:, 0], losses, rtol=2e-5)
+
+
+def test_outputs_that_would_fill_the_memory_are_not_kept(monkeypatch, recipe, engine, data):
+    measure = HoldoutMeasure(recipe, engine.layout, [data.validation[0][0]])
+    basis = torch.randn(3, engine.layout.size) * 0.1
+    kept = measure.open(basis)
+    monkeypatch.setattr("kumiai.adapters.compute.measure.FIRST_LAYER_BYTES_MAX", 1000)
+    whole = measure.open(basis)
+    assert kept._first is not None
+    assert whole._first is None
+    np.testing.assert_allclose(kept.measure(torch.eye(3)), whole.measure(torch.eye(3)), rtol=2e-5)
 
 
 def test_one_broken_sample_spoils_its_own_holdout_only(recipe, engine, data):

@@ -25,15 +25,18 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, vmap
+from torch.nn import functional
+from torch.utils import _pytree as pytree
 
 from kumiai.learning.layout import Layout, compute_layout, integer_buffers
-from kumiai.learning.recipe import Recipe, build_seeded
+from kumiai.learning.recipe import Recipe, build_seeded, compute_class_loss
 from kumiai.learning.slim import slice_state
 
 ADAM_BETA_MEAN = 0.9
 ADAM_BETA_SQUARE = 0.999
 ADAM_EPSILON = 1e-8
+CLASS_DIMENSIONS = 2  # [samples, classes]
 
 Params = dict[str, Tensor]
 Slots = dict[str, Any]  # the optimiser's memory: a pytree of tensors
@@ -206,15 +209,36 @@ class LocalWork:
         weights_B: None for the recipe's own mean, else each sample's share of it (0 for padding);
         only right where `probe` found the loss to be a mean over independent samples.
         """
-
-        def compute_objective(params: Params) -> tuple[Tensor, tuple[Tensor, Params]]:
-            loss, rest = self.compute_loss(params, carry.rest, inputs, targets, weights_B)
-            return loss, (loss, rest)
-
-        # the loss comes back as auxiliary output: the second copy costs nothing
-        grads, (_, (loss, rest)) = grad_and_value(compute_objective, has_aux=True)(carry.params)
+        leaves = _free(carry.params)
+        with torch.enable_grad():
+            loss, rest = self.compute_loss(leaves, carry.rest, inputs, targets, weights_B)
+            grads = _compute_gradients(loss, leaves)
         params, slots = self.rule.apply(grads, carry.slots, carry.params, anchor)
-        return Carry(params, rest, slots), loss
+        return Carry(params, _detach(rest), slots), loss.detach()
+
+    def step_stacked(
+        self,
+        carry: Carry,
+        anchor: Params,
+        inputs: Tensor,
+        targets: Tensor,
+        weights_CB: Tensor | None,
+    ) -> tuple[Carry, Tensor]:
+        """`step` for C members at once: a leading dimension C on all but `anchor`.
+
+        The forward pass is mapped over the members. The gradient is that of the sum of all losses:
+        each member's parameters are in its own loss alone, and the backward pass needs no mapping,
+        which is much of what a small network's step costs.
+        """
+        leaves = _free(carry.params)
+        in_dims = (0, 0, 0, 0, None if weights_CB is None else 0)
+        with torch.enable_grad():
+            compute = vmap(self.compute_loss, in_dims=in_dims)
+            loss_C, rest = compute(leaves, carry.rest, inputs, targets, weights_CB)
+            grads = _compute_gradients(loss_C.sum(), leaves)
+        apply = vmap(self.rule.apply, in_dims=(0, 0, 0, None))
+        params, slots = apply(grads, carry.slots, carry.params, anchor)
+        return Carry(params, _detach(rest), slots), loss_C.detach()
 
     def compute_loss(
         self,
@@ -263,6 +287,31 @@ def build_local_work(recipe: Recipe, settings: TrainSettings) -> LocalWork:
     )
 
 
+def expand(shared: Carry, count: int) -> Carry:
+    """Return `count` members that share one carry: stacked [C, ...] without a copy."""
+    stacked: Carry = pytree.tree_map(lambda t: t.unsqueeze(0).expand(count, *t.shape), shared)
+    return stacked
+
+
+def _free(params: Params) -> Params:
+    return {name: t.detach().requires_grad_() for name, t in params.items()}
+
+
+def _detach(tensors: Params) -> Params:
+    return {name: t.detach() for name, t in tensors.items()}
+
+
+def _compute_gradients(objective: Tensor, leaves: Params) -> Params:
+    """Return d objective / d leaf by name, zeros for what the objective does not depend on.
+
+    torch.autograd and not torch.func.grad, whose first call imports a compiler for two seconds.
+    """
+    if not objective.requires_grad:
+        return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    gradients = torch.autograd.grad(objective, list(leaves.values()), materialize_grads=True)
+    return dict(zip(leaves, gradients, strict=True))
+
+
 def compute_batch_loss(
     recipe: Recipe, outputs: Tensor, targets: Tensor, weights_B: Tensor | None
 ) -> Tensor:
@@ -274,6 +323,8 @@ def compute_batch_loss(
 
 def compute_sample_losses(recipe: Recipe, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the loss of each sample alone, [B]."""
+    if recipe.compute_loss is compute_class_loss and outputs.dim() == CLASS_DIMENSIONS:
+        return functional.cross_entropy(outputs, targets, reduction="none")
 
     def compute_one(output: Tensor, target: Tensor) -> Tensor:
         return recipe.compute_loss(output.unsqueeze(0), target.unsqueeze(0))

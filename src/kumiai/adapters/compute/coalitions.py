@@ -44,38 +44,29 @@ class CoalitionGame:
         if divisor < 1:
             raise ValueError(f"divisor {divisor} is less than 1")
         self._measure, self._divisor = measure, divisor
-        self._model_P = torch.from_numpy(dequantise(model_P))
-        self._updates = [torch.from_numpy(dequantise(update_P)) for update_P in updates]
-        self._everybody_P = self._model_P.clone()
-        for update_P in self._updates:
-            self._everybody_P.add_(update_P, alpha=1 / divisor)
-        losses_K = measure.measure(self._model_P[None, :])[0]
+        basis = [torch.from_numpy(dequantise(vector_P)) for vector_P in (model_P, *updates)]
+        self._model_P, self._player_count = basis[0], len(updates)
+        self._mixtures = measure.open(torch.stack(basis))
+        losses_K = self._mixtures.measure(self._weigh([0]))[0]
         self.losses_K: FloatArray = np.where(np.isfinite(losses_K), losses_K, LOSS_BROKEN)
         self._known: dict[int, FloatArray] = {0: -self.losses_K}
 
     def utility(self, masks: Sequence[int]) -> FloatArray:
         """Return float64 [M, K] for M coalitions, bit masks over the players."""
         missing = sorted({mask for mask in masks if mask not in self._known})
-        for start in range(0, len(missing), self._measure.batch_size):
-            batch = missing[start : start + self._measure.batch_size]
-            losses_MK = self._measure.measure(torch.stack([self._build(mask) for mask in batch]))
+        if missing:
+            losses_MK = self._mixtures.measure(self._weigh(missing))
             worst_K = self.losses_K + LOSS_RISE_MAX
             losses_MK = np.minimum(np.nan_to_num(losses_MK, nan=np.inf, posinf=np.inf), worst_K)
-            self._known.update(zip(batch, -losses_MK, strict=True))
+            self._known.update(zip(missing, -losses_MK, strict=True))
         return np.stack([self._known[mask] for mask in masks])
 
     def measure_accuracy(self) -> FloatArray:
         """Return the starting model's share of right answers on each hold-out."""
         return self._measure.measure_accuracy(self._model_P)
 
-    def _build(self, mask: int) -> torch.Tensor:
-        """Add who is in to the model, or take who is out from everybody: whichever is fewer."""
-        count = len(self._updates)
-        is_large = 2 * mask.bit_count() > count
-        changed = ((1 << count) - 1) ^ mask if is_large else mask
-        built_P = (self._everybody_P if is_large else self._model_P).clone()
-        share = (-1 if is_large else 1) / self._divisor
-        for i in range(count):
-            if changed >> i & 1:
-                built_P.add_(self._updates[i], alpha=share)
-        return built_P
+    def _weigh(self, masks: Sequence[int]) -> torch.Tensor:
+        """Return float32 [M, 1 + players]: the model once, a share of the update of who is in."""
+        shares_MN = [[mask >> i & 1 for i in range(self._player_count)] for mask in masks]
+        players_MN = torch.tensor(shares_MN, dtype=torch.float32).view(len(masks), -1)
+        return torch.cat([torch.ones(len(masks), 1), players_MN / self._divisor], dim=1)

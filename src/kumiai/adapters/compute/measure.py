@@ -1,9 +1,11 @@
 """The loss of many models on many hold-outs, in as few passes as there can be.
 
-All hold-outs are joined once; a batch of models is stacked and run over them together, and the
-losses are then averaged for each hold-out. Networks with convolutions run one by one, where that is
-faster. Blocks bound the memory: at most `BLOCK_SAMPLES_MAX` samples and about `BLOCK_BYTES` of
-intermediate numbers at a time, small enough for a processor's cache.
+The models are mixtures of a few vectors: row m of weights_MB says how much of each of B vectors is
+in model m. All hold-outs are joined once; a batch of models is stacked and run over them together,
+and the losses are then averaged for each hold-out. The first layer runs once a vector where it can
+be taken out (`first_layer`). Networks with convolutions run one by one, where that is faster.
+Blocks bound the memory: at most `BLOCK_SAMPLES_MAX` samples and about `BLOCK_BYTES` of intermediate
+numbers at a time, small enough for a processor's cache.
 """
 
 from __future__ import annotations
@@ -18,14 +20,17 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
+from kumiai.adapters.compute.first_layer import FirstLayer, find_first_layer
 from kumiai.learning.layout import Layout, integer_buffers, unflatten
 from kumiai.learning.recipe import Recipe, build_seeded, compute_class_loss, compute_token_loss
 
 Samples = tuple[Tensor, Tensor]
+State = dict[str, Tensor]
 FloatArray = NDArray[np.float64]
 
 BLOCK_SAMPLES_MAX = 512
 BLOCK_BYTES = 4 * 2**20
+FIRST_LAYER_BYTES_MAX = 128 * 2**20  # of its outputs, for all vectors and samples
 FLOAT_BYTES = 4
 IMAGE_DIMENSIONS = 4  # [samples, channels, height, width]
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -40,59 +45,129 @@ class HoldoutMeasure:
             raise ValueError(
                 f"hold-outs of {[len(x) for x, _ in holdouts]} samples: each needs one"
             )
-        self._recipe, self._layout = recipe, layout
-        self._module = build_seeded(recipe, 1.0, seed=0).eval()
-        self._integers = integer_buffers(self._module)
-        self._has_convolution = any(isinstance(m, _CONVOLUTIONS) for m in self._module.modules())
-        self._inputs = torch.cat([x for x, _ in holdouts])
-        self._targets = torch.cat([y for _, y in holdouts])
-        self._sizes_K = np.array([len(x) for x, _ in holdouts], dtype=np.float64)
-        self._ends = self._sizes_K.cumsum().astype(np.int64).tolist()
-        if self._has_convolution and self._inputs.dim() == IMAGE_DIMENSIONS:
-            self._inputs = self._inputs.contiguous(memory_format=torch.channels_last)
-        self.batch_size = 1 if self._has_convolution else self._count_stacked()
+        self.recipe, self.layout = recipe, layout
+        self.module = build_seeded(recipe, 1.0, seed=0).eval()
+        self.has_convolution = any(isinstance(m, _CONVOLUTIONS) for m in self.module.modules())
+        self.inputs = torch.cat([x for x, _ in holdouts])
+        self.targets = torch.cat([y for _, y in holdouts])
+        self.sizes_K = np.array([len(x) for x, _ in holdouts], dtype=np.float64)
+        self.ends = self.sizes_K.cumsum().astype(np.int64).tolist()
+        self.first: FirstLayer | None = None
+        if not self.has_convolution:
+            self.first = find_first_layer(recipe, layout, self.inputs)
+        elif self.inputs.dim() == IMAGE_DIMENSIONS:
+            self.inputs = self.inputs.contiguous(memory_format=torch.channels_last)
+        self.layer_floats_max = self._count_largest_output()
+
+    def open(self, basis_BP: Tensor) -> Mixtures:
+        """Return what measures mixtures of these vectors, float32 [B, P]."""
+        fits = False
+        if self.first is not None:
+            sample_floats = self.first.count_output_floats() * len(self.inputs)
+            fits = FLOAT_BYTES * len(basis_BP) * sample_floats <= FIRST_LAYER_BYTES_MAX
+        return Mixtures(self, basis_BP, self.first if fits else None)
 
     def measure(self, models_MP: Tensor) -> FloatArray:
-        """Return the mean loss [M, K] of each model (float32 [M, P]) on each hold-out.
+        """Return the mean loss [M, K] of each model, float32 [M, P], on each hold-out.
 
-        What is not finite stays so: the caller knows what it means. Callers keep M near
-        `batch_size`, the number of models for which the blocks fit the cache.
+        What is not finite stays so: the caller knows what it means.
         """
-        sums_MK = np.zeros((len(models_MP), len(self._ends)))
-        with torch.no_grad():
-            state = unflatten(self._layout, models_MP)
-            for start in range(0, len(self._inputs), BLOCK_SAMPLES_MAX):
-                stop = min(start + BLOCK_SAMPLES_MAX, len(self._inputs))
-                outputs = self._run(state, self._inputs[start:stop])
-                self._add_losses(outputs, start, stop, sums_MK)
-        return sums_MK / self._sizes_K
+        return self.open(models_MP).measure(torch.eye(len(models_MP)))
 
     def measure_accuracy(self, model_P: Tensor) -> FloatArray:
         """Return the share of right answers [K] of one model on each hold-out."""
+        state = {**unflatten(self.layout, model_P), **integer_buffers(self.module)}
+        right = []
         with torch.no_grad():
-            state = unflatten(self._layout, model_P[None, :])
-            right_S = torch.cat(
-                [
-                    self._recipe.compute_correct(self._run(state, x)[0], y).double()
-                    for x, y in zip(
-                        torch.split(self._inputs, BLOCK_SAMPLES_MAX),
-                        torch.split(self._targets, BLOCK_SAMPLES_MAX),
-                        strict=True,
-                    )
-                ]
-            )
-        shares_K: FloatArray = np.add.reduceat(right_S.numpy(), [0, *self._ends[:-1]])
-        return shares_K / self._sizes_K
+            for start, stop in self.find_blocks():
+                outputs = functional_call(self.module, state, (self.inputs[start:stop],))
+                correct_S = self.recipe.compute_correct(outputs, self.targets[start:stop])
+                right.append(correct_S.double())
+        sums_K: FloatArray = np.add.reduceat(torch.cat(right).numpy(), [0, *self.ends[:-1]])
+        return sums_K / self.sizes_K
 
-    def _run(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    def find_blocks(self) -> list[tuple[int, int]]:
+        """Return (start, stop) of the samples that are run together."""
+        edges = [*range(0, len(self.inputs), BLOCK_SAMPLES_MAX), len(self.inputs)]
+        return list(pairwise(edges))
+
+    def find_spans(self, start: int, stop: int) -> list[tuple[int, int, int]]:
+        """Return (hold-out, low, high), counted from `start`, of the samples start..stop-1."""
+        edges = list(pairwise([0, *self.ends]))
+        return [
+            (k, max(begin, start) - start, min(end, stop) - start)
+            for k, (begin, end) in enumerate(edges)
+            if begin < stop and end > start
+        ]
+
+    def _count_largest_output(self) -> int:
+        """Return the floats of the largest layer output for one sample."""
+        sizes: list[int] = []
+
+        def note(module: nn.Module, arguments: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                sizes.append(output.numel())
+
+        hooks = [module.register_forward_hook(note) for module in self.module.modules()]
+        try:
+            with torch.no_grad():
+                self.module(self.inputs[:1])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return max(sizes, default=1)
+
+
+class Mixtures:
+    """Models that are mixtures of B vectors; `batch_size` of them fit the blocks at once."""
+
+    def __init__(self, measure: HoldoutMeasure, basis_BP: Tensor, first: FirstLayer | None) -> None:
+        self._measure, self._first = measure, first
+        self._module = measure.module if first is None else first.rest
+        self._layout = measure.layout if first is None else first.rest_layout
+        self._integers = integer_buffers(self._module)
+        # the columns that are mixed as numbers; the first layer's are mixed as outputs
+        self._basis_BR = basis_BP if first is None else basis_BP[:, first.rest_P].contiguous()
+        self._blocks: list[Tensor] = []  # [B, samples of the block * floats]
+        with torch.no_grad():
+            if first is not None:
+                outputs_BS = torch.stack([first.compute_outputs(v_P) for v_P in basis_BP])
+                self._output_shape = outputs_BS.shape[2:]
+                for start, stop in measure.find_blocks():
+                    self._blocks.append(outputs_BS[:, start:stop].flatten(1).contiguous())
+        samples = min(len(measure.inputs), BLOCK_SAMPLES_MAX)
+        floats = self._layout.size + samples * measure.layer_floats_max
+        fitting = max(1, BLOCK_BYTES // (FLOAT_BYTES * floats))
+        self.batch_size = 1 if measure.has_convolution else fitting
+
+    def measure(self, weights_MB: Tensor) -> FloatArray:
+        """Return the mean loss [M, K] of each mixture on each hold-out, M any number."""
+        parts = weights_MB.split(self.batch_size)
+        with torch.no_grad():
+            return np.concatenate([self._measure_batch(part_MB) for part_MB in parts])
+
+    def _measure_batch(self, weights_MB: Tensor) -> FloatArray:
+        measure = self._measure
+        sums_MK = np.zeros((len(weights_MB), len(measure.ends)))
+        state = unflatten(self._layout, weights_MB @ self._basis_BR)
+        for number, (start, stop) in enumerate(measure.find_blocks()):
+            if self._first is not None:
+                mixed = weights_MB @ self._blocks[number]
+                shape = (len(weights_MB), stop - start, *self._output_shape)
+                state[self._first.output_name] = mixed.view(shape)
+            outputs = self._run(state, measure.inputs[start:stop])
+            self._add_losses(outputs, start, stop, sums_MK)
+        return sums_MK / measure.sizes_K
+
+    def _run(self, state: State, inputs: Tensor) -> Tensor:
         """Return the outputs [M, S, ...] of M models for S samples."""
 
-        def run_one(one: dict[str, Tensor]) -> Tensor:
+        def run_one(one: State) -> Tensor:
             outputs: Tensor = functional_call(self._module, {**one, **self._integers}, (inputs,))
             return outputs
 
         count = len(next(iter(state.values())))
-        if self._has_convolution or count == 1:
+        if self._measure.has_convolution or count == 1:
             return torch.stack(
                 [run_one({name: t[i] for name, t in state.items()}) for i in range(count)]
             )
@@ -101,8 +176,8 @@ class HoldoutMeasure:
 
     def _add_losses(self, outputs: Tensor, start: int, stop: int, sums_MK: FloatArray) -> None:
         """Add the losses of samples start..stop-1, each to the sum of its hold-out."""
-        spans = self._find_spans(start, stop)
-        targets = self._targets[start:stop]
+        spans = self._measure.find_spans(start, stop)
+        targets = self._measure.targets[start:stop]
         losses_MS = self._compute_sample_losses(outputs, targets)
         if losses_MS is not None:
             begins = [low for _, low, _ in spans]
@@ -111,21 +186,12 @@ class HoldoutMeasure:
             return
         for k, low, high in spans:  # a user's loss may be anything: models one by one
             for m, one in enumerate(outputs):
-                loss = self._recipe.compute_loss(one[low:high], targets[low:high])
+                loss = self._measure.recipe.compute_loss(one[low:high], targets[low:high])
                 sums_MK[m, k] += float(loss) * (high - low)
-
-    def _find_spans(self, start: int, stop: int) -> list[tuple[int, int, int]]:
-        """Return (hold-out, low, high), counted from `start`, of the samples start..stop-1."""
-        edges = list(pairwise([0, *self._ends]))
-        return [
-            (k, max(begin, start) - start, min(end, stop) - start)
-            for k, (begin, end) in enumerate(edges)
-            if begin < stop and end > start
-        ]
 
     def _compute_sample_losses(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """Return each sample's loss [M, S] where the recipe's loss is a built-in mean."""
-        if self._recipe.compute_loss not in (compute_class_loss, compute_token_loss):
+        if self._measure.recipe.compute_loss not in (compute_class_loss, compute_token_loss):
             return None
         scores = outputs.movedim(-1, 1)  # classes second: six times faster than last
         wanted = targets.expand(len(outputs), *targets.shape)
@@ -133,22 +199,3 @@ class HoldoutMeasure:
             return None
         losses = functional.cross_entropy(scores, wanted, reduction="none")
         return losses.flatten(2).mean(dim=2) if losses.dim() > 2 else losses
-
-    def _count_stacked(self) -> int:
-        """Return for how many models the tensors and the layers' outputs of a block fit."""
-        sizes: list[int] = []
-
-        def note(module: nn.Module, arguments: object, output: object) -> None:
-            if isinstance(output, Tensor):
-                sizes.append(output.numel())
-
-        hooks = [module.register_forward_hook(note) for module in self._module.modules()]
-        try:
-            with torch.no_grad():
-                self._module(self._inputs[:1])
-        finally:
-            for hook in hooks:
-                hook.remove()
-        samples = min(len(self._inputs), BLOCK_SAMPLES_MAX)
-        floats = self._layout.size + samples * max(sizes, default=1)
-        return max(1, BLOCK_BYTES // (FLOAT_BYTES * floats))

@@ -16,26 +16,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch.func import vmap
 
+from kumiai.adapters.compute.execution.counting import WorkCounter
 from kumiai.adapters.compute.execution.inline import convert_format
 from kumiai.adapters.compute.execution.lowering import TIERS, Tier, describe_machine, has_compiler
 from kumiai.adapters.compute.execution.probe import Traits
 from kumiai.adapters.compute.execution.process import count_cores
 from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
-from kumiai.learning.client import LocalWork
+from kumiai.learning.client import LocalWork, expand
 from kumiai.learning.layout import unflatten
 
-# Seen on the reference work (benchmarks/engine.py), rounded to the careful side.
-TRACE_SECONDS = 0.5  # a graph
-COMPILE_SECONDS = 12.0  # a graph
-STACKED_TRACED = 0.45  # time of a traced stacked iteration, as a share of the eager one
-STACKED_COMPILED = 0.15
+# Seen on benchmarks/engine.py and the demos, rounded to the careful side. What tracing saves and
+# lowering costs grows with the operations that one iteration dispatches, not with their size.
+OP_SECONDS = 26e-6  # an operation of a stacked iteration before it computes anything
+OP_SECONDS_TRACED = 14e-6
+TRACE_SECONDS = 3.2e-3  # an operation
+COMPILE_SECONDS = 50e-3  # an operation
+COMPUTE_COMPILED = 0.6  # of the time that is left without the operations' own
 SINGLE_COMPILED = 0.8  # of a single member's iteration
-PROCESS_SLOWDOWN = 1.1  # cores share memory and clock
+PROCESS_SLOWDOWN = 1.0  # seen 0.9 to 1.1: cores share memory, but less passes through each cache
 PROCESS_START_SECONDS = 0.2
 PROCESS_MEMBER_SECONDS = 0.002  # to hand a member over and take it back
 
+DECISION_VERSION = 2  # decisions of another are taken anew
 MEASURE_REPEATS = 3
 MEASURE_SECONDS_MAX = 0.5  # a longer iteration is timed once
 
@@ -51,12 +54,18 @@ class Choice:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one uncompiled round on each backend; None where it cannot run there."""
+    """Seconds of one uncompiled round on each backend; None where it cannot run there.
+
+    iteration_count: stacked iterations a round; op_count: operations that each of them dispatches;
+    graph_count: graphs to make for the stacked round.
+    """
 
     inline: float
     process: float | None
     vectorised: float | None
-    graph_count: int  # graphs to make for the stacked round
+    iteration_count: int
+    op_count: int
+    graph_count: int
 
 
 @dataclass(frozen=True)
@@ -105,19 +114,25 @@ def pick_tier(backend: str, traits: Traits, costs: Costs, wish: Wish) -> Tier:
         return min(totals, key=lambda tier: totals[tier])
     cost = costs.inline if backend == "inline" else costs.process or costs.inline
     saved = cost * wish.rounds_expected * (1 - SINGLE_COMPILED)
-    return "compiled" if saved > 2 * COMPILE_SECONDS and has_compiler() else "eager"
+    compiling = COMPILE_SECONDS * costs.op_count
+    return "compiled" if saved > 2 * compiling and has_compiler() else "eager"
 
 
 def list_stacked_totals(costs: Costs, rounds: int) -> dict[Tier, float]:
     """Return the expected seconds of a whole stacked run in each tier that this machine has."""
     assert costs.vectorised is not None
     run = costs.vectorised * rounds
+    op_count = costs.op_count * costs.iteration_count * rounds
+    graph_ops = costs.op_count * costs.graph_count
+    computing = max(0.0, run - op_count * OP_SECONDS)
     totals: dict[Tier, float] = {
         "eager": run,
-        "traced": run * STACKED_TRACED + TRACE_SECONDS * costs.graph_count,
+        "traced": computing + min(run, op_count * OP_SECONDS_TRACED) + TRACE_SECONDS * graph_ops,
     }
-    if has_compiler():
-        totals["compiled"] = run * STACKED_COMPILED + COMPILE_SECONDS * costs.graph_count
+    compiled = computing * COMPUTE_COMPILED + COMPILE_SECONDS * graph_ops
+    # looking for a compiler takes seconds: only where one would be used
+    if compiled < min(totals.values()) and has_compiler():
+        totals["compiled"] = compiled
     return totals
 
 
@@ -137,25 +152,38 @@ def measure(work: LocalWork, traits: Traits, global_P: torch.Tensor, data: Joine
     if workers > 1:
         per_core = max(max(lengths) * single, inline / workers)
         process = per_core * PROCESS_SLOWDOWN + PROCESS_MEMBER_SECONDS * len(lengths)
-    stacked = None if traits.is_random else measure_stacked(work, global_P, data, rows)
+    counter = WorkCounter()
+    with counter:
+        work.step(carry, carry.params, inputs, targets, None)
+    stacked = None
+    if not traits.is_random:
+        stacked = measure_stacked(work, global_P, data, rows, counter)
     if stacked is not None:
         stacked *= max(lengths) * len(lengths) / len(members)
-    return Costs(inline, process, stacked, graph_count=min(2, max(lengths)))
+    return Costs(
+        inline, process, stacked, max(lengths), counter.op_count, graph_count=min(2, max(lengths))
+    )
 
 
 def measure_stacked(
-    work: LocalWork, global_P: torch.Tensor, data: JoinedShards, rows_MB: torch.Tensor
+    work: LocalWork,
+    global_P: torch.Tensor,
+    data: JoinedShards,
+    rows_MB: torch.Tensor,
+    counter: WorkCounter,
 ) -> float | None:
-    """Return the seconds of one stacked iteration, None where the recipe cannot be stacked."""
+    """Return the seconds of one stacked iteration, None where the recipe cannot be stacked.
+
+    Leaves its operations in `counter`.
+    """
     shared = work.init(unflatten(work.layout, global_P))
-    count = len(rows_MB)
-    carry = torch.utils._pytree.tree_map(
-        lambda t: t.unsqueeze(0).expand(count, *t.shape).contiguous(), shared
-    )
+    carry = expand(shared, len(rows_MB))
+    carry = torch.utils._pytree.tree_map(lambda t: t.contiguous(), carry)
     inputs, targets = data.batch(rows_MB)
-    step = vmap(work.step, in_dims=(0, None, 0, 0, None))
     try:
-        return time_call(lambda: step(carry, shared.params, inputs, targets, None))
+        with counter:
+            work.step_stacked(carry, shared.params, inputs, targets, None)
+        return time_call(lambda: work.step_stacked(carry, shared.params, inputs, targets, None))
     except Exception as error:  # noqa: BLE001 - any user's network: what vmap refuses, inline runs
         del error
         return None
@@ -208,6 +236,7 @@ def compute_decision_key(work: LocalWork, data: JoinedShards, wish: Wish) -> str
     Not who takes part: a run that is resumed in a round with fewer members must decide as it did.
     """
     parts = (
+        DECISION_VERSION,
         work.recipe.name,
         work.layout,
         asdict(work.settings),

@@ -15,7 +15,6 @@ from types import TracebackType
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from kumiai.adapters.compute.execution.choose import (
     Choice,
@@ -26,6 +25,7 @@ from kumiai.adapters.compute.execution.choose import (
     load_decision,
     save_decision,
 )
+from kumiai.adapters.compute.execution.counting import WorkCounter
 from kumiai.adapters.compute.execution.evaluate import evaluate_models
 from kumiai.adapters.compute.execution.inline import InlineBackend
 from kumiai.adapters.compute.execution.lowered_step import LoweredStep
@@ -151,8 +151,7 @@ class Engine:
     def count_flop(self, sample_shape: Sequence[int], targets: Tensor | None = None) -> int:
         """Return the floating point operations of one sample, forward and backward.
 
-        Counted by torch.utils.flop_counter on one sample of zeros (a multiply-add is two
-        operations; only products and convolutions count). targets: one target [1, ...], by default
+        Counted on one sample of zeros (see `WorkCounter`). targets: one target [1, ...], by default
         class 0. Cached by shape.
         """
         shape = tuple(sample_shape)
@@ -252,9 +251,9 @@ def count_sample_flop(work: LocalWork, shape: tuple[int, ...], targets: Tensor |
     tensors = {name: t.detach().clone() for name, t in module.state_dict().items()}
     kept = {name: tensors[name] for name in work.layout.names}
     carry = work.init(kept)
-    with FlopCounterMode(display=False) as counter:
+    with WorkCounter() as counter:
         work.step(carry, carry.params, inputs, wanted, None)
-    return int(counter.get_total_flops())
+    return counter.flop
 
 
 def first_line(error: Exception) -> str:

@@ -29,7 +29,7 @@ Tier = Literal["eager", "traced", "compiled"]
 TIERS: tuple[Tier, ...] = ("eager", "traced", "compiled")
 Flat = Callable[..., Sequence[Tensor]]
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 TOLERANCE = 1e-4  # relative; a compiler may reorder sums
 TINY = 1e-6
 # kernels are built in this process: a pool of compiler processes would outlive the engine
@@ -99,6 +99,9 @@ def trace(function: Flat, leaves: Sequence[Tensor]) -> GraphModule:
     with torch.no_grad():
         # make_fx counts the arguments of a method wrongly
         graph: GraphModule = make_fx(lambda *flat: function(*flat))(*leaves)  # noqa: PLW0108
+    for node in list(graph.graph.nodes):
+        if node.target is torch.ops.aten.detach.default:  # nothing here is differentiated again
+            node.replace_all_uses_with(node.args[0])
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph

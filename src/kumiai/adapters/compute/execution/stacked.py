@@ -14,14 +14,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
 from kumiai.adapters.compute.execution.lowering import Flat, LoweringError, Tier, lower
 from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
 from kumiai.adapters.compute.execution.vectorised import find_fault
-from kumiai.learning.client import Carry, LocalWork
+from kumiai.learning.client import Carry, LocalWork, expand
 from kumiai.learning.layout import unflatten
 from kumiai.learning.schedule import plan_block
 
@@ -174,8 +173,9 @@ class StackedBackend:
         self, global_P: Tensor, inputs: Tensor, targets: Tensor, weights_CB: Tensor
     ) -> list[Tensor]:
         shared = self._work.init(unflatten(self._work.layout, global_P))
-        step = vmap(self._work.step, in_dims=(None, None, 0, 0, 0))
-        carry, loss_C = step(shared, shared.params, inputs, targets, weights_CB)
+        start = expand(shared, len(inputs))
+        step = self._work.step_stacked
+        carry, loss_C = step(start, shared.params, inputs, targets, weights_CB)
         return [leaf.contiguous() for leaf in (*pytree.tree_leaves(carry), loss_C)]
 
     def _next(
@@ -188,8 +188,7 @@ class StackedBackend:
     ) -> list[Tensor]:
         carry = pytree.tree_unflatten(leaves, self._spec)
         anchor, _ = self._work.divide(unflatten(self._work.layout, global_P))
-        step = vmap(self._work.step, in_dims=(0, None, 0, 0, 0))
-        moved, loss_C = step(carry, anchor, inputs, targets, weights_CB)
+        moved, loss_C = self._work.step_stacked(carry, anchor, inputs, targets, weights_CB)
         # a member whose batches are used up keeps what it has
         is_active_C = weights_CB.sum(1) > 0
         kept = [

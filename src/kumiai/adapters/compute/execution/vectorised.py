@@ -1,6 +1,6 @@
 """Many members stacked and trained at once: one batched operation instead of one per member.
 
-torch.func.vmap over the members' parameters. Wins by an order of magnitude where the network is
+Wins by an order of magnitude where the network is
 small and the cost of a step is the cost of calling operations; convolutions lose (a stacked
 convolution is a grouped one), see `choose`.
 """
@@ -11,12 +11,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 from kumiai.adapters.compute.execution.inline import train_member
 from kumiai.adapters.compute.execution.shards import JoinedShards, plan_member
-from kumiai.learning.client import Carry, LocalWork
+from kumiai.learning.client import Carry, LocalWork, expand
 from kumiai.learning.layout import unflatten
 from kumiai.learning.schedule import Segment, stack_equal, stack_padded
 
@@ -83,7 +82,7 @@ class VectorisedBackend:
         for segment in segments:
             whole = segment.members == everyone
             if carry is None and (not whole or self._has_rest):
-                carry = expand(shared, count)
+                carry = pytree.tree_map(lambda t: t.contiguous(), expand(shared, count))
             index = torch.tensor(segment.members)
             part = carry if whole or carry is None else pick(carry, index)
             part, sums = self._run_segment(shared, part, data, segment)
@@ -103,28 +102,12 @@ class VectorisedBackend:
             weights = None if segment.weights_KMB is None else segment.weights_KMB[k]
             sizes = rows.shape[1] if weights is None else (weights > 0).sum(1)
             inputs, targets = data.batch(rows)
-            # at the first iteration all members still hold the same parameters: one large
-            # product instead of many small ones
-            is_shared = part is None
-            in_dims = (None if is_shared else 0, None, 0, 0, None if weights is None else 0)
-            step = vmap(self._work.step, in_dims=in_dims)
-            start = shared if part is None else part
-            part, loss_M = step(start, shared.params, inputs, targets, weights)
-            if is_shared:
-                # what does not depend on the samples (AdamW's count) comes back as one number seen
-                # M times, which could not be written per member
-                part = pytree.tree_map(lambda t: t.contiguous(), part)
+            # at the first iteration all members still hold the same parameters
+            start = expand(shared, len(segment.members)) if part is None else part
+            part, loss_M = self._work.step_stacked(start, shared.params, inputs, targets, weights)
             sums_M += loss_M * sizes
         assert part is not None
         return part, sums_M
-
-
-def expand(shared: Carry, count: int) -> Carry:
-    """Return `count` stacked copies of one carry."""
-    stacked: Carry = pytree.tree_map(
-        lambda t: t.unsqueeze(0).expand(count, *t.shape).contiguous(), shared
-    )
-    return stacked
 
 
 def pick(carry: Carry, index: Tensor) -> Carry:

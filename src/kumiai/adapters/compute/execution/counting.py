@@ -1,0 +1,51 @@
+"""What a piece of work dispatches to PyTorch: how many operations, how much arithmetic.
+
+The formulas are those of torch.utils.flop_counter (a multiply-add is two operations; only products,
+convolutions and attention count). Its own FlopCounterMode is not used: entering it imports
+PyTorch's compiler, which takes longer than a first round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+
+class WorkCounter(TorchDispatchMode):
+    """Counts while it is entered, from nought each time.
+
+    op_count: operations dispatched; flop: their floating point operations.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.op_count, self.flop = 0, 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled under this mode
+
+    def __enter__(self) -> WorkCounter:
+        self.op_count, self.flop = 0, 0
+        super().__enter__()
+        return self
+
+    def __torch_dispatch__(
+        self,
+        operation: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
+        result = operation(*args, **kwargs)
+        self.op_count += 1
+        formula = flop_registry.get(getattr(operation, "_overloadpacket", None))
+        if formula is not None:
+            self.flop += formula(*args, **kwargs, out_val=result)
+        return result
+
+
+__all__ = ["WorkCounter"]
