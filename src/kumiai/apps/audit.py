@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +16,7 @@ from safetensors.torch import load_file
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.execution.engine import Engine
+from kumiai.adapters.compute.execution.process import count_cores
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.store.blobs import DirectoryBlobs
@@ -227,12 +230,25 @@ def check_scores(run_dir: RunDir, replay: Replay, report: Report) -> int:
     plan = {str(p["pubkey"]): str(p["role"]) for p in run_dir.read_plan()["people"]}
     order = [key for key, role in plan.items() if role == "validator" and key in validators]
     holdouts = dict(zip(order, parts, strict=True))
-    compute, count = _open_compute(run_dir, replay, holdouts), 0
-    for certified in replay.certified:
-        current = replay.rounds[certified.certificate.round]
-        if current.trainers:
-            count += _check_round_scores(compute, replay, current, report)
-    return count
+    judged = [current for current in replay.rounds.values() if current.trainers]
+    worker_count = max(1, min(count_cores(), len(judged)))
+
+    def find_share(worker: int) -> list[tuple[int, list[str], int]]:
+        # a network is changed while it runs: every thread has its own
+        compute = _open_compute(run_dir, replay, holdouts)
+        share = judged[worker::worker_count]
+        return [(current.index, *_find_liars(compute, replay, current)) for current in share]
+
+    with ThreadPoolExecutor(worker_count) as pool:
+        found = sorted(chain.from_iterable(pool.map(find_share, range(worker_count))))
+    for index, liars, _ in found:
+        for judge in liars:
+            report.note(
+                f"round {index}",
+                f"{state.members[judge].name} did not score what its hold-out gives "
+                "(the median leaves such scores out)",
+            )
+    return sum(count for _, _, count in found)
 
 
 def check_models(run_dir: RunDir, replay: Replay, report: Report) -> int:
@@ -273,9 +289,10 @@ CHECKS: Mapping[str, Callable[[RunDir, Replay, Report], int]] = {
 }
 
 
-def _check_round_scores(
-    compute: EngineCompute, replay: Replay, current: RoundState, report: Report
-) -> int:
+def _find_liars(
+    compute: EngineCompute, replay: Replay, current: RoundState
+) -> tuple[list[str], int]:
+    """Return the validators whose scores are not what their hold-outs give, and how many judged."""
     model, _, previous = replay.models_before[current.index]
     updates = tuple(
         ports.UpdateRef(m, current.assignments[m].blob, current.assignments[m].commit_height)
@@ -293,13 +310,7 @@ def _check_round_scores(
             far = abs(line.value - shown[0]) > SCORE_TOLERANCE_PPM
             if far or line.flags != shown[3]:
                 liars.add(judge)
-    for judge in sorted(liars):
-        name = replay.state.members[judge].name
-        report.note(
-            f"round {current.index}",
-            f"{name} did not score what its hold-out gives (the median leaves such scores out)",
-        )
-    return len(judges)
+    return sorted(liars), len(judges)
 
 
 def _open_compute(

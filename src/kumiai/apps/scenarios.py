@@ -110,7 +110,7 @@ _MAIN = Scenario(
         "training": {
             "rounds": 12,
             "local_epochs": 2,
-            "learning_rate_ppm": 100_000,
+            "learning_rate_ppm": 200_000,
             "weighting": "samples",
         },
         "model_rewards": {"policy": "aequa"},

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from kumiai.base import canonical
 from kumiai.base.amounts import PPM, multiply_ppm
 from kumiai.rounds import final
 from kumiai.rounds.effects import MoneyMoved
@@ -199,8 +200,9 @@ def _releases(state: RunState) -> list[MoneyMoved]:
         if amount:
             commands.append(MoneyMoved(ReleaseStake(f"{task}/release/{member}", task, member)))
     for delegator, node in sorted({(d.delegator, d.node) for d in state.delegations}):
-        key = f"{task}/release/{delegator}/{node}"
-        commands.append(MoneyMoved(ReleaseDelegation(key[:256], task, delegator, node)))
+        pair = canonical.sha256_hex(canonical.encode([delegator, node]))
+        key = f"{task}/release/{pair}"
+        commands.append(MoneyMoved(ReleaseDelegation(key, task, delegator, node)))
     return commands
 
 

@@ -194,7 +194,7 @@ class ValidationSection(Section):
     work_z_milli: int = setting(
         4_000,
         "thousandths",
-        "Least z-score of an update's cosine with the others' mean; below it is noise.",
+        "Least z-score of an update's cosine with any other update or their mean; below is noise.",
         ge=0,
         le=1_000_000,
     )

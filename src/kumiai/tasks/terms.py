@@ -55,7 +55,12 @@ class RewardsSection(Section):
     )
     slash_ppm: int = share(100_000, "Share of the stake that a proven offence costs.")
     payout_min: int = setting(
-        1, "unit", "Least amount that is worth paying out.", ge=0, le=INTEGER_MAX
+        1,
+        "unit",
+        "Least amount worth paying out over a payment rail; a budget that cannot pay it to every "
+        "member is refused. The local ledger credits every unit.",
+        ge=0,
+        le=INTEGER_MAX,
     )
     trainer_stake_min: int = setting(100, "unit", "Least stake of a trainer.", ge=0, le=INTEGER_MAX)
     validator_stake_min: int = setting(
