@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,14 +19,15 @@ from kumiai.adapters.compute.coalitions import LOSS_BROKEN, LOSS_RISE_MAX, Coali
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.execution.engine import Engine
-from kumiai.adapters.compute.measure import HoldoutMeasure
+from kumiai.adapters.compute.measure import HoldoutMeasure, Losses, compute_bound
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.data import load_source, split
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.errors import RunFailedError, StoreError
 from kumiai.learning import aggregate, fixed_point
 from kumiai.learning.client import TrainSettings
-from kumiai.learning.recipe import build_recipe, wrap_recipe
+from kumiai.learning.layout import Layout, unflatten
+from kumiai.learning.recipe import Recipe, build_recipe, build_seeded, wrap_recipe
 from kumiai.nodes import ports
 from kumiai.proofs import flags as flag
 from kumiai.tasks.document import TaskDocument
@@ -239,8 +241,26 @@ def dumb_loss(compute: EngineCompute, model: str, weighted: dict[str, float], pa
     vector = read(compute, "model", model) / 2.0**24
     for blob, weight in weighted.items():
         vector = vector + weight * read(compute, "update", blob) / 2.0**24
-    loss, _ = compute.engine.evaluate(torch.tensor(vector, dtype=torch.float32)[None], *part)
-    return float(loss[0])
+    model_P = torch.tensor(vector, dtype=torch.float32)
+    return bounded_loss(compute.recipe, compute.engine.layout, model_P, *part)
+
+
+def bounded_loss(
+    recipe: Recipe, layout: Layout, model_P: torch.Tensor, x: torch.Tensor, y: torch.Tensor
+) -> float:
+    """A slow twin: one answer at a time, each loss bounded; a user's loss as it is."""
+    module = build_seeded(recipe, 1.0, seed=0).eval()
+    module.load_state_dict(unflatten(layout, model_P), strict=False)
+    with torch.no_grad():
+        outputs = module(x)
+    if recipe.name == "user":
+        return float(recipe.compute_loss(outputs, y))
+    logits = outputs.flatten(0, -2).double()
+    chosen = -logits.log_softmax(dim=1)[torch.arange(len(logits)), y.flatten()]
+    classes = logits.shape[1]
+    bound = math.log(classes) / (1 - 1 / classes)
+    losses = [min(loss, bound) for loss in chosen.tolist()]
+    return sum(losses) / len(losses)
 
 
 def test_scores_are_what_the_holdouts_say(played, data):
@@ -252,7 +272,9 @@ def test_scores_are_what_the_holdouts_say(played, data):
     everybody = {ref.blob: 1 / 6 for ref in played.refs}
     for result, (part_a, part_b) in zip(results, data.validation, strict=True):
         base = dumb_loss(compute, played.model, {}, part_a)
-        assert result.loss_ppm == pytest.approx(base * 1e6, abs=3)
+        start = torch.tensor(read(compute, "model", played.model) / 2.0**24, dtype=torch.float32)
+        plain, _ = compute.engine.evaluate(start[None], *part_a)
+        assert result.loss_ppm == pytest.approx(float(plain[0]) * 1e6, abs=3)
         for ref, line in zip(played.refs, result.lines, strict=True):
             assert (line.member, line.flags, line.duplicate_of) == (ref.member, 0, "")
             without = {blob: share for blob, share in everybody.items() if blob != ref.blob}
@@ -416,6 +438,12 @@ def test_the_poisoner_is_worth_less_than_nothing(make):
         assert sum(value > 0 for value in values[1:]) >= 4
 
 
+@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
+def test_guessing_surely_is_worth_no_more_than_guessing_evenly(classes):
+    surely = (1 - 1 / classes) * compute_bound(classes)
+    assert surely == pytest.approx(math.log(classes))
+
+
 def test_a_giant_does_not_drown_the_others(played):
     """A hundred times the opposite: broken is broken, and honest members keep their gains."""
     compute, refs = played.compute, played.refs
@@ -515,7 +543,7 @@ def test_no_coalition_is_measured_twice(played):
 
     def count(weights: torch.Tensor) -> np.ndarray:
         asked.append(len(weights))
-        return np.ones((len(weights), 2))
+        return Losses(*np.ones((2, len(weights), 2)))
 
     measure = SimpleNamespace(open=lambda basis: SimpleNamespace(measure=count))
     model_P = read(played.compute, "model", played.model)
@@ -526,7 +554,9 @@ def test_no_coalition_is_measured_twice(played):
 
 
 def test_a_broken_starting_model_still_gets_an_answer(played, data):
-    mixtures = SimpleNamespace(measure=lambda weights: np.full((len(weights), 2), np.nan))
+    mixtures = SimpleNamespace(
+        measure=lambda weights: Losses(*np.full((2, len(weights), 2), np.nan))
+    )
     measure = SimpleNamespace(open=lambda basis: mixtures)
     model_P = read(played.compute, "model", played.model)
     game = CoalitionGame(measure, model_P, [model_P], divisor=1)  # type: ignore[arg-type]
@@ -554,11 +584,13 @@ def test_measure_agrees_with_the_engine(name):
     cuts = [7, 20, 33] if name == "transformer" else [5, 700, 495]
     parts = list(zip(x.split(cuts), y.split(cuts), strict=True))
     measure = HoldoutMeasure(recipe, engine.layout, parts)
-    models = torch.randn(3, engine.layout.size) * 0.1
+    models = torch.randn(3, engine.layout.size) * 0.2  # wrong enough to meet the cap
     found = measure.measure(models)
     for k, part in enumerate(parts):
-        losses, accuracies = engine.evaluate(models, *part)
-        np.testing.assert_allclose(found[:, k], losses.numpy(), rtol=2e-5)
+        losses = [bounded_loss(recipe, engine.layout, model_P, *part) for model_P in models]
+        np.testing.assert_allclose(found.bounded_MK[:, k], losses, rtol=2e-5)
+        plain, accuracies = engine.evaluate(models, *part)
+        np.testing.assert_allclose(found.plain_MK[:, k], plain.numpy(), rtol=2e-5)
         accuracy = measure.measure_accuracy(models[1])[k]
         assert accuracy == pytest.approx(float(accuracies[1]), abs=1e-6)
 
@@ -610,8 +642,10 @@ def test_only_a_layer_that_mixes_is_taken_out(kind, found):
     assert (measure.first is not None) == found
     basis = torch.rand(3, engine.layout.size) * 0.1
     weights = torch.tensor([[1.0, 0.3, 0.0], [1.0, 0.5, -0.5], [0.0, 1.0, 2.0]])
-    losses, _ = engine.evaluate(weights @ basis, x, y)
-    np.testing.assert_allclose(measure.open(basis).measure(weights)[:, 0], losses, rtol=2e-5)
+    losses = [bounded_loss(recipe, engine.layout, model_P, x, y) for model_P in weights @ basis]
+    np.testing.assert_allclose(
+        measure.open(basis).measure(weights).bounded_MK[:, 0], losses, rtol=2e-5
+    )
 
 
 def test_outputs_that_would_fill_the_memory_are_not_kept(monkeypatch, recipe, engine, data):
@@ -622,7 +656,9 @@ def test_outputs_that_would_fill_the_memory_are_not_kept(monkeypatch, recipe, en
     whole = measure.open(basis)
     assert kept._first is not None
     assert whole._first is None
-    np.testing.assert_allclose(kept.measure(torch.eye(3)), whole.measure(torch.eye(3)), rtol=2e-5)
+    np.testing.assert_allclose(
+        kept.measure(torch.eye(3)).plain_MK, whole.measure(torch.eye(3)).plain_MK, rtol=2e-5
+    )
 
 
 def test_one_broken_sample_spoils_its_own_holdout_only(recipe, engine, data):
@@ -631,8 +667,9 @@ def test_one_broken_sample_spoils_its_own_holdout_only(recipe, engine, data):
     spoilt[0] = float("nan")
     measure = HoldoutMeasure(recipe, engine.layout, [(spoilt, ya), (xb, yb)])
     found = measure.measure(torch.randn(3, engine.layout.size) * 0.1)
-    assert np.isnan(found[:, 0]).all()
-    assert np.isfinite(found[:, 1]).all()
+    for losses_MK in found:
+        assert np.isnan(losses_MK[:, 0]).all()
+        assert np.isfinite(losses_MK[:, 1]).all()
 
 
 def test_a_holdout_needs_samples(recipe, engine, data):

@@ -20,6 +20,7 @@ from kumiai.rounds.receipt import REASONS
 from kumiai.rounds.state import NodeState, RunState, Tally
 from kumiai.tasks.document import to_document
 
+INCLUDED = ("counted", "carried")  # reasons of receipts whose update entered the model
 _PPM = 1_000_000
 _JOULE_PER_FLOP = 2e-11  # an estimate (50 GFLOP/s a watt), and shown as one
 
@@ -108,11 +109,11 @@ def _round_views(finished: Finished) -> tuple[RoundView, ...]:
                 phase_seconds={
                     k: round(v, 4) for k, v in telemetry.phase_seconds.get(index, {}).items()
                 },
-                included=tuple(str(r["name"]) for r in trainers if r["reason"] == "counted"),
+                included=tuple(str(r["name"]) for r in trainers if r["reason"] in INCLUDED),
                 excluded=tuple(
                     (str(r["name"]), str(r["sentence"]))
                     for r in trainers
-                    if r["reason"] != "counted"
+                    if r["reason"] not in INCLUDED
                 ),
                 late=telemetry.late.get(index, ()),
                 values={str(r["name"]): int(str(r["value_ppm"])) for r in trainers},

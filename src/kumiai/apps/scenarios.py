@@ -111,6 +111,7 @@ _MAIN = Scenario(
             "rounds": 12,
             "local_epochs": 2,
             "learning_rate_ppm": 200_000,
+            "server_momentum_ppm": 500_000,
             "weighting": "samples",
         },
         "model_rewards": {"policy": "aequa"},

@@ -24,11 +24,12 @@ def make_round_receipts(
     assert state.round is not None
     current = state.round
     judged = {j.member: j for j in current.judgements}
+    included = {member for member, _, _ in current.included}
     place = (current.index, current.attempt)
     receipts = []
     for key in current.trainers:
         assignment, judgement = current.assignments[key], judged.get(key)
-        verdict, reason, detail = explain_assignment(assignment, judgement)
+        verdict, reason, detail = explain_assignment(assignment, judgement, key in included)
         receipts.append(
             make_receipt(
                 state,

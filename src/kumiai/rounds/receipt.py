@@ -20,6 +20,8 @@ Receipt = Mapping[str, object]
 REASONS: Mapping[str, str] = {
     "counted": "The update helped: it counted towards the model and is paid by its rank.",
     "no-gain": "0 because: no measurable gain, this round or on balance; no penalty.",
+    "carried": "0 because: no measurable gain this round; the update still entered the model, "
+    "because earlier ones had helped.",
     "harmful": "0 because: the update made the model worse for most validators.",
     "copy": "0 because: a near-copy of an update that {detail} had committed earlier.",
     "replay": "0 because: a replay of the previous round's result.",
@@ -96,10 +98,17 @@ def make_receipt(  # one argument a field: the receipt is a flat public document
     }
 
 
-def explain_assignment(assignment: Assignment, judgement: Judgement | None) -> tuple[str, str, str]:
-    """Return (verdict, reason code, detail) of a trainer's round."""
+def explain_assignment(
+    assignment: Assignment, judgement: Judgement | None, is_included: bool = False
+) -> tuple[str, str, str]:
+    """Return (verdict, reason code, detail) of a trainer's round.
+
+    is_included: the update is part of the next model.
+    """
     if judgement is not None:
-        return judgement.verdict.value, judgement.reason, judgement.detail
+        is_carried = is_included and judgement.reason == "no-gain"
+        reason = "carried" if is_carried else judgement.reason
+        return judgement.verdict.value, reason, judgement.detail
     return "-", _STATE_REASONS.get(assignment.state, "no-reply"), ""
 
 

@@ -163,6 +163,11 @@ def apply_verdicts(state: RunState) -> RunState:
     return replace(state, members=members, evidence=evidence)
 
 
+def _is_covered(value: int, balance: int) -> bool:
+    """Tell whether a member's credit covers a round that cost `value`; who has none is left out."""
+    return balance > 0 and balance + CREDIT_AT_RISK * value > 0
+
+
 def _choose_included(
     state: RunState, judgements: Sequence[Judgement], assignments: Mapping[str, Any]
 ) -> tuple[tuple[str, str, int], ...]:
@@ -180,7 +185,7 @@ def _choose_included(
         or (
             j.verdict is AssignmentState.INCONCLUSIVE
             and state.task.mode == "federate"
-            and CREDIT_AT_RISK * j.value > -state.tallies.get(j.member, Tally()).balance
+            and _is_covered(j.value, state.tallies.get(j.member, Tally()).balance)
         )
     ]
     if state.task.mode == "compete" and valid:

@@ -8,8 +8,10 @@ loss of such models, which nobody would ever use, swamps everybody's value (seen
 Dirichlet 1.0: -1.7 nats for an honest member). With the fixed divisor an absent member is one that
 sent zeros, and steps stay in the region that matters.
 
-A loss counts as at most `LOSS_RISE_MAX` above the model's own, and so does one that is not a
-number: a broken model is broken, and how broken must not drown what the others are worth.
+The loss is the bounded one of `measure`. A model whose plain loss lies more than `LOSS_RISE_MAX`
+above that of the round's starting model, or is not a number, is broken. It counts as
+`LOSS_RISE_MAX` worse than the start, and so does the worst that is not broken: how broken a model
+is must not drown what the others are worth.
 """
 
 from __future__ import annotations
@@ -47,17 +49,19 @@ class CoalitionGame:
         basis = [torch.from_numpy(dequantise(vector_P)) for vector_P in (model_P, *updates)]
         self._model_P, self._player_count = basis[0], len(updates)
         self._mixtures = measure.open(torch.stack(basis))
-        losses_K = self._mixtures.measure(self._weigh([0]))[0]
-        self.losses_K: FloatArray = np.where(np.isfinite(losses_K), losses_K, LOSS_BROKEN)
-        self._known: dict[int, FloatArray] = {0: -self.losses_K}
+        start = self._mixtures.measure(self._weigh([0]))
+        self.losses_K = _repair(start.plain_MK[0])
+        self._start_K = _repair(start.bounded_MK[0])
+        self._known: dict[int, FloatArray] = {0: -self._start_K}
 
     def utility(self, masks: Sequence[int]) -> FloatArray:
         """Return float64 [M, K] for M coalitions, bit masks over the players."""
         missing = sorted({mask for mask in masks if mask not in self._known})
         if missing:
-            losses_MK = self._mixtures.measure(self._weigh(missing))
-            worst_K = self.losses_K + LOSS_RISE_MAX
-            losses_MK = np.minimum(np.nan_to_num(losses_MK, nan=np.inf, posinf=np.inf), worst_K)
+            found = self._mixtures.measure(self._weigh(missing))
+            is_whole_MK = found.plain_MK <= self.losses_K + LOSS_RISE_MAX  # not so for NaN
+            worst_K = self._start_K + LOSS_RISE_MAX
+            losses_MK = np.where(is_whole_MK, np.minimum(found.bounded_MK, worst_K), worst_K)
             self._known.update(zip(missing, -losses_MK, strict=True))
         return np.stack([self._known[mask] for mask in masks])
 
@@ -70,3 +74,8 @@ class CoalitionGame:
         shares_MN = [[mask >> i & 1 for i in range(self._player_count)] for mask in masks]
         players_MN = torch.tensor(shares_MN, dtype=torch.float32).view(len(masks), -1)
         return torch.cat([torch.ones(len(masks), 1), players_MN / self._divisor], dim=1)
+
+
+def _repair(losses_K: FloatArray) -> FloatArray:
+    repaired: FloatArray = np.where(np.isfinite(losses_K), losses_K, LOSS_BROKEN)
+    return repaired
