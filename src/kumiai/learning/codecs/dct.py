@@ -29,6 +29,7 @@ from kumiai.learning.codecs.tensors import get_matrices
 from kumiai.learning.codecs.wire import WIRE_MAX, Shape, Slot, check_below
 from kumiai.learning.fixed_point import FloatVector
 
+BASIS_BITS = 22
 SLAB = 65_536  # numbers transformed at once: their float64 forms stay in the cache
 DIVISOR_SHARE = 4  # a divisor below a quarter of the chunk mixes too few numbers: fill up instead
 
@@ -111,17 +112,19 @@ def choose_side(length: int, chunk: int) -> int:
 
 @functools.cache
 def get_basis(length: int) -> NDArray[np.float64]:
-    """Return the orthonormal DCT-II matrix [frequency, place].
+    """Return the orthonormal DCT-II matrix [frequency, place], in whole units of 2**-22.
 
-    math.cos may differ between machines in the last bit; `multiply_exact` rounds that away to 24
-    bits, and none of the values lies near a tie (a test goes through all of them).
+    math.cos may differ between machines in the last bit. None of the values lies near a tie (a test
+    goes through all of them), so rounding takes that away; `multiply_exact` then rounds no more.
     """
-    basis = np.empty((length, length))
-    for k in range(length):
-        norm = math.sqrt((2 if k else 1) / length)
-        for i in range(length):
-            basis[k, i] = norm * math.cos(math.pi * ((2 * i + 1) * k % (4 * length)) / (2 * length))
-    return basis
+    basis = np.array([[_wave(k, i, length) for i in range(length)] for k in range(length)])
+    rounded: NDArray[np.float64] = np.rint(basis * 2.0**BASIS_BITS) * 2.0**-BASIS_BITS
+    return rounded
+
+
+def _wave(k: int, i: int, length: int) -> float:
+    angle = math.pi * ((2 * i + 1) * k % (4 * length)) / (2 * length)
+    return math.sqrt((2 if k else 1) / length) * math.cos(angle)
 
 
 def _transform(tiles_THW: NDArray[np.float32], is_inverse: bool) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """Error feedback: what a round could not send is added to the next.
 
-Seide et al., "1-Bit Stochastic Gradient Descent and its Application to
-Data-Parallel Distributed Training of Speech DNNs", 2014; Karimireddy et al., "Error Feedback Fixes
-SignSGD and other Gradient Compression Schemes", 2019).
+Seide et al., "1-Bit Stochastic Gradient Descent and its Application to Data-Parallel Distributed
+Training of Speech DNNs", 2014; Karimireddy et al., "Error Feedback Fixes SignSGD and other Gradient
+Compression Schemes", 2019.
 
     x_t = b e_t + u_t;  sent: C(x_t);  e_(t+1) = x_t - decode(C(x_t));  e_0 = 0, b = 1 by default
 

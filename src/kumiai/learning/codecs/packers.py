@@ -50,7 +50,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Bfloat:
-    """float32 without its lower 16 bits: relative error 2**-9 at most."""
+    """float32 without its lower 16 bits: relative error below 2**-8."""
 
     def compute_size_bytes(self, count: int) -> int:
         return 2 * count

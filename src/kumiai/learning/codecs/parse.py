@@ -106,6 +106,8 @@ def build_codec(description: str | Sequence[str], shapes: Sequence[Shape] | None
 def parse_description(description: str | Sequence[str]) -> list[Stage]:
     """Return [(name, every option)], checked, the packer last."""
     texts = description.split("|") if isinstance(description, str) else list(description)
+    if not texts:
+        raise ValueError("codec without a stage: write dense")
     if sum(map(len, texts)) > DESCRIPTION_LENGTH_MAX:
         raise ValueError(f"codec of more than {DESCRIPTION_LENGTH_MAX} characters")
     stages = [_parse_stage(text.strip()) for text in texts]

@@ -7,7 +7,9 @@ Optimization", 2019, algorithm 1, for the matrix M [n, m] of a tensor and rank r
 
 Q of the last round is the start of this one (warm start): one power iteration a round follows the
 leading directions. A column of Q that is zero (at first, or a direction that died out) starts from
-signs drawn from the round's seed. Tensors whose factors would not be smaller travel as they are.
+signs drawn from the round's seed. Tensors whose factors would not be smaller travel as they are,
+behind all factors. Each column of P is multiplied, and that of Q divided, by the power of two that
+brings their peaks together: a quantiser's block may hold the end of one and the start of the other.
 
 Deviation: the paper averages P and Q over all workers by all-reduce; here each member sends its own
 factors, so that an update can be committed to, scored and excluded on its own. The products run
@@ -58,11 +60,12 @@ class PowerSgd:
         self, values_P: FloatVector, slot: Slot, seed: int
     ) -> tuple[bytes, FloatVector, Slot]:
         factors: list[NDArray[np.float32]] = []
-        pieces: list[NDArray[np.float32]] = []
+        thin: list[NDArray[np.float32]] = []
+        whole: list[NDArray[np.float32]] = []
         for offset, rows, columns, rank in self._plan(len(values_P)):
             piece = values_P[offset : offset + rows * columns]
             if not rank:
-                pieces.append(piece)
+                whole.append(piece)
                 continue
             matrix = piece.reshape(rows, columns)
             # each tensor has its own words: its offset tells them apart
@@ -70,22 +73,26 @@ class PowerSgd:
             left = orthogonalise(multiply_exact(matrix, start)).astype(np.float32)
             right = multiply_exact(matrix.T, left).astype(np.float32)
             factors.append(right)
-            pieces += [left.reshape(-1), right.reshape(-1)]
-        return b"", np.concatenate(pieces), tuple(factors)
+            thin += [side.reshape(-1) for side in _balance(left, right)]
+        return b"", np.concatenate(thin + whole), tuple(factors)
 
     def decode(self, own: bytes, values_K: FloatVector, size: int) -> FloatVector:
         values_P = np.empty(size, dtype=np.float32)
-        start = 0
-        for offset, rows, columns, rank in self._plan(size):
-            count = rank * (rows + columns) if rank else rows * columns
-            piece = values_K[start : start + count]
+        plan = self._plan(size)
+        thin = 0
+        whole = sum(rank * (rows + columns) for _, rows, columns, rank in plan)
+        for offset, rows, columns, rank in plan:
             if rank:
-                left = piece[: rank * rows].reshape(rows, rank)
-                right = piece[rank * rows :].reshape(columns, rank)
+                left = values_K[thin : thin + rank * rows].reshape(rows, rank)
+                thin += left.size
+                right = values_K[thin : thin + rank * columns].reshape(columns, rank)
+                thin += right.size
                 with np.errstate(over="ignore"):  # hostile factors: refused below
                     piece = multiply_exact(left, right.T).astype(np.float32).reshape(-1)
+            else:
+                piece = values_K[whole : whole + rows * columns]
+                whole += piece.size
             values_P[offset : offset + rows * columns] = piece
-            start += count
         check_below(values_P, WIRE_MAX, "decoded value")
         return values_P
 
@@ -114,6 +121,15 @@ def orthogonalise(columns_NR: NDArray[np.float64]) -> NDArray[np.float64]:
         if rest > RESIDUE_MIN * length:
             done_NR[:, r : r + 1] = column_N1 / rest
     return done_NR
+
+
+def _balance(
+    left_NR: NDArray[np.float32], right_MR: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    _, left_R = np.frexp(np.abs(left_NR).max(axis=0))
+    _, right_R = np.frexp(np.abs(right_MR).max(axis=0))
+    shift_R = (right_R - left_R) // 2
+    return np.ldexp(left_NR, shift_R), np.ldexp(right_MR, -shift_R)
 
 
 def _compute_length(column_N1: NDArray[np.float64]) -> float:

@@ -6,8 +6,8 @@
 sign is that of Karimireddy et al., "Error Feedback Fixes SignSGD and other Gradient Compression
 Schemes", 2019, per block instead of per layer. int2 is a reconstruction: the 2-bit form of
 SparseLoCo (2025) is not known to us. Ours is one step of Lloyd's rule from the block's mean:
-m = mean |x|, lo = mean of the |x| <= m, hi = mean of the others. Scales are bfloats, so that numbers
-decode without any arithmetic. They come first (all lo, then all hi), codes after them.
+m = mean |x|, lo = mean of the |x| <= m, hi = mean of the others. Scales are bfloats, so that
+numbers decode without any arithmetic. They come first (all lo, then all hi), codes after them.
 """
 
 from __future__ import annotations
