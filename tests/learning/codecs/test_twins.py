@@ -200,6 +200,16 @@ def test_decoded_signs_and_sizes(update, block):
             assert np.mean(np.abs(got)) == pytest.approx(mean, rel=2**-7)
 
 
+def test_a_tiny_mean_beside_a_far_larger_peak_is_zero():
+    """Its scale would be subnormal, which decoders refuse."""
+    update = np.zeros(4096, dtype=np.float32)
+    update[7], update[9] = 2.0**-95, -(2.0**-118)
+    codec = build_codec("int2:block=4096")
+    decoded = codec.decode(codec.encode(update, (), 0)[0], 4096)
+    assert decoded[7] == np.float32(2.0**-95)
+    assert np.count_nonzero(decoded) == 1
+
+
 # choices ------------------------------------------------------------------------------------------
 
 

@@ -64,7 +64,9 @@ class Transform(Protocol):
         self, values_P: FloatVector, slot: Slot, seed: int
     ) -> tuple[bytes, FloatVector, Slot]: ...
 
-    def decode(self, own: bytes, values_K: FloatVector, size: int) -> FloatVector: ...
+    def decode(self, own: bytes, values_K: FloatVector, size: int) -> FloatVector:
+        """Raises ValueError for `own` that no encoder writes; the stack checks the result."""
+        ...
 
 
 def compute_codec_id(description: str, shapes: Sequence[Shape] | None) -> int:
