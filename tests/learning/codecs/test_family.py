@@ -70,7 +70,7 @@ def test_every_stage_is_in_the_family():
 
 
 @every_codec
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(update=UPDATES, seed=st.integers(0, 2**64 - 1))
 def test_error_of_one_round_is_bounded(description, update, seed):
     codec = build(description, len(update))
@@ -87,7 +87,7 @@ def test_error_of_one_round_is_bounded(description, update, seed):
 
 
 @every_codec
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(update=UPDATES)
 def test_bytes_are_as_many_as_predicted(description, update):
     codec = build(description, len(update))
@@ -253,7 +253,7 @@ PLAIN = [text for text in DESCRIPTIONS if not text.startswith("ef")]
 
 
 @pytest.mark.parametrize("description", PLAIN)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_with_feedback_nothing_is_lost(description, seed):
     """sum of decoded + what is still owed = sum of inputs, after every round."""
@@ -293,7 +293,7 @@ def test_with_feedback_the_mean_converges(description):
 def test_stochastic_rounding_is_unbiased(description):
     update = make_update(64)
     codec, nearest = build(f"{description},stochastic=1", 64), build(description, 64)
-    mean = np.mean([send(codec, update, seed)[1] for seed in range(3000)], axis=0)
+    mean = np.mean([send(codec, update, seed)[1] for seed in range(1500)], axis=0)
     step = np.abs(update).reshape(4, 16).max(axis=1).repeat(16) / nearest.packer.limit
-    assert np.abs(mean - update).max() <= 5 * (step / 2).max() / math.sqrt(3000)
+    assert np.abs(mean - update).max() <= 5 * (step / 2).max() / math.sqrt(1500)
     assert np.abs(send(nearest, update)[1] - update).max() > 0.3 * step.min()

@@ -64,14 +64,14 @@ def check_door(codec, payload):
 
 
 @every_codec
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.binary(max_size=400))
 def test_arbitrary_bytes(description, data):
     assert not check_door(build(description), data)
 
 
 @every_codec
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_arbitrary_bytes_behind_a_right_header(description, data):
     codec = build(description)
@@ -83,7 +83,7 @@ def test_arbitrary_bytes_behind_a_right_header(description, data):
 
 
 @every_codec
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_changed_bytes(description, data):
     codec = build(description)

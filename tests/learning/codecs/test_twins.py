@@ -21,7 +21,7 @@ from kumiai.learning.codecs.wire import HEADER
 
 FLOATS = st.floats(-100, 100, width=32).filter(lambda x: abs(x) > 2.0**-60 or x == 0)
 UPDATES = hnp.arrays(np.float32, st.integers(1, 40), elements=FLOATS)
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=30, deadline=None)
 
 
 def body(description, update, shapes=None, seed=0):
@@ -64,7 +64,7 @@ def indices_twin(indices, size):
     return pack_twin(low) + pack_twin(unary)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.integers(1, 3000).flatmap(
         lambda size: st.tuples(st.just(size), st.sets(st.integers(0, size - 1), min_size=1))
@@ -222,7 +222,7 @@ def choose_twin(update, density_ppm, chunk):
     return sorted(chosen)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     update=UPDATES
     | hnp.arrays(
