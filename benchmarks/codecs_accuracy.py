@@ -13,20 +13,29 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from reference_work import build_net, load_shards
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from engine import find_digits, make_engine  # also sets the path of `reference_work`
-from kumiai.learning import fixed_point
-from kumiai.learning.aggregate import aggregate
-from kumiai.learning.codecs import build_codec
-from kumiai.learning.layout import flatten, unflatten
-from kumiai.learning.server import FedAvg
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "src"), str(HERE), str(HERE / "peers")]
+
+from reference_work import build_net, load_shards  # noqa: E402
+
+from engine import find_digits, make_engine  # noqa: E402
+from kumiai.learning import fixed_point  # noqa: E402
+from kumiai.learning.aggregate import aggregate  # noqa: E402
+from kumiai.learning.codecs import build_codec  # noqa: E402
+from kumiai.learning.layout import flatten, unflatten  # noqa: E402
+from kumiai.learning.server import FedAvg  # noqa: E402
 
 CODECS = (
     "dense",
