@@ -54,8 +54,8 @@ def compute_class_cosines(
     """
     if heads_NCD.ndim != 3 or heads_NCD.shape[1] == 0:
         raise ValueError(f"heads have shape {heads_NCD.shape}, expected [N, C, D]")
-    count, classes = heads_NCD.shape[:2]
-    heads = normalise_rows(heads_NCD.reshape(count, -1)).reshape(heads_NCD.shape)
+    count, classes, size = heads_NCD.shape
+    heads = normalise_rows(heads_NCD.reshape(count, classes * size)).reshape(heads_NCD.shape)
     together_CD = np.tensordot(compute_shares(importance_N, count), heads, axes=1)
     return np.stack(
         [compute_row_cosines(heads[:, k], together_CD[k]) for k in range(classes)], axis=1
