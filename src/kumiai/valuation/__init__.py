@@ -25,6 +25,7 @@ from kumiai.valuation.fedsv import CohortRound, value_fedsv
 from kumiai.valuation.game import Utility, Valuation
 from kumiai.valuation.gtg import GtgLimits
 from kumiai.valuation.permutation import PermutationLimits
+from kumiai.valuation.strata import StrataLimits
 from kumiai.valuation.tmc import TmcLimits
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "GtgLimits",
     "Limits",
     "PermutationLimits",
+    "StrataLimits",
     "TmcLimits",
     "Utility",
     "Valuation",

@@ -8,12 +8,14 @@
 | `exact`         | 2^n, at most 12 players        | yes                     | none     |
 | `permutation`   | about orders * (n - 1)         | yes                     | sampling |
 | `tmc`           | fewer, by truncation           | yes, to the truncation  | sampling |
+| `strata`        | 2 + 2 n + layers * n * (n - 3) | yes                     | sampling |
 | `banzhaf`       | coalitions, or 2^n             | no: raw values          | sampling |
 | `banzhaf_exact` | 2^n, at most 12 players        | no: raw values          | none     |
 
 `gtg` measures all 2^n coalitions where those are no more than half of what it could ask for (up to
-7 players with 40 orders), `banzhaf` where they are no more than it may draw: exact values for the
-same price. Above some 30 players sampling asks for thousands of models: use `loo` there.
+7 players with 40 orders), `strata` and `banzhaf` where they are no more than it may draw: exact
+values for the same price. Above some 30 players sampling asks for thousands of models: use `loo`
+there.
 
 Not here, since they need more than one game: `fedsv` and `comfedsv` value members across rounds;
 `cosine`, `cgsv` and `class_cosine` look at updates and measure nothing.
@@ -41,10 +43,11 @@ from kumiai.valuation.game import (
 from kumiai.valuation.gtg import GtgLimits, plan_gtg
 from kumiai.valuation.marginals import plan_leave_one_out, plan_standalone
 from kumiai.valuation.permutation import PermutationLimits, plan_permutation
+from kumiai.valuation.strata import StrataLimits, count_strata, plan_strata
 from kumiai.valuation.tmc import TmcLimits, plan_tmc
 
-Limits: TypeAlias = GtgLimits | PermutationLimits | TmcLimits | BanzhafLimits
-_L = TypeVar("_L", GtgLimits, PermutationLimits, TmcLimits, BanzhafLimits)
+Limits: TypeAlias = GtgLimits | PermutationLimits | TmcLimits | StrataLimits | BanzhafLimits
+_L = TypeVar("_L", GtgLimits, PermutationLimits, TmcLimits, StrataLimits, BanzhafLimits)
 
 METHODS = (
     "gtg",
@@ -53,10 +56,17 @@ METHODS = (
     "exact",
     "permutation",
     "tmc",
+    "strata",
     "banzhaf",
     "banzhaf_exact",
 )
-SHAPLEY_METHODS = ("gtg", "exact", "permutation", "tmc")  # of METHODS, those of one same value
+SHAPLEY_METHODS = (
+    "gtg",
+    "exact",
+    "permutation",
+    "tmc",
+    "strata",
+)  # of METHODS, those of one same value
 
 
 def assess(
@@ -154,6 +164,11 @@ def build_plan(method: str, player_count: int, seed: int = 0, limits: Limits | N
         return plan_permutation(player_count, seed, _pick(method, limits, PermutationLimits))
     if method == "tmc":
         return plan_tmc(player_count, seed, _pick(method, limits, TmcLimits))
+    if method == "strata":
+        layers = _pick(method, limits, StrataLimits)
+        if _is_cheap(player_count, count_strata(player_count, layers)):
+            return plan_exact(player_count)
+        return plan_strata(player_count, seed, layers)
     if method == "banzhaf":
         draws = _pick(method, limits, BanzhafLimits)
         if _is_cheap(player_count, draws.coalitions_max):
