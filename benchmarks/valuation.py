@@ -8,6 +8,8 @@ union      nine owners of items that overlap and one of none; v = log(1 + items 
 noisy      additive, nine weights and a zero; every coalition's v is off by noise, 3 % of v(N)
 digits     round 3 of a federation on handwritten digits, nine unequal shards and a member that
            sends noise; v = - loss on a hold-out, with the coalition's updates
+steep      v = 1 / (1 + exp(-3 (weights - half of all))): who tips the scale gets all; the hardest
+           here, printed as a warning and not part of the goal
 
 error      sum over players of |share - share by exact Shapley|, in %; shares are of the sum
 rank       rank correlation (Spearman) with exact Shapley: the mean over seeds, then the worst
@@ -147,6 +149,19 @@ def build_noisy_game(seed: int) -> Game:
         total + noise * rng.standard_normal(2**PLAYERS),
         [tabulate_copies(k) for k in range(COPIES_MAX)],
     )
+
+
+def build_steep_game(seed: int) -> Game:
+    weights = np.append(np.random.default_rng(seed).uniform(0.2, 1.0, PLAYERS - 1), 0.0)
+    half = weights.sum() / 2
+
+    def tabulate_steep(own: FloatArray) -> FloatArray:
+        return tabulate(
+            len(own), lambda team: float(1 / (1 + np.exp(-3 * (own[team].sum() - half))))
+        )
+
+    copied = [np.append(weights[:-1], [weights[0]] * k) for k in range(COPIES_MAX)]
+    return Game("steep", tabulate_steep(weights), [tabulate_steep(own) for own in copied])
 
 
 class Federation:
@@ -377,17 +392,18 @@ def main() -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("copies: share % (raw sum)", no_wrap=True)
     all_rows: dict[str, list[Row]] = {}
-    for game in (build_union_game(game_seed), build_noisy_game(game_seed), digits):
+    steep = build_steep_game(game_seed)
+    for game in (build_union_game(game_seed), build_noisy_game(game_seed), digits, steep):
         rows = run_game(game, seeds)
         add_rows(table, game.name, rows, 2**PLAYERS)
-        for row in rows:
+        for row in rows if game is not steep else []:
             all_rows.setdefault(row.name, []).append(row)
     add_rows(table, "digits", run_cosines(federation, digits), 2**PLAYERS)
     rows, whole = run_across_rounds(federation, seeds)
     add_rows(table, f"{ROUNDS} rounds", rows, whole)
     console = Console(width=140)
     console.print(table)
-    console.print("\nAll three games of ten players together:")
+    console.print("\nThe games union, noisy and digits together:")
     for name, found in all_rows.items():
         saves, mean = min(row.saves for row in found), min(np.mean(row.ranks) for row in found)
         worst = min(min(row.ranks) for row in found)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kumiai.valuation import GtgLimits, StrataLimits, assess
 from kumiai.valuation.game import Utility, run_plans
-from kumiai.valuation.strata import _draw_layers, count_strata, plan_strata
+from kumiai.valuation.strata import count_strata, draw_layers, plan_strata
 
 
 def look_up(table: np.ndarray) -> Utility:
@@ -34,36 +34,53 @@ def log_union(seed: int, count: int = 10) -> np.ndarray:
 def test_the_identity_by_sizes(count, seed):
     """The module's formula over all coalitions is Shapley's value."""
     table = np.random.default_rng(seed).standard_normal(2**count)
+    gains = table - table[::-1]  # the complement's mask counts from the other end
     members, sizes = make_members(count), make_members(count).sum(axis=1)
     values = np.full(count, (table[-1] - table[0]) / count)
-    for size in range(1, count):
+    for size in range(1, count // 2 + 1):
         rows = sizes == size
+        weight = 0.5 if 2 * size == count else 1.0
         for i in range(count):
-            inside = table[rows & (members[:, i] == 1)].mean()
-            values[i] += (inside - table[rows].mean()) / (count - size)
+            inside = gains[rows & (members[:, i] == 1)].mean()
+            values[i] += weight * (inside - gains[rows].mean()) / (count - size)
     np.testing.assert_allclose(values, assess("exact", count, look_up(table)).values_N, atol=1e-12)
 
 
 @pytest.mark.parametrize(("count", "layers"), [(7, 1), (10, 2), (13, 1)])
 def test_everybody_is_equally_often_in_every_size(count, layers):
-    blocks = _draw_layers(np.random.PCG64(3), count, layers)
-    rows = np.vstack(blocks)
+    rows = np.vstack(draw_layers(np.random.PCG64(3), count, layers))
     sizes = rows.sum(axis=1)
-    assert sorted(set(sizes.tolist())) == list(range(2, count - 1))
-    for size in range(2, count - 1):
+    assert sorted(set(sizes.tolist())) == list(range(2, count // 2 + 1))
+    for size in range(2, count // 2 + 1):
         of_size = rows[sizes == size]
         assert len(of_size) == layers * count
         assert of_size.sum(axis=0).tolist() == [layers * size] * count
-    assert len(rows) + 2 + 2 * count == count_strata(count, StrataLimits(layers))
+    halves = {tuple(row) for row in rows[2 * sizes == count].tolist()}
+    assert halves == {tuple(1 - bit for bit in row) for row in halves}
+    measured = {tuple(row) for row in [*rows.tolist(), *(1 - rows).tolist()]}
+    assert len(measured) + 2 + 2 * count <= count_strata(count, StrataLimits(layers))
+
+
+@pytest.mark.parametrize("count", [7, 10])
+def test_any_game_of_singles_and_pairs_is_exact(count):
+    rng = np.random.default_rng(count)
+    members, pairs = make_members(count), rng.standard_normal((count, count))
+    table = np.einsum("mi,ij,mj->m", members, pairs, members)
+    found = assess("strata", count, look_up(table), seed=1)
+    expected = (pairs.sum(axis=0) + pairs.sum(axis=1)) / 2
+    np.testing.assert_allclose(found.values_N, expected, atol=1e-9)
+    assert found.evaluation_count < 2**count
+    assert found.errors_N.max() < 1e-9
 
 
 def test_what_is_additive_or_fades_with_size_is_exact():
-    """v = f(|S|) + sum of b_i + c_i / |S|: nothing is left for chance."""
+    """v = f(|S|) + sum of b_i + c_i (1/s + 1/(n-s)): nothing is left for chance."""
     rng = np.random.default_rng(1)
     members = make_members(9)
     sizes = members.sum(axis=1)
     steady, fading = rng.standard_normal((2, 9))
-    table = np.sin(sizes) + members @ steady + (members @ fading) / np.maximum(sizes, 1)
+    fades = 1 / np.maximum(sizes, 1) + 1 / np.maximum(9 - sizes, 1)
+    table = np.sin(sizes) + members @ steady + (members @ fading) * fades
     found = assess("strata", 9, look_up(table), seed=2)
     np.testing.assert_allclose(
         found.values_N, assess("exact", 9, look_up(table)).values_N, atol=1e-9
