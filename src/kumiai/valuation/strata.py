@@ -18,9 +18,13 @@ Approximation", SIGMOD 2023 (both reconstructions). The design and the fit are t
   and a random pattern of s of its places, and turns the pattern through all n places: everybody is
   in equally many coalitions. At s = n/2 the pattern has one of each two opposite places, so that
   the turns hold their own complements.
-* A least-squares fit w(S) = a_s + sum over i in S of (b_i + c_i (1/s + 1/(n-s))) takes up what is
-  additive or fades with size; the means are taken of what it leaves. That is exact where the fit
-  is, and where it is of no use the bias vanishes with the number of coalitions.
+* The means come out of one least-squares fit, every size weighing as much as its k_s::
+
+      w(S) = a_s + sum over i in S of (b_i + c_i (1/s + 1/(n-s)))
+
+  What c_i is fitted to is, but for a factor, the formula's sum over sizes: whatever shape the
+  effects of size have, what the fit leaves adds nothing to it. b_i lets the players' effects be
+  estimated from all sizes together where they are much the same in all.
 
 Values sum to v(N) - v({}). A null player is worth 0 within the error. Ten players, one layer: 92
 coalitions instead of 1,024; how the ranking compares is printed by `benchmarks/valuation.py`.
@@ -101,26 +105,26 @@ def _estimate(members_HN: NDArray[np.int64], gains_H: FloatArray) -> tuple[Float
     sizes_H = members_HN.sum(axis=1)
     sizes = np.arange(1, count // 2 + 1)
     fades_S = 1 / sizes + 1 / (count - sizes)
+    weights_S = np.where(2 * sizes == count, 0.5, 1.0)
+    # the turns of one layer are n rows of a size; so are the players alone
+    rows_S = np.bincount(sizes_H, minlength=len(sizes) + 1)[1:]
+    roots_H = (weights_S * count / rows_S)[sizes_H - 1] ** 0.5
     is_size_HS = (sizes_H[:, None] == sizes).astype(np.float64)
     centred_HN = members_HN - sizes_H[:, None] / count
     design = np.hstack([is_size_HS, centred_HN, centred_HN * fades_S[sizes_H - 1][:, None]])
-    fit, _, rank, _ = np.linalg.lstsq(design, gains_H, rcond=None)
+    fit, _, rank, _ = np.linalg.lstsq(design * roots_H[:, None], gains_H * roots_H, rcond=None)
     left_H = gains_H - design @ fit
     left_H[np.abs(left_H) < 1e-12 * np.abs(gains_H).max(initial=0.0)] = 0.0  # rounding
     # an effect b within size s raises m_is - m_s by b (n - s) / (n - 1)
     steady_N, fading_N = np.split(fit[len(sizes) :], 2)
-    weights_S = np.where(2 * sizes == count, 0.5, 1.0)
     values_N = (weights_S.sum() * steady_N + weights_S @ fades_S * fading_N) / (count - 1)
-    variances_N = np.zeros(count)
-    independent = 0.0
-    for size, weight in zip(sizes.tolist(), weights_S.tolist(), strict=True):
-        left, members = left_H[sizes_H == size], members_HN[sizes_H == size]
-        inside = int(members[:, 0].sum())
-        scale = weight / (count - size)
-        values_N += scale * (left @ members / inside - left.mean())
-        independent += weight * len(left)  # at n/2 every coalition is there with its complement
-        if size > 1:
-            spread = 1.0 if weight < 1 else 1 - inside / len(left)
-            variances_N += scale**2 * left.var() * spread / inside
+    variance = 0.0
+    for size, weight in zip(sizes[1:].tolist(), weights_S[1:].tolist(), strict=True):
+        left = left_H[sizes_H == size]
+        inside = len(left) * size / count
+        # at n/2 a mean over those without i is the negative of the mean over those with i
+        spread = 1.0 if weight < 1 else 1 - size / count
+        variance += (weight / (count - size)) ** 2 * left.var() * spread / inside
+    independent = float(weights_S @ rows_S)
     freedom = max(1.0, independent - float(rank)) / independent
-    return values_N, (variances_N / freedom) ** 0.5
+    return values_N, np.full(count, (variance / freedom) ** 0.5)
