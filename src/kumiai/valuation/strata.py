@@ -10,7 +10,7 @@ does to v (often most of it) cancels, and so does whatever of v a coalition and 
 share, which no Shapley value depends on: any game of single players and pairs is exact.
 
 Source: reuse within sizes is known from P. Kolpaczki, V. Bengs, M. Muschalik, E. Huellermeier,
-"Approximating the Shapley Value without Marginal Contributions", AAAI 2024, complements from L.
+"Approximating the Shapley Value without Marginal Contributions", AAAI 2024, complements from J.
 Zhang, Q. Sun, J. Liu, L. Xiong, J. Pei, K. Ren, "Efficient Sampling Approaches to Shapley Value
 Approximation", SIGMOD 2023 (both reconstructions). The design and the fit are this project's:
 
@@ -26,13 +26,15 @@ Approximation", SIGMOD 2023 (both reconstructions). The design and the fit are t
   effects of size have, what the fit leaves adds nothing to it. b_i lets the players' effects be
   estimated from all sizes together where they are much the same in all.
 
-Values sum to v(N) - v({}). A null player is worth 0 within the error. Ten players, one layer: 92
-coalitions instead of 1,024; how the ranking compares is printed by `benchmarks/valuation.py`.
+Values sum to v(N) - v({}). A player without any effect is worth 0 within the error, not to the
+digit as with methods that watch each player join: whoever pays what is above 0 needs errors_N. Ten
+players, one layer: 92 coalitions instead of 1,024; `benchmarks/valuation.py` prints how the ranking
+compares, and a steep game in which no method does well at that price.
 
 errors_N is the standard error of the means of what the fit leaves, the same for all players and
-corrected for the numbers fitted; 0 where nothing is left (seen 0.9 to 1.4 times the true error). Up
-to 6 players all coalitions are measured. Cost: 2 + 2 n + layers * n (n - 3) utilities, fewer where
-coalitions repeat, in one request.
+corrected for the numbers fitted; 0 where nothing is left (seen 0.9 to 1.3 times the true error, the
+mean over players). Up to 6 players all coalitions are measured. Cost: 2 + 2 n + layers * n (n - 3)
+utilities, fewer where coalitions repeat, in one request.
 """
 
 from __future__ import annotations
