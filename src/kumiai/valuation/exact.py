@@ -11,7 +11,7 @@ from math import comb
 
 import numpy as np
 
-from kumiai.valuation.game import Plan, Valuation
+from kumiai.valuation.game import FloatArray, Plan, Valuation
 
 PLAYERS_MAX = 12  # 4096 coalitions
 
@@ -20,8 +20,13 @@ def plan_exact(player_count: int) -> Plan:
     """Ask for all coalitions; exact values, no error. ValueError above 12 players."""
     if player_count > PLAYERS_MAX:
         raise ValueError(f"{player_count} players, exact Shapley values take at most {PLAYERS_MAX}")
+    utilities = yield list(range(2**player_count))
+    return Valuation(compute_shapley(player_count, utilities), np.zeros(player_count), 0)
+
+
+def compute_shapley(player_count: int, utilities: FloatArray) -> FloatArray:
+    """Return the Shapley values [n] of the game whose coalition `mask` is worth utilities[mask]."""
     masks = np.arange(2**player_count)
-    utilities = yield masks.tolist()
     sizes = np.bitwise_count(masks)
     # |S|! (n - |S| - 1)! / n! = 1 / (n * C(n - 1, |S|))
     weights = np.array(
@@ -32,4 +37,4 @@ def plan_exact(player_count: int) -> Plan:
         without = masks[masks >> i & 1 == 0]
         gains = utilities[without | 1 << i] - utilities[without]
         values_N[i] = weights[sizes[without]] @ gains
-    return Valuation(values_N, np.zeros(player_count), 0)
+    return values_N

@@ -62,6 +62,26 @@ def run_plans(plans: Sequence[Plan], utility: Utility) -> list[Valuation]:
     return [done[game] for game in range(len(plans))]
 
 
+def measure(masks: Sequence[int], utility: Utility) -> FloatArray:
+    """Return the utilities [M] of one game's masks, asked for once each in one request.
+
+    Raises ValueError as `run_plans` does.
+    """
+
+    def column(asked: Sequence[int]) -> FloatArray:
+        return np.asarray(utility(asked), dtype=np.float64)[..., None]
+
+    known: dict[int, FloatArray] = {}
+    _measure(set(masks), column, 1, known)
+    return np.array([known[mask][0] for mask in masks], dtype=np.float64)
+
+
+def translate_masks(masks: Sequence[int], players: Sequence[int]) -> list[int]:
+    """Return masks over places 0..n-1 as masks over members: place k is member players[k]."""
+    bits = [1 << member for member in players]
+    return [sum(bit for k, bit in enumerate(bits) if mask >> k & 1) for mask in masks]
+
+
 def name_coalition(mask: int) -> str:
     """Return a mask as the set of its players, as `{0, 3}`."""
     return "{" + ", ".join(str(i) for i in range(mask.bit_length()) if mask >> i & 1) + "}"
