@@ -2,14 +2,17 @@
 
     python benchmarks/resume.py [--kills 20] [--seed 1] [--scenario fast]
 
-Runs the scenario once undisturbed, then once for every kill: SIGKILL at a random moment, resumed,
-compared by the hashes of all certificates and the ledger's balances, and verified.
+Runs the scenario once undisturbed, then once for every kill: SIGKILL a random moment after a random
+record of the log was written, resumed, compared by the hashes of all certificates and the ledger's
+balances, and verified.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -39,6 +42,28 @@ def read_result(out: Path) -> tuple[tuple[str, ...], dict[str, int]]:
     return tuple(c.hash for c in load_view(out).certificates), accounts
 
 
+def count_records(out: Path) -> int:
+    """Return the height of the log, 0 where there is none yet."""
+    if not (out / "log.db").exists():
+        return 0
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{out / 'log.db'}?mode=ro", uri=True)) as log:
+            return int(log.execute("SELECT COALESCE(MAX(height), 0) FROM records").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0  # being made
+
+
+def kill_after(process: subprocess.Popen[bytes], out: Path, height: int, delay: float) -> int:
+    """Kill the process `delay` seconds after the log reached `height`; return its height then."""
+    while process.poll() is None and count_records(out) < height:
+        time.sleep(0.01)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(delay)
+    process.kill()
+    process.wait()
+    return count_records(out)
+
+
 def main() -> None:
     """Print one row a kill."""
     parser = argparse.ArgumentParser(
@@ -49,39 +74,33 @@ def main() -> None:
     parser.add_argument("--scenario", default="fast")
     given = parser.parse_args()
     table = Table(title=f"kill -9 and --resume: {given.scenario}, {given.kills} kills")
-    for name in ("kill", "after s", "left behind", "certificates", "balances", "verify"):
+    for name in ("kill", "records", "left behind", "certificates", "balances", "verify"):
         table.add_column(name, justify="right")
     draw = random.Random(given.seed)
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        started = time.perf_counter()
         assert start(given.scenario, root / "whole", resume=False).wait() == 0
-        whole_seconds = time.perf_counter() - started
-        expected = read_result(root / "whole")
+        expected, height = read_result(root / "whole"), count_records(root / "whole")
         for kill in range(1, given.kills + 1):
             out = root / f"killed-{kill}"
-            after = draw.uniform(0.2, 0.98) * whole_seconds
             process = start(given.scenario, out, resume=False)
-            try:
-                process.wait(after)
-                left = "had ended"
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                left = "sealed" if (out / "seal.json").exists() else "unfinished"
+            reached = kill_after(process, out, draw.randrange(height), draw.uniform(0, 0.5))
+            left = "sealed" if (out / "seal.json").exists() else "unfinished"
+            records = f"{reached} of {height}"
             resumed = start(given.scenario, out, resume=(out / "plan.json").exists())
             _, errors = resumed.communicate()
             if resumed.returncode != 0:
                 failures += 1
-                table.add_row(str(kill), f"{after:.1f}", left, errors.decode()[-60:], "-", "-")
+                table.add_row(str(kill), records, left, errors.decode()[-60:], "-", "-")
                 continue
             found = read_result(out)
             ok = verify_path(out).is_ok
             failures += found != expected or not ok
+            print(f"kill {kill} of {given.kills}: {failures} failures so far", file=sys.stderr)
             table.add_row(
                 str(kill),
-                f"{after:.1f}",
+                records,
                 left,
                 "identical" if found[0] == expected[0] else "DIFFER",
                 "identical" if found[1] == expected[1] else "DIFFER",

@@ -22,7 +22,7 @@ from kumiai.tasks.document import to_document
 
 INCLUDED = ("counted", "carried")  # reasons of receipts whose update entered the model
 _PPM = 1_000_000
-_JOULE_PER_FLOP = 2e-11  # an estimate (50 GFLOP/s a watt), and shown as one
+_JOULE_PER_FLOP = 1e-9  # a core of 15 W at 15 GFLOP/s on small networks: an estimate, shown as one
 
 
 def make_view(
