@@ -239,7 +239,8 @@ def check_scores(run_dir: RunDir, replay: Replay, report: Report) -> int:
         share = judged[worker::worker_count]
         return [(current.index, *_find_liars(compute, replay, current)) for current in share]
 
-    with ThreadPoolExecutor(worker_count) as pool:
+    # one PyTorch thread each, as the run had: the same sums in the same order (docs/adr/0008)
+    with ThreadPoolExecutor(worker_count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         found = sorted(chain.from_iterable(pool.map(find_share, range(worker_count))))
     for index, liars, _ in found:
         for judge in liars:
@@ -303,12 +304,14 @@ def _find_liars(
         ports.ScoreJob(current.index, judge, model, previous or None, updates, current.beacon)
         for judge in judges
     ]
+    finals = replay.state.finals[current.index].values
     liars = set()
     for judge, result in zip(judges, compute.score(jobs), strict=True):
         sheet = current.score_sheets[judge]
-        for line, shown in zip(result.lines, sheet.lines, strict=True):
-            far = abs(line.value - shown[0]) > SCORE_TOLERANCE_PPM
-            if far or line.flags != shown[3]:
+        opened = finals.get(judge, tuple(line.final for line in result.lines))
+        for line, shown, final in zip(result.lines, sheet.lines, opened, strict=True):
+            gap = max(abs(line.value - shown[0]), abs(line.final - final))
+            if gap > SCORE_TOLERANCE_PPM or line.flags != shown[3]:
                 liars.add(judge)
     return sorted(liars), len(judges)
 

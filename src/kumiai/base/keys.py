@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from coincurve import PrivateKey, PublicKey, PublicKeyXOnly
 from Crypto.Hash import keccak
@@ -27,6 +28,9 @@ BINDING_BYTES = 65  # r, s, recovery id
 
 _BINDING_PREFIX = b"kumiai: this address acts for the work key "
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # SEC 2, 2.4.1
+
+
+KEYS_KEPT_MAX = 4_096  # signing keys in use at once in one process
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def derive_key(seed: bytes, label: str) -> SigningKey:
 def sign_digest(key: SigningKey, digest: bytes) -> str:
     """Sign a 32-byte digest (BIP-340); return 128 hex digits."""
     randomness = hashlib.sha256(key.secret + digest).digest()
-    return PrivateKey(key.secret).sign_schnorr(digest, randomness).hex()
+    return _private_key(key.secret).sign_schnorr(digest, randomness).hex()
 
 
 def is_signature(pubkey: str, digest: bytes, signature: str) -> bool:
@@ -95,6 +99,12 @@ def is_binding(address: str, work_pubkey: str, signature: str) -> bool:
     except Exception:  # noqa: BLE001 - coincurve raises bare Exception for a signature off the curve
         return False
     return _address_of(signer) == address
+
+
+@lru_cache(maxsize=KEYS_KEPT_MAX)
+def _private_key(secret: bytes) -> PrivateKey:
+    """Making the object computes its public key, which takes as long as a signature."""
+    return PrivateKey(secret)
 
 
 def _decode_hex(text: str, size_bytes: int) -> bytes:

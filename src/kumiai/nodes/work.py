@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
+from typing import Any
 
 from kumiai.base import canonical
 from kumiai.nodes.ports import (
@@ -65,17 +66,26 @@ def _compute(batch: Sequence[Work | BuildModel], compute: ComputePort) -> list[R
 
 
 def _name_batch(batch: Sequence[Work | BuildModel]) -> str:
+    """Jobs hold nothing but numbers, texts and tuples, of which `repr` tells everything."""
     described = [
-        ["build"] if isinstance(asked, BuildModel) else [sort_of(asked), asdict(asked.job)]
+        ("build",) if isinstance(asked, BuildModel) else (sort_of(asked), asked.job)
         for asked in batch
     ]
-    return "work/" + canonical.sha256_hex(json.dumps(described, sort_keys=True).encode())
+    return "work/" + canonical.sha256_hex(repr(described).encode())
 
 
 def _encode(result: Result) -> object:
     if isinstance(result, str):
         return result
-    return [type(result).__name__, asdict(result)]
+    entry = _list_fields(result)
+    if isinstance(result, ScoreResult):
+        entry["lines"] = [_list_fields(line) for line in result.lines]
+    return [type(result).__name__, entry]
+
+
+def _list_fields(record: TrainResult | ScoreResult | AggregateResult | ScoreLine) -> dict[str, Any]:
+    """As `dataclasses.asdict`, which copies deeply and costs more than the round's signatures."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _decode(entry: object) -> Result:

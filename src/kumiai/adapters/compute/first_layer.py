@@ -23,6 +23,7 @@ from kumiai.learning.layout import Layout, flatten, integer_buffers, unflatten
 from kumiai.learning.recipe import Recipe, build_seeded
 
 LINEAR_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+SAMPLES_MAX = 512  # of one forward pass
 TRIED_SAMPLES = 4
 TRIED_SEED = 1  # of weights that are not the network's own
 TRIED_SHARE = 0.5
@@ -59,13 +60,13 @@ class FirstLayer:
     rest_P: Tensor
     rest_layout: Layout
 
-    def compute_outputs(self, vector_P: Tensor) -> Tensor:
-        """Return what the layer with the weights of `vector_P` makes of all samples."""
+    def compute_outputs(self, vector_P: Tensor, start: int, stop: int) -> Tensor:
+        """Return what the layer with the weights of `vector_P` makes of samples start..stop-1."""
         state = {
             name: vector_P[offset : offset + torch.Size(shape).numel()].view(shape)
             for name, offset, shape in self.tensors
         }
-        outputs: Tensor = functional_call(self.layer, state, (self.inputs,))
+        outputs: Tensor = functional_call(self.layer, state, (self.inputs[start:stop],))
         return outputs
 
     def count_output_floats(self) -> int:
@@ -91,7 +92,7 @@ def _take_out(module: nn.Module, layout: Layout, samples: Tensor) -> FirstLayer 
         return None
     read: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
-    for part in samples.split(512):
+    for part in samples.split(SAMPLES_MAX):
         module(part)
     hook.remove()
     parent, _, own = name.rpartition(".")
@@ -145,7 +146,7 @@ def _agrees(recipe: Recipe, layout: Layout, found: FirstLayer, samples: Tensor) 
     tried = samples[:TRIED_SAMPLES]
     model = unflatten(layout, mixed_P)
     expected = functional_call(whole, {**model, **integer_buffers(whole)}, (tried,))
-    first, second = (found.compute_outputs(vector_P)[: len(tried)] for vector_P in basis)
+    first, second = (found.compute_outputs(vector_P, 0, len(tried)) for vector_P in basis)
     state = unflatten(found.rest_layout, mixed_P[found.rest_P])
     state[found.output_name] = first + TRIED_SHARE * second
     outputs = functional_call(found.rest, {**state, **integer_buffers(found.rest)}, (tried,))

@@ -143,12 +143,13 @@ class Mixtures:
         # the columns that are mixed as numbers; the first layer's are mixed as outputs
         self._basis_BR = basis_BP if first is None else basis_BP[:, first.rest_P].contiguous()
         self._blocks: list[Tensor] = []  # [B, samples of the block * floats]
-        with torch.no_grad():
-            if first is not None:
-                outputs_BS = torch.stack([first.compute_outputs(v_P) for v_P in basis_BP])
-                self._output_shape = outputs_BS.shape[2:]
-                for start, stop in measure.find_blocks():
-                    self._blocks.append(outputs_BS[:, start:stop].flatten(1).contiguous())
+        if first is not None:
+            with torch.no_grad():
+                self._blocks = [
+                    torch.stack([first.compute_outputs(v_P, *span).flatten() for v_P in basis_BP])
+                    for span in measure.find_blocks()
+                ]
+                self._output_shape = first.compute_outputs(basis_BP[0], 0, 1).shape[1:]
         samples = min(len(measure.inputs), BLOCK_SAMPLES_MAX)
         floats = self._layout.size + samples * measure.layer_floats_max
         fitting = max(1, BLOCK_BYTES // (FLOAT_BYTES * floats))
