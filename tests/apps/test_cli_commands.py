@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from kumiai import __version__
 from kumiai.apps.cli import main
 from kumiai.apps.cli.app import app
 from kumiai.apps.cli.entry import get_language
@@ -106,6 +107,12 @@ def test_no_command_shows_the_help(capfd: pytest.CaptureFixture[str]) -> None:
 def test_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capfd.readouterr().out.startswith("kumiai ")
+
+
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "kumiai", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == f"kumiai {__version__}\n"
 
 
 def test_help_loads_no_heavy_library() -> None:
