@@ -24,6 +24,13 @@ _encoder = json.JSONEncoder(
 )
 
 
+def _refuse_float(text: str) -> NoReturn:
+    raise ValueError(f"number {text} is not an integer: hashed documents hold integers only")
+
+
+_decoder = json.JSONDecoder(parse_float=_refuse_float, parse_constant=_refuse_float)
+
+
 def encode(document: Any) -> bytes:
     """Return the canonical bytes of `document`, which the caller knows to have them."""
     return _encoder.encode(document).encode("utf-8")
@@ -40,7 +47,7 @@ def decode(data: bytes, size_bytes_max: int) -> Any:
     if len(data) > size_bytes_max:
         raise ValueError(f"{len(data)} bytes, more than the {size_bytes_max} allowed")
     try:
-        document = json.loads(data, parse_float=_refuse_float, parse_constant=_refuse_float)
+        document = _decoder.decode(data.decode())
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except UnicodeDecodeError as error:
@@ -65,10 +72,6 @@ def is_hash(value: object) -> bool:
     return (
         isinstance(value, str) and len(value) == 64 and all(c in "0123456789abcdef" for c in value)
     )
-
-
-def _refuse_float(text: str) -> NoReturn:
-    raise ValueError(f"number {text} is not an integer: hashed documents hold integers only")
 
 
 def _check(value: Any, depth: int) -> None:

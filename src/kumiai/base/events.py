@@ -13,7 +13,6 @@ comes from the signature alone; a name inside `content` proves nothing. Cost: ab
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -125,10 +124,8 @@ def decode_event(data: bytes) -> Event:
 
 def compute_id(pubkey: str, created_at: int, kind: int, tags: Tags, content: str) -> str:
     """Return the NIP-01 id of an event with these fields."""
-    array = json.dumps(
-        [0, pubkey, created_at, kind, tags, content], ensure_ascii=False, separators=(",", ":")
-    )
-    return canonical.sha256_hex(array.encode())
+    array = [0, pubkey, created_at, kind, tags, content]  # NIP-01's form is the canonical one here
+    return canonical.sha256_hex(canonical.encode(array))
 
 
 def _find_flaw(created_at: int, kind: int, tags: Tags, content: str) -> str | None:

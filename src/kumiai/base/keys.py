@@ -30,7 +30,7 @@ _BINDING_PREFIX = b"kumiai: this address acts for the work key "
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # SEC 2, 2.4.1
 
 
-KEYS_KEPT_MAX = 4_096  # signing keys in use at once in one process
+KEYS_KEPT_MAX = 4_096  # of each sort, parsed and kept in one process
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,7 @@ def sign_digest(key: SigningKey, digest: bytes) -> str:
 def is_signature(pubkey: str, digest: bytes, signature: str) -> bool:
     """Tell whether `signature` over `digest` was made by the owner of `pubkey`."""
     try:
-        key = PublicKeyXOnly(_decode_hex(pubkey, PUBKEY_BYTES))
-        return key.verify(_decode_hex(signature, SIGNATURE_BYTES), digest)
+        return _public_key(pubkey).verify(_decode_hex(signature, SIGNATURE_BYTES), digest)
     except ValueError:
         return False
 
@@ -105,6 +104,11 @@ def is_binding(address: str, work_pubkey: str, signature: str) -> bool:
 def _private_key(secret: bytes) -> PrivateKey:
     """Making the object computes its public key, which takes as long as a signature."""
     return PrivateKey(secret)
+
+
+@lru_cache(maxsize=KEYS_KEPT_MAX)
+def _public_key(pubkey: str) -> PublicKeyXOnly:
+    return PublicKeyXOnly(_decode_hex(pubkey, PUBKEY_BYTES))
 
 
 def _decode_hex(text: str, size_bytes: int) -> bytes:
