@@ -23,7 +23,7 @@ from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.data import load_source, split
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.errors import RunFailedError, StoreError
-from kumiai.learning import aggregate, fixed_point
+from kumiai.learning import aggregation, fixed_point
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.recipe import build_recipe, wrap_recipe
 from kumiai.nodes import ports
@@ -648,7 +648,7 @@ def test_aggregation_is_the_exact_mean(played):
     included = tuple((ref.member, ref.blob, 1 + i) for i, ref in enumerate(played.refs))
     result = played.compute.aggregate(ports.AggregateJob(1, played.model, None, included))
     updates = [read(played.compute, "update", ref.blob) for ref in played.refs]
-    delta = aggregate.aggregate("mean", updates, [1, 2, 3, 4, 5, 6])
+    delta = aggregation.aggregate("mean", updates, [1, 2, 3, 4, 5, 6])
     expected = read(played.compute, "model", played.model) + delta
     assert (read(played.compute, "model", result.model) == expected).all()
     assert result.server_state is None
@@ -661,13 +661,13 @@ def test_nothing_included_leaves_the_model(played):
 
 def test_the_same_aggregate_is_computed_once(played, monkeypatch):
     calls = []
-    honest = aggregate.aggregate
+    honest = aggregation.aggregate
 
     def counted(*arguments: Any) -> Any:
         calls.append(arguments[0])
         return honest(*arguments)
 
-    monkeypatch.setattr(aggregate, "aggregate", counted)
+    monkeypatch.setattr(aggregation, "aggregate", counted)
     jobs = [
         ports.AggregateJob(number, played.model, None, ((ref.member, ref.blob, 1),))
         for number, ref in enumerate(played.refs * 2)
