@@ -722,11 +722,11 @@ def test_robust_rules_with_few_updates(make, rule, count, expected):
     results = compute.train(train_jobs(model))[:count]
     included = tuple((r.member, r.update, 1) for r in results)
     found = compute.aggregate(ports.AggregateJob(1, model, None, included))
-    delta = aggregate.aggregate(
+    delta = aggregation.aggregate(
         expected,
         [read(compute, "update", r.update) for r in results],
         [1] * count,
-        aggregate.Settings(byzantine_count=1),
+        aggregation.Settings(byzantine_count=1),
     )
     expected_P = read(compute, "model", model) + delta
     assert (read(compute, "model", found.model) == expected_P).all()

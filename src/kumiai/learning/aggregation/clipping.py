@@ -39,7 +39,7 @@ ITERATIONS = 3
 
 def compute_norm_clip(members: Members) -> Vector:
     """Return the weighted mean of the updates, each shortened to the bound."""
-    lengths_N = np.sqrt(np.diagonal(compute_gram(members.rows)))
+    lengths_N = np.sqrt(np.diagonal(compute_gram(members.rows, members.kernels)))
     factors_N = _clip(lengths_N, members.settings)
     common = math.gcd(*members.weights_N)
     weights_N = [weight // common for weight in members.weights_N]
@@ -58,10 +58,10 @@ def compute_centered_clip(members: Members) -> Vector:
         raise ValueError(f"iterations {iterations} is negative")
     rows, reference_P = members.rows, members.reference_P
     if reference_P is None:  # a row of zeros, without the numbers
-        gram_NN = np.pad(compute_gram(rows), (0, 1))
+        gram_NN = np.pad(compute_gram(rows, members.kernels), (0, 1))
     else:
         rows = WithReference(rows, reference_P)
-        gram_NN = compute_gram(rows)
+        gram_NN = compute_gram(rows, members.kernels)
     weights_N = quantise_shares(_move_center(gram_NN, iterations, members.settings).tolist())
     return combine(rows, weights_N[: len(rows)], sum(weights_N), members.kernels)
 

@@ -33,7 +33,7 @@ def compute_geometric_median(members: Members) -> Vector:
     iterations = members.settings.iterations or ITERATIONS
     if iterations < 0:
         raise ValueError(f"iterations {iterations} is negative")
-    shares_N = compute_shares(compute_gram(members.rows), iterations)
+    shares_N = compute_shares(compute_gram(members.rows, members.kernels), iterations)
     weights_N = quantise_shares(shares_N.tolist())
     return combine(members.rows, weights_N, sum(weights_N), members.kernels)
 

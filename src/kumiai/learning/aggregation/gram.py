@@ -28,21 +28,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kumiai.learning.aggregation.kernels import Kernels
 from kumiai.learning.aggregation.rows import (
     Rows,
     Vector,
-    compute_peaks,
     iterate_blocks,
     stack,
 )
-from kumiai.learning.fixed_point import INTEGER_ABS_MAX, IntVector
 
 GRAM_BITS = 15  # without sign: a block's sum of products stays below 2**43, exact in float64
 GRAM_BLOCK = 8_192  # numbers a block of the product of all pairs
-PEAK_BLOCK = 65_536  # numbers
 
 
-def compute_gram(rows: Rows) -> NDArray[np.float64]:
+def compute_gram(rows: Rows, kernels: Kernels) -> NDArray[np.float64]:
     """Return the inner products [N, N] of the rows, each rounded to 15 bits at its own scale.
 
     Relative error of a row at most 2**-14 of its largest number. Raises ValueError for float rows
@@ -50,13 +48,13 @@ def compute_gram(rows: Rows) -> NDArray[np.float64]:
     """
     if rows.dtype.kind == "f":
         return _multiply_floats(rows)
-    shifts_N = [max(0, p.bit_length() - GRAM_BITS) for p in compute_peaks(rows, PEAK_BLOCK)]
-    gram_NN = _multiply_integers(rows, shifts_N).astype(np.float64)
+    shifts_N = [max(0, p.bit_length() - GRAM_BITS) for p in _compute_peaks(rows, kernels)]
+    gram_NN = _multiply_integers(rows, shifts_N, kernels).astype(np.float64)
     scaled_NN: NDArray[np.float64] = np.ldexp(gram_NN, np.add.outer(shifts_N, shifts_N))
     return scaled_NN
 
 
-def compute_distances(rows: Rows) -> NDArray[np.int64] | NDArray[np.float64]:
+def compute_distances(rows: Rows, kernels: Kernels) -> NDArray[np.int64] | NDArray[np.float64]:
     """Return the squared distances [N, N] between the updates, in integers shifted down to 15 bits.
 
     All updates are shifted by one amount, so that the median member's largest value takes 14 bits,
@@ -66,33 +64,29 @@ def compute_distances(rows: Rows) -> NDArray[np.int64] | NDArray[np.float64]:
         gram_NN = _multiply_floats(rows)
         squares_N = np.diagonal(gram_NN)
         return np.maximum(squares_N[:, None] + squares_N[None, :] - 2 * gram_NN, 0.0)
-    peaks = sorted(compute_peaks(rows, PEAK_BLOCK))
+    peaks = sorted(_compute_peaks(rows, kernels))
     shift = max(0, peaks[len(peaks) // 2].bit_length() - (GRAM_BITS - 1))
-    products_NN = _multiply_integers(rows, [shift] * len(rows))
+    products_NN = _multiply_integers(rows, [shift] * len(rows), kernels)
     lengths_N = np.diagonal(products_NN)
     distances_NN: NDArray[np.int64] = lengths_N[:, None] + lengths_N[None, :] - 2 * products_NN
     return distances_NN
 
 
-def _multiply_integers(rows: Rows, shifts_N: Sequence[int]) -> NDArray[np.int64]:
+def _compute_peaks(rows: Rows, kernels: Kernels) -> list[int]:
+    peaks = [0] * len(rows)
+    for block in iterate_blocks(rows.size, kernels.sum_block):
+        peaks = list(map(max, peaks, kernels.compute_peaks(rows.take(block))))
+    return peaks
+
+
+def _multiply_integers(rows: Rows, shifts_N: Sequence[int], kernels: Kernels) -> NDArray[np.int64]:
     gram_NN = np.zeros((len(rows), len(rows)), dtype=np.int64)
-    scratch_NB = np.empty((len(rows), min(GRAM_BLOCK, rows.size)), dtype=np.float64)
+    rounded_NB = np.empty((len(rows), min(GRAM_BLOCK, rows.size)), dtype=np.float64)
     for block in iterate_blocks(rows.size, GRAM_BLOCK):
-        part_NB = scratch_NB[:, : block.stop - block.start]
-        for row_B, shift, part_B in zip(rows.take(block), shifts_N, part_NB, strict=True):
-            part_B[:] = _shift_saturated(row_B, shift)
+        part_NB = rounded_NB[:, : block.stop - block.start]
+        kernels.round_rows(rows.take(block), shifts_N, GRAM_BITS, part_NB)
         gram_NN += (part_NB @ part_NB.T).astype(np.int64)
     return gram_NN
-
-
-def _shift_saturated(values_B: IntVector, shift: int) -> IntVector:
-    """Return round(values / 2**shift), ties up, at most GRAM_BITS bits."""
-    half = (1 << shift) >> 1
-    limit = min((2**GRAM_BITS - 1) << shift, INTEGER_ABS_MAX - half)  # so the sum cannot wrap
-    shifted_B: IntVector = np.clip(values_B, -limit, limit)
-    shifted_B += np.int32(half)
-    shifted_B >>= shift
-    return shifted_B
 
 
 def _multiply_floats(rows: Rows) -> NDArray[np.float64]:

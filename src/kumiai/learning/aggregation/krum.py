@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kumiai.learning.aggregation.gram import compute_distances
+from kumiai.learning.aggregation.kernels import Kernels
 from kumiai.learning.aggregation.linear import combine
 from kumiai.learning.aggregation.rows import (
     Rows,
@@ -52,7 +53,7 @@ def compute_multi_krum(members: Members) -> Vector:
 
 
 def select_krum(
-    rows: Rows, byzantine_count: int, kept: int, weights_N: Sequence[int] | None = None
+    rows: Rows, byzantine_count: int, kept: int, weights_N: Sequence[int], kernels: Kernels
 ) -> list[int]:
     """Return the indices, ascending, of the `kept` updates nearest to their N - f - 2 neighbours.
 
@@ -66,13 +67,12 @@ def select_krum(
         )
     if kept == count:
         return list(range(count))
-    scores = compute_scores(rows, byzantine_count)
+    scores = compute_scores(rows, byzantine_count, kernels)
     border = sorted(scores)[kept - 1]
     kept_surely = [i for i in range(count) if scores[i] < border]
     at_border = [i for i in range(count) if scores[i] == border]
     places = kept - len(kept_surely)
     if len(at_border) > places:  # hashing reads whole rows: only where it decides
-        weights_N = weights_N or [1] * count
         at_border = [
             i
             for *_, i in sorted((compute_fingerprint(rows, i), weights_N[i], i) for i in at_border)
@@ -80,12 +80,13 @@ def select_krum(
     return sorted(kept_surely + at_border[:places])
 
 
-def compute_scores(rows: Rows, byzantine_count: int) -> list[int] | list[float]:
+def compute_scores(rows: Rows, byzantine_count: int, kernels: Kernels) -> list[int] | list[float]:
     """Return every row's sum of squared distances to its nearest others: exact over int32."""
-    distances, count = compute_distances(rows).tolist(), len(rows)
+    distances, count = compute_distances(rows, kernels).tolist(), len(rows)
     neighbours = max(0, count - byzantine_count - 2)
     return [sum(sorted(row[:i] + row[i + 1 :])[:neighbours]) for i, row in enumerate(distances)]
 
 
 def _select(members: Members, kept: int) -> list[int]:
-    return select_krum(members.rows, members.settings.byzantine_count, kept, members.weights_N)
+    f = members.settings.byzantine_count
+    return select_krum(members.rows, f, kept, members.weights_N, members.kernels)

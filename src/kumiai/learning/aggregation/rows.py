@@ -99,16 +99,6 @@ def compute_peak(values_B: Vector) -> int:
     return max(-int(values_B.min()), int(values_B.max())) if len(values_B) else 0
 
 
-def compute_peaks(rows: Rows, block: int) -> list[int]:
-    """Return every row's largest absolute value."""
-    peaks = [0] * len(rows)
-    for part in iterate_blocks(rows.size, block):
-        peaks = [
-            max(peak, compute_peak(row)) for peak, row in zip(peaks, rows.take(part), strict=True)
-        ]
-    return peaks
-
-
 def compute_fingerprint(rows: Rows, index: int, seed: int = 0) -> bytes:
     """Return a keyed hash of one row's numbers: an order of members that nobody's place decides.
 

@@ -30,7 +30,7 @@ def compute_trust_root(members: Members) -> Vector:
     if members.reference_P is None:
         raise ValueError("trust_root needs the root's own update as the reference, got none")
     rows = WithReference(members.rows, members.reference_P)
-    gram_MM = compute_gram(rows)
+    gram_MM = compute_gram(rows, members.kernels)
     if gram_MM[-1, -1] <= 0.0:
         raise ValueError("trust_root needs a root update that is not zero")
     shares_N = _compute_shares(gram_MM)

@@ -1,0 +1,186 @@
+"""The kernels of aggregation in compiled code, on as many cores as the caller allows.
+
+Sums of sorted values come from a sorting network (`learning.aggregation.networks`) of minima and
+maxima in the first cache; weighted sums are int64. All results over int32 rows are integers that
+the definition leaves no freedom in, so they equal `NumpyKernels` to the bit; `load_kernels` checks
+that on a small case before it trusts a compiler, and gives the numpy kernels where there is none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kumiai.adapters.compute.native.build import BuildError, load_library
+from kumiai.learning.aggregation.kernels import (
+    Kernels,
+    NumpyKernels,
+    compute_half,
+    compute_limit,
+)
+from kumiai.learning.aggregation.networks import build_network
+from kumiai.learning.aggregation.rows import Block, Vector
+from kumiai.learning.fixed_point import LongVector
+
+BLOCK = 2**18  # numbers: 2 MiB of sums beside N rows that are read where they lie
+ALIGNMENT_BYTES = 64
+COUNT_MAX = 1024  # rows: above, a network's O(N log^2 N) and the caches favour numpy's sort
+SHARE_MIN = 4_096  # columns: a thread is not worth less
+
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "scratch_bytes": (_LONG, [_LONG]),
+    "round_row": (None, [_POINTER, _LONG, _LONG, _LONG, _LONG, _POINTER]),
+    "compute_peak": (_LONG, [_POINTER, _LONG]),
+    "sum_weighted": (None, [_POINTER, _LONG, _LONG, _LONG, _POINTER, _POINTER]),
+    **{
+        f"reduce_sorted_{name}": (
+            ctypes.c_int,
+            [_POINTER, _LONG, _LONG, _LONG, _POINTER, _LONG, _LONG, _LONG, _POINTER, _POINTER],
+        )
+        for name in ("int32", "float32")
+    },
+}
+
+
+class NativeKernels:
+    """`Kernels` over a library made of loops.c; threads: how many share a block."""
+
+    def __init__(self, library: ctypes.CDLL, threads: int = 1) -> None:
+        if threads < 1:
+            raise ValueError(f"threads {threads} is below 1")
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+        self._library, self._threads = library, threads
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._numpy = NumpyKernels()
+
+    @property
+    def sort_block(self) -> int:
+        return BLOCK
+
+    @property
+    def sum_block(self) -> int:
+        return BLOCK
+
+    def reduce_sorted(self, rows_NB: Block, start: int, stop: int) -> Vector:
+        rows, count = _prepare(rows_NB), len(rows_NB)
+        if count > COUNT_MAX:
+            return self._numpy.reduce_sorted(rows_NB, start, stop)
+        kind = rows[0].dtype.name
+        reduce = getattr(self._library, f"reduce_sorted_{kind}")
+        network = np.array(build_network(count, start, stop), dtype=np.int32).reshape(-1)
+        sums_B: Vector = np.empty(len(rows[0]), np.float64 if kind == "float32" else np.int64)
+        pointers = _point(rows)
+
+        def work(begin: int, end: int) -> int:
+            scratch = _allocate(self._library.scratch_bytes(count))
+            has_nan: int = reduce(
+                pointers, count, begin, end, network.ctypes.data, len(network) // 2, start, stop,
+                scratch.ctypes.data, sums_B.ctypes.data,
+            )  # fmt: skip
+            return has_nan
+
+        if any(self._share(work, len(sums_B))):
+            raise ValueError("a row has NaN: no order of its values exists")
+        return sums_B
+
+    def sum_weighted(self, rows_NB: Block, weights_N: Sequence[int]) -> LongVector:
+        rows = _prepare(rows_NB)
+        sums_B = np.empty(len(rows[0]), dtype=np.int64)
+        weights = np.array(weights_N, dtype=np.int64)
+        pointers = _point(rows)
+
+        def work(begin: int, end: int) -> int:
+            self._library.sum_weighted(
+                pointers, len(rows), begin, end, weights.ctypes.data, sums_B.ctypes.data
+            )
+            return 0
+
+        self._share(work, len(sums_B))
+        return sums_B
+
+    def compute_peaks(self, rows_NB: Block) -> list[int]:
+        rows = _prepare(rows_NB)
+
+        def work(row: NDArray[np.int32]) -> int:
+            peak: int = self._library.compute_peak(row.ctypes.data, len(row))
+            return peak
+
+        return self._share_rows(work, rows)
+
+    def round_rows(
+        self, rows_NB: Block, shifts_N: Sequence[int], bits: int, rounded_NB: NDArray[np.float64]
+    ) -> None:
+        for row_B, shift, rounded_B in zip(_prepare(rows_NB), shifts_N, rounded_NB, strict=True):
+            half, limit = compute_half(shift), compute_limit(shift, bits)
+            self._library.round_row(
+                row_B.ctypes.data, len(row_B), half, limit, shift, rounded_B.ctypes.data
+            )
+
+    def _share_rows(
+        self, work: Callable[[NDArray[Any]], int], rows: Sequence[NDArray[Any]]
+    ) -> list[int]:
+        if self._pool is None or len(rows[0]) < SHARE_MIN:
+            return list(map(work, rows))
+        return list(self._pool.map(work, rows))
+
+    def _share(self, work: Callable[[int, int], int], size: int) -> list[int]:
+        """Run work(begin, end) over all columns, in threads where these are many."""
+        parts = min(self._threads, max(1, size // SHARE_MIN))
+        if self._pool is None or parts == 1:
+            return [work(0, size)]
+        borders = [size * part // parts for part in range(parts + 1)]
+        return list(self._pool.map(work, borders[:-1], borders[1:]))
+
+
+def load_kernels(cache_dir: Path | None = None, threads: int = 1) -> Kernels:
+    """Return compiled kernels, or numpy's where no compiler makes them or they compute wrongly."""
+    try:
+        kernels = NativeKernels(load_library(cache_dir), threads)
+    except (BuildError, AttributeError):  # a library without the functions is not ours
+        return NumpyKernels()
+    return kernels if is_faithful(kernels) else NumpyKernels()
+
+
+def is_faithful(kernels: Kernels) -> bool:
+    """Whether `kernels` give numpy's integers on a case with odd sizes and the largest numbers."""
+    numpy_kernels = NumpyKernels()
+    generator = np.random.Generator(np.random.PCG64(1))
+    rows_NB = generator.integers(-(2**31) + 1, 2**31 - 1, (13, 1_299), dtype=np.int32)
+    weights_N = [0, 1, -1, 2**29, -(2**29), 2**29, *range(7)]
+    pairs = [
+        (kernels.sum_weighted(rows_NB, weights_N), numpy_kernels.sum_weighted(rows_NB, weights_N))
+    ]
+    for start, stop in ((6, 7), (5, 8), (0, 13)):
+        pairs.append(
+            (
+                kernels.reduce_sorted(rows_NB, start, stop),
+                numpy_kernels.reduce_sorted(rows_NB, start, stop),
+            )
+        )
+    return all(np.array_equal(found, expected) for found, expected in pairs)
+
+
+def _prepare(rows_NB: Block) -> list[NDArray[Any]]:
+    """Return rows whose numbers lie one after another, as the loops read them."""
+    return [np.ascontiguousarray(row) for row in rows_NB]
+
+
+def _point(rows: Sequence[NDArray[Any]]) -> Any:
+    """Return the rows' addresses; the caller holds the rows."""
+    return (ctypes.c_void_p * len(rows))(*[row.ctypes.data for row in rows])
+
+
+def _allocate(size_bytes: int) -> NDArray[np.uint8]:
+    """Return scratch that begins at a cache line."""
+    scratch = np.empty(size_bytes + ALIGNMENT_BYTES, dtype=np.uint8)
+    offset = -scratch.ctypes.data % ALIGNMENT_BYTES
+    return scratch[offset:]

@@ -1,0 +1,102 @@
+/* The loops over all numbers of an aggregation, for kernels.py. Plain C, no library.
+
+   rows[i] points to member i's numbers; columns begin..end-1 are worked on, so that threads can
+   share a block. Columns go through in two sizes: WIDE of every row are copied to where the second
+   cache holds them (long enough for the memory's read-ahead), LANES of these are then sorted where
+   the first cache holds them. */
+
+#include <stdint.h>
+#include <string.h>
+
+#define WIDE 1024
+#define LANES 64
+#define SUM_LANES 1024
+
+/* Bytes of scratch for n rows; 4 bytes a number in both types. */
+int64_t scratch_bytes(int64_t n) { return n * (WIDE + LANES) * 4; }
+
+/* out[c] = sum of the sorted values first..last-1 of column c. The comparators put these places in
+   order. Returns 1 where a value is NaN, which has no place in an order, else 0. */
+#define DEFINE_REDUCE_SORTED(NAME, NUMBER, TOTAL)                                                  \
+    int NAME(const NUMBER *const *rows, int64_t n, int64_t begin, int64_t end,                     \
+             const int32_t *comparators, int64_t comparator_count, int64_t first, int64_t last,   \
+             NUMBER *scratch, TOTAL *out) {                                                        \
+        NUMBER *narrow = scratch, *wide = scratch + n * LANES;                                     \
+        int has_nan = 0;                                                                           \
+        memset(wide, 0, (size_t)(n * WIDE) * sizeof(NUMBER));                                      \
+        for (int64_t block = begin; block < end; block += WIDE) {                                  \
+            int64_t width = end - block < WIDE ? end - block : WIDE;                               \
+            for (int64_t i = 0; i < n; i++) {                                                      \
+                NUMBER *restrict row = wide + i * WIDE;                                            \
+                int is_nan = 0;                                                                    \
+                memcpy(row, rows[i] + block, (size_t)width * sizeof(NUMBER));                      \
+                for (int64_t l = 0; l < width; l++) is_nan |= row[l] != row[l];                    \
+                has_nan |= is_nan;                                                                 \
+            }                                                                                      \
+            for (int64_t c = 0; c < width; c += LANES) {                                           \
+                TOTAL sums[LANES] = {0};                                                           \
+                for (int64_t i = 0; i < n; i++)                                                    \
+                    memcpy(narrow + i * LANES, wide + i * WIDE + c, LANES * sizeof(NUMBER));       \
+                for (int64_t k = 0; k < comparator_count; k++) {                                   \
+                    NUMBER *restrict a = narrow + (int64_t)comparators[2 * k] * LANES;             \
+                    NUMBER *restrict b = narrow + (int64_t)comparators[2 * k + 1] * LANES;         \
+                    for (int l = 0; l < LANES; l++) {                                              \
+                        NUMBER x = a[l], y = b[l];                                                 \
+                        a[l] = x < y ? x : y;                                                      \
+                        b[l] = x < y ? y : x;                                                      \
+                    }                                                                              \
+                }                                                                                  \
+                for (int64_t i = first; i < last; i++)                                             \
+                    for (int l = 0; l < LANES; l++) sums[l] += narrow[i * LANES + l];              \
+                for (int64_t l = 0; l < LANES && c + l < width; l++) out[block + c + l] = sums[l]; \
+            }                                                                                      \
+        }                                                                                          \
+        return has_nan;                                                                            \
+    }
+
+DEFINE_REDUCE_SORTED(reduce_sorted_int32, int32_t, int64_t)
+DEFINE_REDUCE_SORTED(reduce_sorted_float32, float, double)
+
+/* out[c] = sum_i weights[i] rows[i][c]; the caller knows that it fits. Weights lie within
+   -2**31..2**31; 2**31 itself does not fit int32 and takes the second loop. */
+void sum_weighted(const int32_t *const *rows, int64_t n, int64_t begin, int64_t end,
+                  const int64_t *weights, int64_t *out) {
+    for (int64_t block = begin; block < end; block += SUM_LANES) {
+        int64_t width = end - block < SUM_LANES ? end - block : SUM_LANES;
+        int64_t sums[SUM_LANES] = {0};
+        for (int64_t i = 0; i < n; i++) {
+            const int32_t *restrict row = rows[i] + block;
+            int32_t weight = (int32_t)weights[i];
+            if (weights[i] == 0) continue;
+            if (weights[i] == 1)
+                for (int64_t l = 0; l < width; l++) sums[l] += row[l];
+            else if (weight == weights[i])
+                for (int64_t l = 0; l < width; l++) sums[l] += (int64_t)row[l] * weight;
+            else
+                for (int64_t l = 0; l < width; l++) sums[l] += row[l] * weights[i];
+        }
+        memcpy(out + block, sums, (size_t)width * sizeof(int64_t));
+    }
+}
+
+/* The largest absolute value of size numbers, 0 for none. */
+int64_t compute_peak(const int32_t *row, int64_t size) {
+    int32_t low = 0, high = 0;
+    for (int64_t l = 0; l < size; l++) {
+        low = row[l] < low ? row[l] : low;
+        high = row[l] > high ? row[l] : high;
+    }
+    return -(int64_t)low > high ? -(int64_t)low : high;
+}
+
+/* out = (row, saturated at +-limit, + half) >> shift; limit + half fits 31 bits. */
+void round_row(const int32_t *restrict row, int64_t size, int64_t half, int64_t limit,
+               int64_t shift, double *restrict out) {
+    int32_t low = (int32_t)-limit, high = (int32_t)limit, added = (int32_t)half;
+    int places = (int)shift;
+    for (int64_t l = 0; l < size; l++) {
+        int32_t value = row[l] < low ? low : row[l];
+        value = value > high ? high : value;
+        out[l] = (value + added) >> places;
+    }
+}
