@@ -205,11 +205,9 @@ def trust_root_twin(updates, weights, settings, reference=None):
     lengths = [math.sqrt(g[i][i]) for i in range(len(updates))]
     trust = [max(0.0, g[-1][i] / a / root) if a else 0.0 for i, a in enumerate(lengths)]
     total = math.fsum(trust)
-    shares = [
-        t / total * min(root / a, 16.0) if total and a else 0.0
-        for t, a in zip(trust, lengths, strict=True)
-    ]
-    return combine_twin(updates, shares, 26, 2**26)
+    shares = [t / total if total else 0.0 for t in trust]
+    scaled = [c * min(root / a, 16.0) if a else 0.0 for c, a in zip(shares, lengths, strict=True)]
+    return combine_twin(updates, scaled, 26, max(1, sum(round(c * 2**26) for c in shares)))
 
 
 def bucket_twin(updates, weights, settings):

@@ -33,21 +33,27 @@ def compute_trust_root(members: Members) -> Vector:
     gram_MM = compute_gram(rows, members.kernels)
     if gram_MM[-1, -1] <= 0.0:
         raise ValueError("trust_root needs a root update that is not zero")
-    shares_N = _compute_shares(gram_MM)
-    bits = FRACTION_BITS - SCALE_BITS  # the shares sum to at most SCALE_MAX
-    weights_N = [round(math.ldexp(share, bits)) for share in shares_N.tolist()]
-    return combine(members.rows, weights_N, 1 << bits, members.kernels)
+    shares_N, scales_N = _compute_shares(gram_MM)
+    weights_N = _quantise(shares_N * scales_N)
+    # not 2**bits: rows of the root's length then give exactly their mean
+    divisor = max(1, sum(_quantise(shares_N)))
+    return combine(members.rows, weights_N, divisor, members.kernels)
 
 
-def _compute_shares(gram_MM: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return t_i (|g| / |u_i|) / sum_j t_j [N]; zeros if no t is positive."""
+def _quantise(shares_N: NDArray[np.float64]) -> list[int]:
+    bits = FRACTION_BITS - SCALE_BITS  # scaled shares sum to at most SCALE_MAX
+    return [round(math.ldexp(share, bits)) for share in shares_N.tolist()]
+
+
+def _compute_shares(
+    gram_MM: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return t_i / sum_j t_j [N], zeros if no t is positive, and the scales |g| / |u_i| [N]."""
     lengths_M = np.sqrt(np.diagonal(gram_MM))
     lengths_N, root = lengths_M[:-1], lengths_M[-1]
     is_row_N = lengths_N > 0.0
     safe_N = np.where(is_row_N, lengths_N, 1.0)
     trust_N = np.where(is_row_N, np.maximum(gram_MM[:-1, -1] / safe_N / root, 0.0), 0.0)
     total = math.fsum(trust_N)
-    if total == 0.0:
-        return np.zeros(len(trust_N))
-    shares_N: NDArray[np.float64] = trust_N / total * np.minimum(root / safe_N, SCALE_MAX)
-    return shares_N
+    shares_N = trust_N / total if total > 0.0 else trust_N
+    return shares_N, np.minimum(root / safe_N, SCALE_MAX)

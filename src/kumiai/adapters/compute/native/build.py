@@ -1,7 +1,8 @@
 """From loops.c to a loaded library: compiled once for this processor, kept in a private folder.
 
 The file's name is a digest of the source, the compiler's own description, its flags and the
-processor, so a change in any of them compiles anew. What lies there is loaded as code: keep the cache folder as private as the program's own files.
+processor, so a change in any of them compiles anew. What lies there is loaded as code: keep the
+cache folder as private as the program's own files.
 """
 
 from __future__ import annotations
