@@ -13,7 +13,7 @@ from kumiai.learning.aggregation.kernels import Kernels, NumpyKernels
 from kumiai.learning.aggregation.krum import compute_krum, compute_multi_krum
 from kumiai.learning.aggregation.linear import compute_mean
 from kumiai.learning.aggregation.order import compute_median, compute_trimmed_mean
-from kumiai.learning.aggregation.rows import PlainRows, Vector
+from kumiai.learning.aggregation.rows import Block, PlainRows, Vector
 from kumiai.learning.aggregation.rule import WEIGHT_SUM_MAX, Members, Rule, Settings
 from kumiai.learning.aggregation.trust import compute_trust_root
 from kumiai.learning.fixed_point import FloatVector, IntVector
@@ -33,7 +33,7 @@ AGGREGATORS: Mapping[str, Rule] = {
 
 def aggregate(
     name: str,
-    updates_NP: Sequence[IntVector],
+    updates_NP: Sequence[IntVector] | IntVector,
     weights_N: Sequence[int],
     settings: Settings | None = None,
     *,
@@ -52,7 +52,7 @@ def aggregate(
 
 def aggregate_floats(
     name: str,
-    updates_NP: Sequence[FloatVector],
+    updates_NP: Sequence[FloatVector] | FloatVector,
     weights_N: Sequence[int],
     settings: Settings | None = None,
     *,
@@ -69,7 +69,7 @@ def aggregate_floats(
 
 def _run(
     name: str,
-    updates_NP: Sequence[Vector],
+    updates_NP: Block,
     weights_N: Sequence[int],
     settings: Settings | None,
     reference_P: Vector | None,
@@ -93,7 +93,7 @@ def _run(
 
 
 def _check(
-    updates_NP: Sequence[Vector],
+    updates_NP: Block,
     weights_N: Sequence[int],
     reference_P: Vector | None,
     dtype: np.dtype[np.int32] | np.dtype[np.float32],
