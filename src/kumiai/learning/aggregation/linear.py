@@ -17,10 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kumiai.learning.aggregation.kernels import Kernels
-from kumiai.learning.aggregation.rounding import divide_half_even
+from kumiai.learning.aggregation.rounding import divide_into
 from kumiai.learning.aggregation.rows import Block, Rows, Vector, iterate_blocks
 from kumiai.learning.aggregation.rule import WEIGHT_SUM_MAX, Members
-from kumiai.learning.fixed_point import INTEGER_ABS_MAX
 
 FRACTION_BITS = 30  # of a share of 1: half a unit of error on a row of the largest numbers
 FLOAT_BLOCK = 65_536  # numbers: the result's block stays in the L2 cache while the rows pass
@@ -48,10 +47,7 @@ def combine(rows: Rows, weights_N: Sequence[int], divisor: int, kernels: Kernels
     common = math.gcd(divisor, *weights_N)  # equal weights become 1: small products stay in int32
     weights_N, divisor = [weight // common for weight in weights_N], divisor // common
     for block in iterate_blocks(rows.size, kernels.sum_block):
-        sums_B = divide_half_even(kernels.sum_weighted(rows.take(block), weights_N), divisor)
-        if size_sum > divisor * common:
-            np.clip(sums_B, -INTEGER_ABS_MAX, INTEGER_ABS_MAX, out=sums_B)
-        delta_P[block] = sums_B
+        divide_into(delta_P[block], kernels.sum_weighted(rows.take(block), weights_N), divisor)
     return delta_P
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from kumiai.base.amounts import PPM
-from kumiai.learning.aggregation.rounding import divide_half_even
+from kumiai.learning.aggregation.rounding import divide_into
 from kumiai.learning.aggregation.rows import Vector, iterate_blocks
 from kumiai.learning.aggregation.rule import Members
 
@@ -44,5 +44,5 @@ def _reduce(members: Members, start: int, stop: int) -> Vector:
         if rows.dtype.kind == "f":
             delta_P[block] = sums_B / (stop - start)
         else:
-            delta_P[block] = divide_half_even(sums_B, stop - start)
+            divide_into(delta_P[block], sums_B, stop - start)
     return delta_P

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from kumiai.learning.fixed_point import LongVector
+import numpy as np
+
+from kumiai.learning.fixed_point import INTEGER_ABS_MAX, IntVector, LongVector
+
+BLOCK = 8_192  # numbers: what a division needs beside them stays in the cache
 
 
 def divide_half_even(numerator_P: LongVector, denominator: int) -> LongVector:
@@ -17,3 +21,10 @@ def divide_half_even(numerator_P: LongVector, denominator: int) -> LongVector:
     is_up_P = (twice_P > denominator) | ((twice_P == denominator) & (quotient_P & 1 == 1))
     rounded_P: LongVector = quotient_P + is_up_P
     return rounded_P
+
+
+def divide_into(delta_P: IntVector, numerator_P: LongVector, denominator: int) -> None:
+    """Write `divide_half_even` of both into `delta_P`; what leaves int32 saturates."""
+    for start in range(0, len(numerator_P), BLOCK):
+        quotient_B = divide_half_even(numerator_P[start : start + BLOCK], denominator)
+        delta_P[start : start + BLOCK] = np.clip(quotient_B, -INTEGER_ABS_MAX, INTEGER_ABS_MAX)
