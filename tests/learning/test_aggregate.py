@@ -29,6 +29,7 @@ from kumiai.learning.aggregation import (
     kernels,
     krum,
     linear,
+    rounding,
     rows,
 )
 from kumiai.learning.aggregation.rows import PlainRows, compute_fingerprint

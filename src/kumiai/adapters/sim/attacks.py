@@ -51,7 +51,7 @@ DataAttack = Callable[[Features, Labels, int, np.random.Generator], tuple[Featur
 
 def flip_signs(honest_HP: IntVector, count: int, generator: np.random.Generator) -> IntVector:
     """Return `count` updates against the honest mean, several times as long."""
-    return _repeat(np.multiply(SIGN_FLIP_FACTOR, honest_HP.mean(axis=0)), count)
+    return _repeat(np.asarray(honest_HP.mean(axis=0)) * SIGN_FLIP_FACTOR, count)
 
 
 def send_noise(honest_HP: IntVector, count: int, generator: np.random.Generator) -> IntVector:
@@ -80,7 +80,7 @@ def hide_in_spread(honest_HP: IntVector, count: int, generator: np.random.Genera
 
 def point_backwards(honest_HP: IntVector, count: int, generator: np.random.Generator) -> IntVector:
     """IPM: return a short step against the honest mean."""
-    return _repeat(np.multiply(IPM_FACTOR, honest_HP.mean(axis=0)), count)
+    return _repeat(np.asarray(honest_HP.mean(axis=0)) * IPM_FACTOR, count)
 
 
 def flip_labels(

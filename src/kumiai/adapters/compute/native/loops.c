@@ -43,7 +43,7 @@ int64_t scratch_bytes(int64_t n) { return n * (WIDE + LANES) * 4; }
                     for (int l = 0; l < LANES; l++) {                                              \
                         NUMBER x = a[l], y = b[l];                                                 \
                         a[l] = x < y ? x : y;                                                      \
-                        b[l] = x < y ? y : x;                                                      \
+                        b[l] = x > y ? x : y;                                                      \
                     }                                                                              \
                 }                                                                                  \
                 for (int64_t i = first; i < last; i++)                                             \
