@@ -339,6 +339,7 @@ def test_blocks_leave_no_seam(name, bucket_size, monkeypatch):
         (krum, "COPY_BLOCK"),
         (linear, "FLOAT_BLOCK"),
         (rows, "FINGERPRINT_BLOCK"),
+        (rounding, "BLOCK"),
     ):
         monkeypatch.setattr(module, block, 5)
     assert np.array_equal(run(name, updates, [3] * 7, settings, updates[3]), whole)

@@ -63,7 +63,7 @@ def send_noise(honest_HP: IntVector, count: int, generator: np.random.Generator)
 
 def collude(honest_HP: IntVector, count: int, generator: np.random.Generator) -> IntVector:
     """Return one noise for all: their neighbours in any distance are each other."""
-    noise_P = generator.normal(0, 1, honest_HP.shape[1])
+    noise_P = generator.normal(0, 1, (honest_HP.shape[1],))
     length = float(np.linalg.norm(honest_HP.astype(np.float64), axis=1).mean())
     return _repeat(noise_P * (COLLUSION_FACTOR * length / float(np.linalg.norm(noise_P))), count)
 

@@ -36,7 +36,7 @@ SHARE_MIN = 4_096  # columns: a thread is not worth less
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "scratch_bytes": (_LONG, [_LONG]),
-    "round_row": (None, [_POINTER, _LONG, _LONG, _LONG, _LONG, _POINTER]),
+    "round_rows": (None, [_POINTER, *[_LONG] * 3, *[_POINTER] * 4, _LONG]),
     "compute_peak": (_LONG, [_POINTER, _LONG]),
     "sum_weighted": (None, [_POINTER, _LONG, _LONG, _LONG, _POINTER, _POINTER]),
     **{
@@ -78,13 +78,13 @@ class NativeKernels:
         reduce = getattr(self._library, f"reduce_sorted_{kind}")
         network = np.array(build_network(count, start, stop), dtype=np.int32).reshape(-1)
         sums_B: Vector = np.empty(len(rows[0]), np.float64 if kind == "float32" else np.int64)
-        pointers = _point(rows)
+        pointers_N = _point(rows)
 
         def work(begin: int, end: int) -> int:
             scratch = _allocate(self._library.scratch_bytes(count))
             has_nan: int = reduce(
-                pointers, count, begin, end, network.ctypes.data, len(network) // 2, start, stop,
-                scratch.ctypes.data, sums_B.ctypes.data,
+                pointers_N.ctypes.data, count, begin, end, network.ctypes.data, len(network) // 2,
+                start, stop, scratch.ctypes.data, sums_B.ctypes.data,
             )  # fmt: skip
             return has_nan
 
@@ -96,12 +96,13 @@ class NativeKernels:
         rows = _prepare(rows_NB)
         sums_B = np.empty(len(rows[0]), dtype=np.int64)
         weights = np.array(weights_N, dtype=np.int64)
-        pointers = _point(rows)
+        pointers_N = _point(rows)
 
         def work(begin: int, end: int) -> int:
             self._library.sum_weighted(
-                pointers, len(rows), begin, end, weights.ctypes.data, sums_B.ctypes.data
-            )
+                pointers_N.ctypes.data, len(rows), begin, end, weights.ctypes.data,
+                sums_B.ctypes.data,
+            )  # fmt: skip
             return 0
 
         self._share(work, len(sums_B))
@@ -119,15 +120,25 @@ class NativeKernels:
     def round_rows(
         self, rows_NB: Block, shifts_N: Sequence[int], bits: int, rounded_NB: NDArray[np.float64]
     ) -> None:
-        for row_B, shift, rounded_B in zip(_prepare(rows_NB), shifts_N, rounded_NB, strict=True):
-            half, limit = compute_half(shift), compute_limit(shift, bits)
-            self._library.round_row(
-                row_B.ctypes.data, len(row_B), half, limit, shift, rounded_B.ctypes.data
-            )
+        if rounded_NB.strides[1] != rounded_NB.itemsize:
+            raise ValueError(f"rounded rows have strides {rounded_NB.strides}")
+        rows = _prepare(rows_NB)
+        limits_N = np.array([compute_limit(shift, bits) for shift in shifts_N], dtype=np.int32)
+        halves_N = np.array([compute_half(shift) for shift in shifts_N], dtype=np.int32)
+        places_N = np.array(shifts_N, dtype=np.int32)
+        pointers_N = _point(rows)
 
-    def _share_rows(
-        self, work: Callable[[NDArray[Any]], int], rows: Sequence[NDArray[Any]]
-    ) -> list[int]:
+        def work(begin: int, end: int) -> int:
+            self._library.round_rows(
+                pointers_N.ctypes.data, len(rows), begin, end, limits_N.ctypes.data,
+                halves_N.ctypes.data, places_N.ctypes.data, rounded_NB.ctypes.data,
+                rounded_NB.strides[0] // rounded_NB.itemsize,
+            )  # fmt: skip
+            return 0
+
+        self._share(work, rounded_NB.shape[1])
+
+    def _share_rows(self, work: Callable[[NDArray[Any]], int], rows: Block) -> list[int]:
         if self._pool is None or len(rows[0]) < SHARE_MIN:
             return list(map(work, rows))
         return list(self._pool.map(work, rows))
@@ -169,14 +180,19 @@ def is_faithful(kernels: Kernels) -> bool:
     return all(np.array_equal(found, expected) for found, expected in pairs)
 
 
-def _prepare(rows_NB: Block) -> list[NDArray[Any]]:
+def _prepare(rows_NB: Block) -> Block:
     """Return rows whose numbers lie one after another, as the loops read them."""
+    if isinstance(rows_NB, np.ndarray):
+        is_dense = rows_NB.strides[1] == rows_NB.itemsize
+        return rows_NB if is_dense else np.ascontiguousarray(rows_NB)
     return [np.ascontiguousarray(row) for row in rows_NB]
 
 
-def _point(rows: Sequence[NDArray[Any]]) -> Any:
+def _point(rows: Block) -> NDArray[np.intp]:
     """Return the rows' addresses; the caller holds the rows."""
-    return (ctypes.c_void_p * len(rows))(*[row.ctypes.data for row in rows])
+    if isinstance(rows, np.ndarray):
+        return rows.ctypes.data + rows.strides[0] * np.arange(len(rows), dtype=np.intp)
+    return np.array([row.__array_interface__["data"][0] for row in rows], dtype=np.intp)
 
 
 def _allocate(size_bytes: int) -> NDArray[np.uint8]:
