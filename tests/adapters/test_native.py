@@ -136,7 +136,13 @@ def test_source_that_does_not_compile_is_reported(monkeypatch, tmp_path):
 @needs_compiler
 @pytest.mark.parametrize(
     ("right", "wrong"),
-    [("a[l] = x < y ? x : y;", "a[l] = x;"), ("(int64_t)row[l] * weight", "row[l] * weight")],
+    [
+        ("a[l] = x < y ? x : y;", "a[l] = x;"),
+        ("(int64_t)row[l] * weight", "row[l] * weight"),
+        ("value > high ? high : value", "value"),
+        ("(bits >> 31) & INT32_MAX", "(bits >> 30) & INT32_MAX"),
+        ("-(int64_t)low > high", "-(int64_t)low < high"),
+    ],
 )
 def test_a_compiler_that_computes_wrongly_is_not_trusted(monkeypatch, tmp_path, right, wrong):
     source = build.SOURCE.read_text()

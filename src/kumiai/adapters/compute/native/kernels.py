@@ -162,22 +162,24 @@ def load_kernels(cache_dir: Path | None = None, threads: int = 1) -> Kernels:
 
 
 def is_faithful(kernels: Kernels) -> bool:
-    """Whether `kernels` give numpy's integers on a case with odd sizes and the largest numbers."""
-    numpy_kernels = NumpyKernels()
+    """Whether `kernels` give numpy's numbers on a case with odd sizes and the largest numbers."""
     generator = np.random.Generator(np.random.PCG64(1))
     rows_NB = generator.integers(-(2**31) + 1, 2**31 - 1, (13, 1_299), dtype=np.int32)
+    floats_NB = generator.standard_normal((13, 1_299), dtype=np.float32)
     weights_N = [0, 1, -1, 2**29, -(2**29), 2**29, *range(7)]
-    pairs = [
-        (kernels.sum_weighted(rows_NB, weights_N), numpy_kernels.sum_weighted(rows_NB, weights_N))
-    ]
-    for start, stop in ((6, 7), (5, 8), (0, 13)):
-        pairs.append(
-            (
-                kernels.reduce_sorted(rows_NB, start, stop),
-                numpy_kernels.reduce_sorted(rows_NB, start, stop),
-            )
-        )
-    return all(np.array_equal(found, expected) for found, expected in pairs)
+
+    def compute(kernels: Kernels) -> list[Vector]:
+        rounded_NB = np.empty(rows_NB.shape)
+        kernels.round_rows(rows_NB, range(8, 21), 15, rounded_NB)
+        return [
+            kernels.sum_weighted(rows_NB, weights_N),
+            *(kernels.reduce_sorted(rows_NB, *places) for places in ((6, 7), (5, 8), (0, 13))),
+            kernels.reduce_sorted(floats_NB, 6, 7),
+            np.array(kernels.compute_peaks(rows_NB)),
+            rounded_NB,
+        ]
+
+    return all(map(np.array_equal, compute(kernels), compute(NumpyKernels())))
 
 
 def _prepare(rows_NB: Block) -> Block:
