@@ -24,7 +24,7 @@ from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.data import load_source, split
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.errors import RunFailedError, StoreError
-from kumiai.learning import aggregate, fixed_point
+from kumiai.learning import aggregation, fixed_point
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.layout import Layout, unflatten
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded, wrap_recipe
@@ -685,7 +685,7 @@ def test_aggregation_is_the_exact_mean(played):
     included = tuple((ref.member, ref.blob, 1 + i) for i, ref in enumerate(played.refs))
     result = played.compute.aggregate(ports.AggregateJob(1, played.model, None, included))
     updates = [read(played.compute, "update", ref.blob) for ref in played.refs]
-    delta = aggregate.aggregate("mean", updates, [1, 2, 3, 4, 5, 6])
+    delta = aggregation.aggregate("mean", updates, [1, 2, 3, 4, 5, 6])
     expected = read(played.compute, "model", played.model) + delta
     assert (read(played.compute, "model", result.model) == expected).all()
     assert result.server_state is None
@@ -698,13 +698,13 @@ def test_nothing_included_leaves_the_model(played):
 
 def test_the_same_aggregate_is_computed_once(played, monkeypatch):
     calls = []
-    honest = aggregate.aggregate
+    honest = aggregation.aggregate
 
     def counted(*arguments: Any) -> Any:
         calls.append(arguments[0])
         return honest(*arguments)
 
-    monkeypatch.setattr(aggregate, "aggregate", counted)
+    monkeypatch.setattr(aggregation, "aggregate", counted)
     jobs = [
         ports.AggregateJob(number, played.model, None, ((ref.member, ref.blob, 1),))
         for number, ref in enumerate(played.refs * 2)
@@ -759,11 +759,11 @@ def test_robust_rules_with_few_updates(make, rule, count, expected):
     results = compute.train(train_jobs(model))[:count]
     included = tuple((r.member, r.update, 1) for r in results)
     found = compute.aggregate(ports.AggregateJob(1, model, None, included))
-    delta = aggregate.aggregate(
+    delta = aggregation.aggregate(
         expected,
         [read(compute, "update", r.update) for r in results],
         [1] * count,
-        aggregate.Settings(byzantine_count=1),
+        aggregation.Settings(byzantine_count=1),
     )
     expected_P = read(compute, "model", model) + delta
     assert (read(compute, "model", found.model) == expected_P).all()

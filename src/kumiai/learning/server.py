@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from kumiai.base.amounts import PPM
-from kumiai.learning.aggregate import divide_half_even
+from kumiai.learning.aggregation.rounding import divide_half_even
 from kumiai.learning.fixed_point import (
     INTEGER_ABS_MAX,
     IntVector,

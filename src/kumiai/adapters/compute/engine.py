@@ -19,7 +19,7 @@ from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.scoring import Holdout, score_round
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
-from kumiai.learning import aggregate, fixed_point, server
+from kumiai.learning import aggregation, fixed_point, server
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import Recipe, build_seeded
 from kumiai.nodes import ports
@@ -125,11 +125,11 @@ class EngineCompute:
         rule = server.build_server(
             training.algorithm, training.server_learning_rate_ppm, training.server_momentum_ppm
         )
-        delta_P = aggregate.aggregate(
+        delta_P = aggregation.aggregate(
             self._choose_aggregator(len(job.included)),
             [self._decoded.get("update", blob) for _, blob, _ in job.included],
             [weight for _, _, weight in job.included],
-            aggregate.Settings(training.trim_ppm, training.byzantine_count),
+            aggregation.Settings(training.trim_ppm, training.byzantine_count),
         )
         state_P = rule.init(size)
         if job.server_state is not None:

@@ -1,0 +1,138 @@
+/* The loops over all numbers of an aggregation, for kernels.py. Plain C, no library.
+
+   rows[i] points to member i's numbers; columns begin..end-1 are worked on, so that threads can
+   share a block. Columns go through in two sizes: WIDE of every row are copied to where the second
+   cache holds them (long enough for the memory's read-ahead), LANES of these are then sorted where
+   the first cache holds them. */
+
+#include <stdint.h>
+#include <string.h>
+
+#define WIDE 1024
+#define LANES 64
+#define SUM_LANES 1024
+#define INFINITY_BITS 0x7f800000 /* of a float; what lies above is NaN */
+
+/* Bytes of scratch for n rows; 4 bytes a number in both types. */
+int64_t scratch_bytes(int64_t n) { return n * (WIDE + LANES) * 4; }
+
+/* Puts the columns' values in order at the places that the comparators serve. */
+static void sort_lanes(int32_t *restrict narrow, const int32_t *comparators,
+                       int64_t comparator_count) {
+    for (int64_t k = 0; k < comparator_count; k++) {
+        int32_t *restrict a = narrow + (int64_t)comparators[2 * k] * LANES;
+        int32_t *restrict b = narrow + (int64_t)comparators[2 * k + 1] * LANES;
+        for (int l = 0; l < LANES; l++) {
+            int32_t x = a[l], y = b[l];
+            a[l] = x < y ? x : y;
+            b[l] = x > y ? x : y;
+        }
+    }
+}
+
+/* A float's bits as an integer of the same order, and back: negative numbers count backwards. */
+static int32_t turn_bits(int32_t bits) { return bits ^ ((bits >> 31) & INT32_MAX); }
+
+static double as_float(int32_t key) {
+    int32_t bits = turn_bits(key);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static int64_t as_int(int32_t key) { return key; }
+
+/* Copies a row and returns 0: every integer has its place. */
+static int copy_ints(int32_t *restrict row, const int32_t *restrict from, int64_t width) {
+    memcpy(row, from, (size_t)width * sizeof(int32_t));
+    return 0;
+}
+
+/* Copies a row of floats' bits as integers of the same order; returns whether a value is NaN. */
+static int copy_floats(int32_t *restrict row, const int32_t *restrict from, int64_t width) {
+    int32_t has_nan = 0;
+    for (int64_t l = 0; l < width; l++) {
+        has_nan |= (from[l] & INT32_MAX) > INFINITY_BITS;
+        row[l] = turn_bits(from[l]);
+    }
+    return has_nan;
+}
+
+/* out[c] = sum of the sorted values first..last-1 of column c. The comparators put these places in
+   order. Returns 1 where a value is NaN, which has no place in an order, else 0. */
+#define DEFINE_REDUCE_SORTED(NAME, COPY, VALUE, TOTAL)                                             \
+    int NAME(const int32_t *const *rows, int64_t n, int64_t begin, int64_t end,                    \
+             const int32_t *comparators, int64_t comparator_count, int64_t first, int64_t last,    \
+             int32_t *scratch, TOTAL *out) {                                                       \
+        int32_t *narrow = scratch, *wide = scratch + n * LANES;                                    \
+        int has_nan = 0;                                                                           \
+        memset(wide, 0, (size_t)(n * WIDE) * sizeof(int32_t));                                     \
+        for (int64_t block = begin; block < end; block += WIDE) {                                  \
+            int64_t width = end - block < WIDE ? end - block : WIDE;                               \
+            for (int64_t i = 0; i < n; i++)                                                        \
+                has_nan |= COPY(wide + i * WIDE, rows[i] + block, width);                          \
+            for (int64_t c = 0; c < width; c += LANES) {                                           \
+                TOTAL sums[LANES] = {0};                                                           \
+                for (int64_t i = 0; i < n; i++)                                                    \
+                    memcpy(narrow + i * LANES, wide + i * WIDE + c, LANES * sizeof(int32_t));      \
+                sort_lanes(narrow, comparators, comparator_count);                                 \
+                for (int64_t i = first; i < last; i++)                                             \
+                    for (int l = 0; l < LANES; l++) sums[l] += VALUE(narrow[i * LANES + l]);       \
+                for (int64_t l = 0; l < LANES && c + l < width; l++) out[block + c + l] = sums[l]; \
+            }                                                                                      \
+        }                                                                                          \
+        return has_nan;                                                                            \
+    }
+
+DEFINE_REDUCE_SORTED(reduce_sorted_int32, copy_ints, as_int, int64_t)
+DEFINE_REDUCE_SORTED(reduce_sorted_float32, copy_floats, as_float, double)
+
+/* out[c] = sum_i weights[i] rows[i][c]; the caller knows that it fits. Weights lie within
+   -2**31..2**31; 2**31 itself does not fit int32 and takes the second loop. */
+void sum_weighted(const int32_t *const *rows, int64_t n, int64_t begin, int64_t end,
+                  const int64_t *weights, int64_t *out) {
+    for (int64_t block = begin; block < end; block += SUM_LANES) {
+        int64_t width = end - block < SUM_LANES ? end - block : SUM_LANES;
+        int64_t sums[SUM_LANES] = {0};
+        for (int64_t i = 0; i < n; i++) {
+            const int32_t *restrict row = rows[i] + block;
+            int32_t weight = (int32_t)weights[i];
+            if (weights[i] == 0) continue;
+            if (weights[i] == 1)
+                for (int64_t l = 0; l < width; l++) sums[l] += row[l];
+            else if (weight == weights[i])
+                for (int64_t l = 0; l < width; l++) sums[l] += (int64_t)row[l] * weight;
+            else
+                for (int64_t l = 0; l < width; l++) sums[l] += row[l] * weights[i];
+        }
+        memcpy(out + block, sums, (size_t)width * sizeof(int64_t));
+    }
+}
+
+/* The largest absolute value of size numbers, 0 for none. */
+int64_t compute_peak(const int32_t *row, int64_t size) {
+    int32_t low = 0, high = 0;
+    for (int64_t l = 0; l < size; l++) {
+        low = row[l] < low ? row[l] : low;
+        high = row[l] > high ? row[l] : high;
+    }
+    return -(int64_t)low > high ? -(int64_t)low : high;
+}
+
+/* out[i] = (rows[i], saturated at +-limits[i], + halves[i]) >> shifts[i], rows of out `stride`
+   numbers apart; a limit and its half together fit 31 bits. */
+void round_rows(const int32_t *const *rows, int64_t n, int64_t begin, int64_t end,
+                const int32_t *limits, const int32_t *halves, const int32_t *shifts, double *out,
+                int64_t stride) {
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t *restrict row = rows[i];
+        double *restrict rounded = out + i * stride;
+        int32_t low = -limits[i], high = limits[i], half = halves[i];
+        int shift = shifts[i];
+        for (int64_t l = begin; l < end; l++) {
+            int32_t value = row[l] < low ? low : row[l];
+            value = value > high ? high : value;
+            rounded[l] = (value + half) >> shift;
+        }
+    }
+}

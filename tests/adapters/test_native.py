@@ -1,0 +1,159 @@
+"""Compiled kernels: numpy's integers to the bit, for any shape; numpy's where nothing compiles."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from kumiai.adapters.compute.native import build, kernels
+from kumiai.learning.aggregation import (
+    AGGREGATORS,
+    NumpyKernels,
+    Settings,
+    aggregate,
+    aggregate_floats,
+)
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler here"
+)
+NUMPY = NumpyKernels()
+INTS = st.one_of(st.integers(-50, 50), st.integers(-(2**31) + 1, 2**31 - 1))
+LAW = settings(max_examples=40, deadline=None)
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def native(request, tmp_path_factory):
+    loaded = kernels.load_kernels(tmp_path_factory.mktemp("native"), request.param)
+    assert isinstance(loaded, kernels.NativeKernels)
+    return loaded
+
+
+@needs_compiler
+@LAW
+@given(
+    rows=hnp.arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 200)), elements=INTS),
+    data=st.data(),
+)
+def test_sums_are_numpys(native, rows, data):
+    start = data.draw(st.integers(0, len(rows) - 1))
+    stop = data.draw(st.integers(start + 1, len(rows)))
+    found = native.reduce_sorted(rows, start, stop)
+    assert np.array_equal(found, NUMPY.reduce_sorted(rows, start, stop))
+    cap = 2**31 // len(rows)
+    weights = data.draw(st.lists(st.integers(-cap, cap), min_size=len(rows), max_size=len(rows)))
+    assert np.array_equal(native.sum_weighted(rows, weights), NUMPY.sum_weighted(rows, weights))
+
+
+@needs_compiler
+@LAW
+@given(
+    rows=hnp.arrays(np.int32, st.tuples(st.integers(1, 5), st.integers(1, 60)), elements=INTS),
+    shift=st.integers(0, 20),
+    bits=st.integers(1, 15),
+)
+def test_peaks_and_rounding_are_numpys(native, rows, shift, bits):
+    assert native.compute_peaks(rows) == NUMPY.compute_peaks(rows)
+    found, expected = np.empty(rows.shape), np.empty(rows.shape)
+    native.round_rows(rows, [shift] * len(rows), bits, found)
+    NUMPY.round_rows(rows, [shift] * len(rows), bits, expected)
+    assert np.array_equal(found, expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", list(AGGREGATORS))
+@pytest.mark.parametrize("bucket_size", [1, 2])
+def test_rules_do_not_see_the_kernels(native, name, bucket_size, monkeypatch):
+    generator = np.random.default_rng(4)
+    rows = generator.integers(-(2**31) + 1, 2**31 - 1, (13, 30_011), dtype=np.int32)
+    rows[:, ::3] //= 2**12
+    weights = [int(w) for w in generator.integers(1, 2**20, 13)]
+    options = Settings(byzantine_count=2, bucket_size=bucket_size)
+    expected = aggregate(name, rows, weights, options, reference_P=rows[2])
+    monkeypatch.setattr(kernels, "BLOCK", 20_000)
+    for given_rows in (rows, list(rows), np.asfortranarray(rows)):
+        found = aggregate(name, given_rows, weights, options, reference_P=rows[2], kernels=native)
+        assert np.array_equal(found, expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["median", "trimmed_mean"])
+def test_floats_are_numpys_and_nan_is_refused(native, name):
+    generator = np.random.default_rng(6)
+    rows = generator.normal(0, 1, (20, 9_001)).astype(np.float32)
+    expected = aggregate_floats(name, rows, [1] * 20)
+    assert np.allclose(
+        aggregate_floats(name, rows, [1] * 20, kernels=native), expected, rtol=1e-6, atol=1e-7
+    )
+    rows[7, 9_000] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        aggregate_floats(name, rows, [1] * 20, kernels=native)
+
+
+@needs_compiler
+def test_very_many_rows_are_sorted_by_numpy(native):
+    rows = np.arange(1030 * 3, dtype=np.int32).reshape(1030, 3)
+    found = native.reduce_sorted(rows, 0, 1)
+    assert found.tolist() == [0, 1, 2]
+
+
+@needs_compiler
+def test_a_library_is_compiled_once(tmp_path, monkeypatch):
+    build.load_library(tmp_path)
+    (made,) = tmp_path.iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "_compile", None)
+        build.load_library(tmp_path)
+    other = tmp_path / "other"  # a process never loads a second library of one name
+    other.mkdir()
+    (other / made.name).write_bytes(b"cut short")
+    build.load_library(other)
+    assert (other / made.name).stat().st_size > 1000
+
+
+def test_without_a_compiler_numpy_computes(monkeypatch, tmp_path):
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    with pytest.raises(build.BuildError, match="no C compiler"):
+        build.load_library(tmp_path)
+    assert isinstance(kernels.load_kernels(tmp_path), NumpyKernels)
+
+
+@needs_compiler
+def test_source_that_does_not_compile_is_reported(monkeypatch, tmp_path):
+    wrong = tmp_path / "wrong.c"
+    wrong.write_text("int x = ;")
+    monkeypatch.setattr(build, "SOURCE", wrong)
+    with pytest.raises(build.BuildError, match="wrong"):
+        build.load_library(tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("a[l] = x < y ? x : y;", "a[l] = x;"),
+        ("(int64_t)row[l] * weight", "row[l] * weight"),
+        ("value > high ? high : value", "value"),
+        ("(bits >> 31) & INT32_MAX", "(bits >> 30) & INT32_MAX"),
+        ("-(int64_t)low > high", "-(int64_t)low < high"),
+    ],
+)
+def test_a_compiler_that_computes_wrongly_is_not_trusted(monkeypatch, tmp_path, right, wrong):
+    source = build.SOURCE.read_text()
+    assert right in source
+    changed = tmp_path / "changed.c"
+    changed.write_text(source.replace(right, wrong))
+    monkeypatch.setattr(build, "SOURCE", changed)
+    assert isinstance(kernels.load_kernels(tmp_path / "cache"), NumpyKernels)
+
+
+@needs_compiler
+def test_threads_are_counted(tmp_path):
+    with pytest.raises(ValueError, match="threads 0"):
+        kernels.load_kernels(tmp_path, 0)
