@@ -32,7 +32,7 @@ from reference_work import build_net, load_shards  # noqa: E402
 
 from engine import find_digits, make_engine  # noqa: E402
 from kumiai.learning import fixed_point  # noqa: E402
-from kumiai.learning.aggregate import aggregate  # noqa: E402
+from kumiai.learning.aggregation import aggregate  # noqa: E402
 from kumiai.learning.codecs import build_codec  # noqa: E402
 from kumiai.learning.layout import flatten, unflatten  # noqa: E402
 from kumiai.learning.server import FedAvg  # noqa: E402
