@@ -23,14 +23,16 @@ from kumiai.adapters.compute.measure import HoldoutMeasure, Losses, compute_boun
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.data import load_source, split
 from kumiai.adapters.memory.blobs import MemoryBlobs
+from kumiai.adapters.sim.adversaries import AdversarialCompute
 from kumiai.base.errors import RunFailedError, StoreError
 from kumiai.learning import aggregation, fixed_point
 from kumiai.learning.client import TrainSettings
+from kumiai.learning.codecs import build_codec
 from kumiai.learning.layout import Layout, unflatten
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded, wrap_recipe
 from kumiai.nodes import ports
 from kumiai.proofs import flags as flag
-from kumiai.tasks.document import TaskDocument
+from kumiai.tasks.document import TaskDocument, task_from_mapping
 
 MEMBERS = [f"{i:064x}" for i in range(6)]
 JUDGES = ["judge-a", "judge-b"]
@@ -779,6 +781,160 @@ def test_a_model_that_leaves_the_range_ends_the_run(played):
         played.compute.aggregate(ports.AggregateJob(7, model, None, (("a", blob, 1),)))
 
 
+# --- codecs ---
+
+SPARSE = "ef|topk:density=0.05|int2"
+EVERY_SORT = [
+    "dense-fixed",
+    SPARSE,
+    "ef|sign",
+    "ef|powersgd:rank=1|int8:stochastic=1",
+    "int8:stochastic=1",
+]
+
+
+def coded(codec: str) -> TaskDocument:
+    return task_from_mapping({"name": "test", "training": {"codec": codec}})
+
+
+def next_jobs(
+    model: str, results: Sequence[ports.TrainResult], number: int
+) -> list[ports.TrainJob]:
+    return [
+        replace(job, codec_state=result.codec_state)
+        for job, result in zip(train_jobs(model, number), results, strict=True)
+    ]
+
+
+def read_coded(compute: EngineCompute, blob: str) -> np.ndarray:
+    return DecodedBlobs(compute._blobs, compute.engine.layout.size, compute.codec).get(
+        "update", blob
+    )
+
+
+@pytest.mark.parametrize("codec", EVERY_SORT)
+def test_everybody_sees_what_the_payload_says(make, codec):
+    """The sender's own copy, a stranger's and the aggregate of one: the same integers."""
+    compute, stranger = make(coded(codec)), make(coded(codec))
+    model = compute.init_model()
+    results = compute.train(train_jobs(model))
+    for result in results[:2]:
+        seen = read_coded(compute, result.update)
+        assert np.array_equal(compute._decoded.get("update", result.update), seen)
+        stored = compute._blobs.get(result.update, 10**6)
+        assert len(stored) == result.size_bytes
+        job = ports.AggregateJob(1, model, None, ((result.member, result.update, 1),))
+        after = read(compute, "model", compute.aggregate(job).model).astype(np.int64)
+        assert np.array_equal(after - read(compute, "model", model), seen)
+        stranger._blobs.put(stored)
+    stranger.init_model()
+    assert stranger.aggregate(job) == compute.aggregate(job)
+
+
+@pytest.mark.parametrize("codec", EVERY_SORT)
+def test_what_was_left_out_is_sent_later(make, engine, codec):
+    """Round two by hand: encode the same training with the state that round one left."""
+    compute, raw = make(coded(codec)), make()
+    model = compute.init_model()
+    raw.init_model()
+    first = compute.train(train_jobs(model))
+    second = compute.train(next_jobs(model, first, 2))
+    one, two = raw.train(train_jobs(model)), raw.train(train_jobs(model, 2))
+    for i in (0, 5):
+        state = compute.codec.init(engine.layout.size)
+        for results, plain, number in ((first, one, 1), (second, two, 2)):
+            update_P = fixed_point.dequantise(read(raw, "update", plain[i].update))
+            payload, state = compute.codec.encode(update_P, state, 100 * number + i)
+            found = compute._blobs.get(results[i].update, 10**6)
+            if codec == "dense-fixed":
+                assert found == payload
+            decoded = [compute.codec.decode(data, len(update_P)) for data in (found, payload)]
+            # the engine's updates are float32, the twin's went through the fixed point
+            assert np.mean(np.abs(decoded[0] - decoded[1]) > 1e-5) < 0.02
+        assert bool(first[i].codec_state) == bool(state)
+
+
+def test_a_state_from_the_members_own_store_goes_on_elsewhere(make):
+    """As after a crash: another process with the same store gives the same second round."""
+    own, blobs = MemoryBlobs(), MemoryBlobs()
+    before = make(coded(SPARSE), codec_states=own, blobs=blobs)
+    model = before.init_model()
+    first = before.train(train_jobs(model))
+    expected = before.train(next_jobs(model, first, 2))
+    resumed = make(coded(SPARSE), codec_states=own, blobs=blobs)
+    assert resumed.train(next_jobs(model, first, 2)) == expected
+    forgetful = resumed.train(train_jobs(model, 2))
+    assert all(a.update != b.update for a, b in zip(forgetful, expected, strict=True))
+    for result in first:  # what is private is not among the blobs that everybody reads
+        assert own.has(result.codec_state)
+        assert not blobs.has(result.codec_state)
+    with pytest.raises(StoreError):
+        make(coded(SPARSE), blobs=blobs).train(next_jobs(model, first, 2))
+
+
+def test_a_round_tried_again_starts_from_the_state_before_it(make):
+    compute = make(coded("ef|sign"))
+    model = compute.init_model()
+    jobs = train_jobs(model)
+    assert compute.train(jobs) == compute.train(jobs)
+
+
+def test_dense_memory_is_not_put_away(make):
+    compute = make()
+    assert {r.codec_state for r in compute.train(train_jobs(compute.init_model()))} == {""}
+
+
+@pytest.mark.parametrize("codec", ["ef|sign", SPARSE])
+def test_validators_tell_a_payload_from_garbage(make, codec):
+    compute = make(coded(codec))
+    model = compute.init_model()
+    results = compute.train(train_jobs(model))
+    good = compute._blobs.get(results[0].update, 10**6)
+    size = compute.engine.layout.size
+    bad = [
+        good[:-1],
+        good + b"\0",
+        b"",
+        b"KUC\x01" + bytes(12),
+        fixed_point.encode_vector("update", np.ones(size, np.int32)),
+        good + bytes(10**6),
+    ]
+    extra = tuple(
+        ports.UpdateRef(f"bad{i}", compute._blobs.put(data), 90 + i) for i, data in enumerate(bad)
+    )
+    refs = refs_of(results)
+    alone = compute.score(score_jobs(model, refs))
+    for found, expected in zip(compute.score(score_jobs(model, refs + extra)), alone, strict=True):
+        assert found.lines[: len(refs)] == expected.lines
+        assert {line.flags for line in found.lines[len(refs) :]} == {flag.MALFORMED}
+        assert flag.MALFORMED not in {line.flags for line in expected.lines}
+
+
+@pytest.mark.parametrize("codec", EVERY_SORT)
+def test_cheats_write_what_the_codec_writes(make, codec):
+    """A lie that nobody can read would only be malformed: each behaviour reaches its own check."""
+    honest = make(coded(codec))
+    size = honest.engine.layout.size
+    kinds = {MEMBERS[1]: "free-rider", MEMBERS[2]: "copier", MEMBERS[3]: "sign-flip"}
+    lying = AdversarialCompute(
+        honest, honest._blobs, size, kinds, {MEMBERS[2]: MEMBERS[0]}, codec=honest.codec
+    )
+    results = lying.train(train_jobs(lying.init_model()))
+    for result in results:
+        stored = honest._blobs.get(result.update, 10**6)
+        assert len(stored) == result.size_bytes <= honest.codec.compute_size_bytes_max(size)
+    updates = [read_coded(honest, r.update).astype(np.float64) for r in results]
+    assert compute_cosine(updates[0], updates[2]) > 0.98
+    again = honest.train(train_jobs(honest.init_model()))
+    true_update = read_coded(honest, again[3].update).astype(np.float64)
+    assert compute_cosine(true_update, updates[3]) < -0.7
+    assert abs(compute_cosine(updates[0], updates[1])) < 0.2
+
+
+def compute_cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
 # --- decoded blobs ---
 
 
@@ -791,6 +947,20 @@ def test_decoded_blobs_are_read_once_and_never_changed(monkeypatch):
     assert decoded.get("update", name) is first
     with pytest.raises(ValueError, match="read-only"):
         first[0] = 1
+
+
+def test_updates_are_capped_by_their_codec_and_models_are_not(monkeypatch):
+    blobs, codec = MemoryBlobs(), build_codec(SPARSE)
+    payload, _ = codec.encode(np.ones(4000, np.float32), codec.init(4000), 0)
+    model = fixed_point.encode_vector("model", np.ones(4000, np.int32))
+    names = [blobs.put(payload), blobs.put(model)]
+    honest, caps = blobs.get, []
+    monkeypatch.setattr(blobs, "get", lambda name, cap: caps.append(cap) or honest(name, cap))
+    decoded = DecodedBlobs(blobs, 4000, codec)
+    decoded.get("update", names[0])
+    decoded.get("model", names[1])
+    assert caps == [codec.compute_size_bytes_max(4000), fixed_point.compute_size_bytes_max(4000)]
+    assert caps[0] < len(model) / 10
 
 
 def test_decoded_blobs_forget_the_oldest(monkeypatch):

@@ -39,19 +39,21 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunView, Path
     return run, folder / "whole"
 
 
-def _start(task: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
+def start(
+    task: Path, out: Path, *more: str, settings: tuple[str, ...] = SETTINGS
+) -> subprocess.Popen[bytes]:
     source = Path(kumiai.__file__).parents[1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(source)}
     command = [sys.executable, "-c", CONSOLE, "run", str(task), "--out", str(out), "--quiet"]
     return subprocess.Popen(
-        [*command, *SETTINGS, *more],
+        [*command, *settings, *more],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
 
 
-def _count_records(out: Path) -> int:
+def count_records(out: Path) -> int:
     if not (out / "log.db").exists():
         return 0
     try:
@@ -62,11 +64,11 @@ def _count_records(out: Path) -> int:
         return 0
 
 
-def _kill_at(process: subprocess.Popen[bytes], out: Path, height: int) -> bool:
+def kill_at(process: subprocess.Popen[bytes], out: Path, height: int) -> bool:
     """SIGKILL as soon as the log has that many records; False when the run was faster."""
     end = time.monotonic() + WAIT_S
     while process.poll() is None and time.monotonic() < end:
-        if _count_records(out) >= height:
+        if count_records(out) >= height:
             process.send_signal(signal.SIGKILL)
             process.wait()
             return True
@@ -79,19 +81,19 @@ def test_a_killed_run_is_resumed_to_the_same_end(
     undisturbed: tuple[RunView, Path], tmp_path: Path, number: int
 ) -> None:
     whole, folder = undisturbed
-    height_last = _count_records(folder)
+    height_last = count_records(folder)
     # one early, one late, the others anywhere; a failed one is found again by its number
     rng = random.Random(f"kill/{number}")
     height = (1, height_last - 3, rng.randrange(2, height_last))[min(number, 2)]
     out, task = tmp_path / "run", folder.parent / "task.toml"
-    process = _start(task, out)
-    was_killed = _kill_at(process, out, height)
+    process = start(task, out)
+    was_killed = kill_at(process, out, height)
     assert was_killed or process.returncode == 0
-    before = _count_records(out)
-    process = _start(task, out, "--resume")
+    before = count_records(out)
+    process = start(task, out, "--resume")
     _, complaints = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, complaints.decode()
-    assert _count_records(out) == height_last >= before
+    assert count_records(out) == height_last >= before
     resumed = load_view(out)
     assert [c.hash for c in resumed.certificates] == [c.hash for c in whole.certificates]
     assert [r.hash for r in resumed.receipts] == [r.hash for r in whole.receipts]

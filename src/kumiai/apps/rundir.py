@@ -7,6 +7,7 @@
     ledger.db     the embedded ledger
     vault.db      results of work, so that nothing is done twice after a crash
     blobs/        models, updates, hold-out data, by sha256
+    codec/        what members' codecs remember between rounds; gone when the run has ended
     receipts/     one self-contained file a member and round
     models/       every member's model, cut to the width it earned
     seal.json     hashes of all of the above, signed when the run ended
@@ -16,6 +17,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from kumiai.base import canonical
 from kumiai.base.errors import InputError, StoreError
 
 PLAN_BYTES_MAX = 64 * 2**20
-UNSEALED = ("view.json", "telemetry.json", "report.html", ".cache")
+UNSEALED = ("codec", "view.json", "telemetry.json", "report.html", ".cache")
 
 
 class RunDir:
@@ -36,6 +38,7 @@ class RunDir:
         self.ledger = root / "ledger.db"
         self.vault = root / "vault.db"
         self.blobs = root / "blobs"
+        self.codec_states = root / "codec"
         self.receipts = root / "receipts"
         self.models = root / "models"
         self.seal = root / "seal.json"
@@ -65,6 +68,10 @@ class RunDir:
             partial.replace(self.plan)
         except OSError as error:
             raise StoreError(f"cannot write to {self.root}: {error.strerror}") from error
+
+    def forget_codec_states(self) -> None:
+        """Remove what codecs remembered: a run that has ended trains no more."""
+        shutil.rmtree(self.codec_states, ignore_errors=True)
 
     def read_plan(self) -> dict[str, Any]:
         """Return the plan; InputError when this is no run's folder."""

@@ -120,6 +120,7 @@ def run_local(
     telemetry = Telemetry(task.training.rounds, progress)
     blobs = DirectoryBlobs(run_dir.blobs)
     blobs.remove_partial()
+    codec_states = DirectoryBlobs(run_dir.codec_states)
     log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
     vault = SqliteVault(run_dir.vault)
     try:
@@ -129,13 +130,14 @@ def run_local(
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
             world=SimWorld(slow_down_copiers(casting.network, casting.victims)),
-            compute=make_compute(task, casting, population, workload, blobs),
+            compute=make_compute(task, casting, population, workload, blobs, codec_states),
             log=log,
             ledger=ledger,
             vault=vault,
             observer=telemetry,
         )
         final = driver.run()
+        run_dir.forget_codec_states()
         finished = Finished(
             run_dir=run_dir,
             task=task,
@@ -166,6 +168,7 @@ def make_compute(
     population: Population,
     workload: Workload,
     blobs: DirectoryBlobs,
+    codec_states: DirectoryBlobs | None = None,
 ) -> AdversarialCompute:
     """The engine over everybody's data, and the lies of those who lie."""
     owners = [p for p in population.named("trainer") if has_shard(p)]
@@ -187,6 +190,7 @@ def make_compute(
         label_maps={
             key: shift_labels(workload.class_count, task.seed) for key in sorted(poisoners)
         },
+        codec_states=codec_states,
     )
     return AdversarialCompute(
         inner=honest,
@@ -200,6 +204,7 @@ def make_compute(
         friends=frozenset(
             population.pubkey(p.name) for p in population.people if p.behaviour == "free-rider"
         ),
+        codec=honest.codec,
     )
 
 

@@ -16,6 +16,8 @@ from kumiai.adapters.data.sources import load_source
 from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
 from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
+from kumiai.learning.codecs import build_codec
+from kumiai.learning.layout import compute_layout
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded
 from kumiai.learning.slim import check_nested
 from kumiai.nodes.ports import BlobPort
@@ -60,6 +62,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
     )
     recipe = load_recipe(task, base_dir, dataset.input_shape, dataset.class_count)
     try_recipe(recipe, dataset)
+    check_codec(task, recipe)
     engine = Engine(
         recipe,
         make_settings(task, recipe),
@@ -115,6 +118,15 @@ def try_recipe(recipe: Recipe, dataset: Dataset) -> None:
         if loss.dim() != 0 or not torch.isfinite(loss):
             fix = f"at width {width} the loss is {loss}: it must be one finite number"
             raise InputError("model.recipe", recipe.name, fix)
+
+
+def check_codec(task: TaskDocument, recipe: Recipe) -> None:
+    """Build the task's codec over the network's tensors; InputError if they do not go together."""
+    layout = compute_layout(build_seeded(recipe, 1.0, 0))
+    try:
+        build_codec(task.training.codec, layout.shapes).compute_size_bytes_max(layout.size)
+    except ValueError as error:
+        raise InputError("training.codec", task.training.codec, str(error)) from error
 
 
 def make_settings(task: TaskDocument, recipe: Recipe) -> TrainSettings:

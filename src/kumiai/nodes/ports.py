@@ -23,19 +23,25 @@ class TrainJob:
     member: str  # public key
     model: str  # blob
     seed: int  # 63 bits, derived from task, round and member
+    codec_state: str = ""  # of the member's last `TrainResult` that entered the model; "": none
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What the work gave. `loss_ppm` is the mean training loss in millionths of a nat."""
+    """What the work gave. `loss_ppm` is the mean training loss in millionths of a nat.
+
+    codec_state names what the codec must remember if this update enters the model ("" if nothing):
+    a blob in the member's own store, which nobody else sees.
+    """
 
     member: str
-    update: str  # blob: safetensors, one int32 tensor "update" of shape [P]
+    update: str  # blob: a payload of the task's codec
     size_bytes: int
     sample_count: int
     iteration_count: int
     flop: int
     loss_ppm: int
+    codec_state: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,11 +84,16 @@ Action = Publish | BuildModel | Work | Pay
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A node's private memory. `done` holds what was asked for or published, so it happens once."""
+    """A node's private memory. `done` holds what was asked for or published, so it happens once.
+
+    codec_states: round -> what a trainer's codec remembers of it, for the last round whose update
+    entered the model and for the open one.
+    """
 
     done: frozenset[tuple[str, int, int]] = frozenset()
     result: JobDone | None = None
     finals: Mapping[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
+    codec_states: Mapping[int, str] = field(default_factory=dict)
 
 
 class Role(Protocol):

@@ -19,7 +19,7 @@ from kumiai.nodes.role import (
 )
 from kumiai.rounds.commitments import commit_update
 from kumiai.rounds.kinds import Kind
-from kumiai.rounds.state import AssignmentState, RoundPhase, RoundState, RunState
+from kumiai.rounds.state import AssignmentState, RoundPhase, RoundState, RunState, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,10 @@ class Trainer:
         if ("train", *place) in memory.done:
             return memory, ()
         seed = derive_seed(run.task_id, *place, self.key.pubkey)
-        job = TrainJob(round=current.index, member=self.key.pubkey, model=run.model, seed=seed)
+        # What did not enter the model goes as if never sent: its state is not built upon. The log
+        # says what entered, so a resumed run asks for the same work.
+        state = memory.codec_states.get(_find_included(run, self.key.pubkey), "")
+        job = TrainJob(current.index, self.key.pubkey, run.model, seed, state)
         return _did(memory, "train", place), (Work(current.attempt, job),)
 
     def _on_trained(
@@ -72,7 +75,9 @@ class Trainer:
         salt = derive_salt(self.key, "update", run.task_id, *place)
         commitment = commit_update(run.task_id, *place, self.key.pubkey, result.update, salt)
         action = Publish(Kind.COMMIT, {**named, "commitment": commitment})
-        return replace(memory, result=event), (action,)
+        included = _find_included(run, self.key.pubkey)
+        states = {included: memory.codec_states.get(included, ""), event.round: result.codec_state}
+        return replace(memory, result=event, codec_states=states), (action,)
 
     def _reveal(
         self, memory: Memory, run: RunState, place: tuple[int, int]
@@ -95,6 +100,10 @@ class Trainer:
             "loss_ppm": result.loss_ppm,
         }
         return _did(memory, "reveal", place), (Publish(Kind.REVEAL, content),)
+
+
+def _find_included(run: RunState, member: str) -> int:
+    return run.tallies.get(member, Tally()).round_included
 
 
 def _did(memory: Memory, what: str, place: tuple[int, int]) -> Memory:

@@ -297,6 +297,7 @@ def _tally_round(state: RunState, paid: Mapping[str, int]) -> dict[str, Tally]:
     assert state.round is not None
     tallies = dict(state.tallies)
     judged = {j.member: j for j in state.round.judgements}
+    included = {member for member, _, _ in state.round.included}
     for key, assignment in state.round.assignments.items():
         tally, judgement = tallies.get(key, Tally()), judged.get(key)
         is_valid = judgement is not None and judgement.verdict is AssignmentState.VALID
@@ -313,6 +314,7 @@ def _tally_round(state: RunState, paid: Mapping[str, int]) -> dict[str, Tally]:
             samples=tally.samples + assignment.samples,
             flop=tally.flop + assignment.flop,
             bytes_sent=tally.bytes_sent + assignment.size_bytes,
+            round_included=state.round.index if key in included else tally.round_included,
         )
     for who, amount in paid.items():
         tally = tallies.get(who, Tally())

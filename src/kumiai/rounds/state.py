@@ -216,6 +216,7 @@ class Tally:
     bytes_sent: int = 0
     earned: int = 0  # paid at once
     slashed: int = 0
+    round_included: int = 0  # the last round in which its update entered the model
 
 
 @dataclass(frozen=True, slots=True)

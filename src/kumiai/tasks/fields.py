@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from kumiai.base.amounts import PPM
 from kumiai.base.canonical import INTEGER_MAX
+from kumiai.tasks import codecs
 
 OPTION_COUNT_MAX = 64
 OPTION_TEXT_LENGTH_MAX = 1_000
@@ -59,6 +60,15 @@ def one_of(default: str, description: str) -> Any:
     return setting(default, "choice", description)
 
 
+def _canonicalise_codec(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return codecs.canonicalise(value)
+    except ValueError as error:
+        raise PydanticCustomError("codec", "{problem}", {"problem": str(error)}) from error
+
+
 def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -87,6 +97,7 @@ def _check_text(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_check_text)]
+CodecText = Annotated[str, BeforeValidator(_canonicalise_codec), BeforeValidator(_check_text)]
 Widths = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 OptionName = Annotated[str, Field(pattern=OPTION_NAME_PATTERN)]
 Options = Mapping[

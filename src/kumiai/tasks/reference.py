@@ -59,7 +59,8 @@ def write_handbook() -> str:
             lines += ["", f"## {title}", "", _TABLE_HEAD]
         name = row.path.rpartition(".")[2]
         default = f"`{row.default}`" if row.default else "required"
-        lines.append(f"| `{name}` | {default} | {row.unit} | {row.limits} | {row.description} |")
+        meaning = row.description.replace("|", "\\|")  # or it would end the table's cell
+        lines.append(f"| `{name}` | {default} | {row.unit} | {row.limits} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 

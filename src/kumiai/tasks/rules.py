@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
+from kumiai.tasks.codecs import DENSE_FIXED, parse_description
 
 if TYPE_CHECKING:
     from kumiai.tasks.document import TaskDocument
 
+LOSSY_STAGES = frozenset({"sign", "int2", "topk", "powersgd"})  # biased: need error feedback
 FAULT_TOLERANT_MIN = 4  # n = 3f + 1 with f = 1
 
 
@@ -45,6 +47,7 @@ def list_warnings(task: TaskDocument) -> list[str]:
             f"validation.validators = {validators}: tolerates no faulty validator; "
             f"{FAULT_TOLERANT_MIN} tolerate one"
         )
+    warnings += _warn_of_codec(task)
     if task.rewards.alpha > 1:
         warnings.append(
             f"rewards.alpha = {task.rewards.alpha}: a big stake earns more than its share"
@@ -57,6 +60,24 @@ def list_warnings(task: TaskDocument) -> list[str]:
         )
     if not task.governance.responsible:
         warnings.append('governance.responsible = "": nobody is on record as answering for the run')
+    return warnings
+
+
+def _warn_of_codec(task: TaskDocument) -> list[str]:
+    codec, aggregator = task.training.codec, task.training.aggregator
+    names = [] if codec == DENSE_FIXED else [name for name, _ in parse_description(codec)]
+    warnings = []
+    lossy = [name for name in names if name in LOSSY_STAGES]
+    if lossy and "ef" not in names:
+        warnings.append(
+            f'training.codec = "{codec}": what {" and ".join(lossy)} leaves out is lost for good; '
+            "ef in front sends it later"
+        )
+    if "topk" in names and aggregator in ("median", "trimmed_mean"):
+        warnings.append(
+            f"training.aggregator = {aggregator}: with topk most updates are zero at most weights, "
+            "and so is their middle; the model hardly moves"
+        )
     return warnings
 
 

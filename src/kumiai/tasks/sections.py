@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from kumiai.base.amounts import PPM
+from kumiai.tasks.codecs import DENSE_FIXED, DESCRIPTION_LENGTH_MAX
 from kumiai.tasks.fields import (
     OPTION_COUNT_MAX,
     RATIO_PPM_MAX,
@@ -20,6 +21,7 @@ from kumiai.tasks.fields import (
     SOURCE_PATTERN,
     TRAINERS_MAX,
     VALIDATORS_MAX,
+    CodecText,
     Options,
     Section,
     Text,
@@ -151,6 +153,13 @@ class TrainingSection(Section):
     )
     weighting: Literal["equal", "samples"] = one_of(
         "equal", "Weight of each update: equal, or by the number of samples that was claimed."
+    )
+    codec: CodecText = setting(
+        DENSE_FIXED,
+        "codec",
+        "How updates travel: dense-fixed (whole), or stages in a row such as "
+        "ef|topk:density=0.01|int2, which send less and lose some.",
+        max_length=DESCRIPTION_LENGTH_MAX,
     )
     slim: bool = setting(True, "switch", "Train every width, so that each is a usable model.")
     backend: Literal["auto", "inline", "vectorised", "process"] = one_of(

@@ -17,9 +17,17 @@ from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.scoring import Holdout, score_round
+from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
 from kumiai.learning import aggregation, fixed_point, server
+from kumiai.learning.codecs import (
+    State,
+    build_codec,
+    compute_state_bytes,
+    decode_state,
+    encode_state,
+)
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import Recipe, build_seeded
 from kumiai.nodes import ports
@@ -43,18 +51,23 @@ class EngineCompute:
         shards: Mapping[str, Shard],
         holdouts: Mapping[str, Holdout],
         label_maps: Mapping[str, Sequence[int]] | None = None,
+        codec_states: ports.BlobPort | None = None,
     ) -> None:
         """Take the data of the members that live in this process.
 
         shards: member -> its own (inputs, labels). holdouts: validator -> its own two hold-outs.
         label_maps: member -> a permutation of the classes by which its labels are falsified before
-        training: a poisoner's machine, for scenarios.
+        training: a poisoner's machine, for scenarios. codec_states: where the members of this
+        process keep what their codec remembers, written before a result is returned so that a
+        killed run goes on from it; without it, it is kept in memory.
         """
         self.task, self.recipe, self.engine, self._blobs = task, recipe, engine, blobs
         maps = label_maps or {}
         self._shards = {key: _falsify(shard, maps.get(key)) for key, shard in shards.items()}
         self._holdouts = dict(holdouts)
-        self._decoded = DecodedBlobs(blobs, engine.layout.size)
+        self.codec = build_codec(task.training.codec, engine.layout.shapes)
+        self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
+        self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
 
@@ -84,7 +97,7 @@ class EngineCompute:
             updates_NP = trained.updates_NP.numpy()
             for row, i in enumerate(places):
                 results[i] = self._answer(
-                    jobs[i].member,
+                    jobs[i],
                     updates_NP[row],
                     losses_N[row],
                     trained.samples_N[row],
@@ -150,36 +163,47 @@ class EngineCompute:
 
     def _answer(
         self,
-        member: str,
+        job: ports.TrainJob,
         update_P: NDArray[np.float32],
         loss: float,
         sample_count: int,
         iteration_count: int,
     ) -> ports.TrainResult:
-        nothing = ports.TrainResult(member, "", 0, sample_count, iteration_count, 0, 0)
+        nothing = ports.TrainResult(job.member, "", 0, sample_count, iteration_count, 0, 0)
         if not math.isfinite(loss):
             return nothing
+        before = self._load_state(job.codec_state)
         try:
-            ints_P = fixed_point.quantise(update_P)
+            data, after = self.codec.encode(update_P, before, job.seed)
+            ints_P = self.codec.decode_fixed(data, len(update_P))  # what everybody will see
         except ValueError:  # not finite, or too far from the global model for the fixed point
             return nothing
-        data = fixed_point.encode_vector("update", ints_P)
+        state = self._codec_states.put(encode_state(after)) if after else ""
         blob = self._blobs.put(data)
         self._decoded.keep("update", blob, ints_P)
         training = self.task.training
         seen = sample_count * training.local_epochs
         if training.local_iterations:
             seen = iteration_count * training.batch_size
-        inputs, targets = self._shards[member]
+        inputs, targets = self._shards[job.member]
         return ports.TrainResult(
-            member=member,
+            member=job.member,
             update=blob,
             size_bytes=len(data),
             sample_count=sample_count,
             iteration_count=iteration_count,
             flop=self.engine.count_flop(tuple(inputs.shape[1:]), targets[:1]) * seen,
             loss_ppm=min(LOSS_PPM_MAX, round(loss * PPM)),
+            codec_state=state,
         )
+
+    def _load_state(self, name: str) -> State:
+        """Read what the member's codec remembers; what a first update starts from if nothing."""
+        size = self.engine.layout.size
+        if not name:
+            return self.codec.init(size)
+        data = self._codec_states.get(name, compute_state_bytes(self.codec, size))
+        return decode_state(self.codec, data, size)
 
     def _get_measure(self, validators: tuple[str, ...]) -> HoldoutMeasure:
         """Join the hold-outs of these validators, A and B of each, once for all rounds."""

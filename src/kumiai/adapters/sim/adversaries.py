@@ -4,7 +4,7 @@ change.
 A cheating member runs the ordinary role with a modified client: what changes is the result of its
 work. Trainers may skip the work (noise), replay, copy, flip signs or send garbage; validators may
 score without looking or favour friends. Every lie is drawn from the job's own seed: same seed, same
-lie.
+lie. A forged update travels as the task's codec writes it: an unreadable one would never be paid.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.learning import fixed_point
+from kumiai.learning.codecs import Codec, Plain
 from kumiai.nodes import ports
 
 NOISE_RMS = 40_000  # fixed-point units (2**-24): the size of an ordinary first update's entries
@@ -41,6 +43,7 @@ class AdversarialCompute:
     behaviours: Mapping[str, str] = field(default_factory=dict)
     victims: Mapping[str, str] = field(default_factory=dict)
     friends: frozenset[str] = frozenset()
+    codec: Codec = field(default_factory=Plain)
     _models: list[str] = field(default_factory=list)
 
     def init_model(self) -> str:
@@ -60,7 +63,7 @@ class AdversarialCompute:
             if job.member not in results:
                 results[job.member] = self._fake(job, results)
             elif self._behaviour(job.member) == "sign-flip":
-                results[job.member] = self._flip(results[job.member])
+                results[job.member] = self._flip(job, results[job.member])
         return [results[job.member] for job in jobs]
 
     def score(self, jobs: Sequence[ports.ScoreJob]) -> list[ports.ScoreResult]:
@@ -92,15 +95,15 @@ class AdversarialCompute:
         if behaviour == "copier" and victim is not None and victim.update:
             values = self._read("update", victim.update)
             shake = generator.integers(-COPY_NOISE, COPY_NOISE + 1, self.size)
-            return self._publish(job.member, values + shake)
+            return self._publish(job, values + shake)
         if behaviour == "replayer" and len(self._models) == 2:
             new, old = (self._read("model", blob) for blob in reversed(self._models))
-            return self._publish(job.member, new - old)
-        return self._publish(job.member, generator.normal(0, NOISE_RMS, self.size).round())
+            return self._publish(job, new - old)
+        return self._publish(job, generator.normal(0, NOISE_RMS, self.size).round())
 
-    def _flip(self, result: ports.TrainResult) -> ports.TrainResult:
+    def _flip(self, job: ports.TrainJob, result: ports.TrainResult) -> ports.TrainResult:
         flipped = SIGN_FLIP_FACTOR * self._read("update", result.update)
-        forged = self._publish(result.member, flipped)
+        forged = self._publish(job, flipped)
         return replace(result, update=forged.update, size_bytes=forged.size_bytes)
 
     def _favour(self, result: ports.ScoreResult) -> ports.ScoreResult:
@@ -113,14 +116,17 @@ class AdversarialCompute:
         return replace(result, lines=lines)
 
     def _read(self, name: str, blob: str) -> np.ndarray:
-        data = self.blobs.get(blob, fixed_point.compute_size_bytes_max(self.size))
-        return fixed_point.decode_vector(name, data, self.size).astype(np.int64)
+        return DecodedBlobs(self.blobs, self.size, self.codec).get(name, blob).astype(np.int64)
 
-    def _publish(self, member: str, values: np.ndarray) -> ports.TrainResult:
+    def _publish(self, job: ports.TrainJob, values: np.ndarray) -> ports.TrainResult:
         limit = 2**31 - 1
         ints = np.clip(values, -limit, limit).astype(np.int32)
-        data = fixed_point.encode_vector("update", ints)
-        return _claim(member, self.blobs.put(data), len(data))
+        if isinstance(self.codec, Plain):
+            data = self.codec.encode_fixed(ints)
+        else:  # a lie is built on nothing: each one from the codec's first state
+            update_P = fixed_point.dequantise(ints)
+            data, _ = self.codec.encode(update_P, self.codec.init(self.size), job.seed)
+        return _claim(job.member, self.blobs.put(data), len(data))
 
 
 def _claim(member: str, blob: str, size_bytes: int) -> ports.TrainResult:

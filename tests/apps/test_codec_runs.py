@@ -1,0 +1,148 @@
+"""Whole runs whose updates travel in few bytes: they end, verify, resume, and cost less."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.apps.test_bad_input import Spoiling
+from tests.apps.test_resume import KILLS, WAIT_S, count_records, kill_at, start
+from tests.apps.tiny import TASK, write_task
+
+import kumiai
+from kumiai.apps import wiring
+from kumiai.apps.cli import main
+from kumiai.apps.verify import verify_path
+from kumiai.apps.view import RunView, load_view
+from kumiai.base.errors import InputError
+from kumiai.learning.codecs import build_codec
+
+SPARSE = "ef|topk:density=0.05|int2"
+CODECS = [SPARSE, "ef|powersgd:rank=1|int8:stochastic=1", "dct:chunk=8|int4", "bf16"]
+
+
+def run(folder: Path, codec: str, rounds: int = 2) -> RunView:
+    settings = {"training.codec": codec, "training.rounds": str(rounds)}
+    return kumiai.run(write_task(folder), folder / "run", settings)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunView:
+    """The same run with updates as they are."""
+    return run(tmp_path_factory.mktemp("whole"), "dense-fixed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_run_with_a_codec_ends_verifies_and_sends_less(
+    tmp_path: Path, whole: RunView, codec: str
+) -> None:
+    found = run(tmp_path, codec)
+    assert found.phase == "FINISHED"
+    report = verify_path(tmp_path / "run")
+    assert report.is_ok, report.findings
+    for name in ("trainer-1", "trainer-4"):
+        # receipts name the payload's own bytes
+        assert 0 < found.member(name).bytes_sent <= 0.6 * whole.member(name).bytes_sent
+        assert found.member(name).reward > 0
+    assert found.totals["bytes"] < whole.totals["bytes"]
+    assert not (tmp_path / "run" / "codec").exists()
+
+
+def test_the_verifier_reads_the_codec_from_the_log(tmp_path: Path) -> None:
+    """A blob of one number more in its payload: the certified model no longer follows."""
+    run(tmp_path, "ef|sign", rounds=1)
+    (tmp_path / "run" / "seal.json").unlink()
+    (tmp_path / "run" / "seal.index").unlink()
+    paths = [p for p in (tmp_path / "run" / "blobs").rglob("*") if p.is_file()]
+    payload = next(p for p in paths if p.read_bytes()[:3] == b"KUC")
+    data = bytearray(payload.read_bytes())
+    data[-1] ^= 1
+    payload.write_bytes(bytes(data))
+    assert not verify_path(tmp_path / "run").is_ok
+
+
+def make_payload(codec: str, size: int, value: float = 0.25) -> bytes:
+    update_P = np.full(size, value, dtype=np.float32)
+    built = build_codec(codec)
+    return built.encode(update_P, built.init(size), 0)[0]
+
+
+SIZE = 1210  # of the tiny task's network
+SPOILT = {
+    "cut": make_payload(SPARSE, SIZE)[:-1],
+    "of another network": make_payload(SPARSE, SIZE - 1),
+    "of another codec": make_payload("ef|topk:density=0.05|int8", SIZE),
+    "whole": make_payload("dense-fixed", SIZE),
+    "too great for the fixed point": make_payload(SPARSE, SIZE, 300.0),
+    "beyond the cap": b"KUC\x01" + bytes(200_000),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(SPOILT))
+def test_a_malformed_payload_earns_nothing_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    honest = wiring.make_compute
+
+    def spoil(task, casting, population, workload, blobs, codec_states):  # type: ignore[no-untyped-def]
+        assert workload.engine.layout.size == SIZE
+        inner = honest(task, casting, population, workload, blobs, codec_states)
+        return Spoiling(inner, blobs, population.pubkey("trainer-2"), SPOILT[kind])
+
+    monkeypatch.setattr(wiring, "make_compute", spoil)
+    found = run(tmp_path, SPARSE, rounds=1)
+    assert found.phase == "FINISHED"
+    assert next(r.reason_code for r in found.receipts if r.member == "trainer-2") == "malformed"
+    assert "trainer-2" not in found.rounds[0].included
+    assert len(found.rounds[0].included) >= 2
+    assert verify_path(tmp_path / "run").is_ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(max(1, KILLS // 3)))
+def test_a_killed_run_goes_on_with_what_its_codecs_remember(tmp_path: Path, number: int) -> None:
+    settings = ("--set", f"training.codec={SPARSE}", "--set", "training.rounds=4")
+    undisturbed = run(tmp_path / "whole", SPARSE, rounds=4)
+    last = count_records(tmp_path / "whole" / "run")
+    out, task = tmp_path / "run", tmp_path / "whole" / "task.toml"
+    # after the first round is certified: its states must be found again
+    middle = range(undisturbed.certificates[0].height + 1, undisturbed.certificates[2].height)
+    process = start(task, out, settings=settings)
+    assert kill_at(process, out, random.Random(f"codec/{number}").choice(middle))
+    assert count_records(out) < last
+    assert any((out / "codec").rglob("*"))
+    process = start(task, out, "--resume", settings=settings)
+    _, complaints = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, complaints.decode()
+    resumed = load_view(out)
+    assert [c.hash for c in resumed.certificates] == [c.hash for c in undisturbed.certificates]
+    assert [r.hash for r in resumed.receipts] == [r.hash for r in undisturbed.receipts]
+    assert verify_path(out).is_ok
+    assert not (out / "codec").exists()
+
+
+def test_a_codec_that_the_network_cannot_have_names_the_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise ValueError("shapes of 7 numbers, the update has 9")
+
+    monkeypatch.setattr("kumiai.apps.workload.build_codec", refuse)
+    with pytest.raises(InputError, match=r"training\.codec.*shapes of 7 numbers"):
+        run(tmp_path, "ef|powersgd")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_codec_is_one_line_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = write_task(tmp_path, TASK + '\n[governance]\nresponsible = "me"\n')
+    words = ["--out", str(tmp_path / "run"), "--quiet", "--set", "training.codec=zip"]
+    assert main(["run", str(task), *words]) == 2
+    message = capsys.readouterr().err
+    assert "training.codec" in message
+    assert "use one of ef, dct" in message
