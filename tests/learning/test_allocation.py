@@ -87,6 +87,7 @@ def test_where_the_range_suffices_all_gain_the_same(contributions):
     gains = targets.accuracies_N - contributions
     np.testing.assert_allclose(gains, 0.9 - max(contributions), atol=1e-12)
     assert targets.rule == "shift"
+    assert targets.nu == pytest.approx(0.9 - max(contributions))
     exact = solve_targets(contributions, 0.5, 0.9)
     np.testing.assert_allclose(exact.accuracies_N, targets.accuracies_N, atol=1e-9)
 
@@ -168,8 +169,9 @@ def test_rounding_goes_down_or_to_the_nearest_and_never_below_the_floor():
 
 
 def test_an_accuracy_of_the_grid_gets_its_width_whatever_the_rounding_of_floats():
-    c_N = [0.1, 0.1 + 0.1, 0.1 + 0.2, 0.4]
-    assert allocate_widths(c_N, CURVE).widths == WIDTHS
+    for tenths in range(60):
+        c_N = np.array([0.6, 0.7, 0.8, 0.9]) - 0.0137 * tenths
+        assert allocate_widths(c_N, CURVE).widths == WIDTHS
 
 
 def test_rounding_down_does_not_break_the_promise():
@@ -184,6 +186,7 @@ def test_rounding_down_does_not_break_the_promise():
 def test_who_is_better_alone_is_listed_with_what_it_lacks():
     given_ = allocate_widths([0.95, 0.7], CURVE, [0.95, 0.7])
     assert given_.widths == (1.0, 0.5)  # nu is below 0: the second keeps its 0.7 all the same
+    assert given_.owed == pytest.approx((0.9, 0.7))
     (short,) = given_.shortfalls
     assert (short.member, short.standalone, short.promised) == (0, 0.95, 0.9)
     assert short.lacking == pytest.approx(0.05)
