@@ -109,6 +109,13 @@ def test_a_residual_block_without_its_change_passes_its_input_on():
     assert shapes[1::2] == [(8, 8, 8), (16, 4, 4), (32, 2, 2), (64, 1, 1)]
 
 
+def test_resnet18_nests_where_two_stages_round_to_the_same_channels():
+    widths = [100_000, 1_000_000]  # 2 channels in the first stage and in the second
+    recipe = build_recipe("resnet18", {"base": 8, "group_size": 2}, widths, (3, 8, 8), 10)
+    check_nested(recipe)
+    assert build_seeded(recipe, 0.1, seed=0)(torch.randn(2, 3, 8, 8)).shape == (2, 10)
+
+
 def test_resnet18_stem_at_a_quarter_is_the_full_ones_first_channels():
     recipe = build_recipe("resnet18", {"base": 16, "group_size": 2}, WIDTHS_PPM, (3, 8, 8), 10)
     full = build_seeded(recipe, 1.0, seed=1)

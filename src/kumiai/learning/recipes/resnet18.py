@@ -1,10 +1,10 @@
 """ResNet-18 with GroupNorm, at every width the leading channels of the full one.
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2016, table 1 (18 layers):
-four stages of two blocks, channels doubling and pixels halving from stage to
-stage. Shortcuts that change the shape are 1x1 convolutions (the paper's option B). Deviations:
-GroupNorm instead of BatchNorm, of a fixed group SIZE, for the reasons given in `cnn`; PyTorch's
-default initialisation instead of He's, as each convolution is normalised.
+four stages of two blocks, channels doubling and pixels halving from stage to stage. Shortcuts that
+change the shape are 1x1 convolutions (the paper's option B). Deviations: GroupNorm instead of
+BatchNorm, of a fixed group SIZE, for the reasons given in `cnn`; PyTorch's default initialisation
+instead of He's, as each convolution is normalised.
 
 stem "cifar": one 3x3 convolution, for images of about 32 pixels; "imagenet": 7x7 with stride 2,
 then 3x3 max pooling with stride 2, as in the paper. At base 64 the full network of the paper's
