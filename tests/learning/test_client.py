@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from kumiai.learning.client import TrainSettings, build_local_work
+from kumiai.learning.client import TrainSettings, build_local_work, expand
 from kumiai.learning.layout import compute_layout, flatten, unflatten
-from kumiai.learning.recipe import build_seeded, wrap_recipe
+from kumiai.learning.recipe import build_recipe, build_seeded, wrap_recipe
 from kumiai.learning.schedule import (
     count_iterations,
     plan_batches,
@@ -107,6 +107,87 @@ def test_slim_training_is_the_mean_loss_of_the_leading_sub_networks():
     train = TrainSettings(slim_widths=(0.5, 1.0))
     expected = run_torch(lambda p: torch.optim.SGD(p, lr=0.05), 3, widths=(1.0, 0.5))
     torch.testing.assert_close(run_steps(train, 3), expected, rtol=1e-5, atol=1e-6)
+
+
+def distill_by_hand(recipe, widths, x, y, count, learning_rate=0.05):
+    """The dumb twin: one loss at a time, probabilities written out, samples one by one."""
+    model = build_seeded(recipe, 1.0, seed=1)
+    for _ in range(count):
+        scores = model(x)
+        shares = scores.detach().exp() / scores.detach().exp().sum(-1, keepdim=True)
+        loss = recipe.compute_loss(scores, y) / len(widths)
+        for width in widths[:-1]:
+            narrow = build_seeded(recipe, width, seed=0)
+            shapes = {name: tuple(p.shape) for name, p in narrow.named_parameters()}
+            state = slice_state(dict(model.named_parameters()), shapes)
+            outputs = torch.func.functional_call(narrow, state, (x,))
+            chances = outputs.exp() / outputs.exp().sum(-1, keepdim=True)
+            losses = [
+                -(p * q.log()).sum()
+                for p, q in zip(shares.flatten(0, -2), chances.flatten(0, -2), strict=True)
+            ]
+            loss = loss + sum(losses) / len(losses) / len(widths)
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for p, g in zip(model.parameters(), gradients, strict=True):
+                p.sub_(learning_rate * g)
+    return flatten(compute_layout(model), model.state_dict())
+
+
+TOKENS = torch.randint(9, (6, 6), generator=torch.Generator().manual_seed(2))
+DISTILLED = {
+    "classes": (RECIPE, X, Y),
+    "tokens": (
+        build_recipe(
+            "transformer", {"head_size": 4, "layers": 1}, [250000, 500000, 1000000], (5,), 9
+        ),
+        TOKENS[:, :-1],
+        TOKENS[:, 1:],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DISTILLED)
+def test_narrow_widths_learn_the_full_ones_outputs(kind):
+    recipe, x, y = DISTILLED[kind]
+    train = TrainSettings(slim_widths=recipe.widths[:-1], slim_distill=True)
+    work = build_local_work(recipe, train)
+    start = flatten(work.layout, build_seeded(recipe, 1.0, seed=1).state_dict()).detach()
+    carry = work.init(unflatten(work.layout, start))
+    anchor = carry.params
+    for _ in range(3):
+        carry, _ = work.step(carry, anchor, x, y, None)
+    expected = distill_by_hand(recipe, recipe.widths, x, y, 3)
+    moved = flatten(work.layout, carry.params)
+    torch.testing.assert_close(moved, expected, rtol=1e-5, atol=1e-6)
+    assert (moved - start).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", DISTILLED)
+def test_distilling_works_stacked_and_padded(kind):
+    recipe, x, y = DISTILLED[kind]
+    train = TrainSettings(slim_widths=recipe.widths[:-1], slim_distill=True)
+    work = build_local_work(recipe, train)
+    start = flatten(work.layout, build_seeded(recipe, 1.0, seed=1).state_dict()).detach()
+    shared = work.init(unflatten(work.layout, start))
+    weights = torch.zeros(2, len(x))
+    weights[0, :4], weights[1] = 1 / 4, 1 / len(x)
+    both = (torch.stack([x, x.flip(0)]), torch.stack([y, y.flip(0)]))
+    stacked, loss_C = work.step_stacked(expand(shared, 2), shared.params, *both, weights)
+    alone = [
+        work.step(shared, shared.params, x[:4], y[:4], None),
+        work.step(shared, shared.params, x.flip(0), y.flip(0), None),
+    ]
+    for n, (carry, loss) in enumerate(alone):
+        torch.testing.assert_close(loss_C[n], loss)
+        for name, tensor in carry.params.items():
+            torch.testing.assert_close(stacked.params[name][n], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_of_ones_own_cannot_be_distilled():
+    recipe = wrap_recipe("own", build_net, [500000, 1000000], loss=lambda o, y: (o**2).mean())
+    with pytest.raises(ValueError, match="'own' has its own loss"):
+        build_local_work(recipe, TrainSettings(slim_widths=(0.5,), slim_distill=True))
 
 
 def test_weighted_loss_is_the_mean_of_the_samples_that_count():

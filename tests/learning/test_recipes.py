@@ -28,6 +28,13 @@ CASES = {
     "mlp": ("mlp", {"hidden": "24,10"}, (5,), 4),
     "cnn28": ("cnn", {}, (1, 28, 28), 10),
     "cnn32": ("cnn", {"channels": "8,16,32", "group_size": 2}, (3, 32, 32), 10),
+    "resnet18": ("resnet18", {"base": 8, "group_size": 2}, (3, 9, 9), 10),
+    "resnet18-pooled": (
+        "resnet18",
+        {"base": 8, "group_size": 2, "stem": "imagenet"},
+        (1, 40, 33),
+        10,
+    ),
     "transformer": ("transformer", {"head_size": 4}, (7,), 11),
 }
 
@@ -77,6 +84,47 @@ def test_first_block_of_a_narrow_net_computes_the_full_nets_first_channels():
     narrow.load_state_dict(extract_width(recipe, vector, 0.25))
     images = torch.randn(2, 1, 28, 28)
     assert torch.allclose(narrow.blocks[0](images), full.blocks[0](images)[:, :4], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stem", "classes", "size"), [("imagenet", 1000, 11_689_512), ("cifar", 10, 11_173_962)]
+)
+def test_resnet18_has_the_size_of_the_published_one(stem, classes, size):
+    recipe = build_recipe("resnet18", {"stem": stem}, WIDTHS_PPM, (3, 32, 32), classes)
+    assert compute_layout(build_seeded(recipe, 1.0, seed=0)).size == size
+
+
+def test_a_residual_block_without_its_change_passes_its_input_on():
+    recipe = build_recipe("resnet18", {"base": 8, "group_size": 2}, WIDTHS_PPM, (3, 8, 8), 10)
+    module = build_seeded(recipe, 1.0, seed=1)
+    values = torch.randn(2, 8, 8, 8).relu()
+    block = module.blocks[1]
+    assert not torch.allclose(block(values), values, atol=1e-3)
+    nn.init.zeros_(block.second_norm.weight)
+    assert torch.equal(block(values), values)
+    shapes = []
+    for stage in module.blocks:
+        values = stage(values)
+        shapes.append(tuple(values.shape[1:]))
+    assert shapes[1::2] == [(8, 8, 8), (16, 4, 4), (32, 2, 2), (64, 1, 1)]
+
+
+def test_resnet18_nests_where_two_stages_round_to_the_same_channels():
+    widths = [100_000, 1_000_000]  # 2 channels in the first stage and in the second
+    recipe = build_recipe("resnet18", {"base": 8, "group_size": 2}, widths, (3, 8, 8), 10)
+    check_nested(recipe)
+    assert build_seeded(recipe, 0.1, seed=0)(torch.randn(2, 3, 8, 8)).shape == (2, 10)
+
+
+def test_resnet18_stem_at_a_quarter_is_the_full_ones_first_channels():
+    recipe = build_recipe("resnet18", {"base": 16, "group_size": 2}, WIDTHS_PPM, (3, 8, 8), 10)
+    full = build_seeded(recipe, 1.0, seed=1)
+    vector = flatten(compute_layout(full), full.state_dict())
+    narrow = build_seeded(recipe, 0.25, seed=2)
+    narrow.load_state_dict(extract_width(recipe, vector, 0.25))
+    images = torch.randn(2, 3, 8, 8)
+    wide = full.stem_norm(full.stem(images))
+    assert torch.allclose(narrow.stem_norm(narrow.stem(images)), wide[:, :4], atol=1e-5)
 
 
 def test_a_future_token_does_not_change_the_past():
@@ -290,6 +338,11 @@ def test_token_loss_and_share_of_right_tokens():
         ("cnn", {}, (784,), "needs samples of shape"),
         ("cnn", {"channels": "6"}, (1, 8, 8), "do not split in groups of 4"),
         ("cnn", {"channels": "4,4,4,4"}, (1, 8, 8), "to nothing"),
+        ("resnet18", {}, (784,), "needs samples of shape"),
+        ("resnet18", {"base": 24}, (3, 32, 32), "24 channels do not split in groups of 16"),
+        ("resnet18", {"stem": "mnist"}, (3, 32, 32), "stem = 'mnist' is not cifar or imagenet"),
+        ("resnet18", {"stem": True}, (3, 32, 32), "stem = True is not cifar"),
+        ("resnet18", {"group_size": 1}, (3, 8, 8), "ends at 1 pixel"),
         ("transformer", {}, (3, 4), "needs samples of shape"),
         ("transformer", {"heads": "2"}, (3,), "not a positive integer"),
     ],

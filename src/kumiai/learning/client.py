@@ -12,9 +12,12 @@ keeps it between rounds (members may come and go). The outer step is the server'
 
 Slim training: the loss of an iteration is the mean over widths of the losses of the leading
 sub-networks, full and narrowest always among them ("sandwich rule": Yu and Huang, "Universally
-Slimmable Networks and Improved Training Techniques", 2019; its random middle widths and in-place
-distillation are left out, and the mean instead of the sum keeps the learning rate's meaning: a
-reconstruction, not the paper's recipe).
+Slimmable Networks and Improved Training Techniques", 2019). Their in-place distillation is the
+setting `slim_distill` (see `distill`). Two deviations, so this is a reconstruction and not the
+paper's recipe: the mean instead of the sum keeps the learning rate's meaning; and all widths of the
+grid are trained where the paper draws a few at random per iteration. Drawing decides the shapes of
+an iteration: members stacked in one batch, and an iteration traced once and run many times, cannot
+each have their own. Computing all and weighing some with 0 would cost the same and add noise.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
+from kumiai.learning.distill import check_distillable, compute_soft_loss
 from kumiai.learning.layout import Layout, compute_layout, integer_buffers
 from kumiai.learning.recipe import Recipe, build_seeded, compute_class_loss
 from kumiai.learning.slim import slice_state
@@ -48,7 +52,9 @@ class TrainSettings:
 
     local_iterations > 0 fixes the number of iterations (passing over the data as often as needed);
     otherwise local_epochs decides. slim_widths: the widths trained beside the full one, () for
-    none. shuffle=False keeps the order of the samples (reference work of the benchmark only).
+    none. slim_distill: the other widths learn the full one's outputs instead of the labels; then
+    the reported loss is the mean over both kinds. shuffle=False keeps the order of the
+    samples (reference work of the benchmark only).
     """
 
     algorithm: Literal["fedavg", "fedprox", "diloco"] = "fedavg"
@@ -61,6 +67,7 @@ class TrainSettings:
     local_epochs: int = 1
     local_iterations: int = 0
     slim_widths: tuple[float, ...] = ()
+    slim_distill: bool = False
     shuffle: bool = True
 
     def __post_init__(self) -> None:
@@ -253,11 +260,17 @@ class LocalWork:
         rest = {name: t.clone() for name, t in rest.items()}
         tensors = {**params, **rest}
         total: Tensor | None = None
+        teacher: Tensor | None = None
         for (module, shapes), integers in zip(self.modules, self.integers, strict=True):
             state = tensors if shapes is None else slice_state(tensors, shapes)
             counters = {name: t.clone() for name, t in integers.items()}
             outputs = functional_call(module, {**state, **counters}, (inputs,))
-            loss = compute_batch_loss(self.recipe, outputs, targets, weights_B)
+            if teacher is None:
+                loss = compute_batch_loss(self.recipe, outputs, targets, weights_B)
+            else:
+                loss = compute_soft_loss(self.recipe, outputs, teacher, weights_B)
+            if self.settings.slim_distill and shapes is None:
+                teacher = outputs
             total = loss if total is None else total + loss
         assert total is not None
         return total / len(self.modules) if len(self.modules) > 1 else total, rest
@@ -266,8 +279,11 @@ class LocalWork:
 def build_local_work(recipe: Recipe, settings: TrainSettings) -> LocalWork:
     """Build the modules of all widths that `settings` trains.
 
-    Raises ValueError where the recipe's build raises or its float tensors are not float32.
+    Raises ValueError where the recipe's build raises or its float tensors are not float32, or for
+    slim_distill with a loss of the recipe's own.
     """
+    if settings.slim_distill:
+        check_distillable(recipe)
     full = build_seeded(recipe, 1.0, seed=0).train()
     layout = compute_layout(full)
     modules: list[tuple[nn.Module, dict[str, tuple[int, ...]] | None]] = [(full, None)]

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kumiai.base.amounts import PPM
-from kumiai.learning.recipes import cnn, mlp, transformer
+from kumiai.learning.recipes import cnn, mlp, resnet18, transformer
 
 OptionValue = int | str | bool
 Build = Callable[[float], nn.Module]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-RECIPES_BUILT_IN = ("mlp", "cnn", "transformer")
+ClassNet = mlp.MlpBuilder | cnn.CnnBuilder | resnet18.ResNet18Builder
+
+RECIPES_BUILT_IN = ("mlp", "cnn", "resnet18", "transformer")
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,12 @@ def build_recipe(
     if name == "transformer":
         lm = transformer.read_options(options, shape, class_count)
         return Recipe(name, lm.build, compute_token_loss, compute_token_correct, widths)
-    reader = mlp.read_options if name == "mlp" else cnn.read_options
-    net = reader(options, shape, class_count)
+    readers: dict[str, Callable[..., ClassNet]] = {
+        "mlp": mlp.read_options,
+        "cnn": cnn.read_options,
+        "resnet18": resnet18.read_options,
+    }
+    net = readers[name](options, shape, class_count)
     return Recipe(name, net.build, compute_class_loss, compute_class_correct, widths)
 
 

@@ -42,7 +42,7 @@ class ModelSection(Section):
     recipe: Text = setting(
         "mlp",
         "recipe",
-        "The network: mlp, cnn, transformer, or FILE.py:function of your own.",
+        "The network: mlp, cnn, resnet18, transformer, or FILE.py:function of your own.",
         pattern=RECIPE_PATTERN,
         max_length=200,
     )

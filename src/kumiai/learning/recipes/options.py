@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 OptionValue = int | str | bool
 
@@ -39,6 +39,16 @@ def get_sizes(
             f'recipe {recipe!r}: {name} = {value!r} is not a list of positive sizes like "64,32"'
         )
     return sizes
+
+
+def get_choice(
+    recipe: str, options: Mapping[str, OptionValue], name: str, choices: Sequence[str]
+) -> str:
+    """Return one of `choices`, the first by default."""
+    value = options.get(name, choices[0])
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"recipe {recipe!r}: {name} = {value!r} is not {' or '.join(choices)}")
+    return value
 
 
 def scale_size(size: int, width: float, multiple: int = 1) -> int:
