@@ -106,6 +106,15 @@ def test_one_long_update_does_not_make_the_others_look_idle():
     assert flags_of(find_flags(updates, range(6), None, LIMITS)) == [0] * 5 + [NO_WORK]
 
 
+def test_sparse_updates_with_nothing_in_common_are_not_called_idle():
+    """A codec that keeps one number in a hundred leaves honest members apart."""
+    updates = np.zeros((8, 4_000), dtype=np.int32)
+    for i, dense in enumerate(make_workers(8, 4_000)[:, :40]):
+        updates[i, 40 * i : 40 * i + 40] = dense
+    updates[:7, :20] = updates[0, :20]  # all but one agree in something
+    assert flags_of(find_flags(updates, range(8), None, LIMITS)) == [0] * 8
+
+
 def test_many_faint_resemblances_add_up_to_work():
     """Cosine 0.05 with each of 39 others is z = 2.3 a pair and 8.3 with their mean.
 
@@ -115,6 +124,7 @@ def test_many_faint_resemblances_add_up_to_work():
     honest[:, :50] = round(2e4 * 0.05**0.5)
     for i in range(40):
         honest[i, 50 + 50 * i : 100 + 50 * i] = round(2e4 * 0.95**0.5)
+    honest[honest == 0] = 1  # updates that are mostly 0 say too little to be called idle
     noise = np.array([make_noise(2_050, 50 + i) for i in range(15)])
     found = find_flags(np.vstack([honest, noise]), range(55), None, LIMITS)
     assert flags_of(found) == [0] * 40 + [NO_WORK] * 15

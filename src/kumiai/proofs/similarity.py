@@ -20,8 +20,9 @@ federations, and carries it in even ones. Independent noise has z ~ N(0, 1) agai
 reference. Opposite signs are no lack of work: a poisoner works, and is left to the test of value.
 
 The test of work is silent, rather than unjust, where it cannot know: fewer than 5 usable updates;
-fewer than 64 * work_z^2 parameters; or no majority of updates that pass. It does not catch
-colluders that share their noise, nor a mixture of a replay and noise: their value is measured.
+fewer than 64 * work_z^2 numbers other than 0 in the middle one (a sparse codec leaves honest
+members nothing in common); or no majority of updates that pass. It does not catch colluders that
+share their noise, nor a mixture of a replay and noise: their value is measured.
 
 Guarantee: the same flags on every machine, from integers only. Each row is scaled by a power of
 two so that its greatest entry has 15 bits, which changes a cosine by less than sqrt(P) * 2^-16;
@@ -101,8 +102,10 @@ def find_flags(
     for copy in originals:
         flags[copy] |= DUPLICATE
     usable = [i for i in range(count) if not flags[i]]
-    for i in _find_idle(gram, usable, count if has_previous else None, rows.shape[1], limits):
-        flags[i] |= NO_WORK
+    previous = count if has_previous else None
+    if _can_see_work(updates_NP, usable, limits.work_z_milli):
+        for i in _find_idle(gram, usable, previous, rows.shape[1], limits.work_z_milli):
+            flags[i] |= NO_WORK
     return [Finding(flags[i], originals.get(i)) for i in range(count)]
 
 
@@ -210,18 +213,18 @@ def _find_originals(is_copy_NN: NDArray[np.bool_], commit_heights: Sequence[int]
     return originals
 
 
+def _can_see_work(updates_NP: IntegerArray, usable: Sequence[int], z_milli: int) -> bool:
+    """Tell whether there are enough updates, and enough numbers in the one in the middle."""
+    if len(usable) < WORK_UPDATES_MIN:
+        return False
+    lengths = sorted(int(np.count_nonzero(updates_NP[i])) for i in usable)
+    return lengths[len(lengths) // 2] * 1_000**2 >= (WORK_COSINE_INVERSE * z_milli) ** 2
+
+
 def _find_idle(
-    gram: IntegerArray,
-    usable: Sequence[int],
-    previous: int | None,
-    size: int,
-    limits: SimilarityLimits,
+    gram: IntegerArray, usable: Sequence[int], previous: int | None, size: int, z_milli: int
 ) -> list[int]:
-    """Return the rows that resemble nothing, or none where the test cannot know."""
-    z_milli = limits.work_z_milli
-    too_short = size * 1_000**2 < (WORK_COSINE_INVERSE * z_milli) ** 2
-    if len(usable) < WORK_UPDATES_MIN or too_short:
-        return []
+    """Return the rows that resemble nothing, or none where most do."""
     chosen = gram[np.ix_(usable, usable)]
     has_work = _resemble(chosen, size, z_milli)
     if previous is not None and not has_work.all():

@@ -77,6 +77,12 @@ def canonicalise(description: str) -> str:
     return write_description(parse_description(description))
 
 
+def mixes_coordinates(description: str) -> bool:
+    """Tell whether few numbers travel and each of them touches many of the update's."""
+    stages = [] if canonicalise(description) == DENSE_FIXED else parse_description(description)
+    return any(name in ("dct", "powersgd") for name, _ in stages)
+
+
 def parse_description(description: str | Sequence[str]) -> list[Stage]:
     """Return [(name, every option)], checked, the packer last."""
     texts = description.split("|") if isinstance(description, str) else list(description)

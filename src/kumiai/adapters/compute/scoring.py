@@ -29,6 +29,7 @@ from kumiai.base.amounts import PPM
 from kumiai.nodes import ports
 from kumiai.proofs import flags as flag
 from kumiai.proofs.similarity import Finding, SimilarityLimits, find_flags
+from kumiai.tasks.codecs import mixes_coordinates
 from kumiai.tasks.document import TaskDocument
 from kumiai.valuation import GtgLimits, Valuation, assess_games, spread, value_by_cosine
 
@@ -91,10 +92,13 @@ def find_findings(
     updates: Sequence[IntVector | None],
 ) -> list[Finding]:
     """Flag every update; one that cannot be decoded is malformed and takes no part in the rest."""
+    # what mixes coordinates makes honest updates look unrelated: no test of work there, where an
+    # error would cost somebody's stake
+    can_see_work = not mixes_coordinates(task.training.codec)
     limits = SimilarityLimits(
         duplicate_cosine_ppm=task.validation.duplicate_cosine_ppm,
         replay_cosine_ppm=task.validation.replay_cosine_ppm,
-        work_z_milli=task.validation.work_z_milli,
+        work_z_milli=task.validation.work_z_milli if can_see_work else 0,
     )
     findings = [Finding(flag.MALFORMED, None)] * len(updates)
     usable = [(i, update_P) for i, update_P in enumerate(updates) if update_P is not None]
