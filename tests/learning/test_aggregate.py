@@ -249,6 +249,7 @@ def test_every_rule_has_a_twin():
 
 
 @pytest.mark.parametrize("name", list(AGGREGATORS))
+@settings_of_tests(deadline=None)
 @given(case=cases(members_min=5), f=st.integers(0, 1), trim=st.integers(0, 450_000))
 def test_equals_the_naive_twin(name, case, f, trim):
     updates, weights = case
