@@ -11,13 +11,8 @@ with z = outputs, averaged as the recipe averages its own loss. In nats; at best
 entropy, not 0. It wants long training: at first the teacher is near uniform, and since `client`
 takes the mean over W widths, the labels have 1/W of the gradient. With 5 members on the digits and
 20 rounds of one epoch, an mlp of 32 and 4 widths came out 3 to 29 points worse at full width than
-<<<<<<< HEAD
 with labels at every width, worst where classes were skewed: off by default for that. Only for the
 class and token losses of `recipe`: others have no probabilities.
-=======
-with labels at every width, worst where classes were skewed. Off by default for that.
-Only for the class and token losses of `recipe`: others have no probabilities.
->>>>>>> part2-aequa
 """
 
 from __future__ import annotations
