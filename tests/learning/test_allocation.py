@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from kumiai.learning.allocation import AllocationSettings, allocate_widths
@@ -43,6 +43,11 @@ choices = st.builds(
 
 
 @settings(max_examples=150, deadline=None)
+@example(
+    np.array([0.0, 0.75]),
+    Curve(WIDTHS, (0.18, 0.16, 0.94, 0.7), (0.02,) * 4),
+    AllocationSettings(rule="fair"),
+)
 @given(groups, curves, choices)
 def test_laws_of_every_rule(c_N, curve, chosen):
     """Widths of the grid above the floor, in the order of contributions, whoever is named first."""

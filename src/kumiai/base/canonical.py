@@ -44,6 +44,8 @@ def encode_checked(document: Any) -> bytes:
 
 def decode(data: bytes, size_bytes_max: int) -> Any:
     """Parse canonical bytes; raises ValueError when too big, malformed, or not canonical."""
+    if not isinstance(data, bytes):  # a database may hold anything in a column of bytes
+        raise ValueError(f"{type(data).__name__}, not bytes")
     if len(data) > size_bytes_max:
         raise ValueError(f"{len(data)} bytes, more than the {size_bytes_max} allowed")
     try:
