@@ -48,6 +48,11 @@ choices = st.builds(
     Curve(WIDTHS, (0.18, 0.16, 0.94, 0.7), (0.02,) * 4),
     AllocationSettings(rule="fair"),
 )
+@example(
+    np.array([0.5]),
+    Curve(WIDTHS, (0.18, 0.16, 0.94, 0.7), (0.02,) * 4),
+    AllocationSettings(rule="score"),
+)
 @given(groups, curves, choices)
 def test_laws_of_every_rule(c_N, curve, chosen):
     """Widths of the grid above the floor, in the order of contributions, whoever is named first."""

@@ -161,7 +161,7 @@ def _choose_width(owed: float, is_idle: bool, fitted: Curve, settings: Allocatio
     grid = [width for width in fitted.widths if width >= settings.width_least]
     if is_idle and owed <= fitted.accuracies[0]:
         return grid[0]
-    if owed >= fitted.accuracies[-1]:
+    if owed >= fitted.accuracies[-1] - ROUNDING_SLACK:  # a last bit must not cost the full model
         return 1.0
     exact = find_width(fitted, owed)
     lower = max((w for w in grid if w <= exact + ROUNDING_SLACK), default=grid[0])

@@ -54,12 +54,9 @@ def compute_targets(contributions_N: ArrayLike, low: float, high: float) -> Targ
     spread_half = float(c_N.max() / 2 - c_N.min() / 2)
     if not has_spread(c_N) or spread_half <= (high - low) / 2:
         nu = high - float(c_N.max())
-        owed_N = np.clip(c_N - c_N.max() + high, low, high)
-        return Targets(np.where(c_N == c_N.max(), high, owed_N), "shift", nu)
+        return Targets(np.clip(c_N - c_N.max() + high, low, high), "shift", nu)
     shares_N = (c_N / 2 - c_N.min() / 2) / spread_half
-    owed_N = np.clip(low + (high - low) * shares_N, low, high)
-    # exactly the top: rounding must not cost the first the full model
-    return Targets(np.where(c_N == c_N.max(), high, owed_N), "affine", None)
+    return Targets(np.clip(low + (high - low) * shares_N, low, high), "affine", None)
 
 
 def solve_targets(
