@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.adapters.store import blobs as store_blobs
-from kumiai.adapters.store.blobs import DirectoryBlobs
+from kumiai.adapters.store.blobs import DirectoryBlobs, SealedBlobs
+from kumiai.adapters.store.tree import FileHash, hash_files
 from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import StoreError
 from kumiai.nodes.ports import BlobPort
@@ -221,3 +222,38 @@ def run_child(code: str, *arguments: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         command, env=child_environment(), capture_output=True, text=True, check=True
     )
+
+
+@pytest.fixture
+def sealed(tmp_path) -> tuple[Path, SealedBlobs, str]:
+    """One blob's file, the read-only port that was told its stamp, and its name."""
+    name = DirectoryBlobs(tmp_path).put(b"honest")
+    path = tmp_path / name[:2] / name
+    (found,) = hash_files(tmp_path, [f"{name[:2]}/{name}"])
+    assert isinstance(found, FileHash) and found.sha256 == name
+    return path, SealedBlobs(tmp_path, {name: found.stamp}), name
+
+
+def test_a_blob_that_was_just_hashed_is_not_hashed_again(sealed, monkeypatch):
+    _, blobs, name = sealed
+    monkeypatch.setattr(store_blobs, "sha256_hex", lambda data: pytest.fail("hashed"))
+    assert blobs.get(name, CAP) == b"honest"
+
+
+def test_a_blob_that_changed_since_it_was_hashed_is_found(sealed):
+    path, blobs, name = sealed
+    before = path.stat()
+    path.write_bytes(b"hostil")  # of the same size, and its time set back
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(StoreError, match="damaged"):
+        blobs.get(name, CAP)
+
+
+def test_the_read_only_port_reads_what_nobody_hashed_and_writes_nothing(sealed, tmp_path):
+    _, blobs, _ = sealed
+    other = DirectoryBlobs(tmp_path).put(b"other")
+    assert blobs.get(other, CAP) == b"other" and blobs.has(other)
+    assert blobs.put(b"new") == sha256_hex(b"new")
+    assert not blobs.has(sha256_hex(b"new"))
+    with pytest.raises(StoreError, match="no blob"):
+        blobs.get(sha256_hex(b"new"), CAP)

@@ -394,3 +394,23 @@ def test_a_finding_reads_as_a_sentence():
     assert (
         str(replace(Finding("a", None, "changed"), offsets=(0, 10))) == "a: bytes 0 to 9: changed"
     )
+
+
+def test_blobs_that_changed_places_are_found(run_dir):
+    blobs = sorted(path for path in (run_dir / "blobs").rglob("*") if path.is_file())
+    first, second = (path for path in blobs if path.stat().st_size in (CHUNK - 1, CHUNK + 1))
+    one, other = first.read_bytes(), second.read_bytes()
+    first.write_bytes(other)
+    second.write_bytes(one)
+    found = {finding.path for finding in check_seal(run_dir)}
+    assert found == {str(path.relative_to(run_dir)) for path in (first, second)}
+
+
+def test_blobs_that_are_what_they_were_are_named_with_their_stamps(run_dir):
+    blobs = sorted(path for path in (run_dir / "blobs").rglob("*") if path.is_file())
+    assert set(seal.check_sealed(run_dir).blobs) == {path.name for path in blobs}
+    blobs[0].write_bytes(b"changed")
+    checked = seal.check_sealed(run_dir)
+    assert set(checked.blobs) == {path.name for path in blobs[1:]}
+    stamps = {name: stamp.inode for name, stamp in checked.blobs.items()}
+    assert stamps == {path.name: path.stat().st_ino for path in blobs[1:]}

@@ -72,11 +72,22 @@ def install(monkeypatch: pytest.MonkeyPatch, sample_view: RunView) -> Install:
     return put
 
 
-def fake_verify(monkeypatch: pytest.MonkeyPatch, findings: list[object], is_ok: bool) -> None:
+def fake_verify(
+    monkeypatch: pytest.MonkeyPatch,
+    findings: list[object],
+    is_ok: bool,
+    heard: list[object] | None = None,
+) -> None:
     report = SimpleNamespace(
         findings=findings, checks=[("log", 412, True), ("money", 9, is_ok)], seconds=1.25
     )
-    fake = SimpleNamespace(verify_path=lambda path, progress: report)
+
+    def verify_path(path: Path, progress: object, score_rounds: object) -> SimpleNamespace:
+        if heard is not None:
+            heard.append(score_rounds)
+        return report
+
+    fake = SimpleNamespace(verify_path=verify_path)
     monkeypatch.setitem(sys.modules, "kumiai.apps.verify", fake)  # type: ignore[arg-type]
     monkeypatch.setattr("kumiai.apps.verify", fake, raising=False)
 
@@ -250,6 +261,25 @@ def test_verify_true_and_false(
     captured = capfd.readouterr()
     assert "receipts/r1.json: amount�[2J is 7" in captured.out
     assert "1 problem" in captured.err
+
+
+@pytest.mark.parametrize("text", ["some", "-1", "1.5", "", "²", "1" * 10])
+def test_a_wrong_number_of_scored_rounds_is_named_with_its_fix(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    fake_verify(monkeypatch, [], True)
+    assert main(["verify", "run", f"--scores={text}"]) == 2
+    assert "--scores" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "expected"), [("all", "all"), ("auto", "auto"), ("3", 3)])
+def test_the_number_of_scored_rounds_reaches_the_check(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: object
+) -> None:
+    heard: list[object] = []
+    fake_verify(monkeypatch, [], True, heard)
+    assert main(["verify", "run", "--scores", text]) == 0
+    assert heard == [expected]
 
 
 def test_a_failed_check_without_a_finding_is_still_a_failure(

@@ -9,7 +9,9 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,8 +20,15 @@ from tests.apps.tiny import play, shrink, write_task
 
 import kumiai
 from kumiai.adapters.store import seal
+from kumiai.adapters.store.blobs import SealedBlobs
 from kumiai.apps import audit
-from kumiai.apps.rundir import UNSEALED
+from kumiai.apps.audit.scores import (
+    SAMPLE_ROUNDS_MIN,
+    SAMPLE_UPDATES_MAX,
+    SCORE_TOLERANCE_PPM,
+    choose_rounds,
+)
+from kumiai.apps.rundir import UNSEALED, RunDir
 from kumiai.apps.verify import VerifyReport, verify_path
 from kumiai.base import canonical, events
 from kumiai.base.errors import InputError, KumiaiError
@@ -27,6 +36,7 @@ from kumiai.base.events import Event
 from kumiai.base.keys import derive_key
 from kumiai.base.log import GENESIS_HEAD, compute_head
 from kumiai.rounds.kinds import Kind
+from kumiai.rounds.state import RoundState
 
 CHECK_NAMES = ["log", "seal", *audit.CHECKS]
 FLIPS = int(os.environ.get("KUMIAI_FLIPS", "60"))
@@ -298,6 +308,63 @@ def test_a_validator_s_lie_is_noted_with_its_name(tmp_path: Path) -> None:
     assert report.is_ok
     assert [(f.severity, f.where) for f in report.findings] == [("note", "round 1")]
     assert "Nori did not score what its hold-out gives" in report.findings[0].what
+
+
+@pytest.fixture
+def subject(run: Path) -> audit.Subject:
+    run_dir = RunDir(run)
+    replay = audit.replay_log(run_dir, lambda where, what: pytest.fail(what))
+    return audit.Subject(run_dir, replay, VerifyReport(), SealedBlobs(run_dir.blobs, {}))
+
+
+def test_a_final_value_that_the_second_holdout_does_not_give_is_noted(
+    subject: audit.Subject,
+) -> None:
+    """The validator scored the round rightly and lied only about what the final ranking uses."""
+    assert audit.CHECKS["scores"](subject) > 0
+    assert subject.report.findings == []  # type: ignore[attr-defined]
+    state = subject.replay.state
+    part = state.finals[1]
+    liar = min(part.values)
+    values = part.values[liar]
+    lie = {**part.values, liar: (values[0] + 10 * SCORE_TOLERANCE_PPM, *values[1:])}
+    subject.replay.state = replace(state, finals={1: replace(part, values=lie)})
+    audit.CHECKS["scores"](subject)
+    (finding,) = subject.report.findings  # type: ignore[attr-defined]
+    assert (finding.severity, finding.where) == ("note", "round 1")
+    assert state.members[liar].name in finding.what
+
+
+def _rounds(count: int, updates: int) -> list[RoundState]:
+    revealed = {str(i): "" for i in range(updates)}
+    return [SimpleNamespace(index=i + 1, revealed=revealed) for i in range(count)]  # type: ignore[misc]
+
+
+@given(count=st.integers(0, 40), updates=st.integers(1, 400), seed=st.integers(0, 99))
+def test_a_small_run_s_scores_are_all_checked_and_a_large_one_s_by_a_sample(
+    count: int, updates: int, seed: int
+) -> None:
+    rounds = _rounds(count, updates)
+    chosen = choose_rounds(rounds, "auto", random.Random(seed))
+    indices = [each.index for each in chosen]
+    assert indices == sorted(set(indices))
+    least = min(count, SAMPLE_ROUNDS_MIN)
+    assert len(chosen) == max(least, min(count, SAMPLE_UPDATES_MAX // updates))
+    assert choose_rounds(rounds, "all", random.Random(seed)) == rounds
+    assert len(choose_rounds(rounds, 7, random.Random(seed))) == min(7, count)
+
+
+def test_every_round_may_be_drawn() -> None:
+    rounds = _rounds(12, 100)
+    drawn = {e.index for s in range(60) for e in choose_rounds(rounds, "auto", random.Random(s))}
+    assert drawn == set(range(1, 13))
+
+
+def test_what_was_not_recomputed_is_said(run: Path) -> None:
+    report = verify_path(run, score_rounds=0)
+    assert report.is_ok
+    assert [(f.severity, f.where) for f in report.findings] == [("note", "scores")]
+    assert "0 of 1 rounds" in report.findings[0].what
 
 
 def _errors(report: VerifyReport, where: str) -> list[object]:

@@ -10,27 +10,31 @@ A run directory is checked in this order, and every finding says where:
 5. aggregate   each model recomputed from the updates that the certificate names, bit for bit
 6. money       every settlement recomputed; balances equal to the ledger's to the unit
 7. receipts    every receipt recomputed, found as a file, proven under its certificate
-8. scores      where the hold-out was opened: each validator's scores recomputed from it
+8. scores      where the hold-out was opened: each validator's scores recomputed from it, in all
+               rounds of a small run, in a random sample of a large one (`audit.scores`)
 9. models      every member's file is the right slice of the final model
 
 Scores are floating point: on the machine that made them they come out the same, elsewhere within
-`SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
+`audit.scores.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from kumiai.adapters.store import seal
+from kumiai.adapters.store.blobs import SealedBlobs
+from kumiai.adapters.store.tree import FileStamp
 from kumiai.apps import audit
 from kumiai.apps.receipts import find_problems, read_receipt_file
 from kumiai.apps.rundir import RunDir
 from kumiai.base.errors import InputError, KumiaiError
+from kumiai.rounds.control import ENDED
 
 FINDINGS_MAX = 200
 
@@ -67,13 +71,20 @@ class VerifyReport:
         self.findings.append(Finding("note", where, what))
 
 
-def verify_path(path: Path, progress: Callable[[str], None] | None = None) -> VerifyReport:
-    """Verify a run directory or a single receipt file; InputError when it is neither."""
+def verify_path(
+    path: Path,
+    progress: Callable[[str], None] | None = None,
+    score_rounds: audit.ScoreRounds = "auto",
+) -> VerifyReport:
+    """Verify a run directory or a single receipt file; InputError when it is neither.
+
+    score_rounds: in how many rounds the scores are recomputed ("auto": see `audit.scores`).
+    """
     started = time.perf_counter()
     torch.set_num_threads(1)  # as the run: the same sums in the same order (docs/adr/0008)
     tell = progress or (lambda text: None)
     if path.is_dir():
-        report = verify_run(RunDir(path), tell)
+        report = verify_run(RunDir(path), tell, score_rounds)
     elif path.is_file():
         report = verify_receipt(path)
     else:
@@ -103,12 +114,15 @@ def verify_receipt(path: Path) -> VerifyReport:
     return report
 
 
-def verify_run(run_dir: RunDir, tell: Callable[[str], None]) -> VerifyReport:
+def verify_run(
+    run_dir: RunDir, tell: Callable[[str], None], score_rounds: audit.ScoreRounds = "auto"
+) -> VerifyReport:
     """Check a whole run; see the module's list."""
     report = VerifyReport()
     if not run_dir.plan.exists():
         run_dir.read_plan()  # says what is wrong with the path
     replayed: list[audit.Replay] = []
+    known: dict[str, FileStamp] = {}
 
     def replay() -> int:
         result = audit.replay_log(run_dir, report.error)
@@ -117,14 +131,19 @@ def verify_run(run_dir: RunDir, tell: Callable[[str], None]) -> VerifyReport:
             audit.check_plan(run_dir, result, report)
         return result.count
 
+    def check_seal() -> int:
+        count, blobs = _check_seal(report, run_dir, replayed[0] if replayed else None)
+        known.update(blobs)
+        return count
+
     _check(report, "log", tell, replay)
+    _check(report, "seal", tell, check_seal)
     if not replayed or replayed[0].state.task is None:
-        _check(report, "seal", tell, lambda: _check_seal(report, run_dir, None))
         return report
-    _check(report, "seal", tell, lambda: _check_seal(report, run_dir, replayed[0]))
-    replayed_run = replayed[0]
+    blobs = SealedBlobs(run_dir.blobs, known)
+    subject = audit.Subject(run_dir, replayed[0], report, blobs, score_rounds)
     for name, check in audit.CHECKS.items():
-        _check(report, name, tell, lambda check=check: check(run_dir, replayed_run, report))
+        _check(report, name, tell, lambda check=check: check(subject))
     return report
 
 
@@ -143,19 +162,24 @@ def _check(
     report.checks.append((name, count, after == before))
 
 
-def _check_seal(report: VerifyReport, run_dir: RunDir, replayed: audit.Replay | None) -> int:
-    """The seal must be the orderer's, whom the signed log names; a run that ended must have one."""
-    ended = replayed is not None and replayed.state.phase in audit.ENDED
+def _check_seal(
+    report: VerifyReport, run_dir: RunDir, replayed: audit.Replay | None
+) -> tuple[int, Mapping[str, FileStamp]]:
+    """The seal must be the orderer's, whom the signed log names; a run that ended must have one.
+
+    Also returns the blobs that it found intact.
+    """
+    state = replayed.state if replayed is not None and replayed.state.task is not None else None
     if not run_dir.seal.exists():
-        if ended:
+        if state is not None and state.phase in ENDED:
             report.error("seal.json", "missing, though the log says that the run has ended")
         else:
             report.note("seal", "the folder is not sealed: the run was killed or still goes on")
-        return 0
-    signer = replayed.state.orderer if replayed is not None else None
-    for finding in seal.check_seal(run_dir.root, signer):
+        return 0, {}
+    checked = seal.check_sealed(run_dir.root, state.orderer if state is not None else None)
+    for finding in checked.findings:
         report.error(f"seal: {finding.path}", str(finding))
-    return 1
+    return 1, checked.blobs
 
 
 __all__ = ["Finding", "VerifyReport", "verify_path", "verify_receipt", "verify_run"]

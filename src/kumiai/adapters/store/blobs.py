@@ -11,9 +11,11 @@ import errno
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from kumiai.adapters.memory.blobs import check_blob_name
+from kumiai.adapters.store.tree import FileStamp, read_stamp
 from kumiai.base.canonical import is_hash, sha256_hex
 from kumiai.base.errors import StoreError
 
@@ -53,21 +55,7 @@ class DirectoryBlobs:
         """
         check_blob_name(sha256)
         path = self._path_of(sha256)
-        try:
-            data = _read_capped(path, size_bytes_max)
-        except FileNotFoundError as error:
-            raise StoreError(f"there is no blob {sha256}") from error
-        except OSError as error:
-            raise _translate(path, error) from error
-        if len(data) > size_bytes_max:
-            raise StoreError(
-                f"blob {sha256}: {path.stat().st_size} bytes, more than the"
-                f" {size_bytes_max} allowed"
-            )
-        found = sha256_hex(data)
-        if found != sha256:
-            raise StoreError(f"{path}: damaged: its bytes have sha256 {found}")
-        return data
+        return _read_checked(path, sha256, size_bytes_max, known=None)
 
     def has(self, sha256: str) -> bool:
         """Tell whether a blob of this name is kept; False for what cannot be a name."""
@@ -84,7 +72,7 @@ class DirectoryBlobs:
         return len(left)
 
     def _path_of(self, name: str) -> Path:
-        return self._root / name[:2] / name
+        return _find_path(self._root, name)
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(exist_ok=True)
@@ -105,19 +93,71 @@ class DirectoryBlobs:
             raise
 
 
+class SealedBlobs:
+    """BlobPort over a folder that nobody writes to, us included: for checking a finished run.
+
+    `known` holds the blobs that were just hashed (`seal.check_sealed`), with their stamps; while a
+    file's stamp is the same, it is read without being hashed again. `put` only tells the name.
+    """
+
+    def __init__(self, root: Path, known: Mapping[str, FileStamp]) -> None:
+        self._root, self._known = root, known
+
+    def put(self, data: bytes) -> str:
+        """Return the sha256 of `data` as 64 hex digits; nothing is written."""
+        return sha256_hex(data)
+
+    def get(self, sha256: str, size_bytes_max: int) -> bytes:
+        """As `DirectoryBlobs.get`, errors too."""
+        check_blob_name(sha256)
+        path = _find_path(self._root, sha256)
+        return _read_checked(path, sha256, size_bytes_max, self._known.get(sha256))
+
+    def has(self, sha256: str) -> bool:
+        """As `DirectoryBlobs.has`."""
+        return is_hash(sha256) and _find_path(self._root, sha256).is_file()
+
+
+def _find_path(root: Path, name: str) -> Path:
+    return root / name[:2] / name
+
+
+def _read_checked(path: Path, name: str, size_bytes_max: int, known: FileStamp | None) -> bytes:
+    """Read the blob `name`, hashed unless its stamp is the `known` one; StoreError if it is not."""
+    try:
+        data, stamp = _read_capped(path, size_bytes_max)
+    except FileNotFoundError as error:
+        raise StoreError(f"there is no blob {name}") from error
+    except OSError as error:
+        raise _translate(path, error) from error
+    if len(data) > size_bytes_max:
+        raise StoreError(
+            f"blob {name}: {stamp.size_bytes} bytes, more than the {size_bytes_max} allowed"
+        )
+    if known is None or stamp != known:
+        found = sha256_hex(data)
+        if found != name:
+            raise StoreError(f"{path}: damaged: its bytes have sha256 {found}")
+    return data
+
+
 def _holds(path: Path, data: bytes) -> bool:
     try:
-        return _read_capped(path, len(data)) == data
+        return _read_capped(path, len(data))[0] == data
     except FileNotFoundError:
         return False
 
 
-def _read_capped(path: Path, size_bytes_max: int) -> bytes:
-    """Read one byte beyond the cap at most, from a regular file only (a pipe would block)."""
+def _read_capped(path: Path, size_bytes_max: int) -> tuple[bytes, FileStamp]:
+    """Read one byte beyond the cap at most, from a regular file only (a pipe would block).
+
+    The stamp is taken before the bytes: what is written in between shows in the next one.
+    """
     if not stat.S_ISREG(path.stat().st_mode):
         raise StoreError(f"{path}: is not a file")
     with path.open("rb") as file:
-        return file.read(size_bytes_max + 1)
+        stamp = read_stamp(file)
+        return file.read(size_bytes_max + 1), stamp
 
 
 def _sync_folder(path: Path) -> None:

@@ -9,7 +9,8 @@ files that are not sealed on purpose. The list is a file of its own because an e
 `check_seal` finds every changed, added, missing, cut or grown file, to the chunk; also the bytes
 that SQLite itself never looks at. Guarantee: what passes is what the owner of the key sealed, if
 the caller says whose key that has to be; without it the seal shows only that nothing changed since
-somebody sealed it. Cost: one sha256 a byte to check, two to seal, on all cores.
+somebody sealed it. Cost: one sha256 a byte to check, two to seal, on all cores; `check_sealed` says
+which blobs need not be hashed again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from kumiai.adapters.store import tree
-from kumiai.adapters.store.tree import CHUNK_BYTES, DIGEST_BYTES, TreeEntry
+from kumiai.adapters.store.tree import CHUNK_BYTES, DIGEST_BYTES, FileStamp, TreeEntry
 from kumiai.base import canonical
 from kumiai.base.errors import StoreError
 from kumiai.base.events import (
@@ -46,7 +47,7 @@ _VERSION = 1
 _PARTIAL_SUFFIX = ".partial"
 _SEAL_BYTES_MAX = 3 * EVENT_SIZE_BYTES_MAX
 _OPEN_SUFFIXES = ("-wal", "-shm", "-journal")
-_BLOB_PATH = re.compile(r"blobs/[0-9a-f]{2}/([0-9a-f]{64})")
+_BLOB_PATH = re.compile(r"blobs/(?P<folder>[0-9a-f]{2})/(?P<name>(?P=folder)[0-9a-f]{62})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,14 @@ class _SealedFile:
     size_bytes: int
     sha256: str
     chunks: bytes  # the chunk hashes, joined
+
+
+@dataclass(frozen=True, slots=True)
+class SealCheck:
+    """What is wrong, and the blobs that are what they were: hash -> the file's stamp."""
+
+    findings: list[Finding]
+    blobs: Mapping[str, FileStamp]
 
 
 class _SealError(Exception):
@@ -120,26 +129,54 @@ def check_seal(run_dir: Path, signer: str | None = None) -> list[Finding]:
     `signer` is the public key that must have sealed it. At most FINDING_COUNT_MAX findings come
     back. Raises StoreError if `run_dir` is no folder that can be listed.
     """
+    return check_sealed(run_dir, signer).findings
+
+
+def check_sealed(run_dir: Path, signer: str | None = None) -> SealCheck:
+    """As `check_seal`; also names the blobs that were found to be what their names say."""
     try:
         content = _read_seal(run_dir, signer)
         sealed = _read_index(run_dir, content)
     except _SealError as broken:
-        return [broken.finding]
+        return SealCheck([broken.finding], {})
     try:
         present = {e.path: e for e in tree.list_tree(run_dir, content["ignored"])}
     except OSError as error:
         raise StoreError(f"cannot list {run_dir}: {error}") from error
+    blobs = _find_unchanged_blobs(run_dir, sealed, present)
     findings: list[Finding] = []
-    for finding in _compare(run_dir, sealed, present):
+    for finding in _compare(run_dir, sealed, present, blobs):
         if len(findings) == FINDING_COUNT_MAX:
             findings[-1] = Finding(".", None, "there is more than can be listed")
             break
         findings.append(finding)
-    return findings
+    return SealCheck(findings, blobs)
+
+
+def _find_unchanged_blobs(
+    run_dir: Path, sealed: Sequence[_SealedFile], present: Mapping[str, TreeEntry]
+) -> dict[str, FileStamp]:
+    """Hash each blob once, as a whole: what has its name's hash and the sealed size is intact."""
+    sizes = {file.path: (file.sha256, file.size_bytes) for file in sealed}
+    paths = [
+        path
+        for path, entry in present.items()
+        if entry.is_file and path in sizes and (found := _BLOB_PATH.fullmatch(path))
+        and sizes[path] == (found["name"], entry.size_bytes)
+    ]  # fmt: skip
+    hashes = tree.hash_files(run_dir, paths)
+    return {
+        each.sha256: each.stamp
+        for path, each in zip(paths, hashes, strict=True)
+        if not isinstance(each, OSError) and (each.sha256, each.stamp.size_bytes) == sizes[path]
+    }
 
 
 def _compare(
-    run_dir: Path, sealed: Sequence[_SealedFile], present: Mapping[str, TreeEntry]
+    run_dir: Path,
+    sealed: Sequence[_SealedFile],
+    present: Mapping[str, TreeEntry],
+    unchanged: Mapping[str, FileStamp],
 ) -> Iterator[Finding]:
     names = {file.path for file in sealed}
     for path in present:
@@ -152,7 +189,7 @@ def _compare(
             yield Finding(file.path, None, "missing")
         elif not entry.is_file:
             yield Finding(file.path, None, "is a link or device, not a file")
-        else:
+        elif not (_BLOB_PATH.fullmatch(file.path) and file.sha256 in unchanged):
             readable.append((file, entry.size_bytes))
     sizes = [(file.path, min(size, file.size_bytes)) for file, size in readable]
     hashes = tree.hash_chunks(run_dir, sizes)
@@ -263,13 +300,15 @@ def _decode_line(line: bytes) -> _SealedFile:
 def _hash_all(run_dir: Path, entries: Sequence[TreeEntry]) -> Iterator[_SealedFile]:
     hashes = tree.hash_chunks(run_dir, [(entry.path, entry.size_bytes) for entry in entries])
     totals = tree.hash_files(run_dir, [entry.path for entry in entries])
-    for entry, chunks, sha256 in zip(entries, hashes, totals, strict=True):
+    for entry, chunks, total in zip(entries, hashes, totals, strict=True):
         if isinstance(chunks, OSError):
             raise chunks
+        if isinstance(total, OSError):
+            raise total
         blob = _BLOB_PATH.fullmatch(entry.path)
-        if blob and blob[1] != sha256:
-            raise StoreError(f"{entry.path}: damaged: its bytes have sha256 {sha256}")
-        yield _SealedFile(entry.path, entry.size_bytes, sha256, chunks)
+        if blob and blob["name"] != total.sha256:
+            raise StoreError(f"{entry.path}: damaged: its bytes have sha256 {total.sha256}")
+        yield _SealedFile(entry.path, entry.size_bytes, total.sha256, chunks)
 
 
 def _check_sealable(entries: Sequence[TreeEntry]) -> None:

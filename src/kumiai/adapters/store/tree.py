@@ -34,6 +34,32 @@ class TreeEntry:
     is_file: bool
 
 
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What tells that a file was not written since: its number, size and time of last change.
+
+    The time is the kernel's (ctime): programs cannot set it back.
+    """
+
+    inode: int
+    size_bytes: int
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileHash:
+    """The sha256 of a whole file as hex, and the stamp it had before it was read."""
+
+    sha256: str
+    stamp: FileStamp
+
+
+def read_stamp(file: io.IOBase) -> FileStamp:
+    """Return the stamp of an open file."""
+    status = os.fstat(file.fileno())
+    return FileStamp(status.st_ino, status.st_size, status.st_ctime_ns)
+
+
 def list_tree(root: Path, ignored: Sequence[str]) -> list[TreeEntry]:
     """Return all that is no folder under `root`, sorted by path, but what matches `ignored`.
 
@@ -63,8 +89,8 @@ def hash_chunks(root: Path, sizes: Sequence[tuple[str, int]]) -> Iterator[bytes 
                 yield errors[0] if errors else b"".join(future.result() for future in futures)
 
 
-def hash_files(root: Path, paths: Sequence[str]) -> Iterator[str]:
-    """Return the sha256 of each whole file as hex. Raises OSError."""
+def hash_files(root: Path, paths: Sequence[str]) -> Iterator[FileHash | OSError]:
+    """Hash each file as a whole; one that cannot be read gives its OSError."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         for start in range(0, len(paths), _TASKS_MAX):
             part = [root / path for path in paths[start : start + _TASKS_MAX]]
@@ -124,9 +150,13 @@ def _hash_segment(path: Path, start: int, stop: int) -> bytes:
     return b"".join(digests)
 
 
-def _hash_file(path: Path) -> str:
-    with _open(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hash_file(path: Path) -> FileHash | OSError:
+    try:
+        with _open(path) as file:
+            stamp = read_stamp(file)
+            return FileHash(hashlib.file_digest(file, "sha256").hexdigest(), stamp)
+    except OSError as error:
+        return error
 
 
 def _open(path: Path) -> io.FileIO:

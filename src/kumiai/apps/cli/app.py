@@ -148,11 +148,20 @@ def run(
 @app.command(
     epilog=_examples(
         "kumiai verify runs/cooperative-7",
+        "kumiai verify runs/cooperative-7 --scores all",
         "kumiai verify runs/cooperative-7/receipts/r00001-0123456789abcdef.json",
     )
 )
 def verify(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A run's folder or one receipt.")],
+    scores: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|all|N",
+            help="Rounds whose scores are recomputed: all, N drawn at random, "
+            "or as many as a large run's size allows.",
+        ),
+    ] = "auto",
     lang: LangOption = None,
     quiet: Annotated[
         bool,
@@ -162,7 +171,7 @@ def verify(
     """Recompute a run, or one receipt, from its files alone: offline, trusting nobody."""
     from kumiai.apps.cli import verifying
 
-    verifying.verify(path, lang, quiet)
+    verifying.verify(path, scores, lang, quiet)
 
 
 @app.command(

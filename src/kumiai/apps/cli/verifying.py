@@ -13,19 +13,22 @@ from rich.text import Text
 from kumiai.apps.cli.entry import get_language
 from kumiai.apps.cli.terminal import clean, safe
 from kumiai.apps.report.texts import Language, Texts, format_amount, format_seconds, load_texts
-from kumiai.base.errors import VerificationError
+from kumiai.base.errors import InputError, VerificationError
 
 SEVERITY_STYLES = {"error": "bold red", "note": "yellow"}
+DIGITS_MAX = 9
 
 
-def verify(path: Path, lang: str | None, quiet: bool) -> None:
+def verify(path: Path, scores: str, lang: str | None, quiet: bool) -> None:
     """Verify `path` and show the result; VerificationError if anything is wrong."""
     from kumiai.apps.verify import verify_path
+
+    score_rounds = _parse_scores(scores)
 
     texts = load_texts(cast(Language, get_language(lang)))
     console = Console(quiet=quiet, highlight=False)
     with console.status(texts.text("verify.working")) as status:
-        report = verify_path(path, lambda step: status.update(clean(step)))
+        report = verify_path(path, lambda step: status.update(clean(step)), score_rounds)
     errors = sum(finding.severity == "error" for finding in report.findings)
     console.print(_check_table(report.checks, texts))
     for finding in report.findings:
@@ -48,6 +51,14 @@ def verify(path: Path, lang: str | None, quiet: bool) -> None:
             "green",
         )
     )
+
+
+def _parse_scores(text: str) -> Any:
+    if text in ("auto", "all"):
+        return text
+    if text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX:
+        return int(text)
+    raise InputError("--scores", text, "give auto, all, or a number of rounds such as 3 (0: none)")
 
 
 def _check_table(checks: list[tuple[str, int, bool]], texts: Texts) -> Any:
