@@ -16,11 +16,10 @@ from kumiai.apps.population import Person
 from kumiai.apps.scenarios import has_shard
 from kumiai.apps.view import CertificateView, MemberView, ReceiptView, RoundView, RunView
 from kumiai.rounds.final import is_established
-from kumiai.rounds.receipt import REASONS
+from kumiai.rounds.receipt import INCLUDED_REASONS, REASONS
 from kumiai.rounds.state import NodeState, RunState, Tally
 from kumiai.tasks.document import to_document
 
-INCLUDED = ("counted", "carried")  # reasons of receipts whose update entered the model
 _PPM = 1_000_000
 _JOULE_PER_FLOP = 1e-9  # a core of 15 W at 15 GFLOP/s on small networks: an estimate, shown as one
 
@@ -109,11 +108,11 @@ def _round_views(finished: Finished) -> tuple[RoundView, ...]:
                 phase_seconds={
                     k: round(v, 4) for k, v in telemetry.phase_seconds.get(index, {}).items()
                 },
-                included=tuple(str(r["name"]) for r in trainers if r["reason"] in INCLUDED),
+                included=tuple(str(r["name"]) for r in trainers if r["reason"] in INCLUDED_REASONS),
                 excluded=tuple(
                     (str(r["name"]), str(r["sentence"]))
                     for r in trainers
-                    if r["reason"] not in INCLUDED
+                    if r["reason"] not in INCLUDED_REASONS
                 ),
                 late=telemetry.late.get(index, ()),
                 values={str(r["name"]): int(str(r["value_ppm"])) for r in trainers},

@@ -25,12 +25,10 @@ SECRET_BYTES = 32
 PUBKEY_BYTES = 32
 SIGNATURE_BYTES = 64
 BINDING_BYTES = 65  # r, s, recovery id
+KEYS_KEPT_MAX = 4_096  # of each sort, parsed and kept in one process
 
 _BINDING_PREFIX = b"kumiai: this address acts for the work key "
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # SEC 2, 2.4.1
-
-
-KEYS_KEPT_MAX = 4_096  # of each sort, parsed and kept in one process
 
 
 @dataclass(frozen=True, slots=True)

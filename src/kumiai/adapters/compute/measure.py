@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
+from kumiai.adapters.compute.execution.counting import count_layer_outputs
 from kumiai.adapters.compute.first_layer import FirstLayer, find_first_layer
 from kumiai.learning.layout import Layout, integer_buffers, unflatten
 from kumiai.learning.recipe import Recipe, build_seeded, compute_class_loss, compute_token_loss
@@ -74,7 +75,7 @@ class HoldoutMeasure:
             self.first = find_first_layer(recipe, layout, self.inputs)
         elif self.inputs.dim() == IMAGE_DIMENSIONS:
             self.inputs = self.inputs.contiguous(memory_format=torch.channels_last)
-        self.layer_floats_max = self._count_largest_output()
+        self.layer_floats_max = max(count_layer_outputs(self.module, self.inputs[:1]), default=1)
 
     def open(self, basis_BP: Tensor) -> Mixtures:
         """Return what measures mixtures of these vectors, float32 [B, P]."""
@@ -113,23 +114,6 @@ class HoldoutMeasure:
             for k, (begin, end) in enumerate(edges)
             if begin < stop and end > start
         ]
-
-    def _count_largest_output(self) -> int:
-        """Return the floats of the largest layer output for one sample."""
-        sizes: list[int] = []
-
-        def note(module: nn.Module, arguments: object, output: object) -> None:
-            if isinstance(output, Tensor):
-                sizes.append(output.numel())
-
-        hooks = [module.register_forward_hook(note) for module in self.module.modules()]
-        try:
-            with torch.no_grad():
-                self.module(self.inputs[:1])
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return max(sizes, default=1)
 
 
 class Mixtures:

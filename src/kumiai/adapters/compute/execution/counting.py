@@ -1,4 +1,4 @@
-"""What a piece of work dispatches to PyTorch: how many operations, how much arithmetic.
+"""What a piece of work costs: operations dispatched to PyTorch, arithmetic, numbers in between.
 
 The formulas are those of torch.utils.flop_counter (a multiply-add is two operations; only products,
 convolutions and attention count). Its own FlopCounterMode is not used: entering it imports
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -48,4 +50,22 @@ class WorkCounter(TorchDispatchMode):
         return result
 
 
-__all__ = ["WorkCounter"]
+def count_layer_outputs(module: nn.Module, sample: Tensor) -> list[int]:
+    """Return the floats in the output of each layer, in order of calls, for one batch."""
+    sizes: list[int] = []
+
+    def note(module: nn.Module, arguments: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel())
+
+    hooks = [layer.register_forward_hook(note) for layer in module.modules()]
+    try:
+        with torch.no_grad():
+            module(sample)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sizes
+
+
+__all__ = ["WorkCounter", "count_layer_outputs"]

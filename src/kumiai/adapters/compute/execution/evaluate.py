@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from kumiai.adapters.compute.execution.counting import count_layer_outputs
 from kumiai.adapters.compute.execution.inline import convert_format
 from kumiai.adapters.compute.execution.shards import IMAGE_DIMENSIONS
 from kumiai.learning.client import Params
@@ -93,18 +94,7 @@ class ModelEvaluator:
 
     def _count_stacked(self, inputs: Tensor) -> int:
         """Return how many models fit the memory: their tensors and their layers' outputs."""
-        sizes: list[int] = []
-
-        def note(module: nn.Module, arguments: object, output: object) -> None:
-            if isinstance(output, Tensor):
-                sizes.append(output.numel())
-
-        hooks = [m.register_forward_hook(note) for m in self._module.modules()]
-        try:
-            self._module(inputs[:1])
-        finally:
-            for hook in hooks:
-                hook.remove()
+        sizes = count_layer_outputs(self._module, inputs[:1])
         samples = min(len(inputs), SAMPLES_MAX)
         floats = self._layout.size + samples * (sum(sizes) + 1)
         return max(1, CHUNK_BYTES_MAX // (FLOAT_BYTES * floats))
