@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from kumiai.adapters.compute import methods
 from kumiai.adapters.compute.coalitions import LOSS_BROKEN, LOSS_RISE_MAX, CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.engine import EngineCompute
@@ -24,21 +25,24 @@ from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.data import load_source, split
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.adapters.sim.adversaries import AdversarialCompute
-from kumiai.base.errors import RunFailedError, StoreError
+from kumiai.base.errors import InputError, RunFailedError, StoreError
 from kumiai.learning import aggregation, fixed_point
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.codecs import build_codec
-from kumiai.learning.layout import Layout, unflatten
+from kumiai.learning.layout import Layout, compute_layout, unflatten
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded, wrap_recipe
 from kumiai.nodes import ports
 from kumiai.proofs import flags as flag
 from kumiai.tasks.document import TaskDocument, task_from_mapping
+from kumiai.tasks.sections import ValidationSection
 
 MEMBERS = [f"{i:064x}" for i in range(6)]
 JUDGES = ["judge-a", "judge-b"]
 BEACON = "5e" * 32
 FLIPPED = [(label + 1) % 10 for label in range(10)]
 IMAGES = ((1, 8, 8), 10)
+METHODS = get_args(ValidationSection.model_fields["valuation"].annotation)  # every one there is
+LOOKS = ("cosine", "cgsv", "class_cosine")  # at updates alone
 
 
 def make_task(**sections: dict[str, Any]) -> TaskDocument:
@@ -459,7 +463,7 @@ def test_a_giant_does_not_drown_the_others(played):
         assert sum(value > 0 for value in values[:6]) >= 5
 
 
-@pytest.mark.parametrize("valuation", ["gtg", "loo", "standalone", "cosine"])
+@pytest.mark.parametrize("valuation", METHODS)
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_or_no_updates(played, valuation, count):
     played.compute.task = make_task(validation={"valuation": valuation})
@@ -467,8 +471,96 @@ def test_few_or_no_updates(played, valuation, count):
         assert len(result.lines) == count
         assert all(line.flags == 0 for line in result.lines)
         assert result.loss_ppm > 0
-    if count == 1 and valuation != "cosine":
+    if count == 1 and valuation not in LOOKS:
         assert result.lines[0].value == result.lines[0].standalone != 0
+
+
+@pytest.mark.parametrize("valuation", METHODS)
+def test_by_every_method_order_changes_nothing_and_a_copy_earns_nothing(played, valuation):
+    """Values follow the member, not its place; who committed first is worth what it is alone."""
+    compute = played.compute
+    compute.task = make_task(validation={"valuation": valuation})
+    copy = ports.UpdateRef("copy", played.refs[0].blob, 99)
+    refs = (*played.refs, copy)
+    (plain,) = compute.score(score_jobs(played.model, played.refs)[:1])
+    (found,) = compute.score(score_jobs(played.model, refs)[:1])
+    (turned,) = compute.score(score_jobs(played.model, refs[::-1])[:1])
+    lines = {line.member: line for line in found.lines}
+    assert {line.member: line for line in turned.lines} == lines
+    assert (lines["copy"].value, lines["copy"].duplicate_of) == (0, played.refs[0].member)
+    assert [lines[ref.member] for ref in played.refs] == list(plain.lines)
+    assert len({line.value for line in plain.lines}) == len(plain.lines)
+
+
+@pytest.mark.parametrize("valuation", METHODS)
+def test_by_every_method_noise_is_worth_less_than_work(played, valuation):
+    """The noise is as long as the longest update; similarity is told to look away."""
+    compute = played.compute
+    compute.task = make_task(validation={"valuation": valuation, "work_z_milli": 0})
+    base = [read(compute, "update", ref.blob) for ref in played.refs]
+    scale = max(np.sqrt(np.mean(update.astype(float) ** 2)) for update in base)
+    noise = np.random.default_rng(3).normal(0, scale, len(base[0])).round()
+    refs = (*played.refs, ports.UpdateRef("noise", put_update(compute, noise), 90))
+    (result,) = compute.score(score_jobs(played.model, refs)[:1])
+    assert [line.flags for line in result.lines] == [0] * 7
+    values = {line.member: line.value for line in result.lines}
+    honest = sorted(value for member, value in values.items() if member != "noise")
+    assert values["noise"] < honest[len(honest) // 2]
+
+
+def test_the_budget_of_orders_bounds_the_models_of_every_sampling_method(played):
+    base = [read(played.compute, "update", ref.blob) for ref in played.refs]
+    rng = np.random.default_rng(1)
+    updates = [base[i % 6] + rng.normal(0, 20_000, len(base[0])) for i in range(12)]
+    refs = tuple(
+        ports.UpdateRef(f"m{i:02}", put_update(played.compute, update.round()), i)
+        for i, update in enumerate(updates)
+    )
+    for valuation in methods.SAMPLED:
+        counts = []
+        for orders in (10, 60):
+            settings = {"valuation": valuation, "permutations_max": orders, "truncation_ppm": 0}
+            played.compute.task = make_task(validation=settings)
+            (result,) = played.compute.score(score_jobs(played.model, refs)[:1])
+            assert result.evaluation_count <= max(orders * 12, 2 + 2 * 12 + 12 * 9), valuation
+            counts.append(result.evaluation_count)
+        assert counts[0] < counts[1], valuation
+
+
+@pytest.mark.parametrize(
+    ("valuation", "players", "expected"),
+    [
+        ("exact", 12, "exact"),
+        ("exact", 13, "gtg"),
+        ("exact", 31, "loo"),
+        *((name, 30, name) for name in methods.SAMPLED),
+        *((name, 31, "loo") for name in methods.SAMPLED),
+        ("cgsv", 1_000, "cgsv"),
+        ("loo", 1_000, "loo"),
+    ],
+)
+def test_what_would_cost_too_much_becomes_what_does_not(valuation, players, expected):
+    assert (
+        methods.choose_method(make_task(validation={"valuation": valuation}), players) == expected
+    )
+
+
+def test_class_cosine_reads_the_last_layer_and_its_bias():
+    layout = compute_layout(nn.Sequential(nn.Linear(2, 5), nn.Linear(5, 3)))
+    updates_NP = np.arange(2 * layout.size, dtype=np.int32).reshape(2, -1)
+    heads = methods.read_heads(layout, updates_NP)
+    assert heads.shape == (2, 3, 6)
+    assert heads[0, 0].tolist() == [15, 16, 17, 18, 19, 30]
+    assert heads[1, 2, 5] == updates_NP[1, -1]
+    bare = compute_layout(nn.Linear(5, 3, bias=False))
+    assert methods.read_heads(bare, updates_NP[:, :15]).shape == (2, 3, 5)
+
+
+@pytest.mark.parametrize("last", [nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 4)])
+def test_a_network_without_class_rows_is_refused_by_name(last):
+    layout = compute_layout(nn.Sequential(nn.Linear(2, 5), last))
+    with pytest.raises(InputError, match=r"validation\.valuation.*class_cosine.*choose cosine"):
+        methods.check_method(make_task(validation={"valuation": "class_cosine"}), layout)
 
 
 def test_all_copies_of_one(played):

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 from kumiai.adapters.compute.execution.engine import Engine
+from kumiai.adapters.compute.methods import check_method
 from kumiai.adapters.data.dataset import Dataset
 from kumiai.adapters.data.federated import FederatedData, split
 from kumiai.adapters.data.sources import load_source
@@ -17,7 +18,7 @@ from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
 from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.codecs import build_codec
-from kumiai.learning.layout import compute_layout
+from kumiai.learning.layout import Layout, compute_layout
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded
 from kumiai.learning.slim import check_nested
 from kumiai.nodes.ports import BlobPort
@@ -62,7 +63,9 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
     )
     recipe = load_recipe(task, base_dir, dataset.input_shape, dataset.class_count)
     try_recipe(recipe, dataset)
-    check_codec(task, recipe)
+    layout = compute_layout(build_seeded(recipe, 1.0, 0))
+    check_codec(task, layout)
+    check_method(task, layout)
     engine = Engine(
         recipe,
         make_settings(task, recipe),
@@ -120,9 +123,8 @@ def try_recipe(recipe: Recipe, dataset: Dataset) -> None:
             raise InputError("model.recipe", recipe.name, fix)
 
 
-def check_codec(task: TaskDocument, recipe: Recipe) -> None:
+def check_codec(task: TaskDocument, layout: Layout) -> None:
     """Build the task's codec over the network's tensors; InputError if they do not go together."""
-    layout = compute_layout(build_seeded(recipe, 1.0, 0))
     try:
         build_codec(task.training.codec, layout.shapes).compute_size_bytes_max(layout.size)
     except ValueError as error:

@@ -180,13 +180,30 @@ class TrainingSection(Section):
 class ValidationSection(Section):
     """How contributions are measured, and what counts as no honest work."""
 
-    valuation: Literal["gtg", "loo", "standalone", "cosine"] = one_of(
+    valuation: Literal[
         "gtg",
-        "How a contribution is measured: gtg (Shapley value by guided truncation), "
-        "loo (leave one out), standalone, cosine.",
+        "loo",
+        "standalone",
+        "exact",
+        "permutation",
+        "tmc",
+        "strata",
+        "banzhaf",
+        "cosine",
+        "cgsv",
+        "class_cosine",
+    ] = one_of(
+        "gtg",
+        "How a contribution is measured. On the hold-outs: gtg, permutation, tmc, strata and exact "
+        "(Shapley value), banzhaf, loo (leave one out), standalone. By the updates alone: cosine, "
+        "cgsv, class_cosine.",
     )
     permutations_max: int = setting(
-        40, "permutations", "gtg: orders of the members that are tried at most.", ge=1, le=10_000
+        40,
+        "permutations",
+        "Orders of the members that are tried at most, or as many models by banzhaf and strata.",
+        ge=1,
+        le=10_000,
     )
     truncation_ppm: int = share(
         1_000, "gtg: a gain below this many millionths of a nat ends an order early."

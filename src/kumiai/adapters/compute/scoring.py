@@ -2,13 +2,11 @@
 
 Flags come from the updates' bytes (`proofs.similarity`), the same for every validator. What is
 flagged leaves the game, copies above all; the others are valued as players (`coalitions`) by the
-task's method. Every validator has two games, one a hold-out: A decides now, B is kept for the final
-ranking. All games of a round share their coalitions, so each model is built and run once for all
-validators; a validator's scores are those it would reach alone.
+task's method (`methods`). Every validator has two games, one a hold-out: A decides now, B is kept
+for the final ranking. All games of a round share their coalitions, so each model is built and run
+once for all validators; a validator's scores are those it would reach alone.
 
 In `compete` mode whole models compete: a member's value is the gain of its update alone, undivided.
-Above `GTG_PLAYERS_MAX` players, `gtg` becomes `loo`: sampling would ask for thousands of models a
-round. With leave-one-out 100 members take 201 models.
 
 Players are sorted by key before they are valued, so the order of the job's updates changes nothing.
 """
@@ -25,19 +23,19 @@ from numpy.typing import NDArray
 from kumiai.adapters.compute.coalitions import CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.measure import HoldoutMeasure
+from kumiai.adapters.compute.methods import value_players
 from kumiai.base.amounts import PPM
 from kumiai.nodes import ports
 from kumiai.proofs import flags as flag
 from kumiai.proofs.similarity import Finding, SimilarityLimits, find_flags
 from kumiai.tasks.codecs import mixes_coordinates
 from kumiai.tasks.document import TaskDocument
-from kumiai.valuation import GtgLimits, Valuation, assess_games, spread, value_by_cosine
+from kumiai.valuation import Valuation, spread
 
 FloatArray = NDArray[np.float64]
 IntVector = NDArray[np.int32]
 
 VALUE_MAX = 10**9  # ppm: a bound for what goes on the wire, far above any capped loss
-GTG_PLAYERS_MAX = 30
 SEED_HEX_DIGITS = 15  # of the beacon, into a 60-bit seed
 
 
@@ -152,34 +150,14 @@ def value_members(
         nothing = Valuation(np.zeros(count), np.zeros(count), 0)
         values = [nothing] * game_count
     else:
+        seed = int(job.seed[:SEED_HEX_DIGITS], 16)
         values = [
             spread(value, places, count)
-            for value in _value_players(task, job, game, player_updates)
+            for value in value_players(task, measure.layout, game, player_updates, seed)
         ]
         utilities = game.utility([0, *(1 << k for k in range(len(played)))])
         standalone_NK[places] = utilities[1:] - utilities[0]
     return RoundValues(values, standalone_NK, game.losses_K, game.measure_accuracy())
-
-
-def _value_players(
-    task: TaskDocument, job: ports.ScoreJob, game: CoalitionGame, updates: Sequence[IntVector]
-) -> list[Valuation]:
-    method = "standalone" if task.mode == "compete" else task.validation.valuation
-    if method == "cosine":
-        return [value_by_cosine(np.stack(updates))] * len(game.losses_K)
-    if method == "gtg" and len(updates) > GTG_PLAYERS_MAX:
-        method = "loo"
-    return assess_games(
-        method,
-        len(updates),
-        game.utility,
-        len(game.losses_K),
-        int(job.seed[:SEED_HEX_DIGITS], 16),
-        GtgLimits(
-            permutations_max=max(4, task.validation.permutations_max),
-            truncation=task.validation.truncation_ppm / PPM,
-        ),
-    )
 
 
 def _report(
