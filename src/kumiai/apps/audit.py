@@ -33,6 +33,7 @@ from kumiai.base.log import GENESIS_HEAD, compute_head
 from kumiai.learning import fixed_point
 from kumiai.learning.slim import extract_width
 from kumiai.nodes import ports
+from kumiai.nodes.validator import make_aggregate_job
 from kumiai.rounds.certificate import check_certificate
 from kumiai.rounds.control import ENDED
 from kumiai.rounds.effects import Certified, MoneyMoved
@@ -150,7 +151,7 @@ def check_blobs(run_dir: RunDir, replay: Replay, report: Report) -> int:
     blobs, count = DirectoryBlobs(run_dir.blobs), 0
     for index, current in replay.rounds.items():
         names = {a.blob for a in current.assignments.values() if a.blob}
-        names |= {replay.models_before[index][0]}
+        names |= {replay.models_before[index][0], *current.roots}
         for name in sorted(names):
             count += 1
             try:
@@ -168,9 +169,7 @@ def check_aggregates(run_dir: RunDir, replay: Replay, report: Report) -> int:
         current = replay.rounds[index]
         if not current.trainers:
             continue
-        model, server_state, _ = replay.models_before[index]
-        job = ports.AggregateJob(index, model, server_state or None, current.included)
-        result = compute.aggregate(job)
+        result = compute.aggregate(make_aggregate_job(current, *replay.models_before[index]))
         body = certified.certificate.body
         if (result.model, result.server_state or "") != (body["model"], body["server_state"]):
             report.error(
