@@ -43,6 +43,7 @@ class Federation:
     """Members, their data and their work; `hostile_count` of `member_count` attack.
 
     validators: size of the committee, 0 for none; its hold-outs are set aside either way.
+    is_without_hostile: the hostile members have left, and their data with them.
     """
 
     features: NDArray[np.float32]
@@ -59,6 +60,7 @@ class Federation:
     )
     seed: int = 1
     validators: int = 0
+    is_without_hostile: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def play(
     kept = len(order) // HOLDOUT_SHARE if federation.validators else ROOT_SIZE
     test, root, rest = np.split(order, [tests, tests + kept])
     holdouts = _deal_holdouts(federation, root)
-    shards = [*_deal(federation, rest, attack, generator), *(a for a, _ in holdouts)]
+    shards = _deal(federation, rest, attack, generator)
+    shards += [_lengthen(a, len(rest) / len(shards)) for a, _ in holdouts]
     members = federation.member_count
     recipe = build_recipe(
         "mlp",
@@ -113,7 +116,8 @@ def play(
             seeds = [federation.seed + 1000 * number + i for i in range(len(shards))]
             updates_NP = _train(engine, model_P, shards, seeds)
             updates_NP, roots_VP = updates_NP[:members], updates_NP[members:]
-            active = committee.active if committee is not None else list(range(members))
+            first = federation.hostile_count if federation.is_without_hostile else 0
+            active = committee.active if committee is not None else list(range(first, members))
             hostile = [i for i in active if i < federation.hostile_count]
             _attack(updates_NP, hostile, active, attack, generator)
             if committee is not None:
@@ -208,6 +212,12 @@ def _deal(
         for index in range(federation.hostile_count):
             shards[index] = change(*shards[index], federation.class_count, generator)
     return [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in shards]
+
+
+def _lengthen(samples: Samples, size: float) -> Samples:
+    """Repeat a root's samples until its work is about an average member's, as a run does."""
+    repeats = max(1, round(size / len(samples[1])))
+    return torch.cat([samples[0]] * repeats), torch.cat([samples[1]] * repeats)
 
 
 def _deal_holdouts(
