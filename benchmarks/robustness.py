@@ -17,7 +17,9 @@ the clean run's, in points; the clean run is the plain mean of ten honest member
               hostile members' data would have taught
 
 backdoor's second figure is the share of test samples with the trigger that the model takes for the
-attacker's class. The goal is 3 points below the clean run at most; what misses it is red.
+attacker's class. The goal is 3 points below the clean run at most; what misses it is red. Measured
+(docs/results/robustness.*): the mean or norm_clip behind verdicts reach it on both partitions; alone
+no rule does where data are skewed. Ten minutes of processor time, on two cores five.
 """
 
 from __future__ import annotations
@@ -25,12 +27,14 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import re
 import statistics
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.table import Table
 
@@ -44,6 +48,8 @@ TOLERANCE = 0.03
 WITHSTAND_NONE = ("mean", "norm_clip")  # byzantine_count 0; trust_root needs none
 VALIDATORS = 4
 WIDTH = 150
+# without the fonts that rich would fetch from elsewhere
+PICTURE = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -209,7 +215,8 @@ def main() -> None:
         console.print(build_table(mine, rows, given.attacks, title, cleans[kind]))
     if given.save is not None:
         given.save.mkdir(parents=True, exist_ok=True)
-        console.save_svg(str(given.save / "robustness.svg"), title="kumiai: robustness")
+        picture = str(given.save / "robustness.svg")
+        console.save_svg(picture, title="kumiai: robustness", code_format=PICTURE)
         settings = {k: v for k, v in vars(given).items() if k not in ("save", "workers")}
         document = {"settings": settings, "clean": cleans, "cells": [asdict(c) for c in cells]}
         text = json.dumps(document, indent=1) + "\n"
