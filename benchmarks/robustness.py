@@ -19,7 +19,8 @@ the clean run's, in points; the clean run is the plain mean of ten honest member
 backdoor's second figure is the share of test samples with the trigger that the model takes for the
 attacker's class. The goal is 3 points below the clean run at most; what misses it is red.
 As measured (docs/results/robustness.*) the mean and norm_clip behind verdicts reach it on both
-partitions, and alone no rule does where data are skewed. Ten minutes of processor time, on two cores half.
+partitions, and alone no rule does where data are skewed. Ten minutes of processor time, two cores
+half of it.
 """
 
 from __future__ import annotations
