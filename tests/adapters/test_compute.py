@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from kumiai.adapters.compute import methods
+from kumiai.adapters.compute import combine, methods
 from kumiai.adapters.compute.coalitions import LOSS_BROKEN, LOSS_RISE_MAX, CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.engine import EngineCompute
@@ -792,13 +792,13 @@ def test_nothing_included_leaves_the_model(played):
 
 def test_the_same_aggregate_is_computed_once(played, monkeypatch):
     calls = []
-    honest = aggregation.aggregate
+    honest = combine.aggregate
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, **named: Any) -> Any:
         calls.append(arguments[0])
-        return honest(*arguments)
+        return honest(*arguments, **named)
 
-    monkeypatch.setattr(aggregation, "aggregate", counted)
+    monkeypatch.setattr(combine, "aggregate", counted)
     jobs = [
         ports.AggregateJob(number, played.model, None, ((ref.member, ref.blob, 1),))
         for number, ref in enumerate(played.refs * 2)

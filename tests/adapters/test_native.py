@@ -116,6 +116,20 @@ def test_a_library_is_compiled_once(tmp_path, monkeypatch):
     assert (other / made.name).stat().st_size > 1000
 
 
+@needs_compiler
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_folder_that_others_write_to_is_not_read(tmp_path, mode):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(build.BuildError, match=f"mode {mode:o}: it must be yours"):
+        build.load_library(folder)
+    assert isinstance(kernels.load_kernels(folder), NumpyKernels)
+    assert list(folder.iterdir()) == []
+    folder.chmod(0o755)
+    assert isinstance(kernels.load_kernels(folder), kernels.NativeKernels)
+
+
 def test_without_a_compiler_numpy_computes(monkeypatch, tmp_path):
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
     with pytest.raises(build.BuildError, match="no C compiler"):

@@ -22,6 +22,7 @@ from hypothesis.extra import numpy as hnp
 from kumiai.base import amounts
 from kumiai.learning.aggregation import (
     AGGREGATORS,
+    Members,
     Settings,
     aggregate,
     divide_half_even,
@@ -40,6 +41,11 @@ INTS = st.one_of(
     st.integers(-(2**20), 2**20),
     st.integers(-INTEGER_ABS_MAX, INTEGER_ABS_MAX),
 )
+
+
+def make_members(updates, byzantine_count):
+    settings = Settings(byzantine_count=byzantine_count)
+    return Members(PlainRows(updates), [1] * len(updates), None, settings, NUMPY)
 
 
 @st.composite
@@ -304,7 +310,7 @@ def test_krum_sums_over_the_nearest_n_minus_f_minus_two():
     # Three nearest: the colluders at -20 score 0 + 400 + 400, the member at 17 3 * 289. A fourth
     # neighbour would turn the order round.
     updates = [np.array([x], dtype=np.int32) for x in (0, 0, 0, 0, 17, -20, -20)]
-    assert krum.select_krum(PlainRows(updates), 2, 5, [1] * 7, NUMPY) == [0, 1, 2, 3, 5]
+    assert krum.select_krum(make_members(updates, 2), 5) == [0, 1, 2, 3, 5]
 
 
 @pytest.mark.parametrize("name", list(AGGREGATORS))
@@ -323,7 +329,7 @@ def test_order_of_members_does_not_matter(name, bucket_size, case, f, data):
 
 def test_equal_krum_scores_keep_the_earlier_commitments():
     updates = np.zeros((5, 3), dtype=np.int32)
-    assert krum.select_krum(PlainRows(updates), 1, 4, [1] * 5, NUMPY) == [0, 1, 2, 3]
+    assert krum.select_krum(make_members(updates, 1), 4) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("name", list(AGGREGATORS))

@@ -27,7 +27,7 @@ WRONG = [
     ("[training]\nslim = 1", "training.slim", "true or false"),
     ("[data]\ntrainers = 0", "data.trainers", "at least 1"),
     ("[validation]\nvalidators = 32", "validation.validators", "at most 31"),
-    ('[training]\naggregator = "krum"', "training.aggregator", "multi_krum"),
+    ('[training]\naggregator = "crum"', "training.aggregator", "multi_krum"),
     ('[model]\nrecipe = "resnet"', "model.recipe", "FILE.py:function"),
     ('[model]\nrecipe = "my.py:1x"', "model.recipe", "FILE.py:function"),
     ('[data]\nsource = "mnist"', "data.source", "mnist5k"),
@@ -83,6 +83,66 @@ WRONG = [
         "raise it to 333334",
     ),
     ('[training]\naggregator = "trimmed_mean"\ntrim = 0.5', "training.trim_ppm", "at most 499999"),
+    (
+        '[training]\naggregator = "krum"\nbyzantine_count = 2',
+        "training.byzantine_count",
+        "krum withstands at most 1 with data.trainers = 6",
+    ),
+    (
+        '[training]\naggregator = "geometric_median"\nbyzantine_count = 3',
+        "training.byzantine_count",
+        "at most 2",
+    ),
+    (
+        '[training]\naggregator = "centered_clip"\nbyzantine_count = 3',
+        "training.byzantine_count",
+        "at most 2",
+    ),
+    (
+        '[training]\naggregator = "norm_clip"\nbyzantine_count = 1',
+        "training.byzantine_count",
+        "bounds what each can do but withstands none",
+    ),
+    (
+        '[training]\naggregator = "krum"\nbyzantine_count = 1\nbucket_size = 2',
+        "training.bucket_size",
+        "leaves 3 buckets, krum needs 5: set at most 1",
+    ),
+    (
+        'data.trainers = 10\ntraining = {aggregator="median",byzantine_count=2,bucket_size=3}',
+        "training.bucket_size",
+        "leaves 4 buckets, median needs 5: set at most 2",
+    ),
+    (
+        '[training]\naggregator = "geometric_median"\nbucket_size = 6',
+        "training.bucket_size",
+        "leaves 1 buckets, geometric_median needs 2: set at most 5",
+    ),
+    (
+        '[training]\naggregator = "median"\nbyzantine_count = 3\nbucket_size = 2',
+        "training.bucket_size",
+        "set 1 and lower training.byzantine_count",
+    ),
+    ("[training]\nbucket_size = 2", "training.bucket_size", "the mean of buckets' means"),
+    ("[training]\nbucket_size = 0", "training.bucket_size", "at least 1"),
+    ("[training]\nclip = 0.5", "training.clip_ppm", "only norm_clip and centered_clip use it"),
+    ("[training]\nclip_norm = 0.5", "training.clip_norm_ppm", "only norm_clip and centered_clip"),
+    (
+        '[training]\naggregator = "norm_clip"\nclip = 0.5\nclip_norm = 2',
+        "training.clip_ppm",
+        "not both",
+    ),
+    ('[training]\naggregator = "norm_clip"\nclip = 0', "training.clip_ppm", "at least 1"),
+    (
+        '[training]\naggregator = "median"\naggregator_iterations = 4',
+        "training.aggregator_iterations",
+        "only geometric_median and centered_clip use it",
+    ),
+    (
+        'mode = "compete"\n[training]\naggregator = "trust_root"',
+        "training.aggregator",
+        "mode compete",
+    ),
     ("[deadlines]\ntrain_ms_min = 700000", "deadlines.train_ms_min", "600000"),
     ('[settlement]\nunit = "a b"', "settlement.unit", "short name"),
     (f'[governance]\nowner = "{"x" * 201}"', "governance.owner", "at most 200"),
@@ -114,6 +174,15 @@ def test_boundary_values_are_allowed() -> None:
     parse_task(trimmed + "trim_ppm = 333334")
     with pytest.raises(TaskError):
         parse_task(trimmed + "trim_ppm = 333333")
+    for fine in (
+        'krum"\nbyzantine_count = 1',
+        'geometric_median"\nbyzantine_count = 2',
+        'geometric_median"\nbucket_size = 5\naggregator_iterations = 1',
+        'centered_clip"\nbyzantine_count = 1\nbucket_size = 2\nclip = 0.5',
+        'norm_clip"\nclip_norm = 1000',
+        'trust_root"\nbyzantine_count = 5',
+    ):
+        parse_task(f'name = "x"\n[training]\naggregator = "{fine}')
     parse_task('name = "x"\n[data]\nholdout = 0.5\ntest = 0.499999')
     parse_task('name = "x"\n[data]\ntrainers = 1\n[validation]\nvalidators = 1')
     parse_task('name = "x"\n[deadlines]\ntrain_ms_min = 600000')

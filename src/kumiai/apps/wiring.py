@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from kumiai.adapters.compute.engine import EngineCompute
+from kumiai.adapters.compute.execution.process import count_cores
+from kumiai.adapters.compute.native.kernels import load_kernels
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.data.user_file import is_user_reference
 from kumiai.adapters.sim.adversaries import AdversarialCompute
@@ -29,7 +31,7 @@ from kumiai.apps.rundir import RunDir
 from kumiai.apps.scenarios import SCENARIOS, has_shard
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
-from kumiai.apps.workload import Workload, load_workload
+from kumiai.apps.workload import Workload, find_cache_dir, load_workload
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.nodes.driver import Driver
 from kumiai.rounds.state import RunPhase
@@ -191,6 +193,7 @@ def make_compute(
             key: shift_labels(workload.class_count, task.seed) for key in sorted(poisoners)
         },
         codec_states=codec_states,
+        kernels=load_kernels(find_cache_dir() / "native", count_cores()),
     )
     return AdversarialCompute(
         inner=honest,

@@ -63,6 +63,7 @@ class ScoreJob:
     previous_model: str | None  # blob of the global model one round earlier
     updates: tuple[UpdateRef, ...]
     seed: str  # the round's beacon, 64 hex digits: drawn after the commitments closed
+    wants_root: bool = False  # also train an update of one's own, the committee's root of trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +86,34 @@ class ScoreLine:
 
 @dataclass(frozen=True, slots=True)
 class ScoreResult:
-    """A validator's scores, and how good the round's starting model is on its hold-out."""
+    """A validator's scores, and how good the round's starting model is on its hold-out.
+
+    root: blob of the validator's own update, if the job wanted one and it could be trained.
+    """
 
     validator: str
     lines: tuple[ScoreLine, ...]  # in the order of the job's updates
     loss_ppm: int
     accuracy_ppm: int
     evaluation_count: int
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AggregateJob:
-    """Ask for the next global model. Integers only: every machine gets the same bytes."""
+    """Ask for the next global model. Integers only: every machine gets the same bytes.
+
+    previous_model: the global model one round earlier; seed: the round's beacon, 64 hex digits;
+    roots: blobs of the updates that the committee's members trained themselves, if any.
+    """
 
     round: int
     model: str
     server_state: str | None
     included: tuple[tuple[str, str, int], ...]  # (member, update blob, integer weight)
+    previous_model: str | None = None
+    seed: str = ""
+    roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from kumiai.rounds.commitments import commit_final, commit_scores
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.phases import ATTEMPTS_PER_ROUND_MAX
 from kumiai.rounds.state import RoundPhase, RoundState, RunPhase, RunState
+from kumiai.tasks.aggregators import has_root
 
 Place = tuple[int, int]
 Steps = tuple[Memory, tuple[Action, ...]]
@@ -40,6 +41,21 @@ Steps = tuple[Memory, tuple[Action, ...]]
 def compute_chain_length(rounds: int) -> int:
     """Return how long a beacon chain must be for a run of that many rounds, replays included."""
     return (rounds + 2) * ATTEMPTS_PER_ROUND_MAX
+
+
+def make_aggregate_job(
+    current: RoundState, model: str, server_state: str, model_previous: str
+) -> AggregateJob:
+    """Return the aggregation that the log asks for: the same for validators and verifiers."""
+    return AggregateJob(
+        round=current.index,
+        model=model,
+        server_state=server_state or None,
+        included=current.included,
+        previous_model=model_previous or None,
+        seed=current.beacon,
+        roots=current.roots,
+    )
 
 
 def make_beacon_tip(key: SigningKey, rounds: int) -> str:
@@ -78,7 +94,7 @@ class Validator:
         if current.phase is RoundPhase.SCORE_REVEAL:
             return self._reveal(memory, run, place)
         if current.phase is RoundPhase.CERTIFY:
-            job = AggregateJob(current.index, run.model, run.server_state or None, current.included)
+            job = make_aggregate_job(current, run.model, run.server_state, run.model_previous)
             return _once(memory, "aggregate", place, (Work(current.attempt, job),))
         return memory, ()
 
@@ -90,6 +106,7 @@ class Validator:
         return Publish(Kind.BEACON, {**_named(run, place), "element": element})
 
     def _score(self, run: RunState, current: RoundState) -> Action:
+        assert run.task is not None
         updates = tuple(
             UpdateRef(
                 member, current.assignments[member].blob, current.assignments[member].commit_height
@@ -105,6 +122,7 @@ class Validator:
                 previous_model=run.model_previous or None,
                 updates=updates,
                 seed=current.beacon,
+                wants_root=has_root(run.task),
             ),
         )
 
@@ -132,7 +150,8 @@ class Validator:
         if kept is None or (kept.round, kept.attempt) != place:
             return memory, ()
         assert isinstance(kept.result, ScoreResult)
-        lines, loss_ppm, accuracy_ppm, final_commitment = self._sheet(run, place, kept.result)
+        sheet = self._sheet(run, place, kept.result)
+        lines, loss_ppm, accuracy_ppm, final_commitment, *root = sheet
         content = {
             **_named(run, place),
             "salt": derive_salt(self.key, "scores", run.task_id, *place),
@@ -140,11 +159,13 @@ class Validator:
             "loss_ppm": loss_ppm,
             "accuracy_ppm": accuracy_ppm,
             "final_commitment": final_commitment,
+            **({"root": root[0]} if root else {}),
         }
         return _once(memory, "reveal", place, (Publish(Kind.SCORE_REVEAL, content),))
 
     def _sheet(self, run: RunState, place: Place, result: ScoreResult) -> list[object]:
-        """[lines, loss, accuracy, commitment to the second hold-out's values]."""
+        """[lines, loss, accuracy, commitment to the second hold-out's values], root if any."""
+        assert run.task is not None
         order = {line.member: index for index, line in enumerate(result.lines)}
         lines = [
             [line.value, line.error, line.standalone, line.flags, order.get(line.duplicate_of, -1)]
@@ -153,7 +174,8 @@ class Validator:
         values = [line.final for line in result.lines]
         salt = derive_salt(self.key, "final", run.task_id, *place)
         bound = commit_final(run.task_id, *place, self.key.pubkey, values, salt)
-        return [lines, result.loss_ppm, result.accuracy_ppm, bound]
+        root = [result.root] if has_root(run.task) else []
+        return [lines, result.loss_ppm, result.accuracy_ppm, bound, *root]
 
     def _certify(self, run: RunState, place: Place, model: str, server_state: str) -> Action:
         assert run.round is not None

@@ -1,7 +1,8 @@
 """The kinds of events a run consists of, and the exact shape of each one's content.
 
-A content has exactly the fields listed, each of the type listed: anything else is refused before a
-machine looks at it. All contents but the task's own name the task by its hash.
+A content has exactly the fields listed, each of the type listed, and perhaps those of `OPTIONAL`:
+anything else is refused before a machine looks at it. All contents but the task's own name the task
+by its hash.
 """
 
 from __future__ import annotations
@@ -96,6 +97,10 @@ SHAPES: dict[Kind, dict[str, type]] = {
     Kind.STOP: {**_COMMON, "action": str, "reason": str},
     Kind.TICK: _COMMON,
 }
+# fields that may be left out, and are where the task does not ask for them
+OPTIONAL: dict[Kind, dict[str, type]] = {
+    Kind.SCORE_REVEAL: {"root": str},  # blob of the validator's own update; aggregator trust_root
+}
 
 
 def parse_content(event: Event) -> tuple[Kind, dict[str, Any]]:
@@ -105,7 +110,8 @@ def parse_content(event: Event) -> tuple[Kind, dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"kind {event.kind} is unknown") from error
     content = events.read_content(event)
-    shape = SHAPES[kind]
+    optional = OPTIONAL.get(kind, {})
+    shape = SHAPES[kind] | {name: optional[name] for name in optional.keys() & content.keys()}
     if set(content) != set(shape):
         odd = sorted(set(content) ^ set(shape))
         raise ValueError(f"{kind.name}: fields {odd} are missing or unknown")

@@ -28,6 +28,7 @@ from kumiai.rounds.state import (
     ScoreSheet,
     Tally,
 )
+from kumiai.tasks.aggregators import has_root
 
 VALUE_MAX = 10**9  # ppm of a nat: a thousand nats; anything beyond is nonsense
 EVIDENCE_REASONS = frozenset({"copy", "replay", "empty", "no-work"})
@@ -63,12 +64,17 @@ def on_score_reveal(state: RunState, record: Record, content: Mapping[str, Any])
         return refuse(state, "duplicate", "revealed already")
     if validator not in current.score_commits:
         return refuse(state, "no-commitment", "nothing was committed to")
+    problem = _check_root(state, content)
+    if problem is not None:
+        return problem
     sheet = [
         content["lines"],
         content["loss_ppm"],
         content["accuracy_ppm"],
         content["final_commitment"],
     ]
+    if "root" in content:
+        sheet.append(content["root"])
     opened = commit_scores(
         state.task_id, current.index, current.attempt, validator, sheet, content["salt"]
     )
@@ -87,9 +93,20 @@ def on_score_reveal(state: RunState, record: Record, content: Mapping[str, Any])
             loss_ppm=content["loss_ppm"],
             accuracy_ppm=content["accuracy_ppm"],
             final_commitment=content["final_commitment"],
+            root=content.get("root", ""),
         ),
     }
     return Outcome(replace(state, round=replace(current, score_sheets=sheets)))
+
+
+def _check_root(state: RunState, content: Mapping[str, Any]) -> Outcome | None:
+    """A root is shown where the task has one, and nowhere else; "" says that there is none."""
+    assert state.task is not None
+    if ("root" in content) != has_root(state.task):
+        return refuse(state, "bad-root", "a root is shown with aggregator trust_root, and only so")
+    if content.get("root") and not canonical.is_hash(content["root"]):
+        return refuse(state, "bad-hash", "root is not a sha256")
+    return None
 
 
 def check_lines(lines: Sequence[Any], count: int) -> str | None:

@@ -174,6 +174,7 @@ class ScoreSheet:
     loss_ppm: int
     accuracy_ppm: int
     final_commitment: str
+    root: str = ""  # blob of the validator's own update, where the aggregator has a root of trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +255,12 @@ class RoundState:
     receipts: tuple[Mapping[str, object], ...] = ()
     payments: Payments | None = None  # settlement of this round, applied when it is certified
     votes: Mapping[str, Vote] = field(default_factory=dict)
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The blobs of the committee's own updates, in the order of the validators' keys."""
+        sheets = (self.score_sheets[key] for key in sorted(self.score_sheets))
+        return tuple(sheet.root for sheet in sheets if sheet.root)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,6 @@
 """What must hold between fields: each rule names the field to change and the value that would do.
 
-Aggregator bounds: P. Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant
-Gradient Descent" (2017), Krum needs n >= 2f + 3; D. Yin et al., "Byzantine-Robust Distributed
-Learning: Towards Optimal Statistical Rates" (2018), median and trimmed mean need f < n / 2, the
-latter a cut of at least f at each end.
+What holds for aggregators alone is in `aggregators`.
 """
 
 from __future__ import annotations
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
+from kumiai.tasks.aggregators import list_aggregator_problems
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
     return [
         *_check_widths(task),
         *_check_data(task),
-        *_check_aggregator(task),
+        *list_aggregator_problems(task),
         *_check_budget(task),
         *_check_deadlines(task),
     ]
@@ -100,34 +98,6 @@ def _check_data(task: TaskDocument) -> list[InputError]:
     test_ppm = task.data.test_ppm
     fix = f"with data.test_ppm = {test_ppm} nothing is left to train on: lower one of the two"
     return [InputError("data.holdout_ppm", task.data.holdout_ppm, fix)]
-
-
-def _check_aggregator(task: TaskDocument) -> list[InputError]:
-    training, trainers = task.training, task.data.trainers
-    hostile, field = training.byzantine_count, "training.byzantine_count"
-    with_trainers = f"with data.trainers = {trainers}"
-    if training.aggregator == "mean" and hostile > 0:
-        fix = "the mean withstands none: set 0 or choose median, trimmed_mean or multi_krum"
-        return [InputError(field, hostile, fix)]
-    if training.aggregator == "multi_krum" and trainers < 2 * hostile + 3:
-        if trainers < 3:
-            fix = f"{with_trainers}: needs at least 3 trainers, or another aggregator"
-            return [InputError("training.aggregator", training.aggregator, fix)]
-        most = (trainers - 3) // 2
-        fix = f"multi_krum withstands at most {most} {with_trainers} (it needs n >= 2f + 3)"
-        return [InputError(field, hostile, fix)]
-    if training.aggregator in ("median", "trimmed_mean") and 0 < trainers <= 2 * hostile:
-        most = (trainers - 1) // 2
-        fix = f"{training.aggregator} withstands at most {most} {with_trainers}"
-        return [InputError(field, hostile, fix)]
-    cut = trainers * training.trim_ppm // PPM
-    if training.aggregator == "trimmed_mean" and cut < hostile:
-        fix = (
-            f"{with_trainers} cuts only {cut} at each end, fewer than training.byzantine_count = "
-            f"{hostile}: raise it to {-(-hostile * PPM // trainers)} or more"
-        )
-        return [InputError("training.trim_ppm", training.trim_ppm, fix)]
-    return []
 
 
 def _check_budget(task: TaskDocument) -> list[InputError]:

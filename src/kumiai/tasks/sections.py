@@ -138,8 +138,20 @@ class TrainingSection(Section):
         "Momentum of the server's update; with algorithm diloco 0.9 (Nesterov) if left out.",
         le=999_999,
     )
-    aggregator: Literal["mean", "median", "trimmed_mean", "multi_krum"] = one_of(
-        "mean", "How updates are combined; all but mean withstand hostile ones by themselves."
+    aggregator: Literal[
+        "mean",
+        "median",
+        "trimmed_mean",
+        "krum",
+        "multi_krum",
+        "geometric_median",
+        "centered_clip",
+        "norm_clip",
+        "trust_root",
+    ] = one_of(
+        "mean",
+        "How updates are combined; all but mean withstand hostile ones by themselves, norm_clip "
+        "only in part. trust_root: by what the committee itself learns on its hold-outs.",
     )
     trim_ppm: int = share(
         200_000, "trimmed_mean: share cut off at each end; less than one half.", le=499_999
@@ -150,6 +162,31 @@ class TrainingSection(Section):
         "Hostile trainers that the aggregator itself must withstand.",
         ge=0,
         le=TRAINERS_MAX,
+    )
+    bucket_size: int = setting(
+        1,
+        "trainers",
+        "Updates averaged by lot before the aggregator sees them; 1 for none. For unequal data.",
+        ge=1,
+        le=TRAINERS_MAX,
+    )
+    clip_ppm: int = share(
+        PPM,
+        "norm_clip, centered_clip: longest step, as a share of the members' median length.",
+        ge=1,
+        le=RATIO_PPM_MAX,
+    )
+    clip_norm_ppm: int = share(
+        0,
+        "norm_clip, centered_clip: longest step as an absolute norm instead; 0 for none.",
+        le=RATIO_PPM_MAX,
+    )
+    aggregator_iterations: int = setting(
+        0,
+        "iterations",
+        "geometric_median, centered_clip: steps of the search; 0 for 32 and 3.",
+        ge=0,
+        le=1_000,
     )
     weighting: Literal["equal", "samples"] = one_of(
         "equal", "Weight of each update: equal, or by the number of samples that was claimed."

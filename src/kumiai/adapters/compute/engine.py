@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kumiai.adapters.compute.combine import combine_updates
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.measure import HoldoutMeasure
+from kumiai.adapters.compute.roots import ROOT, train_roots
 from kumiai.adapters.compute.scoring import Holdout, score_round
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
-from kumiai.learning import aggregation, fixed_point, server
+from kumiai.learning import fixed_point, server
+from kumiai.learning.aggregation import Kernels, NumpyKernels
 from kumiai.learning.codecs import (
     State,
     build_codec,
@@ -52,6 +56,7 @@ class EngineCompute:
         holdouts: Mapping[str, Holdout],
         label_maps: Mapping[str, Sequence[int]] | None = None,
         codec_states: ports.BlobPort | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
         """Take the data of the members that live in this process.
 
@@ -59,7 +64,8 @@ class EngineCompute:
         label_maps: member -> a permutation of the classes by which its labels are falsified before
         training: a poisoner's machine, for scenarios. codec_states: where the members of this
         process keep what their codec remembers, written before a result is returned so that a
-        killed run goes on from it; without it, it is kept in memory.
+        killed run goes on from it; without it, it is kept in memory. kernels: compiled loops of
+        aggregation; numpy's, which give the same bits, without them.
         """
         self.task, self.recipe, self.engine, self._blobs = task, recipe, engine, blobs
         maps = label_maps or {}
@@ -68,6 +74,7 @@ class EngineCompute:
         self.codec = build_codec(task.training.codec, engine.layout.shapes)
         self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
+        self._kernels = kernels or NumpyKernels()
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
 
@@ -116,6 +123,8 @@ class EngineCompute:
             chosen = [jobs[i] for i in places]
             measure = self._get_measure(tuple(job.validator for job in chosen))
             scored = score_round(self.task, measure, self._decoded, chosen)
+            roots = self._train_roots([job for job in chosen if job.wants_root])
+            scored = [replace(one, root=roots.get(one.validator, "")) for one in scored]
             results.update(zip(places, scored, strict=True))
         return [results[i] for i in range(len(jobs))]
 
@@ -138,12 +147,7 @@ class EngineCompute:
         rule = server.build_server(
             training.algorithm, training.server_learning_rate_ppm, training.server_momentum_ppm
         )
-        delta_P = aggregation.aggregate(
-            self._choose_aggregator(len(job.included)),
-            [self._decoded.get("update", blob) for _, blob, _ in job.included],
-            [weight for _, _, weight in job.included],
-            aggregation.Settings(training.trim_ppm, training.byzantine_count),
-        )
+        delta_P = combine_updates(training, self._decoded, job, self._kernels)
         state_P = rule.init(size)
         if job.server_state is not None:
             cap = fixed_point.compute_size_bytes_max(size, 8)
@@ -155,11 +159,14 @@ class EngineCompute:
         state_blob = None if state_P is None else self._blobs.put(server.encode_state(state_P))
         return ports.AggregateResult(self._put("model", model_P), state_blob)
 
-    def _choose_aggregator(self, count: int) -> str:
-        """The task's rule, or the median where too few updates are left for multi-Krum."""
-        name, byzantine_count = self.task.training.aggregator, self.task.training.byzantine_count
-        too_few = byzantine_count > 0 and count < 2 * byzantine_count + 3
-        return "median" if name == "multi_krum" and too_few else name
+    def _train_roots(self, jobs: Sequence[ports.ScoreJob]) -> dict[str, str]:
+        """Train the updates of validators that want a root of their own; blobs by validator."""
+        if not jobs:
+            return {}
+        model_P = self._decoded.get("model", jobs[0].model)
+        holdouts = [self._holdouts[job.validator].a for job in jobs]
+        roots = train_roots(self.task, self.engine, model_P, jobs, holdouts)
+        return {validator: self._put(ROOT, root_P) for validator, root_P in roots.items()}
 
     def _answer(
         self,

@@ -75,4 +75,6 @@ class RecordedCompute:
             lines.append(
                 ports.ScoreLine(update.member, value, self.noise, value, flags, original, value)
             )
-        return ports.ScoreResult(job.validator, tuple(lines), 500_000, 800_000, len(lines))
+        name = f"root/{job.validator}/{job.round}".encode()
+        root = self.blobs.put(name) if job.wants_root else ""
+        return ports.ScoreResult(job.validator, tuple(lines), 500_000, 800_000, len(lines), root)

@@ -21,7 +21,7 @@ from kumiai.apps.slugs import slug
 from kumiai.base.amounts import PPM
 from kumiai.learning import fixed_point
 from kumiai.learning.slim import extract_width
-from kumiai.nodes import ports
+from kumiai.nodes.validator import make_aggregate_job
 from kumiai.rounds.certificate import check_certificate
 from kumiai.rounds.effects import Certified
 from kumiai.rounds.settle import refund_command
@@ -71,7 +71,7 @@ def check_blobs(subject: Subject) -> int:
     replay, count = subject.replay, 0
     for index, current in replay.rounds.items():
         names = {a.blob for a in current.assignments.values() if a.blob}
-        names |= {replay.models_before[index][0]}
+        names |= {replay.models_before[index][0], *current.roots}
         for name in sorted(names):
             count += 1
             try:
@@ -87,9 +87,7 @@ def check_aggregates(subject: Subject) -> int:
 
     def recompute(compute: EngineCompute, certified: Certified) -> tuple[str, str]:
         index = certified.certificate.round
-        model, server_state, _ = replay.models_before[index]
-        included = replay.rounds[index].included
-        job = ports.AggregateJob(index, model, server_state or None, included)
+        job = make_aggregate_job(replay.rounds[index], *replay.models_before[index])
         result = compute.aggregate(job)
         return result.model, result.server_state or ""
 

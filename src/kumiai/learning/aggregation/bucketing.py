@@ -17,32 +17,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
 
 from kumiai.learning.aggregation.kernels import Kernels
 from kumiai.learning.aggregation.linear import combine
-from kumiai.learning.aggregation.rows import Block, PlainRows, Rows, Vector, compute_fingerprint
+from kumiai.learning.aggregation.rows import (
+    Block,
+    DerivedRows,
+    PlainRows,
+    Vector,
+    compute_fingerprint,
+)
 from kumiai.learning.aggregation.rule import Members
 
 
 @dataclass(frozen=True)
-class BucketRows:
+class BucketRows(DerivedRows):
     """The buckets' means; buckets: the members' indices of each."""
 
-    rows: Rows
     buckets: Sequence[Sequence[int]]
     weights_N: Sequence[int]
     kernels: Kernels
-
-    @property
-    def size(self) -> int:
-        return self.rows.size
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.rows.dtype
 
     def __len__(self) -> int:
         return len(self.buckets)

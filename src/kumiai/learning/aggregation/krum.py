@@ -12,8 +12,6 @@ fingerprints, so that nobody's place in the list decides; rows that are equal to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from kumiai.learning.aggregation.gram import compute_distances
@@ -35,7 +33,7 @@ def compute_krum(members: Members) -> Vector:
 
     Raises ValueError when 0 < f and N < 2 f + 3.
     """
-    (best,) = _select(members, 1)
+    (best,) = select_krum(members, 1)
     delta_P = np.empty(members.rows.size, dtype=members.rows.dtype)
     for block in iterate_blocks(members.rows.size, COPY_BLOCK):
         delta_P[block] = members.rows.take(block)[best]
@@ -47,19 +45,18 @@ def compute_multi_krum(members: Members) -> Vector:
 
     Raises ValueError when 0 < f and N < 2 f + 3: the rule's guarantee needs that many.
     """
-    chosen = set(_select(members, len(members.rows) - members.settings.byzantine_count))
+    chosen = set(select_krum(members, len(members.rows) - members.settings.byzantine_count))
     weights_N = [w if index in chosen else 0 for index, w in enumerate(members.weights_N)]
     return combine(members.rows, weights_N, sum(weights_N), members.kernels)
 
 
-def select_krum(
-    rows: Rows, byzantine_count: int, kept: int, weights_N: Sequence[int], kernels: Kernels
-) -> list[int]:
+def select_krum(members: Members, kept: int) -> list[int]:
     """Return the indices, ascending, of the `kept` updates nearest to their N - f - 2 neighbours.
 
     Equal scores go to the smaller fingerprint, then to the smaller weight, then to the lower index.
     """
-    count = len(rows)
+    rows, weights_N, kernels = members.rows, members.weights_N, members.kernels
+    count, byzantine_count = len(rows), members.settings.byzantine_count
     if byzantine_count < 0 or (byzantine_count > 0 and count < 2 * byzantine_count + 3):
         raise ValueError(
             f"krum and multi_krum with byzantine_count {byzantine_count} need at least "
@@ -85,8 +82,3 @@ def compute_scores(rows: Rows, byzantine_count: int, kernels: Kernels) -> list[i
     distances, count = compute_distances(rows, kernels).tolist(), len(rows)
     neighbours = max(0, count - byzantine_count - 2)
     return [sum(sorted(row[:i] + row[i + 1 :])[:neighbours]) for i, row in enumerate(distances)]
-
-
-def _select(members: Members, kept: int) -> list[int]:
-    f = members.settings.byzantine_count
-    return select_krum(members.rows, f, kept, members.weights_N, members.kernels)

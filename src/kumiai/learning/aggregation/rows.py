@@ -2,8 +2,7 @@
 
 `Rows` are N vectors [P] of one type: int32 (fixed point, what a committee certifies) or float32
 (for experiments). `take` gives a block of every row without a copy. A rule that needs other rows
-than the members' own (buckets, a reference beside them) wraps these in a class with the same three
-members, which makes its rows a block at a time.
+than the members' own (buckets, a reference beside them) derives them: `DerivedRows`.
 """
 
 from __future__ import annotations
@@ -63,11 +62,10 @@ class PlainRows:
 
 
 @dataclass(frozen=True)
-class WithReference:
-    """The members' rows and, as the last row, a reference vector [P]."""
+class DerivedRows:
+    """The base of rows that are made out of other rows, a block at a time."""
 
     rows: Rows
-    reference_P: Vector
 
     @property
     def size(self) -> int:
@@ -76,6 +74,13 @@ class WithReference:
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.rows.dtype
+
+
+@dataclass(frozen=True)
+class WithReference(DerivedRows):
+    """The members' rows and, as the last row, a reference vector [P]."""
+
+    reference_P: Vector
 
     def __len__(self) -> int:
         return len(self.rows) + 1

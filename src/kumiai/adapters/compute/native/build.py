@@ -1,8 +1,8 @@
 """From loops.c to a loaded library: compiled once for this processor, kept in a private folder.
 
 The file's name is a digest of the source, the compiler's own description, its flags and the
-processor, so a change in any of them compiles anew. What lies there is loaded as code: keep the
-cache folder as private as the program's own files.
+processor, so a change in any of them compiles anew. What lies there is loaded as code: a folder
+that others may write to is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -39,6 +40,8 @@ def load_library(cache_dir: Path | None = None) -> ctypes.CDLL:
         if cache_dir is None:
             with tempfile.TemporaryDirectory() as folder:
                 return ctypes.CDLL(str(_compile(compiler, Path(folder) / "loops.so")))
+        cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _check_private(cache_dir)
         path = cache_dir / f"loops-{_compute_key(compiler)}.so"
         with contextlib.suppress(OSError):  # not there, or cut short: compile it (again)
             return ctypes.CDLL(str(path))
@@ -47,8 +50,17 @@ def load_library(cache_dir: Path | None = None) -> ctypes.CDLL:
         raise BuildError(f"loops.c could not be compiled or loaded: {error}") from error
 
 
+def _check_private(folder: Path) -> None:
+    """BuildError where somebody else could put code into `folder`."""
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise BuildError(
+            f"{folder} belongs to user {found.st_uid} with mode {stat.S_IMODE(found.st_mode):o}: "
+            f"it must be yours ({os.getuid()}) and writable by you alone"
+        )
+
+
 def _compile(compiler: str, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(suffix=".so", dir=path.parent)
     os.close(handle)
     made = Path(name)
