@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 from kumiai.adapters.compute.execution.engine import Engine
+from kumiai.adapters.compute.task_rules import check_task_server
 from kumiai.adapters.data.dataset import Dataset
 from kumiai.adapters.data.federated import FederatedData, split
 from kumiai.adapters.data.sources import load_source
@@ -63,6 +64,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
     recipe = load_recipe(task, base_dir, dataset.input_shape, dataset.class_count)
     try_recipe(recipe, dataset)
     check_codec(task, recipe)
+    check_task_server(task)
     engine = Engine(
         recipe,
         make_settings(task, recipe),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
+from kumiai.tasks.sections import ADAPTIVE_SERVER_OPTIMIZERS
 
 if TYPE_CHECKING:
     from kumiai.tasks.document import TaskDocument
@@ -28,6 +29,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_widths(task),
         *_check_data(task),
         *_check_aggregator(task),
+        *_check_server(task),
         *_check_budget(task),
         *_check_deadlines(task),
     ]
@@ -127,6 +129,15 @@ def _check_aggregator(task: TaskDocument) -> list[InputError]:
             f"{hostile}: raise it to {-(-hostile * PPM // trainers)} or more"
         )
         return [InputError("training.trim_ppm", training.trim_ppm, fix)]
+    return []
+
+
+def _check_server(task: TaskDocument) -> list[InputError]:
+    training = task.training
+    momentum, optimizer = training.server_momentum_ppm, training.server_optimizer
+    if momentum and optimizer in ADAPTIVE_SERVER_OPTIMIZERS:
+        fix = f"server_optimizer = {optimizer} has none: leave it out, or set server_beta_mean_ppm"
+        return [InputError("training.server_momentum_ppm", momentum, fix)]
     return []
 
 

@@ -35,6 +35,11 @@ from kumiai.tasks.fields import (
 DILOCO_SERVER_LEARNING_RATE_PPM = 700_000
 DILOCO_SERVER_MOMENTUM_PPM = 900_000
 
+# of the server, per weight and round: a step of an adaptive rule is about its rate, whatever the
+# size of the updates
+ADAPTIVE_SERVER_OPTIMIZERS = ("adagrad", "yogi", "adam")
+ADAPTIVE_SERVER_LEARNING_RATE_PPM = 30_000
+
 
 class ModelSection(Section):
     """Which network is trained, and in which widths it can be handed out."""
@@ -129,7 +134,8 @@ class TrainingSection(Section):
     )
     server_learning_rate_ppm: int = share(
         1_000_000,
-        "Share of the combined update that is applied; with algorithm diloco 0.7 if left out.",
+        "Share of the combined update that is applied; if left out 0.7 with algorithm diloco, and "
+        "0.03 with an adaptive server_optimizer.",
         ge=1,
         le=10 * PPM,
     )
@@ -137,6 +143,23 @@ class TrainingSection(Section):
         0,
         "Momentum of the server's update; with algorithm diloco 0.9 (Nesterov) if left out.",
         le=999_999,
+    )
+    server_optimizer: Literal["auto", "sgd", "nesterov", "adagrad", "yogi", "adam"] = one_of(
+        "auto",
+        "How the server moves the model by the combined update; auto: nesterov with algorithm "
+        "diloco, else sgd.",
+    )
+    server_beta_mean_ppm: int = share(
+        900_000, "Adaptive server_optimizer: how long the mean update is remembered.", le=999_999
+    )
+    server_beta_square_ppm: int = share(
+        990_000, "adam and yogi of the server: how long the mean square is remembered.", le=999_999
+    )
+    server_tau_ppm: int = share(
+        1_000,
+        "Adaptive server_optimizer: what is added to the root of the mean square; small adapts "
+        "more.",
+        ge=1,
     )
     aggregator: Literal["mean", "median", "trimmed_mean", "multi_krum"] = one_of(
         "mean", "How updates are combined; all but mean withstand hostile ones by themselves."
@@ -168,8 +191,12 @@ class TrainingSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_diloco(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("algorithm") == "diloco":
+    def _default_server(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if value.get("server_optimizer") in ADAPTIVE_SERVER_OPTIMIZERS:
+            return {"server_learning_rate_ppm": ADAPTIVE_SERVER_LEARNING_RATE_PPM} | value
+        if value.get("algorithm") == "diloco":
             return {
                 "server_learning_rate_ppm": DILOCO_SERVER_LEARNING_RATE_PPM,
                 "server_momentum_ppm": DILOCO_SERVER_MOMENTUM_PPM,

@@ -17,6 +17,7 @@ from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.scoring import Holdout, score_round
+from kumiai.adapters.compute.task_rules import build_task_server
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
@@ -67,6 +68,7 @@ class EngineCompute:
         self._holdouts = dict(holdouts)
         self.codec = build_codec(task.training.codec, engine.layout.shapes)
         self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
+        self._server = build_task_server(task)
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
@@ -135,24 +137,22 @@ class EngineCompute:
         if not job.included:
             return ports.AggregateResult(job.model, job.server_state)
         training, size = self.task.training, self.engine.layout.size
-        rule = server.build_server(
-            training.algorithm, training.server_learning_rate_ppm, training.server_momentum_ppm
-        )
         delta_P = aggregation.aggregate(
             self._choose_aggregator(len(job.included)),
             [self._decoded.get("update", blob) for _, blob, _ in job.included],
             [weight for _, _, weight in job.included],
             aggregation.Settings(training.trim_ppm, training.byzantine_count),
         )
-        state_P = rule.init(size)
+        rule = self._server
+        state = rule.init(size)
         if job.server_state is not None:
-            cap = fixed_point.compute_size_bytes_max(size, 8)
-            state_P = server.decode_state(self._blobs.get(job.server_state, cap), size)
+            cap = server.compute_state_bytes_max(rule, size)
+            state = server.decode_state(rule, self._blobs.get(job.server_state, cap), size)
         try:
-            state_P, model_P = rule.apply(state_P, self._decoded.get("model", job.model), delta_P)
+            state, model_P = rule.apply(state, self._decoded.get("model", job.model), delta_P)
         except ValueError as error:
             raise RunFailedError(f"round {job.round}: {error}") from error
-        state_blob = None if state_P is None else self._blobs.put(server.encode_state(state_P))
+        state_blob = self._blobs.put(server.encode_state(rule, state)) if state else None
         return ports.AggregateResult(self._put("model", model_P), state_blob)
 
     def _choose_aggregator(self, count: int) -> str:

@@ -1,0 +1,32 @@
+"""The learning rules that a task document asks for: its integers as the engine's settings."""
+
+from __future__ import annotations
+
+from kumiai.base.errors import InputError
+from kumiai.learning import server
+from kumiai.tasks.document import TaskDocument
+
+
+def build_task_server(task: TaskDocument) -> server.ServerRule:
+    """Return the server rule that the task asks for."""
+    training = task.training
+    return server.build_server(
+        training.algorithm,
+        server.ServerSettings(
+            optimizer=training.server_optimizer,
+            learning_rate_ppm=training.server_learning_rate_ppm,
+            momentum_ppm=training.server_momentum_ppm,
+            beta_mean_ppm=training.server_beta_mean_ppm,
+            beta_square_ppm=training.server_beta_square_ppm,
+            tau_ppm=training.server_tau_ppm,
+        ),
+    )
+
+
+def check_task_server(task: TaskDocument) -> None:
+    """Build the task's server rule once; InputError if its numbers do not go together."""
+    try:
+        build_task_server(task)
+    except ValueError as error:
+        field = "training.server_learning_rate_ppm"
+        raise InputError(field, task.training.server_learning_rate_ppm, str(error)) from error
