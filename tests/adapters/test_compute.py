@@ -680,6 +680,22 @@ def test_a_holdout_needs_samples(recipe, engine, data):
         HoldoutMeasure(recipe, engine.layout, [(x[:0], y[:0])])
 
 
+def test_the_rounds_rate_reaches_the_trainers(make, recipe):
+    """Cosine over three rounds down to nothing: one local iteration moves by the round's share."""
+    settings = TrainSettings(learning_rate=0.1, local_iterations=1, is_scheduled=True)
+    task = make_task(training={"rounds": 3, "lr_schedule": "cosine", "lr_final_ppm": 0})
+    with Engine(recipe, settings, "inline") as scheduled:
+        compute = make(task, engine=scheduled)
+        model = compute.init_model()
+        sizes = []
+        for number in (1, 2, 3):
+            job = replace(train_jobs(model)[0], round=number)
+            (result,) = compute.train([job])
+            sizes.append(np.abs(read(compute, "update", result.update)).sum(dtype=np.int64))
+    assert sizes[1] == pytest.approx(sizes[0] / 2, rel=1e-3)
+    assert sizes[2] < sizes[0] / 1000
+
+
 # --- aggregation ---
 
 

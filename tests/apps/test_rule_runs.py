@@ -19,6 +19,9 @@ LEARNT_PPM = 500_000
 
 RULES = {
     "fedavg": {},
+    "cosine": {"lr_schedule": "cosine", "lr_warmup_rounds": "1", "learning_rate": "0.4"},
+    "linear": {"lr_schedule": "linear", "learning_rate": "0.4"},
+    "step": {"lr_schedule": "step", "lr_step_rounds": "3", "learning_rate": "0.3"},
     "nesterov": {"server_optimizer": "nesterov", "server_momentum": "0.5"},
     "adagrad": {
         "server_optimizer": "adagrad",

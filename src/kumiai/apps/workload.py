@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from kumiai.adapters.compute.execution.engine import Engine
-from kumiai.adapters.compute.task_rules import check_task_server
+from kumiai.adapters.compute.task_rules import build_task_schedule, check_task_server
 from kumiai.adapters.data.dataset import Dataset
 from kumiai.adapters.data.federated import FederatedData, split
 from kumiai.adapters.data.sources import load_source
@@ -145,6 +145,7 @@ def make_settings(task: TaskDocument, recipe: Recipe) -> TrainSettings:
         local_epochs=training.local_epochs,
         local_iterations=training.local_iterations,
         slim_widths=recipe.widths[:-1] if training.slim else (),
+        is_scheduled=not build_task_schedule(task).is_constant,
     )
 
 

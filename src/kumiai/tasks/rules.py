@@ -30,6 +30,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_data(task),
         *_check_aggregator(task),
         *_check_server(task),
+        *_check_schedule(task),
         *_check_budget(task),
         *_check_deadlines(task),
     ]
@@ -139,6 +140,14 @@ def _check_server(task: TaskDocument) -> list[InputError]:
         fix = f"server_optimizer = {optimizer} has none: leave it out, or set server_beta_mean_ppm"
         return [InputError("training.server_momentum_ppm", momentum, fix)]
     return []
+
+
+def _check_schedule(task: TaskDocument) -> list[InputError]:
+    warmup, rounds = task.training.lr_warmup_rounds, task.training.rounds
+    if warmup < rounds:
+        return []
+    fix = f"must be below training.rounds = {rounds}: no round would have the full rate after it"
+    return [InputError("training.lr_warmup_rounds", warmup, fix)]
 
 
 def _check_budget(task: TaskDocument) -> list[InputError]:

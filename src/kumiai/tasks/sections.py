@@ -124,6 +124,25 @@ class TrainingSection(Section):
     learning_rate_ppm: int = share(
         50_000, "Learning rate of the trainers' optimiser.", ge=1, le=10 * PPM
     )
+    lr_schedule: Literal["constant", "linear", "cosine", "step"] = one_of(
+        "constant", "How the learning rate goes over the rounds, after the warm-up."
+    )
+    lr_warmup_rounds: int = setting(
+        0,
+        "rounds",
+        "Rounds in which the learning rate rises to its full value.",
+        ge=0,
+        le=ROUNDS_MAX,
+    )
+    lr_final_ppm: int = share(
+        100_000, "linear and cosine: share of the learning rate that the last round has."
+    )
+    lr_step_rounds: int = setting(
+        10, "rounds", "step: rounds between two steps.", ge=1, le=ROUNDS_MAX
+    )
+    lr_step_ppm: int = share(
+        100_000, "step: what the learning rate is multiplied by at each step.", ge=1
+    )
     momentum_ppm: int = share(0, "Momentum of sgd.", le=999_999)
     weight_decay_ppm: int = share(0, "Weight decay of the trainers' optimiser.")
     algorithm: Literal["fedavg", "fedprox", "diloco"] = one_of(

@@ -17,7 +17,7 @@ from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.scoring import Holdout, score_round
-from kumiai.adapters.compute.task_rules import build_task_server
+from kumiai.adapters.compute.task_rules import build_task_schedule, build_task_server
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
@@ -30,6 +30,7 @@ from kumiai.learning.codecs import (
     encode_state,
 )
 from kumiai.learning.layout import flatten
+from kumiai.learning.rates import compute_rate_ppm
 from kumiai.learning.recipe import Recipe, build_seeded
 from kumiai.nodes import ports
 from kumiai.tasks.document import TaskDocument
@@ -69,6 +70,7 @@ class EngineCompute:
         self.codec = build_codec(task.training.codec, engine.layout.shapes)
         self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
         self._server = build_task_server(task)
+        self._schedule = build_task_schedule(task)
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
@@ -94,6 +96,7 @@ class EngineCompute:
                 global_P,
                 [self._shards[jobs[i].member] for i in places],
                 [jobs[i].seed for i in places],
+                self._guide([jobs[i] for i in places]),
             )
             losses_N = trained.losses_N.tolist()
             updates_NP = trained.updates_NP.numpy()
@@ -154,6 +157,14 @@ class EngineCompute:
             raise RunFailedError(f"round {job.round}: {error}") from error
         state_blob = self._blobs.put(server.encode_state(rule, state)) if state else None
         return ports.AggregateResult(self._put("model", model_P), state_blob)
+
+    def _guide(self, jobs: Sequence[ports.TrainJob]) -> torch.Tensor | None:
+        """Return what the round tells each member beside the model: its share of the rate."""
+        if self._schedule.is_constant:
+            return None
+        rounds = self.task.training.rounds
+        rates = [compute_rate_ppm(self._schedule, job.round, rounds) / PPM for job in jobs]
+        return torch.tensor(rates).unsqueeze(1)
 
     def _choose_aggregator(self, count: int) -> str:
         """The task's rule, or the median where too few updates are left for multi-Krum."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kumiai.base.errors import InputError
 from kumiai.learning import server
+from kumiai.learning.rates import RateSchedule
 from kumiai.tasks.document import TaskDocument
 
 
@@ -20,6 +21,18 @@ def build_task_server(task: TaskDocument) -> server.ServerRule:
             beta_square_ppm=training.server_beta_square_ppm,
             tau_ppm=training.server_tau_ppm,
         ),
+    )
+
+
+def build_task_schedule(task: TaskDocument) -> RateSchedule:
+    """Return how the learning rate goes over the task's rounds."""
+    training = task.training
+    return RateSchedule(
+        kind=training.lr_schedule,
+        warmup_rounds=training.lr_warmup_rounds,
+        final_ppm=training.lr_final_ppm,
+        step_rounds=training.lr_step_rounds,
+        step_ppm=training.lr_step_ppm,
     )
 
 
