@@ -761,6 +761,25 @@ def test_momentum_travels_in_the_server_state(make):
     assert np.abs(steps[1] / 2.71 - steps[0] / 1.9).max() < 2
 
 
+def test_fednova_counts_iterations_by_the_samples_claimed(make):
+    """Batches of 32, two epochs: 10, 40 and 100 samples are 2, 4 and 8 iterations."""
+    training = {"algorithm": "fednova", "weighting": "samples", "local_epochs": 2}
+    compute = make(make_task(training=training))
+    model = compute.init_model()
+    results = compute.train(train_jobs(model))[:3]
+    weights = [10, 40, 100]
+    included = tuple((r.member, r.update, w) for r, w in zip(results, weights, strict=True))
+    result = compute.aggregate(ports.AggregateJob(1, model, None, included))
+    effective = (10 * 2 + 40 * 4 + 100 * 8) / 150
+    step = sum(
+        w / 150 * effective / n * read(compute, "update", r.update).astype(np.float64)
+        for r, w, n in zip(results, weights, (2, 4, 8), strict=True)
+    )
+    moved = read(compute, "model", result.model) - read(compute, "model", model)
+    assert np.abs(moved).max() > 1000
+    assert np.abs(moved - step).max() < 8
+
+
 @pytest.mark.parametrize(
     ("rule", "count", "expected"),
     [

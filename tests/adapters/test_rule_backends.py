@@ -15,6 +15,7 @@ from kumiai.learning.recipe import Recipe, build_seeded, wrap_recipe
 RULES = {
     "fedavg": TrainSettings(batch_size=8),
     "fedprox": TrainSettings(batch_size=8, algorithm="fedprox", prox_mu=0.5),
+    "fednova": TrainSettings(batch_size=8, algorithm="fednova", momentum=0.5, local_epochs=2),
     "diloco": TrainSettings(batch_size=8, algorithm="diloco", learning_rate=1e-3),
     "adamw": TrainSettings(batch_size=8, optimizer="adamw", learning_rate=1e-3),
     "scheduled": TrainSettings(batch_size=8, momentum=0.5, is_scheduled=True),

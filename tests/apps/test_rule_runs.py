@@ -19,6 +19,12 @@ LEARNT_PPM = 500_000
 
 RULES = {
     "fedavg": {},
+    "fednova": {"algorithm": "fednova", "momentum": "0.5"},
+    "fednova-adam": {
+        "algorithm": "fednova",
+        "server_optimizer": "adam",
+        "server_learning_rate": "0.05",
+    },
     "cosine": {"lr_schedule": "cosine", "lr_warmup_rounds": "1", "learning_rate": "0.4"},
     "linear": {"lr_schedule": "linear", "learning_rate": "0.4"},
     "step": {"lr_schedule": "step", "lr_step_rounds": "3", "learning_rate": "0.3"},

@@ -78,7 +78,7 @@ def test_momentum_follows_torch_sgd(algorithm):
 
 def test_build_server_knows_the_task_algorithms():
     plain, outer = ServerSettings(), ServerSettings("auto", 700_000, 900_000)
-    assert build_server("fedavg", plain) == build_server("fedprox", plain) == FedAvg(PPM)
+    assert build_server("fedavg", plain) == build_server("fednova", plain) == FedAvg(PPM)
     assert build_server("diloco", outer) == OuterMomentum(700_000, 900_000, True)
     assert build_server("fedavg", outer) == OuterMomentum(700_000, 900_000, False)
     assert build_server("fedavg", replace(outer, optimizer="nesterov")).is_nesterov

@@ -31,6 +31,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_aggregator(task),
         *_check_server(task),
         *_check_schedule(task),
+        *_check_algorithm(task),
         *_check_budget(task),
         *_check_deadlines(task),
     ]
@@ -51,6 +52,11 @@ def list_warnings(task: TaskDocument) -> list[str]:
             f"{FAULT_TOLERANT_MIN} tolerate one"
         )
     warnings += _warn_of_codec(task)
+    if task.training.algorithm == "fednova" and task.training.local_iterations:
+        warnings.append(
+            "training.algorithm = fednova: with training.local_iterations set all members work "
+            "equally long, and it does what fedavg does"
+        )
     if task.rewards.alpha > 1:
         warnings.append(
             f"rewards.alpha = {task.rewards.alpha}: a big stake earns more than its share"
@@ -148,6 +154,19 @@ def _check_schedule(task: TaskDocument) -> list[InputError]:
         return []
     fix = f"must be below training.rounds = {rounds}: no round would have the full rate after it"
     return [InputError("training.lr_warmup_rounds", warmup, fix)]
+
+
+def _check_algorithm(task: TaskDocument) -> list[InputError]:
+    training = task.training
+    if training.algorithm != "fednova":
+        return []
+    if training.optimizer != "sgd":
+        fix = "fednova knows the length of sgd's path only: set sgd, or choose another algorithm"
+        return [InputError("training.optimizer", training.optimizer, fix)]
+    if training.weighting != "samples" and not training.local_iterations:
+        fix = "fednova needs samples: a member's iterations follow from the samples it claims"
+        return [InputError("training.weighting", training.weighting, fix)]
+    return []
 
 
 def _check_budget(task: TaskDocument) -> list[InputError]:

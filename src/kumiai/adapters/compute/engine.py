@@ -30,8 +30,10 @@ from kumiai.learning.codecs import (
     encode_state,
 )
 from kumiai.learning.layout import flatten
+from kumiai.learning.normalise import normalise_updates
 from kumiai.learning.rates import compute_rate_ppm
 from kumiai.learning.recipe import Recipe, build_seeded
+from kumiai.learning.schedule import count_iterations
 from kumiai.nodes import ports
 from kumiai.tasks.document import TaskDocument
 
@@ -140,10 +142,11 @@ class EngineCompute:
         if not job.included:
             return ports.AggregateResult(job.model, job.server_state)
         training, size = self.task.training, self.engine.layout.size
+        weights = [weight for _, _, weight in job.included]
         delta_P = aggregation.aggregate(
             self._choose_aggregator(len(job.included)),
-            [self._decoded.get("update", blob) for _, blob, _ in job.included],
-            [weight for _, _, weight in job.included],
+            self._collect_updates(job, weights),
+            weights,
             aggregation.Settings(training.trim_ppm, training.byzantine_count),
         )
         rule = self._server
@@ -157,6 +160,19 @@ class EngineCompute:
             raise RunFailedError(f"round {job.round}: {error}") from error
         state_blob = self._blobs.put(server.encode_state(rule, state)) if state else None
         return ports.AggregateResult(self._put("model", model_P), state_blob)
+
+    def _collect_updates(
+        self, job: ports.AggregateJob, weights: Sequence[int]
+    ) -> list[NDArray[np.int32]]:
+        """Return the included updates, as the task's algorithm has them combined."""
+        updates = [self._decoded.get("update", blob) for _, blob, _ in job.included]
+        training = self.task.training
+        if training.algorithm != "fednova":
+            return updates
+        epochs, fixed = training.local_epochs, training.local_iterations
+        # the weight is the number of samples that was claimed (tasks.rules sees to that)
+        iterations = [count_iterations(w, training.batch_size, epochs, fixed) for w in weights]
+        return normalise_updates(updates, weights, iterations, training.momentum_ppm)
 
     def _guide(self, jobs: Sequence[ports.TrainJob]) -> torch.Tensor | None:
         """Return what the round tells each member beside the model: its share of the rate."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ALGORITHMS = ("fedavg", "fedprox", "diloco")
+ALGORITHMS = ("fedavg", "fedprox", "fednova", "diloco")
 OPTIMIZERS = ("sgd", "adamw")
 
 

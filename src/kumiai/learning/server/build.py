@@ -12,7 +12,7 @@ from kumiai.learning.server.rule import ServerRule
 
 ADAPTIVE_OPTIMIZERS: tuple[Kind, ...] = get_args(Kind)
 SERVER_OPTIMIZERS = ("sgd", "nesterov", *ADAPTIVE_OPTIMIZERS)
-AVERAGING_ALGORITHMS = ("fedavg", "fedprox")
+AVERAGING_ALGORITHMS = ("fedavg", "fedprox", "fednova")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def build_server(algorithm: str, settings: ServerSettings) -> ServerRule:
 def find_optimizer(algorithm: str, optimizer: str) -> str:
     """Return one of SERVER_OPTIMIZERS: the one asked for, or the algorithm's own for "auto"."""
     if algorithm not in (*AVERAGING_ALGORITHMS, "diloco"):
-        raise ValueError(f"algorithm {algorithm!r} is unknown: use fedavg, fedprox or diloco")
+        known = ", ".join((*AVERAGING_ALGORITHMS, "diloco"))
+        raise ValueError(f"algorithm {algorithm!r} is unknown: use one of {known}")
     if optimizer in SERVER_OPTIMIZERS:
         return optimizer
     if optimizer != "auto":
