@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.adapters.test_execution import CONV, MLP
@@ -16,6 +18,8 @@ RULES = {
     "fedavg": TrainSettings(batch_size=8),
     "fedprox": TrainSettings(batch_size=8, algorithm="fedprox", prox_mu=0.5),
     "fednova": TrainSettings(batch_size=8, algorithm="fednova", momentum=0.5, local_epochs=2),
+    "scaffold": TrainSettings(batch_size=8, algorithm="scaffold", weight_decay=0.01),
+    "scaffold-scheduled": TrainSettings(batch_size=8, algorithm="scaffold", is_scheduled=True),
     "diloco": TrainSettings(batch_size=8, algorithm="diloco", learning_rate=1e-3),
     "adamw": TrainSettings(batch_size=8, optimizer="adamw", learning_rate=1e-3),
     "scheduled": TrainSettings(batch_size=8, momentum=0.5, is_scheduled=True),
@@ -102,7 +106,7 @@ class Still(torch.nn.Linear):
 @pytest.mark.parametrize("name", RULES)
 def test_without_a_gradient_nothing_moves(name: str) -> None:
     recipe = wrap_recipe("still", lambda width: Still(10, 4), [1_000_000])
-    with Engine(recipe, RULES[name], "inline") as engine:
+    with Engine(recipe, replace(RULES[name], weight_decay=0.0), "inline") as engine:
         guides = make_guides(engine)
         if guides is not None:
             guides[:, int(engine.settings.is_scheduled) :] = 0.0

@@ -27,6 +27,7 @@ RULES: dict[str, server.ServerRule] = {
     "adagrad": server.Adaptive("adagrad", 30_000, 0),
     "yogi": server.Adaptive("yogi", 10_000),
     "adam": server.Adaptive("adam", 10_000),
+    "controlled": server.Controlled(server.OuterMomentum(500_000, 900_000, is_nesterov=False)),
 }
 FAMILY = pytest.mark.parametrize("name", RULES)
 DELTAS = hnp.arrays(np.int32, (4, 5), elements=st.integers(-(2**22), 2**22))
@@ -108,7 +109,10 @@ def test_blocks_do_not_show(name: str) -> None:
 @FAMILY
 def test_the_greatest_deltas_are_refused_and_never_wrap(name: str) -> None:
     """For ever at the peak: the states keep their sign and their bounds, the model goes up."""
-    rule = replace(RULES[name], learning_rate_ppm=1)  # type: ignore[type-var]
+    rule = RULES[name]
+    if isinstance(rule, server.Controlled):
+        rule = rule.inner
+    rule = replace(rule, learning_rate_ppm=1)  # type: ignore[type-var]
     peak = np.full(1, INTEGER_ABS_MAX, dtype=np.int32)
     state, floor = rule.init(1), np.full(1, -INTEGER_ABS_MAX, dtype=np.int32)
     for _ in range(60):
@@ -155,6 +159,7 @@ TWINS = {
     "fedavg": twin_momentum(0.7, 0.0, False),
     "fedavgm": twin_momentum(0.5, 0.9, False),
     "diloco": twin_momentum(0.7, 0.9, True),
+    "controlled": twin_momentum(0.5, 0.9, False),
     "adagrad": twin_adaptive("adagrad", 0.03, 0.0, 0.99, 1e-3),
     "yogi": twin_adaptive("yogi", 0.01, 0.9, 0.99, 1e-3),
     "adam": twin_adaptive("adam", 0.01, 0.9, 0.99, 1e-3),

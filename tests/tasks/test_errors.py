@@ -35,6 +35,17 @@ WRONG = [
         "set sgd",
     ),
     ('[training]\nalgorithm = "fednova"', "training.weighting", "needs samples"),
+    ('[training]\nalgorithm = "scaffold"', "training.weighting", "needs samples"),
+    (
+        '[training]\nalgorithm = "scaffold"\nmomentum = 0.5\nlocal_iterations = 3',
+        "training.momentum_ppm",
+        "momentum 0",
+    ),
+    (
+        'mode = "compete"\n[training]\nalgorithm = "scaffold"\nlocal_iterations = 3',
+        "training.algorithm",
+        "one update becomes the model",
+    ),
     ('[training]\naggregator = "krum"', "training.aggregator", "multi_krum"),
     ('[model]\nrecipe = "resnet"', "model.recipe", "FILE.py:function"),
     ('[model]\nrecipe = "my.py:1x"', "model.recipe", "FILE.py:function"),

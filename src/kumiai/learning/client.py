@@ -24,9 +24,9 @@ from torch.nn import functional
 from torch.utils import _pytree as pytree
 
 from kumiai.learning.distill import check_distillable, compute_soft_loss
-from kumiai.learning.layout import Layout, compute_layout, integer_buffers
+from kumiai.learning.layout import Layout, compute_layout, integer_buffers, unflatten
 from kumiai.learning.local_rules import Params, Rule, Slots, TrainSettings, build_rule
-from kumiai.learning.local_rules.wrappers import RATE
+from kumiai.learning.local_rules.wrappers import CONTROL, RATE
 from kumiai.learning.recipe import Recipe, build_seeded, compute_class_loss
 from kumiai.learning.slim import slice_state
 
@@ -40,6 +40,7 @@ __all__ = [
     "expand",
 ]
 
+IMAGE_DIMENSIONS = 4  # of one convolution kernel
 CLASS_DIMENSIONS = 2  # [samples, classes]
 
 
@@ -77,16 +78,25 @@ class LocalWork:
     @property
     def guide_size(self) -> int:
         """G, the numbers that each round hands every member beside the model; 0 for most rules."""
-        return int(self.settings.is_scheduled)
+        has_control = self.settings.algorithm == "scaffold"
+        return int(self.settings.is_scheduled) + (self.layout.size if has_control else 0)
 
     def guide(self, carry: Carry, guide: Tensor) -> Carry:
         """Write a round's guide [G] (of stacked members [C, G]) into a fresh carry.
 
-        Its numbers, as far as the rule has them: the factor on the learning rate.
+        Its numbers, as far as the rule has them: the factor on the learning rate, then what is
+        added to the gradient, in the order of the layout.
         """
         slots = dict(carry.slots)
         if RATE in slots:
             slots[RATE] = guide[..., 0]
+        if CONTROL in slots:
+            control, _ = self.divide(unflatten(self.layout, guide[..., -self.layout.size :]))
+            # a compiled graph counts on the memory format that convolution kernels have
+            slots[CONTROL] = {
+                name: _form_like(t, carry.params[name]) if guide.dim() == 1 else t
+                for name, t in control.items()
+            }
         return carry._replace(slots=slots)
 
     def divide(self, tensors: Params) -> tuple[Params, Params]:
@@ -200,6 +210,12 @@ def expand(shared: Carry, count: int) -> Carry:
     """Return `count` members that share one carry: stacked [C, ...] without a copy."""
     stacked: Carry = pytree.tree_map(lambda t: t.unsqueeze(0).expand(count, *t.shape), shared)
     return stacked
+
+
+def _form_like(tensor: Tensor, pattern: Tensor) -> Tensor:
+    """Return the tensor in the pattern's memory format."""
+    is_last = pattern.dim() == IMAGE_DIMENSIONS and not pattern.is_contiguous()
+    return tensor.contiguous(memory_format=torch.channels_last) if is_last else tensor.contiguous()
 
 
 def _free(params: Params) -> Params:

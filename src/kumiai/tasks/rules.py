@@ -157,14 +157,23 @@ def _check_schedule(task: TaskDocument) -> list[InputError]:
 
 
 def _check_algorithm(task: TaskDocument) -> list[InputError]:
-    training = task.training
-    if training.algorithm != "fednova":
+    training, name = task.training, task.training.algorithm
+    if name not in ("fednova", "scaffold"):
         return []
     if training.optimizer != "sgd":
-        fix = "fednova knows the length of sgd's path only: set sgd, or choose another algorithm"
+        fix = f"{name} knows the length of sgd's path only: set sgd, or choose another algorithm"
         return [InputError("training.optimizer", training.optimizer, fix)]
+    if name == "scaffold" and training.momentum_ppm:
+        fix = "scaffold reads the mean gradient off the update, which needs momentum 0"
+        return [InputError("training.momentum_ppm", training.momentum_ppm, fix)]
+    if name == "scaffold" and task.mode == "compete":
+        fix = "with mode = compete one update becomes the model: scaffold has nothing to correct"
+        return [InputError("training.algorithm", name, fix)]
     if training.weighting != "samples" and not training.local_iterations:
-        fix = "fednova needs samples: a member's iterations follow from the samples it claims"
+        fix = (
+            f"{name} needs samples, or training.local_iterations: a member's iterations follow "
+            "from the samples it claims"
+        )
         return [InputError("training.weighting", training.weighting, fix)]
     return []
 

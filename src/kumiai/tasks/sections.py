@@ -145,10 +145,11 @@ class TrainingSection(Section):
     )
     momentum_ppm: int = share(0, "Momentum of sgd.", le=999_999)
     weight_decay_ppm: int = share(0, "Weight decay of the trainers' optimiser.")
-    algorithm: Literal["fedavg", "fedprox", "fednova", "diloco"] = one_of(
+    algorithm: Literal["fedavg", "fedprox", "fednova", "scaffold", "diloco"] = one_of(
         "fedavg",
         "How local work and the server's update are put together. fednova: an update counts by "
-        "direction, not by how many iterations its member made.",
+        "direction, not by how many iterations its member made; scaffold: a member corrects its "
+        "gradient by how its data usually pulls, against how everybody's does.",
     )
     prox_mu_ppm: int = share(
         10_000, "FedProx: pull towards the global model (mu).", le=RATIO_PPM_MAX

@@ -16,24 +16,21 @@ from numpy.typing import NDArray
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.measure import HoldoutMeasure
+from kumiai.adapters.compute.memory import (
+    Memory,
+    compute_memory_bytes,
+    decode_memory,
+    encode_memory,
+)
 from kumiai.adapters.compute.scoring import Holdout, score_round
-from kumiai.adapters.compute.task_rules import build_task_schedule, build_task_server
+from kumiai.adapters.compute.task_rules import TaskRules
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
 from kumiai.learning import aggregation, fixed_point, server
-from kumiai.learning.codecs import (
-    State,
-    build_codec,
-    compute_state_bytes,
-    decode_state,
-    encode_state,
-)
+from kumiai.learning.codecs import build_codec
 from kumiai.learning.layout import flatten
-from kumiai.learning.normalise import normalise_updates
-from kumiai.learning.rates import compute_rate_ppm
 from kumiai.learning.recipe import Recipe, build_seeded
-from kumiai.learning.schedule import count_iterations
 from kumiai.nodes import ports
 from kumiai.tasks.document import TaskDocument
 
@@ -71,8 +68,7 @@ class EngineCompute:
         self._holdouts = dict(holdouts)
         self.codec = build_codec(task.training.codec, engine.layout.shapes)
         self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
-        self._server = build_task_server(task)
-        self._schedule = build_task_schedule(task)
+        self._rules = TaskRules(task, engine.layout.size)
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
@@ -91,14 +87,24 @@ class EngineCompute:
         member without a shard here.
         """
         results: dict[int, ports.TrainResult] = {}
-        for model in dict.fromkeys(job.model for job in jobs):
-            places = [i for i, job in enumerate(jobs) if job.model == model]
+        for start in dict.fromkeys((job.model, job.server_state) for job in jobs):
+            places = [i for i, j in enumerate(jobs) if (j.model, j.server_state) == start]
+            model = start[0]
             global_P = torch.from_numpy(fixed_point.dequantise(self._decoded.get("model", model)))
+            chosen = [jobs[i] for i in places]
+            memories = [self._load_memory(job.codec_state) for job in chosen]
+            server_state: server.ServerState = ()
+            if self._rules.has_control:
+                server_state = self._load_server_state(chosen[0].server_state)
             trained = self.engine.train(
                 global_P,
-                [self._shards[jobs[i].member] for i in places],
-                [jobs[i].seed for i in places],
-                self._guide([jobs[i] for i in places]),
+                [self._shards[job.member] for job in chosen],
+                [job.seed for job in chosen],
+                self._rules.make_guides(
+                    [job.round for job in chosen],
+                    [memory.control_P for memory in memories],
+                    server_state,
+                ),
             )
             losses_N = trained.losses_N.tolist()
             updates_NP = trained.updates_NP.numpy()
@@ -109,6 +115,8 @@ class EngineCompute:
                     losses_N[row],
                     trained.samples_N[row],
                     trained.iterations_N[row],
+                    memories[row],
+                    server_state,
                 )
         return [results[i] for i in range(len(jobs))]
 
@@ -141,46 +149,27 @@ class EngineCompute:
     def _aggregate(self, job: ports.AggregateJob) -> ports.AggregateResult:
         if not job.included:
             return ports.AggregateResult(job.model, job.server_state)
-        training, size = self.task.training, self.engine.layout.size
+        training = self.task.training
         weights = [weight for _, _, weight in job.included]
-        delta_P = aggregation.aggregate(
-            self._choose_aggregator(len(job.included)),
-            self._collect_updates(job, weights),
-            weights,
-            aggregation.Settings(training.trim_ppm, training.byzantine_count),
-        )
-        rule = self._server
-        state = rule.init(size)
-        if job.server_state is not None:
-            cap = server.compute_state_bytes_max(rule, size)
-            state = server.decode_state(rule, self._blobs.get(job.server_state, cap), size)
+        updates = [self._decoded.get("update", blob) for _, blob, _ in job.included]
+
+        def combine(vectors: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+            name = self._choose_aggregator(len(vectors))
+            settings = aggregation.Settings(training.trim_ppm, training.byzantine_count)
+            return aggregation.aggregate(name, vectors, weights, settings)
+
+        delta_P = combine(self._rules.prepare(updates, weights))
+        rule = self._rules.server
+        state = self._load_server_state(job.server_state or "")
         try:
             state, model_P = rule.apply(state, self._decoded.get("model", job.model), delta_P)
         except ValueError as error:
             raise RunFailedError(f"round {job.round}: {error}") from error
+        if self._rules.has_control:
+            next_state = self._rules.compute_next_state
+            state = next_state(state, updates, weights, job.round, combine)
         state_blob = self._blobs.put(server.encode_state(rule, state)) if state else None
         return ports.AggregateResult(self._put("model", model_P), state_blob)
-
-    def _collect_updates(
-        self, job: ports.AggregateJob, weights: Sequence[int]
-    ) -> list[NDArray[np.int32]]:
-        """Return the included updates, as the task's algorithm has them combined."""
-        updates = [self._decoded.get("update", blob) for _, blob, _ in job.included]
-        training = self.task.training
-        if training.algorithm != "fednova":
-            return updates
-        epochs, fixed = training.local_epochs, training.local_iterations
-        # the weight is the number of samples that was claimed (tasks.rules sees to that)
-        iterations = [count_iterations(w, training.batch_size, epochs, fixed) for w in weights]
-        return normalise_updates(updates, weights, iterations, training.momentum_ppm)
-
-    def _guide(self, jobs: Sequence[ports.TrainJob]) -> torch.Tensor | None:
-        """Return what the round tells each member beside the model: its share of the rate."""
-        if self._schedule.is_constant:
-            return None
-        rounds = self.task.training.rounds
-        rates = [compute_rate_ppm(self._schedule, job.round, rounds) / PPM for job in jobs]
-        return torch.tensor(rates).unsqueeze(1)
 
     def _choose_aggregator(self, count: int) -> str:
         """The task's rule, or the median where too few updates are left for multi-Krum."""
@@ -195,17 +184,24 @@ class EngineCompute:
         loss: float,
         sample_count: int,
         iteration_count: int,
+        memory: Memory,
+        server_state: server.ServerState,
     ) -> ports.TrainResult:
         nothing = ports.TrainResult(job.member, "", 0, sample_count, iteration_count, 0, 0)
         if not math.isfinite(loss):
             return nothing
-        before = self._load_state(job.codec_state)
         try:
-            data, after = self.codec.encode(update_P, before, job.seed)
+            data, after = self.codec.encode(update_P, memory.codec, job.seed)
             ints_P = self.codec.decode_fixed(data, len(update_P))  # what everybody will see
         except ValueError:  # not finite, or too far from the global model for the fixed point
             return nothing
-        state = self._codec_states.put(encode_state(after)) if after else ""
+        control_P = memory.control_P
+        if self._rules.has_control:
+            control_P = self._rules.compute_next_own(
+                control_P, server_state, ints_P, iteration_count, job.round
+            )
+        remembered = encode_memory(Memory(control_P, after))
+        state = self._codec_states.put(remembered) if remembered else ""
         blob = self._blobs.put(data)
         self._decoded.keep("update", blob, ints_P)
         training = self.task.training
@@ -224,13 +220,22 @@ class EngineCompute:
             codec_state=state,
         )
 
-    def _load_state(self, name: str) -> State:
-        """Read what the member's codec remembers; what a first update starts from if nothing."""
+    def _load_memory(self, name: str) -> Memory:
+        """Read what a member remembers; what a first update starts from if nothing."""
         size = self.engine.layout.size
+        first = Memory(np.zeros(size * self._rules.has_control, np.int32), self.codec.init(size))
         if not name:
-            return self.codec.init(size)
-        data = self._codec_states.get(name, compute_state_bytes(self.codec, size))
-        return decode_state(self.codec, data, size)
+            return first
+        data = self._codec_states.get(name, compute_memory_bytes(self.codec, first, size))
+        return decode_memory(self.codec, first, data, size)
+
+    def _load_server_state(self, name: str) -> server.ServerState:
+        """Read the server rule's state; its first one for no name."""
+        rule, size = self._rules.server, self.engine.layout.size
+        if not name:
+            return rule.init(size)
+        cap = server.compute_state_bytes_max(rule, size)
+        return server.decode_state(rule, self._blobs.get(name, cap), size)
 
     def _get_measure(self, validators: tuple[str, ...]) -> HoldoutMeasure:
         """Join the hold-outs of these validators, A and B of each, once for all rounds."""

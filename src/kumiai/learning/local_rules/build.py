@@ -13,8 +13,9 @@ def build_rule(settings: TrainSettings) -> Rule:
     rule = build_inner(settings)
     if settings.algorithm == "fedprox":
         rule = fedprox(rule, settings.prox_mu)
-    if settings.is_scheduled:
-        rule = guided(rule, has_rate=True, has_control=False)
+    has_control = settings.algorithm == "scaffold"
+    if settings.is_scheduled or has_control:
+        rule = guided(rule, has_rate=settings.is_scheduled, has_control=has_control)
     return rule
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ALGORITHMS = ("fedavg", "fedprox", "fednova", "diloco")
+ALGORITHMS = ("fedavg", "fedprox", "fednova", "scaffold", "diloco")
 OPTIMIZERS = ("sgd", "adamw")
 
 
@@ -40,6 +40,10 @@ class TrainSettings:
             raise ValueError(f"algorithm {self.algorithm!r} is not one of {', '.join(ALGORITHMS)}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer {self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
+        if self.algorithm == "scaffold" and (self.optimizer != "sgd" or self.momentum):
+            raise ValueError(
+                f"scaffold needs plain sgd, not {self.optimizer} with momentum {self.momentum}"
+            )
         if self.batch_size < 1:
             raise ValueError(f"batch_size {self.batch_size} is less than 1")
         if self.local_iterations < 0 or (self.local_iterations == 0 and self.local_epochs < 1):

@@ -11,6 +11,7 @@ from kumiai.learning.server.build import (
     build_server,
     find_optimizer,
 )
+from kumiai.learning.server.controlled import Controlled, get_control, replace_control
 from kumiai.learning.server.momentum import FedAvg, OuterMomentum
 from kumiai.learning.server.rule import (
     ServerRule,
@@ -23,6 +24,7 @@ from kumiai.learning.server.rule import (
 __all__ = [
     "SERVER_OPTIMIZERS",
     "Adaptive",
+    "Controlled",
     "FedAvg",
     "OuterMomentum",
     "ServerRule",
@@ -33,4 +35,6 @@ __all__ = [
     "decode_state",
     "encode_state",
     "find_optimizer",
+    "get_control",
+    "replace_control",
 ]

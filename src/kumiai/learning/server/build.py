@@ -7,12 +7,13 @@ from typing import get_args
 
 from kumiai.base.amounts import PPM
 from kumiai.learning.server.adaptive import Adaptive, Kind
+from kumiai.learning.server.controlled import Controlled
 from kumiai.learning.server.momentum import FedAvg, OuterMomentum
 from kumiai.learning.server.rule import ServerRule
 
 ADAPTIVE_OPTIMIZERS: tuple[Kind, ...] = get_args(Kind)
 SERVER_OPTIMIZERS = ("sgd", "nesterov", *ADAPTIVE_OPTIMIZERS)
-AVERAGING_ALGORITHMS = ("fedavg", "fedprox", "fednova")
+AVERAGING_ALGORITHMS = ("fedavg", "fedprox", "fednova", "scaffold")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class ServerSettings:
 
 def build_server(algorithm: str, settings: ServerSettings) -> ServerRule:
     """Return the server rule of a task's algorithm and settings; ValueError for unknown words."""
+    rule = build_optimizer(algorithm, settings)
+    return Controlled(rule) if algorithm == "scaffold" else rule
+
+
+def build_optimizer(algorithm: str, settings: ServerSettings) -> ServerRule:
+    """Return the rule that moves the model."""
     rate, momentum = settings.learning_rate_ppm, settings.momentum_ppm
     optimizer = find_optimizer(algorithm, settings.optimizer)
     for kind in ADAPTIVE_OPTIMIZERS:
