@@ -22,6 +22,10 @@ RULES = {
     "scaffold-scheduled": TrainSettings(batch_size=8, algorithm="scaffold", is_scheduled=True),
     "diloco": TrainSettings(batch_size=8, algorithm="diloco", learning_rate=1e-3),
     "adamw": TrainSettings(batch_size=8, optimizer="adamw", learning_rate=1e-3),
+    "muon": TrainSettings(batch_size=8, optimizer="muon", learning_rate=0.02, local_epochs=2),
+    "muloco-scheduled": TrainSettings(
+        batch_size=8, algorithm="diloco", optimizer="muon", learning_rate=0.02, is_scheduled=True
+    ),
     "scheduled": TrainSettings(batch_size=8, momentum=0.5, is_scheduled=True),
     "scheduled-diloco": TrainSettings(
         batch_size=8, algorithm="diloco", learning_rate=1e-3, is_scheduled=True

@@ -33,6 +33,8 @@ RULES = {
         "codec": "ef|topk:density=0.2|int8",
         "backend": "vectorised",
     },
+    "muon": {"optimizer": "muon", "learning_rate": "0.02"},
+    "muloco": {"algorithm": "diloco", "optimizer": "muon", "learning_rate": "0.02"},
     "cosine": {"lr_schedule": "cosine", "lr_warmup_rounds": "1", "learning_rate": "0.4"},
     "linear": {"lr_schedule": "linear", "learning_rate": "0.4"},
     "step": {"lr_schedule": "step", "lr_step_rounds": "3", "learning_rate": "0.3"},

@@ -120,7 +120,11 @@ class TrainingSection(Section):
         le=1_000_000,
     )
     batch_size: int = setting(32, "samples", "Samples in one optimiser update.", ge=1, le=65_536)
-    optimizer: Literal["sgd", "adamw"] = one_of("sgd", "The trainers' optimiser.")
+    optimizer: Literal["sgd", "adamw", "muon"] = one_of(
+        "sgd",
+        "The trainers' optimiser. muon: orthogonal steps for matrices, adamw at a tenth of the "
+        "rate for all else; with algorithm diloco it takes the place of adamw.",
+    )
     learning_rate_ppm: int = share(
         50_000, "Learning rate of the trainers' optimiser.", ge=1, le=10 * PPM
     )
@@ -143,7 +147,7 @@ class TrainingSection(Section):
     lr_step_ppm: int = share(
         100_000, "step: what the learning rate is multiplied by at each step.", ge=1
     )
-    momentum_ppm: int = share(0, "Momentum of sgd.", le=999_999)
+    momentum_ppm: int = share(0, "Momentum of sgd, and of muon (there 0 means 0.95).", le=999_999)
     weight_decay_ppm: int = share(0, "Weight decay of the trainers' optimiser.")
     algorithm: Literal["fedavg", "fedprox", "fednova", "scaffold", "diloco"] = one_of(
         "fedavg",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kumiai.learning.local_rules.muon import muon
 from kumiai.learning.local_rules.optimisers import adamw, sgd
 from kumiai.learning.local_rules.rule import Rule
 from kumiai.learning.local_rules.settings import TrainSettings
@@ -20,7 +21,9 @@ def build_rule(settings: TrainSettings) -> Rule:
 
 
 def build_inner(settings: TrainSettings) -> Rule:
-    """Return the inner optimiser: AdamW for diloco, else the one that is asked for."""
+    """Return the inner optimiser: AdamW for diloco unless it is muon, else the one asked for."""
+    if settings.optimizer == "muon":  # with diloco: MuLoCo
+        return muon(settings.learning_rate, settings.momentum, settings.weight_decay)
     if settings.optimizer == "adamw" or settings.algorithm == "diloco":
         return adamw(settings.learning_rate, settings.weight_decay)
     return sgd(settings.learning_rate, settings.momentum, settings.weight_decay)
