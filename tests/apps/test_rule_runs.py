@@ -35,6 +35,17 @@ RULES = {
     },
     "muon": {"optimizer": "muon", "learning_rate": "0.02"},
     "muloco": {"algorithm": "diloco", "optimizer": "muon", "learning_rate": "0.02"},
+    # the papers' local work and codec; the outer step is the plain mean, without momentum
+    "sparseloco": {
+        "algorithm": "diloco",
+        "learning_rate": "0.01",
+        "server_optimizer": "sgd",
+        "server_momentum": "0",
+        "server_learning_rate": "1",
+        "codec": "ef:decay=0.95|topk:density=0.1|int2",
+    },
+    # a reduction of DeMo: its codec and decay, but no sign of the combined step
+    "demo-codec": {"codec": "ef:decay=0.999|dct:chunk=64|topk:density=0.1"},
     "cosine": {"lr_schedule": "cosine", "lr_warmup_rounds": "1", "learning_rate": "0.4"},
     "linear": {"lr_schedule": "linear", "learning_rate": "0.4"},
     "step": {"lr_schedule": "step", "lr_step_rounds": "3", "learning_rate": "0.3"},
