@@ -14,7 +14,7 @@ from kumiai.apps.view import RunView
 from kumiai.base.errors import InputError
 
 ROUNDS = 6
-LEARNT_PPM = 400_000  # four times chance; the keys and so the seeds differ between runs
+LEARNT_PPM = 400_000  # four times chance: any new field changes the task's id, and so the seeds
 
 RULES = {
     "fedavg": {},
