@@ -26,7 +26,7 @@ from kumiai.adapters.data import load_source, split
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.adapters.sim.adversaries import AdversarialCompute
 from kumiai.base.errors import InputError, RunFailedError, StoreError
-from kumiai.learning import aggregation, fixed_point
+from kumiai.learning import aggregation, fixed_point, server
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.codecs import build_codec
 from kumiai.learning.layout import Layout, compute_layout, unflatten
@@ -772,6 +772,22 @@ def test_a_holdout_needs_samples(recipe, engine, data):
         HoldoutMeasure(recipe, engine.layout, [(x[:0], y[:0])])
 
 
+def test_the_rounds_rate_reaches_the_trainers(make, recipe):
+    """Cosine over three rounds down to nothing: one local iteration moves by the round's share."""
+    settings = TrainSettings(learning_rate=0.1, local_iterations=1, is_scheduled=True)
+    task = make_task(training={"rounds": 3, "lr_schedule": "cosine", "lr_final_ppm": 0})
+    with Engine(recipe, settings, "inline") as scheduled:
+        compute = make(task, engine=scheduled)
+        model = compute.init_model()
+        sizes = []
+        for number in (1, 2, 3):
+            job = replace(train_jobs(model)[0], round=number)
+            (result,) = compute.train([job])
+            sizes.append(np.abs(read(compute, "update", result.update)).sum(dtype=np.int64))
+    assert sizes[1] == pytest.approx(sizes[0] / 2, rel=1e-3)
+    assert sizes[2] < sizes[0] / 1000
+
+
 # --- aggregation ---
 
 
@@ -835,6 +851,75 @@ def test_momentum_travels_in_the_server_state(make):
     ]
     # step_1 = .7 (1 + .9) d, step_2 = .7 (1 + .9 (1 + .9)) d
     assert np.abs(steps[1] / 2.71 - steps[0] / 1.9).max() < 2
+
+
+def test_scaffold_is_recomputed_from_the_updates_alone(make, recipe):
+    """Two rounds against the formulas: the server's c, and the correction that trainers apply."""
+    training = {
+        "algorithm": "scaffold",
+        "local_iterations": 3,
+        "learning_rate_ppm": 100_000,
+    }
+    settings = TrainSettings(algorithm="scaffold", learning_rate=0.1, local_iterations=3)
+    with Engine(recipe, settings, "inline") as engine:
+        compute = make(make_task(training=training, data={"trainers": 6}), engine=engine)
+        model = compute.init_model()
+        first = compute.train(train_jobs(model))
+        present = first[:4]  # two members' updates do not enter
+        included = tuple((r.member, r.update, 1) for r in present)
+        one = compute.aggregate(ports.AggregateJob(1, model, None, included))
+        u_NP = [read(compute, "update", r.update) / 2.0**24 for r in present]
+        v_NP = [-u_P / (3 * 0.1) for u_P in u_NP]
+        cap = server.compute_state_bytes_max(compute._rules.server, engine.layout.size)
+        (control_P,) = server.decode_state(
+            compute._rules.server, compute._blobs.get(one.server_state, cap), engine.layout.size
+        )
+        assert np.abs(control_P / 2.0**24 - 4 / 6 * np.mean(v_NP, axis=0)).max() < 1e-6
+        # the second round: member 0 corrects by c - c_0 with c_0 = v_0; a member that did not
+        # enter still has c_i = 0
+        second = [
+            replace(job, server_state=one.server_state, codec_state=state)
+            for job, state in zip(
+                train_jobs(one.model, 2),
+                [r.codec_state for r in present] + ["", ""],
+                strict=True,
+            )
+        ]
+        found = compute.train(second)
+        origin_P = torch.from_numpy(fixed_point.dequantise(read(compute, "model", one.model)))
+        for place, own_P in ((0, v_NP[0]), (5, np.zeros_like(v_NP[0]))):
+            guide_P = torch.from_numpy((control_P / 2.0**24 - own_P).astype(np.float32))
+            job = second[place]
+            by_hand = engine.train(
+                origin_P, [compute._shards[job.member]], [job.seed], guide_P[None]
+            )
+            update_P = read(compute, "update", found[place].update) / 2.0**24
+            assert np.abs(update_P - by_hand.updates_NP[0].numpy()).max() < 1e-6
+            assert np.abs(update_P).max() > 1e-3
+        plain = compute.train([replace(second[0], codec_state="")])[0]
+        assert plain.update != found[0].update  # what is remembered matters
+        spoilt = replace(second[0], codec_state=compute._codec_states.put(b"abc"))
+        with pytest.raises(ValueError, match="memory of 3 bytes"):
+            compute.train([spoilt])
+
+
+def test_fednova_counts_iterations_by_the_samples_claimed(make):
+    """Batches of 32, two epochs: 10, 40 and 100 samples are 2, 4 and 8 iterations."""
+    training = {"algorithm": "fednova", "weighting": "samples", "local_epochs": 2}
+    compute = make(make_task(training=training))
+    model = compute.init_model()
+    results = compute.train(train_jobs(model))[:3]
+    weights = [10, 40, 100]
+    included = tuple((r.member, r.update, w) for r, w in zip(results, weights, strict=True))
+    result = compute.aggregate(ports.AggregateJob(1, model, None, included))
+    effective = (10 * 2 + 40 * 4 + 100 * 8) / 150
+    step = sum(
+        w / 150 * effective / n * read(compute, "update", r.update).astype(np.float64)
+        for r, w, n in zip(results, weights, (2, 4, 8), strict=True)
+    )
+    moved = read(compute, "model", result.model) - read(compute, "model", model)
+    assert np.abs(moved).max() > 1000
+    assert np.abs(moved - step).max() < 8
 
 
 @pytest.mark.parametrize(

@@ -62,12 +62,17 @@ def cosine(a, b) -> float:  # type: ignore[no-untyped-def]
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
+def combine(store, training, job):
+    updates = [store.decoded.get("update", blob) for _, blob, _ in job.included]
+    return combine_updates(training, store.decoded, job, updates, NUMPY)
+
+
 def test_hostile_majority_of_trainers_is_outvoted_by_the_root(store):
     task = make_task({"trainers": 7}, aggregator="trust_root", byzantine_count=6)
     job = make_job(store, roots=tuple(store.roots))
-    delta = combine_updates(task.training, store.decoded, job, NUMPY).astype(float)
+    delta = combine(store, task.training, job).astype(float)
     assert cosine(delta, store.truth) > 0.95
-    mean = combine_updates(make_task().training, store.decoded, job, NUMPY).astype(float)
+    mean = combine(store, make_task().training, job).astype(float)
     assert cosine(mean, store.truth) < -0.9
 
 
@@ -94,7 +99,7 @@ def test_roots_that_cannot_be_read_are_left_out(store):
 
 def test_without_a_root_the_median_stands_in(store):
     task = make_task(aggregator="trust_root")
-    delta = combine_updates(task.training, store.decoded, make_job(store), NUMPY)
+    delta = combine(store, task.training, make_job(store))
     rows = [store.decoded.get("update", blob) for blob in store.updates]
     assert np.array_equal(delta, aggregate("median", rows, [1] * 7))
 
@@ -102,7 +107,7 @@ def test_without_a_root_the_median_stands_in(store):
 def test_the_beacon_draws_the_buckets(store):
     training = make_task(aggregator="median", bucket_size=3).training
     deltas = [
-        combine_updates(training, store.decoded, make_job(store, seed=seed), NUMPY).tolist()
+        combine(store, training, make_job(store, seed=seed)).tolist()
         for seed in (BEACON, BEACON, OTHER)
     ]
     assert deltas[0] == deltas[1] != deltas[2]
@@ -117,9 +122,9 @@ def test_centered_clip_starts_from_the_last_step(store):
     rows = [store.decoded.get("update", blob) for blob in store.updates]
     step = store.decoded.get("model", after)
     expected = aggregate("centered_clip", rows, [1] * 7, Settings(iterations=1), reference_P=step)
-    delta = combine_updates(training, store.decoded, job, NUMPY)
+    delta = combine(store, training, job)
     assert np.array_equal(delta, expected)
-    first = combine_updates(training, store.decoded, make_job(store), NUMPY)
+    first = combine(store, training, make_job(store))
     assert not np.array_equal(first, delta)
 
 
@@ -134,7 +139,7 @@ def test_centered_clip_starts_from_the_last_step(store):
 )
 def test_each_setting_reaches_its_rule(store, setting, value, rule, options):
     training = make_task(aggregator=rule, **{setting: value}).training
-    delta = combine_updates(training, store.decoded, make_job(store), NUMPY)
+    delta = combine(store, training, make_job(store))
     rows = [store.decoded.get("update", blob) for blob in store.updates]
     assert np.array_equal(delta, aggregate(rule, rows, [1] * 7, options))
     assert not np.array_equal(delta, aggregate(rule, rows, [1] * 7))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,12 @@ from kumiai.base.amounts import PPM
 from kumiai.base.amounts import divide_half_even as divide
 from kumiai.learning.fixed_point import INTEGER_ABS_MAX
 from kumiai.learning.server import (
+    Adaptive,
     FedAvg,
     OuterMomentum,
+    ServerSettings,
     build_server,
+    compute_state_bytes_max,
     decode_state,
     encode_state,
 )
@@ -32,13 +37,13 @@ def test_fedavg_equals_the_naive_twin(deltas, rate):
     for delta in deltas:
         state, model = rule.apply(state, model, delta)
         expected = [m + divide(int(d) * rate, PPM) for m, d in zip(expected, delta, strict=True)]
-    assert state is None
+    assert state == ()
     assert model.tolist() == expected
 
 
 def test_fedavg_at_rate_one_is_the_plain_sum():
     model = np.array([1, -2, 3], dtype=np.int32)
-    assert FedAvg().apply(None, model, model)[1].tolist() == [2, -4, 6]
+    assert FedAvg().apply((), model, model)[1].tolist() == [2, -4, 6]
 
 
 @given(DELTAS, RATES, st.integers(0, 990_000), st.booleans())
@@ -52,14 +57,14 @@ def test_momentum_equals_the_naive_twin(deltas, rate, momentum, is_nesterov):
             velocity[i] = divide(velocity[i] * momentum, PPM) + d
             step = d + divide(velocity[i] * momentum, PPM) if is_nesterov else velocity[i]
             expected[i] += divide(step * rate, PPM)
-    assert state.tolist() == velocity
+    assert state[0].tolist() == velocity
     assert model.tolist() == expected
 
 
 @pytest.mark.parametrize("algorithm", ["diloco", "fedavg"])
 def test_momentum_follows_torch_sgd(algorithm):
     generator = np.random.default_rng(3)
-    rule = build_server(algorithm, 700_000, 900_000)
+    rule = build_server(algorithm, ServerSettings("auto", 700_000, 900_000))
     state, model = rule.init(50), np.zeros(50, dtype=np.int32)
     weight = torch.zeros(50, dtype=torch.float64, requires_grad=True)
     sgd = torch.optim.SGD([weight], lr=0.7, momentum=0.9, nesterov=algorithm == "diloco")
@@ -72,10 +77,16 @@ def test_momentum_follows_torch_sgd(algorithm):
 
 
 def test_build_server_knows_the_task_algorithms():
-    assert build_server("fedavg", PPM, 0) == build_server("fedprox", PPM, 0) == FedAvg(PPM)
-    assert build_server("diloco", 700_000, 900_000) == OuterMomentum(700_000, 900_000, True)
-    with pytest.raises(ValueError, match="unknown"):
-        build_server("adam", PPM, 0)
+    plain, outer = ServerSettings(), ServerSettings("auto", 700_000, 900_000)
+    assert build_server("fedavg", plain) == build_server("fednova", plain) == FedAvg(PPM)
+    assert build_server("diloco", outer) == OuterMomentum(700_000, 900_000, True)
+    assert build_server("fedavg", outer) == OuterMomentum(700_000, 900_000, False)
+    assert build_server("fedavg", replace(outer, optimizer="nesterov")).is_nesterov
+    assert not build_server("diloco", replace(outer, optimizer="sgd")).is_nesterov
+    assert build_server("diloco", replace(outer, optimizer="yogi")) == Adaptive("yogi", 700_000)
+    for algorithm, settings in (("adam", plain), ("fedavg", ServerSettings("lion"))):
+        with pytest.raises(ValueError, match="unknown"):
+            build_server(algorithm, settings)
 
 
 @pytest.mark.parametrize("rule", [FedAvg(), OuterMomentum(PPM, 0, is_nesterov=True)], ids=str)
@@ -101,21 +112,27 @@ def test_greatest_allowed_momentum_never_wraps():
     state = rule.init(1)
     for _ in range(9000):
         state, _ = rule.apply(state, np.zeros(1, dtype=np.int32), peak)
-        assert state[0] > 0
-    assert state[0] > 990 * INTEGER_ABS_MAX
+        assert state[0][0] > 0
+    assert state[0][0] > 990 * INTEGER_ABS_MAX
 
 
 def test_state_survives_its_bytes_and_is_checked():
     rule = OuterMomentum(700_000, 900_000, is_nesterov=True)
-    state = np.array([2**34, -5, 0], dtype=np.int64)
-    assert np.array_equal(decode_state(encode_state(state), 3), state)
+    state = (np.array([2**34, -5, 0], dtype=np.int64),)
+    data = encode_state(rule, state)
+    assert np.array_equal(decode_state(rule, data, 3), state)
+    assert len(data) <= compute_state_bytes_max(rule, 3)
     model = np.zeros(3, dtype=np.int32)
-    for wrong in (None, np.zeros(2, dtype=np.int64)):
+    for wrong in ((), (np.zeros(2, dtype=np.int64),), state * 2):
         with pytest.raises(ValueError, match="needs a state"):
             rule.apply(wrong, model, model)
     with pytest.raises(ValueError, match="not made by this rule"):
-        rule.apply(np.full(3, 2**60, dtype=np.int64), model, model)
+        rule.apply((np.full(3, 2**60, dtype=np.int64),), model, model)
     with pytest.raises(ValueError, match="no state"):
         FedAvg().apply(state, model, model)
+    with pytest.raises(ValueError, match="no state"):
+        decode_state(FedAvg(), data, 3)
     with pytest.raises(ValueError, match="'I64'"):
-        decode_state(encode_state(state), 4)
+        decode_state(rule, data, 4)
+    with pytest.raises(ValueError, match="expected exactly"):
+        decode_state(Adaptive("adam", PPM), data, 3)

@@ -43,7 +43,7 @@ def test_id_is_stable() -> None:
     # a change here means that old runs no longer verify: bump the schema, note it in the changelog
     assert (
         compute_task_id(parse_task(LEAST))
-        == "3ce1941e2d08ceaaf29673d5f8949732d4377f4be3f488cd8e9b6155439347f4"
+        == "d3a8faaa28fbd3b8705ee68807039aaa8eec9faa6595e870fcaaf43d3f365b9c"
     )
 
 
@@ -82,6 +82,17 @@ def test_a_task_cannot_be_changed() -> None:
     task = parse_task(LEAST)
     with pytest.raises(ValidationError):
         task.training.rounds = 9  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "yogi", "adam"])
+def test_an_adaptive_server_brings_its_own_rate_and_has_no_momentum(optimizer: str) -> None:
+    text = f'name = "x"\n[training]\nserver_optimizer = "{optimizer}"\n'
+    assert parse_task(text).training.server_learning_rate_ppm == 30_000
+    own = parse_task(text + 'algorithm = "diloco"\nserver_learning_rate = 0.1')
+    assert own.training.server_learning_rate_ppm == 100_000
+    assert own.training.server_momentum_ppm == 0
+    with pytest.raises(TaskError, match=r"training\.server_momentum_ppm = 500000.*leave it out"):
+        parse_task(text + "server_momentum = 0.5")
 
 
 def test_diloco_brings_its_own_outer_optimiser() -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import save
 
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.methods import check_method
+from kumiai.adapters.compute.task_rules import build_task_schedule, check_task_server
 from kumiai.adapters.data.dataset import Dataset
 from kumiai.adapters.data.federated import FederatedData, split
 from kumiai.adapters.data.sources import load_source
@@ -66,6 +67,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
     layout = compute_layout(build_seeded(recipe, 1.0, 0))
     check_codec(task, layout)
     check_method(task, layout)
+    check_task_server(task)
     engine = Engine(
         recipe,
         make_settings(task, recipe),
@@ -145,6 +147,7 @@ def make_settings(task: TaskDocument, recipe: Recipe) -> TrainSettings:
         local_epochs=training.local_epochs,
         local_iterations=training.local_iterations,
         slim_widths=recipe.widths[:-1] if training.slim else (),
+        is_scheduled=not build_task_schedule(task).is_constant,
     )
 
 

@@ -1,14 +1,6 @@
-"""What a member does between two global models: its optimiser, its rule and one local iteration.
+"""What a member does between two global models: one local iteration of one recipe under one rule.
 
-Rules are (init, apply) pairs in functional form, so that the same code runs for one member, under
-torch.func.vmap for many at once, and traced into a compiled graph.
-
-FedAvg: plain local optimisation (McMahan et al., "Communication-Efficient Learning of Deep Networks
-from Decentralized Data", 2017). FedProx: adds mu/2 ||w - w_global||^2 to the local objective, that
-is mu (w - w_global) to its gradient (Li et al., "Federated Optimization in Heterogeneous Networks",
-2020). DiLoCo: many local AdamW iterations, then an outer Nesterov step of the server on the mean of
-the differences (Douillard et al., 2023); here the inner state is fresh every round, where the paper
-keeps it between rounds (members may come and go). The outer step is the server's and lives there.
+The rules themselves are `local_rules`.
 
 Slim training: the loss of an iteration is the mean over widths of the losses of the leading
 sub-networks, full and narrowest always among them ("sandwich rule": Yu and Huang, "Universally
@@ -22,9 +14,8 @@ each have their own. Computing all and weighing some with 0 would cost the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,136 +24,24 @@ from torch.nn import functional
 from torch.utils import _pytree as pytree
 
 from kumiai.learning.distill import check_distillable, compute_soft_loss
-from kumiai.learning.layout import Layout, compute_layout, integer_buffers
+from kumiai.learning.layout import Layout, compute_layout, integer_buffers, unflatten
+from kumiai.learning.local_rules import Params, Rule, Slots, TrainSettings, build_rule
+from kumiai.learning.local_rules.wrappers import CONTROL, RATE
 from kumiai.learning.recipe import Recipe, build_seeded, compute_class_loss
 from kumiai.learning.slim import slice_state
 
-ADAM_BETA_MEAN = 0.9
-ADAM_BETA_SQUARE = 0.999
-ADAM_EPSILON = 1e-8
+__all__ = [
+    "Carry",
+    "LocalWork",
+    "Params",
+    "TrainSettings",
+    "build_local_work",
+    "compute_sample_losses",
+    "expand",
+]
+
+IMAGE_DIMENSIONS = 4  # of one convolution kernel
 CLASS_DIMENSIONS = 2  # [samples, classes]
-
-Params = dict[str, Tensor]
-Slots = dict[str, Any]  # the optimiser's memory: a pytree of tensors
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How every member trains in a round. Rates are plain floats; the task document holds ppm.
-
-    local_iterations > 0 fixes the number of iterations (passing over the data as often as needed);
-    otherwise local_epochs decides. slim_widths: the widths trained beside the full one, () for
-    none. slim_distill: the other widths learn the full one's outputs instead of the labels; then
-    the reported loss is the mean over both kinds. shuffle=False keeps the order of the
-    samples (reference work of the benchmark only).
-    """
-
-    algorithm: Literal["fedavg", "fedprox", "diloco"] = "fedavg"
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.05
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    prox_mu: float = 0.01
-    batch_size: int = 32
-    local_epochs: int = 1
-    local_iterations: int = 0
-    slim_widths: tuple[float, ...] = ()
-    slim_distill: bool = False
-    shuffle: bool = True
-
-    def __post_init__(self) -> None:
-        """Raise ValueError, with the number, for settings that cannot train."""
-        if self.algorithm not in ("fedavg", "fedprox", "diloco"):
-            raise ValueError(f"algorithm {self.algorithm!r} is not fedavg, fedprox or diloco")
-        if self.optimizer not in ("sgd", "adamw"):
-            raise ValueError(f"optimizer {self.optimizer!r} is not sgd or adamw")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size {self.batch_size} is less than 1")
-        if self.local_iterations < 0 or (self.local_iterations == 0 and self.local_epochs < 1):
-            raise ValueError(
-                f"local_epochs {self.local_epochs} and local_iterations {self.local_iterations} "
-                "leave nothing to do"
-            )
-        if not all(0.0 < width <= 1.0 for width in self.slim_widths):
-            raise ValueError(f"slim_widths {self.slim_widths} must lie above 0 and at most at 1")
-
-
-class Rule(NamedTuple):
-    """A client update rule.
-
-    init(params) gives the optimiser's memory; apply(grads, slots, params, anchor) gives the next
-    (params, slots), where anchor holds the global model's parameters.
-    """
-
-    init: Callable[[Params], Slots]
-    apply: Callable[[Params, Slots, Params, Params], tuple[Params, Slots]]
-
-
-def build_rule(settings: TrainSettings) -> Rule:
-    """Return the rule of `settings.algorithm` around its inner optimiser."""
-    if settings.optimizer == "adamw" or settings.algorithm == "diloco":
-        inner = adamw(settings.learning_rate, settings.weight_decay)
-    else:
-        inner = sgd(settings.learning_rate, settings.momentum, settings.weight_decay)
-    return fedprox(inner, settings.prox_mu) if settings.algorithm == "fedprox" else inner
-
-
-def sgd(learning_rate: float, momentum: float, weight_decay: float) -> Rule:
-    """Stochastic gradient descent as torch.optim.SGD does it (no dampening, no Nesterov)."""
-
-    def init(params: Params) -> Slots:
-        if not momentum:
-            return {}
-        return {"momentum": {name: torch.zeros_like(w) for name, w in params.items()}}
-
-    def apply(grads: Params, slots: Slots, params: Params, anchor: Params) -> tuple[Params, Slots]:
-        if weight_decay:
-            grads = {name: g + weight_decay * params[name] for name, g in grads.items()}
-        if momentum:
-            grads = {name: momentum * slots["momentum"][name] + g for name, g in grads.items()}
-            slots = {"momentum": grads}
-        # not torch.add(..., alpha=...): TorchInductor 2.13 drops the alpha when g is a product
-        moved = {name: params[name] - learning_rate * g for name, g in grads.items()}
-        return moved, slots
-
-    return Rule(init, apply)
-
-
-def adamw(learning_rate: float, weight_decay: float) -> Rule:
-    """AdamW (Loshchilov and Hutter, 2019) as torch.optim.AdamW does it, betas 0.9 and 0.999."""
-
-    def init(params: Params) -> Slots:
-        some = next(iter(params.values()))
-        return {
-            "mean": {name: torch.zeros_like(w) for name, w in params.items()},
-            "square": {name: torch.zeros_like(w) for name, w in params.items()},
-            "count": torch.zeros((), dtype=some.dtype),
-        }
-
-    def apply(grads: Params, slots: Slots, params: Params, anchor: Params) -> tuple[Params, Slots]:
-        count = slots["count"] + 1
-        mean_scale = learning_rate / (1 - ADAM_BETA_MEAN**count)
-        square_scale = (1 - ADAM_BETA_SQUARE**count).sqrt()
-        mean, square, moved = {}, {}, {}
-        for name, g in grads.items():
-            mean[name] = ADAM_BETA_MEAN * slots["mean"][name] + (1 - ADAM_BETA_MEAN) * g
-            square[name] = ADAM_BETA_SQUARE * slots["square"][name] + (1 - ADAM_BETA_SQUARE) * g * g
-            scale = square[name].sqrt() / square_scale + ADAM_EPSILON
-            kept = params[name] * (1 - learning_rate * weight_decay)
-            moved[name] = kept - mean_scale * mean[name] / scale
-        return moved, {"mean": mean, "square": square, "count": count}
-
-    return Rule(init, apply)
-
-
-def fedprox(inner: Rule, mu: float) -> Rule:
-    """Wrap `inner` so that each gradient carries mu (w - w_global)."""
-
-    def apply(grads: Params, slots: Slots, params: Params, anchor: Params) -> tuple[Params, Slots]:
-        pulled = {name: g + mu * (params[name] - anchor[name]) for name, g in grads.items()}
-        return inner.apply(pulled, slots, params, anchor)
-
-    return Rule(inner.init, apply)
 
 
 class Carry(NamedTuple):
@@ -195,6 +74,30 @@ class LocalWork:
         """Start a round from the global model's tensors (by name)."""
         params, rest = self.divide(tensors)
         return Carry(params, rest, self.rule.init(params))
+
+    @property
+    def guide_size(self) -> int:
+        """G, the numbers that each round hands every member beside the model; 0 for most rules."""
+        has_control = self.settings.algorithm == "scaffold"
+        return int(self.settings.is_scheduled) + (self.layout.size if has_control else 0)
+
+    def guide(self, carry: Carry, guide: Tensor) -> Carry:
+        """Write a round's guide [G] (of stacked members [C, G]) into a fresh carry.
+
+        Its numbers, as far as the rule has them: the factor on the learning rate, then what is
+        added to the gradient, in the order of the layout.
+        """
+        slots = dict(carry.slots)
+        if RATE in slots:
+            slots[RATE] = guide[..., 0]
+        if CONTROL in slots:
+            control, _ = self.divide(unflatten(self.layout, guide[..., -self.layout.size :]))
+            # a compiled graph counts on the memory format that convolution kernels have
+            slots[CONTROL] = {
+                name: _form_like(t, carry.params[name]) if guide.dim() == 1 else t
+                for name, t in control.items()
+            }
+        return carry._replace(slots=slots)
 
     def divide(self, tensors: Params) -> tuple[Params, Params]:
         """Divide the layout's tensors into trained ones and the rest."""
@@ -307,6 +210,12 @@ def expand(shared: Carry, count: int) -> Carry:
     """Return `count` members that share one carry: stacked [C, ...] without a copy."""
     stacked: Carry = pytree.tree_map(lambda t: t.unsqueeze(0).expand(count, *t.shape), shared)
     return stacked
+
+
+def _form_like(tensor: Tensor, pattern: Tensor) -> Tensor:
+    """Return the tensor in the pattern's memory format."""
+    is_last = pattern.dim() == IMAGE_DIMENSIONS and not pattern.is_contiguous()
+    return tensor.contiguous(memory_format=torch.channels_last) if is_last else tensor.contiguous()
 
 
 def _free(params: Params) -> Params:

@@ -24,14 +24,15 @@ class TrainJob:
     model: str  # blob
     seed: int  # 63 bits, derived from task, round and member
     codec_state: str = ""  # of the member's last `TrainResult` that entered the model; "": none
+    server_state: str = ""  # blob of the server rule's state, for algorithms that share it
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
     """What the work gave. `loss_ppm` is the mean training loss in millionths of a nat.
 
-    codec_state names what the codec must remember if this update enters the model ("" if nothing):
-    a blob in the member's own store, which nobody else sees.
+    codec_state names what the codec and the algorithm must remember if this update enters the model
+    ("" if nothing): a blob in the member's own store, which nobody else sees.
     """
 
     member: str

@@ -58,7 +58,9 @@ class Trainer:
         # What did not enter the model goes as if never sent: its state is not built upon. The log
         # says what entered, so a resumed run asks for the same work.
         state = memory.codec_states.get(_find_included(run, self.key.pubkey), "")
-        job = TrainJob(current.index, self.key.pubkey, run.model, seed, state)
+        job = TrainJob(
+            current.index, self.key.pubkey, run.model, seed, state, server_state=run.server_state
+        )
         return _did(memory, "train", place), (Work(current.attempt, job),)
 
     def _on_trained(

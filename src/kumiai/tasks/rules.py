@@ -12,6 +12,7 @@ from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.tasks.aggregators import list_aggregator_problems
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
+from kumiai.tasks.sections import ADAPTIVE_SERVER_OPTIMIZERS
 
 if TYPE_CHECKING:
     from kumiai.tasks.document import TaskDocument
@@ -26,6 +27,9 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_widths(task),
         *_check_data(task),
         *list_aggregator_problems(task),
+        *_check_server(task),
+        *_check_schedule(task),
+        *_check_algorithm(task),
         *_check_budget(task),
         *_check_deadlines(task),
     ]
@@ -46,6 +50,11 @@ def list_warnings(task: TaskDocument) -> list[str]:
             f"{FAULT_TOLERANT_MIN} tolerate one"
         )
     warnings += _warn_of_codec(task)
+    if task.training.algorithm == "fednova" and task.training.local_iterations:
+        warnings.append(
+            "training.algorithm = fednova: with training.local_iterations set all members work "
+            "equally long, and it does what fedavg does"
+        )
     if task.rewards.alpha > 1:
         warnings.append(
             f"rewards.alpha = {task.rewards.alpha}: a big stake earns more than its share"
@@ -98,6 +107,48 @@ def _check_data(task: TaskDocument) -> list[InputError]:
     test_ppm = task.data.test_ppm
     fix = f"with data.test_ppm = {test_ppm} nothing is left to train on: lower one of the two"
     return [InputError("data.holdout_ppm", task.data.holdout_ppm, fix)]
+
+
+def _check_server(task: TaskDocument) -> list[InputError]:
+    training = task.training
+    momentum, optimizer = training.server_momentum_ppm, training.server_optimizer
+    if momentum and optimizer in ADAPTIVE_SERVER_OPTIMIZERS:
+        fix = f"server_optimizer = {optimizer} has none: leave it out, or set server_beta_mean_ppm"
+        return [InputError("training.server_momentum_ppm", momentum, fix)]
+    return []
+
+
+def _check_schedule(task: TaskDocument) -> list[InputError]:
+    warmup, rounds = task.training.lr_warmup_rounds, task.training.rounds
+    if warmup < rounds:
+        return []
+    fix = f"must be below training.rounds = {rounds}: no round would have the full rate after it"
+    return [InputError("training.lr_warmup_rounds", warmup, fix)]
+
+
+def _check_algorithm(task: TaskDocument) -> list[InputError]:
+    training, name = task.training, task.training.algorithm
+    if name not in ("fednova", "scaffold"):
+        return []
+    if training.optimizer != "sgd":
+        fix = f"{name} knows the length of sgd's path only: set sgd, or choose another algorithm"
+        return [InputError("training.optimizer", training.optimizer, fix)]
+    if name == "scaffold" and training.momentum_ppm:
+        fix = "scaffold reads the mean gradient off the update, which needs momentum 0"
+        return [InputError("training.momentum_ppm", training.momentum_ppm, fix)]
+    if name == "scaffold" and training.aggregator in ("centered_clip", "trust_root"):
+        fix = "scaffold combines gradients too, for which there is no reference: choose another"
+        return [InputError("training.aggregator", training.aggregator, fix)]
+    if name == "scaffold" and task.mode == "compete":
+        fix = "with mode = compete one update becomes the model: scaffold has nothing to correct"
+        return [InputError("training.algorithm", name, fix)]
+    if training.weighting != "samples" and not training.local_iterations:
+        fix = (
+            f"{name} needs samples, or training.local_iterations: a member's iterations follow "
+            "from the samples it claims"
+        )
+        return [InputError("training.weighting", training.weighting, fix)]
+    return []
 
 
 def _check_budget(task: TaskDocument) -> list[InputError]:

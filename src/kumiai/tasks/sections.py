@@ -35,6 +35,11 @@ from kumiai.tasks.fields import (
 DILOCO_SERVER_LEARNING_RATE_PPM = 700_000
 DILOCO_SERVER_MOMENTUM_PPM = 900_000
 
+# of the server, per weight and round: a step of an adaptive rule is about its rate, whatever the
+# size of the updates
+ADAPTIVE_SERVER_OPTIMIZERS = ("adagrad", "yogi", "adam")
+ADAPTIVE_SERVER_LEARNING_RATE_PPM = 30_000
+
 
 class ModelSection(Section):
     """Which network is trained, and in which widths it can be handed out."""
@@ -115,21 +120,48 @@ class TrainingSection(Section):
         le=1_000_000,
     )
     batch_size: int = setting(32, "samples", "Samples in one optimiser update.", ge=1, le=65_536)
-    optimizer: Literal["sgd", "adamw"] = one_of("sgd", "The trainers' optimiser.")
+    optimizer: Literal["sgd", "adamw", "muon"] = one_of(
+        "sgd",
+        "The trainers' optimiser. muon: orthogonal steps for matrices, adamw at a tenth of the "
+        "rate for all else; with algorithm diloco it takes the place of adamw.",
+    )
     learning_rate_ppm: int = share(
         50_000, "Learning rate of the trainers' optimiser.", ge=1, le=10 * PPM
     )
-    momentum_ppm: int = share(0, "Momentum of sgd.", le=999_999)
+    lr_schedule: Literal["constant", "linear", "cosine", "step"] = one_of(
+        "constant", "How the learning rate goes over the rounds, after the warm-up."
+    )
+    lr_warmup_rounds: int = setting(
+        0,
+        "rounds",
+        "Rounds in which the learning rate rises to its full value.",
+        ge=0,
+        le=ROUNDS_MAX,
+    )
+    lr_final_ppm: int = share(
+        100_000, "linear and cosine: share of the learning rate that the last round has."
+    )
+    lr_step_rounds: int = setting(
+        10, "rounds", "step: rounds between two steps.", ge=1, le=ROUNDS_MAX
+    )
+    lr_step_ppm: int = share(
+        100_000, "step: what the learning rate is multiplied by at each step.", ge=1
+    )
+    momentum_ppm: int = share(0, "Momentum of sgd, and of muon (there 0 means 0.95).", le=999_999)
     weight_decay_ppm: int = share(0, "Weight decay of the trainers' optimiser.")
-    algorithm: Literal["fedavg", "fedprox", "diloco"] = one_of(
-        "fedavg", "How local work and the server's update are put together."
+    algorithm: Literal["fedavg", "fedprox", "fednova", "scaffold", "diloco"] = one_of(
+        "fedavg",
+        "How local work and the server's update are put together. fednova: an update counts by "
+        "direction, not by how many iterations its member made; scaffold: a member corrects its "
+        "gradient by how its data usually pulls, against how everybody's does.",
     )
     prox_mu_ppm: int = share(
         10_000, "FedProx: pull towards the global model (mu).", le=RATIO_PPM_MAX
     )
     server_learning_rate_ppm: int = share(
         1_000_000,
-        "Share of the combined update that is applied; with algorithm diloco 0.7 if left out.",
+        "Share of the combined update that is applied; if left out 0.7 with algorithm diloco, and "
+        "0.03 with an adaptive server_optimizer.",
         ge=1,
         le=10 * PPM,
     )
@@ -137,6 +169,23 @@ class TrainingSection(Section):
         0,
         "Momentum of the server's update; with algorithm diloco 0.9 (Nesterov) if left out.",
         le=999_999,
+    )
+    server_optimizer: Literal["auto", "sgd", "nesterov", "adagrad", "yogi", "adam"] = one_of(
+        "auto",
+        "How the server moves the model by the combined update; auto: nesterov with algorithm "
+        "diloco, else sgd.",
+    )
+    server_beta_mean_ppm: int = share(
+        900_000, "Adaptive server_optimizer: how long the mean update is remembered.", le=999_999
+    )
+    server_beta_square_ppm: int = share(
+        990_000, "adam and yogi of the server: how long the mean square is remembered.", le=999_999
+    )
+    server_tau_ppm: int = share(
+        1_000,
+        "Adaptive server_optimizer: what is added to the root of the mean square; small adapts "
+        "more.",
+        ge=1,
     )
     aggregator: Literal[
         "mean",
@@ -205,8 +254,12 @@ class TrainingSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_diloco(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("algorithm") == "diloco":
+    def _default_server(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if value.get("server_optimizer") in ADAPTIVE_SERVER_OPTIMIZERS:
+            return {"server_learning_rate_ppm": ADAPTIVE_SERVER_LEARNING_RATE_PPM} | value
+        if value.get("algorithm") == "diloco":
             return {
                 "server_learning_rate_ppm": DILOCO_SERVER_LEARNING_RATE_PPM,
                 "server_momentum_ppm": DILOCO_SERVER_MOMENTUM_PPM,

@@ -7,6 +7,8 @@ step; trust_root's root is what the validators trained and showed with their sco
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kumiai.adapters.compute.decoded import DecodedBlobs
@@ -20,10 +22,15 @@ from kumiai.tasks.sections import TrainingSection
 
 
 def combine_updates(
-    training: TrainingSection, decoded: DecodedBlobs, job: ports.AggregateJob, kernels: Kernels
+    training: TrainingSection,
+    decoded: DecodedBlobs,
+    job: ports.AggregateJob,
+    updates: Sequence[IntVector],
+    kernels: Kernels,
 ) -> IntVector:
     """Return the delta [P] of the updates that the job includes, at least one.
 
+    updates: in the order of `job.included`, as the task's algorithm has them combined.
     Without a root that can be read and is not zero, trust_root becomes the median.
     """
     name, bucket_size = choose_for_count(training, len(job.included))
@@ -35,7 +42,7 @@ def combine_updates(
         reference_P = _compute_last_step(decoded, job)
     return aggregate(
         name,
-        [decoded.get("update", blob) for _, blob, _ in job.included],
+        updates,
         [weight for _, _, weight in job.included],
         build_settings(training, bucket_size, job.seed),
         reference_P=reference_P,

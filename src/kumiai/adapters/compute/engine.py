@@ -18,20 +18,21 @@ from kumiai.adapters.compute.combine import combine_updates
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.measure import HoldoutMeasure
+from kumiai.adapters.compute.memory import (
+    Memory,
+    compute_memory_bytes,
+    decode_memory,
+    encode_memory,
+)
 from kumiai.adapters.compute.roots import ROOT, train_roots
 from kumiai.adapters.compute.scoring import Holdout, score_round
+from kumiai.adapters.compute.task_rules import TaskRules
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
 from kumiai.learning import fixed_point, server
 from kumiai.learning.aggregation import Kernels, NumpyKernels
-from kumiai.learning.codecs import (
-    State,
-    build_codec,
-    compute_state_bytes,
-    decode_state,
-    encode_state,
-)
+from kumiai.learning.codecs import build_codec
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import Recipe, build_seeded
 from kumiai.nodes import ports
@@ -73,6 +74,7 @@ class EngineCompute:
         self._holdouts = dict(holdouts)
         self.codec = build_codec(task.training.codec, engine.layout.shapes)
         self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
+        self._rules = TaskRules(task, engine.layout.size)
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
         self._kernels = kernels or NumpyKernels()
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
@@ -92,13 +94,24 @@ class EngineCompute:
         member without a shard here.
         """
         results: dict[int, ports.TrainResult] = {}
-        for model in dict.fromkeys(job.model for job in jobs):
-            places = [i for i, job in enumerate(jobs) if job.model == model]
+        for start in dict.fromkeys((job.model, job.server_state) for job in jobs):
+            places = [i for i, j in enumerate(jobs) if (j.model, j.server_state) == start]
+            model = start[0]
             global_P = torch.from_numpy(fixed_point.dequantise(self._decoded.get("model", model)))
+            chosen = [jobs[i] for i in places]
+            memories = [self._load_memory(job.codec_state) for job in chosen]
+            server_state: server.ServerState = ()
+            if self._rules.has_control:
+                server_state = self._load_server_state(chosen[0].server_state)
             trained = self.engine.train(
                 global_P,
-                [self._shards[jobs[i].member] for i in places],
-                [jobs[i].seed for i in places],
+                [self._shards[job.member] for job in chosen],
+                [job.seed for job in chosen],
+                self._rules.make_guides(
+                    [job.round for job in chosen],
+                    [memory.control_P for memory in memories],
+                    server_state,
+                ),
             )
             losses_N = trained.losses_N.tolist()
             updates_NP = trained.updates_NP.numpy()
@@ -109,6 +122,8 @@ class EngineCompute:
                     losses_N[row],
                     trained.samples_N[row],
                     trained.iterations_N[row],
+                    memories[row],
+                    server_state,
                 )
         return [results[i] for i in range(len(jobs))]
 
@@ -143,20 +158,23 @@ class EngineCompute:
     def _aggregate(self, job: ports.AggregateJob) -> ports.AggregateResult:
         if not job.included:
             return ports.AggregateResult(job.model, job.server_state)
-        training, size = self.task.training, self.engine.layout.size
-        rule = server.build_server(
-            training.algorithm, training.server_learning_rate_ppm, training.server_momentum_ppm
-        )
-        delta_P = combine_updates(training, self._decoded, job, self._kernels)
-        state_P = rule.init(size)
-        if job.server_state is not None:
-            cap = fixed_point.compute_size_bytes_max(size, 8)
-            state_P = server.decode_state(self._blobs.get(job.server_state, cap), size)
+        weights = [weight for _, _, weight in job.included]
+        updates = [self._decoded.get("update", blob) for _, blob, _ in job.included]
+
+        def combine(vectors: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+            return combine_updates(self.task.training, self._decoded, job, vectors, self._kernels)
+
+        delta_P = combine(self._rules.prepare(updates, weights))
+        rule = self._rules.server
+        state = self._load_server_state(job.server_state or "")
         try:
-            state_P, model_P = rule.apply(state_P, self._decoded.get("model", job.model), delta_P)
+            state, model_P = rule.apply(state, self._decoded.get("model", job.model), delta_P)
         except ValueError as error:
             raise RunFailedError(f"round {job.round}: {error}") from error
-        state_blob = None if state_P is None else self._blobs.put(server.encode_state(state_P))
+        if self._rules.has_control:
+            next_state = self._rules.compute_next_state
+            state = next_state(state, updates, weights, job.round, combine)
+        state_blob = self._blobs.put(server.encode_state(rule, state)) if state else None
         return ports.AggregateResult(self._put("model", model_P), state_blob)
 
     def _train_roots(self, jobs: Sequence[ports.ScoreJob]) -> dict[str, str]:
@@ -165,7 +183,8 @@ class EngineCompute:
             return {}
         model_P = self._decoded.get("model", jobs[0].model)
         holdouts = [self._holdouts[job.validator].a for job in jobs]
-        roots = train_roots(self.task, self.engine, model_P, jobs, holdouts)
+        guides_NG = self._rules.make_guides([job.round for job in jobs], (), ())
+        roots = train_roots(self.task, self.engine, model_P, jobs, holdouts, guides_NG)
         return {validator: self._put(ROOT, root_P) for validator, root_P in roots.items()}
 
     def _answer(
@@ -175,17 +194,24 @@ class EngineCompute:
         loss: float,
         sample_count: int,
         iteration_count: int,
+        memory: Memory,
+        server_state: server.ServerState,
     ) -> ports.TrainResult:
         nothing = ports.TrainResult(job.member, "", 0, sample_count, iteration_count, 0, 0)
         if not math.isfinite(loss):
             return nothing
-        before = self._load_state(job.codec_state)
         try:
-            data, after = self.codec.encode(update_P, before, job.seed)
+            data, after = self.codec.encode(update_P, memory.codec, job.seed)
             ints_P = self.codec.decode_fixed(data, len(update_P))  # what everybody will see
         except ValueError:  # not finite, or too far from the global model for the fixed point
             return nothing
-        state = self._codec_states.put(encode_state(after)) if after else ""
+        control_P = memory.control_P
+        if self._rules.has_control:
+            control_P = self._rules.compute_next_own(
+                control_P, server_state, ints_P, iteration_count, job.round
+            )
+        remembered = encode_memory(Memory(control_P, after))
+        state = self._codec_states.put(remembered) if remembered else ""
         blob = self._blobs.put(data)
         self._decoded.keep("update", blob, ints_P)
         training = self.task.training
@@ -204,13 +230,22 @@ class EngineCompute:
             codec_state=state,
         )
 
-    def _load_state(self, name: str) -> State:
-        """Read what the member's codec remembers; what a first update starts from if nothing."""
+    def _load_memory(self, name: str) -> Memory:
+        """Read what a member remembers; what a first update starts from if nothing."""
         size = self.engine.layout.size
+        first = Memory(np.zeros(size * self._rules.has_control, np.int32), self.codec.init(size))
         if not name:
-            return self.codec.init(size)
-        data = self._codec_states.get(name, compute_state_bytes(self.codec, size))
-        return decode_state(self.codec, data, size)
+            return first
+        data = self._codec_states.get(name, compute_memory_bytes(self.codec, first, size))
+        return decode_memory(self.codec, first, data, size)
+
+    def _load_server_state(self, name: str) -> server.ServerState:
+        """Read the server rule's state; its first one for no name."""
+        rule, size = self._rules.server, self.engine.layout.size
+        if not name:
+            return rule.init(size)
+        cap = server.compute_state_bytes_max(rule, size)
+        return server.decode_state(rule, self._blobs.get(name, cap), size)
 
     def _get_measure(self, validators: tuple[str, ...]) -> HoldoutMeasure:
         """Join the hold-outs of these validators, A and B of each, once for all rounds."""

@@ -38,13 +38,18 @@ def train_roots(
     model_P: IntVector,
     jobs: Sequence[ports.ScoreJob],
     holdouts: Sequence[Samples],
+    guides_NG: torch.Tensor | None = None,
 ) -> dict[str, IntVector]:
-    """Return validator -> its own update; whose training diverged has none."""
+    """Return validator -> its own update; whose training diverged has none.
+
+    guides_NG: what the round tells each of them beside the model, as it tells the trainers.
+    """
     repeats = count_repeats(task)
     trained = engine.train(
         torch.from_numpy(fixed_point.dequantise(model_P)),
         [(torch.cat([x] * repeats), torch.cat([y] * repeats)) for x, y in holdouts],
         [derive_seed("root", job.seed, job.validator) for job in jobs],
+        guides_NG,
     )
     roots = {}
     for job, update_P in zip(jobs, trained.updates_NP.numpy(), strict=True):

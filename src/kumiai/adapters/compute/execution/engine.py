@@ -109,6 +109,16 @@ class Engine:
         return self._work.layout
 
     @property
+    def settings(self) -> TrainSettings:
+        """How every member trains."""
+        return self._work.settings
+
+    @property
+    def guide_size(self) -> int:
+        """G, the numbers that each round tells every member beside the model."""
+        return self._work.guide_size
+
+    @property
     def backend(self) -> str:
         """The backend in use, or the one asked for as long as nothing was trained."""
         return self.choice.backend if self.choice else self._wish.backend
@@ -118,11 +128,18 @@ class Engine:
         """Why this backend and tier, in one sentence."""
         return self.choice.reason if self.choice else "not chosen yet: nothing was trained"
 
-    def train(self, global_P: Tensor, shards: Sequence[Shard], seeds: Sequence[int]) -> RoundResult:
+    def train(
+        self,
+        global_P: Tensor,
+        shards: Sequence[Shard],
+        seeds: Sequence[int],
+        guides_NG: Tensor | None = None,
+    ) -> RoundResult:
         """Train every member from `global_P` on its shard (inputs, targets) with its seed.
 
-        Raises ValueError for sizes that do not fit, an empty shard, or a recipe that raises (naming
-        recipe and member).
+        guides_NG: for rules that are told something each round (see `LocalWork.guide`), and only
+        for them. Raises ValueError for sizes that do not fit, an empty shard, or a recipe that
+        raises (naming recipe and member).
         """
         if global_P.shape != (self.layout.size,) or global_P.dtype != torch.float32:
             raise ValueError(
@@ -131,9 +148,13 @@ class Engine:
             )
         if len(seeds) != len(shards):
             raise ValueError(f"{len(shards)} shards but {len(seeds)} seeds")
+        guide_size = self.guide_size
+        found = (0,) if guides_NG is None else tuple(guides_NG.shape)
+        if found != ((len(seeds), guide_size) if guide_size else (0,)):
+            raise ValueError(f"guides of shape {found}, expected {len(seeds)} of {guide_size}")
         data = self._join(shards)
         with torch.no_grad():
-            updates_NP, losses_N = self._train(global_P.detach(), data, seeds)
+            updates_NP, losses_N = self._train(global_P.detach(), data, seeds, guides_NG)
         iterations = count_member_iterations(self._work.settings, data.counts)
         return RoundResult(updates_NP, losses_N, iterations, data.counts)
 
@@ -186,7 +207,11 @@ class Engine:
         return joined
 
     def _train(
-        self, global_P: Tensor, data: JoinedShards, seeds: Sequence[int]
+        self,
+        global_P: Tensor,
+        data: JoinedShards,
+        seeds: Sequence[int],
+        guides_NG: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Train on the chosen backend, one tier lower wherever lowering fails."""
         if self._backend is None:
@@ -196,7 +221,7 @@ class Engine:
             try:
                 if self._backend is None:
                     self._backend = self._build(self.choice, global_P, data)
-                return self._backend.train(global_P, data, seeds)
+                return self._backend.train(global_P, data, seeds, guides_NG)
             except LoweringError as error:
                 if self._backend is not None:
                     self._backend.close()

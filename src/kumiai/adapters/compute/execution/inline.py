@@ -24,14 +24,19 @@ class InlineBackend:
         self._step = step or work.step
 
     def train(
-        self, global_P: Tensor, data: JoinedShards, seeds: Sequence[int]
+        self,
+        global_P: Tensor,
+        data: JoinedShards,
+        seeds: Sequence[int],
+        guides_NG: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return updates_NP and losses_N (mean over the samples seen) of one round."""
         updates_NP = torch.empty(len(seeds), self._work.layout.size)
         losses_N = torch.empty(len(seeds))
         for n, seed in enumerate(seeds):
+            guide_G = None if guides_NG is None else guides_NG[n]
             update_P, loss = train_member(
-                self._work, self._step, global_P, data, member=n, seed=seed
+                self._work, self._step, global_P, data, member=n, seed=seed, guide_G=guide_G
             )
             updates_NP[n] = update_P
             losses_N[n] = loss
@@ -49,6 +54,7 @@ def train_member(
     *,
     member: int,
     seed: int,
+    guide_G: Tensor | None = None,
 ) -> tuple[Tensor, float]:
     """Return member's update [P] (local - global) and mean loss.
 
@@ -59,6 +65,8 @@ def train_member(
     batches = plan_member(work.settings, data.counts[member], seed)
     tensors = convert_format(unflatten(work.layout, global_P), data.is_channels_last)
     carry = work.init(tensors)
+    if guide_G is not None:
+        carry = work.guide(carry, guide_G)
     anchor = carry.params
     loss_sum, seen = torch.zeros(()), 0
     with torch.random.fork_rng(devices=[]):

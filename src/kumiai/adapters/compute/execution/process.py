@@ -37,11 +37,15 @@ Reply = tuple[Literal["trained", "failed"], int, float, str]
 
 @dataclass(frozen=True)
 class Desk:
-    """What all processes see: the samples, the global model [P] and the updates [N, P]."""
+    """What all processes see: the samples, the global model [P] and the updates [N, P].
+
+    guides_NG: what the round tells each member beside the model; G is 0 for most rules.
+    """
 
     data: JoinedShards
     global_P: Tensor
     updates_NP: Tensor
+    guides_NG: Tensor
 
 
 class WorkerError(RuntimeError):
@@ -70,7 +74,11 @@ class ProcessBackend:
         return tuple(process.pid or 0 for process, _ in self._workers)
 
     def train(
-        self, global_P: Tensor, data: JoinedShards, seeds: Sequence[int]
+        self,
+        global_P: Tensor,
+        data: JoinedShards,
+        seeds: Sequence[int],
+        guides_NG: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return updates_NP and losses_N (mean over the samples seen) of one round.
 
@@ -79,6 +87,8 @@ class ProcessBackend:
         """
         try:
             desk = self._lay_out(global_P, data, len(seeds))
+            if guides_NG is not None:
+                desk.guides_NG[: len(seeds)] = guides_NG
             losses_N = self._hand_out(desk, data, seeds)
         except BaseException:
             self.close()
@@ -112,6 +122,7 @@ class ProcessBackend:
                 replace(data, inputs=share(data.inputs), targets=share(data.targets)),
                 share(torch.empty(size)),
                 share(torch.empty(member_count, size)),
+                share(torch.zeros(member_count, self._work.guide_size)),
             )
             self._desk, self._shown = desk, data
             self._start(desk)
@@ -179,10 +190,11 @@ def run_worker(work: LocalWork, step: Step, desk: Desk, pipe: Connection) -> Non
             if command is None:
                 return
             member, seed = command
+            guide_G = desk.guides_NG[member] if work.guide_size else None
             reply: Reply
             try:
                 update_P, loss = train_member(
-                    work, step, desk.global_P, desk.data, member=member, seed=seed
+                    work, step, desk.global_P, desk.data, member=member, seed=seed, guide_G=guide_G
                 )
                 desk.updates_NP[member] = update_P
                 reply = ("trained", member, loss, "")

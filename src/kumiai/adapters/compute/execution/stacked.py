@@ -61,14 +61,18 @@ class StackedBackend:
         self._fixed: tuple[JoinedShards, list[tuple[BlockPlan, Iterable[Batch]]]] | None = None
 
     def train(
-        self, global_P: Tensor, data: JoinedShards, seeds: Sequence[int]
+        self,
+        global_P: Tensor,
+        data: JoinedShards,
+        seeds: Sequence[int],
+        guides_NG: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return updates_NP and losses_N (mean over the samples seen) of one round."""
         blocks = self._divide(data)
         try:
             pieces = [
-                self._train_block(global_P, *planned)
-                for planned in self._prepare(data, seeds, blocks)
+                self._train_block(global_P, *planned, pick_guides(guides_NG, block, len(blocks[0])))
+                for block, planned in zip(blocks, self._prepare(data, seeds, blocks), strict=True)
             ]
         except LoweringError:
             raise
@@ -139,14 +143,18 @@ class StackedBackend:
         return BlockPlan(rows, weights, sizes_SC, sizes_SC.sum(0).clamp_(min=1.0))
 
     def _train_block(
-        self, global_P: Tensor, plan: BlockPlan, batches: Iterable[Batch]
+        self,
+        global_P: Tensor,
+        plan: BlockPlan,
+        batches: Iterable[Batch],
+        guides: tuple[Tensor, ...],
     ) -> tuple[Tensor, Tensor]:
         """Run one block; returns its updates [C, P] and losses [C], padding members at the end."""
         upcoming = iter(batches)
         if len(plan.rows_SCB) == 1:
-            updates_CP, loss_C = self._run(self._single, (global_P, *next(upcoming)))
+            updates_CP, loss_C = self._run(self._single, (global_P, *next(upcoming), *guides))
             return updates_CP, loss_C
-        *leaves, loss_C = self._run(self._first, (global_P, *next(upcoming)))
+        *leaves, loss_C = self._run(self._first, (global_P, *next(upcoming), *guides))
         losses = [loss_C]
         for batch in upcoming:
             *leaves, loss_C = self._run(self._next, (global_P, *batch, *leaves))
@@ -164,16 +172,28 @@ class StackedBackend:
         return graph(*leaves)
 
     def _single(
-        self, global_P: Tensor, inputs: Tensor, targets: Tensor, weights_CB: Tensor
+        self,
+        global_P: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        weights_CB: Tensor,
+        *guides: Tensor,
     ) -> list[Tensor]:
-        *leaves, loss_C = self._first(global_P, inputs, targets, weights_CB)
+        *leaves, loss_C = self._first(global_P, inputs, targets, weights_CB, *guides)
         return [self._join(leaves) - global_P, loss_C]
 
     def _first(
-        self, global_P: Tensor, inputs: Tensor, targets: Tensor, weights_CB: Tensor
+        self,
+        global_P: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        weights_CB: Tensor,
+        *guides: Tensor,
     ) -> list[Tensor]:
         shared = self._work.init(unflatten(self._work.layout, global_P))
         start = expand(shared, len(inputs))
+        for guides_CG in guides:  # none or one
+            start = self._work.guide(start, guides_CG)
         step = self._work.step_stacked
         carry, loss_C = step(start, shared.params, inputs, targets, weights_CB)
         return [leaf.contiguous() for leaf in (*pytree.tree_leaves(carry), loss_C)]
@@ -202,6 +222,15 @@ class StackedBackend:
         carry: Carry = pytree.tree_unflatten(list(leaves), self._spec)
         tensors = {**carry.params, **carry.rest}
         return torch.cat([tensors[name].flatten(1) for name in self._work.layout.names], 1)
+
+
+def pick_guides(
+    guides_NG: Tensor | None, block: Sequence[int], member_count: int
+) -> tuple[Tensor, ...]:
+    """Return the guides [C, G] of a block, of padding members the first one's; () without any."""
+    if guides_NG is None:
+        return ()
+    return (guides_NG[[*block, *[block[0]] * (member_count - len(block))]],)
 
 
 def gather(data: JoinedShards, plan: BlockPlan) -> Iterator[Batch]:

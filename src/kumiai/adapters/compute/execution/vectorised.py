@@ -36,7 +36,11 @@ class VectorisedBackend:
         self._has_rest = not all(work.layout.is_parameter)
 
     def train(
-        self, global_P: Tensor, data: JoinedShards, seeds: Sequence[int]
+        self,
+        global_P: Tensor,
+        data: JoinedShards,
+        seeds: Sequence[int],
+        guides_NG: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return updates_NP and losses_N (mean over the samples seen) of one round."""
         pieces = []
@@ -44,8 +48,9 @@ class VectorisedBackend:
             members = range(start, min(start + self._members_max, len(seeds)))
             chunk = data.select(members)
             chunk_seeds = seeds[start : members.stop]
+            guides = None if guides_NG is None else guides_NG[start : members.stop]
             try:
-                pieces.append(self._train_chunk(global_P, chunk, chunk_seeds))
+                pieces.append(self._train_chunk(global_P, chunk, chunk_seeds, guides))
             except Exception as error:
                 find_fault(self._work, global_P, data, seeds)
                 raise ValueError(
@@ -59,26 +64,38 @@ class VectorisedBackend:
         """Nothing to release."""
 
     def _train_chunk(
-        self, global_P: Tensor, data: JoinedShards, seeds: Sequence[int]
+        self,
+        global_P: Tensor,
+        data: JoinedShards,
+        seeds: Sequence[int],
+        guides_CG: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         plan = zip(data.counts, seeds, strict=True)
         batches = [plan_member(self._work.settings, count, seed) for count, seed in plan]
         stack = stack_padded if self._is_separable else stack_equal
         segments = stack(batches, data.offsets)
         seen_N = torch.tensor([float(sum(len(rows) for rows in b)) for b in batches])
-        carry, losses_N = self._run(global_P, data, segments, len(seeds))
+        carry, losses_N = self._run(global_P, data, segments, len(seeds), guides_CG)
         tensors = {**carry.params, **carry.rest}
         local_NP = torch.cat([tensors[name].flatten(1) for name in self._work.layout.names], 1)
         return local_NP.sub_(global_P), losses_N / seen_N
 
     def _run(
-        self, global_P: Tensor, data: JoinedShards, segments: list[Segment], count: int
+        self,
+        global_P: Tensor,
+        data: JoinedShards,
+        segments: list[Segment],
+        count: int,
+        guides_CG: Tensor | None,
     ) -> tuple[Carry, Tensor]:
         """Run all segments; returns the stacked carry and the loss sums over samples [M]."""
         shared = self._work.init(unflatten(self._work.layout, global_P))
         losses_M = torch.zeros(count)
         everyone = tuple(range(count))
         carry: Carry | None = None
+        if guides_CG is not None:
+            carry = self._work.guide(expand(shared, count), guides_CG)
+            carry = pytree.tree_map(lambda t: t.contiguous(), carry)
         for segment in segments:
             whole = segment.members == everyone
             if carry is None and (not whole or self._has_rest):
