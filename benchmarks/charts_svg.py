@@ -38,9 +38,11 @@ def draw_log_chart(curves: Sequence[Curve], title: str, x_label: str, y_label: s
         )
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'font-family="sans-serif" font-size="13"><rect width="{WIDTH}" height="{HEIGHT}" '
-        f'fill="#fff"/><text x="{LEFT}" y="28" font-size="17">{escape(title)}</text>'
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+            f'font-family="sans-serif" font-size="13"><rect width="{WIDTH}" height="{HEIGHT}" '
+            f'fill="#fff"/><text x="{LEFT}" y="28" font-size="17">{escape(title)}</text>'
+        )
     ]
     for power in range(x_low, x_high + 1):
         x, bottom = place(power, y_low)

@@ -46,6 +46,8 @@ from rich.table import Table
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE)]
 
+import itertools
+
 from charts_svg import Curve, draw_log_chart  # noqa: E402
 from kumiai.adapters.data import FederatedData, load_source, split  # noqa: E402
 from kumiai.learning import fixed_point  # noqa: E402
@@ -214,7 +216,7 @@ def run(job: tuple[Row, int]) -> tuple[list[Point], float]:
 
 def find_bytes(points: list[Point], bits: float) -> float:
     """Return the bytes at which the curve first reaches `bits`, on the line between two points."""
-    for before, after in zip(points, points[1:], strict=False):
+    for before, after in itertools.pairwise(points):
         if after.bits <= bits:
             share = (before.bits - bits) / (before.bits - after.bits)
             return before.bytes + share * (after.bytes - before.bytes)

@@ -62,7 +62,7 @@ def test_every_scenario_ends_with_all_rounds_certified_and_money_conserved(
 
 
 @pytest.mark.parametrize(
-    "name", ["cooperative", "fast", "free-rider", "copier", "poisoner", "sign-flip"]
+    "name", ["cooperative", "fast", "free-rider", "copier", "poisoner", "sign-flip", "text"]
 )
 def test_cheats_earn_nothing_and_honest_members_do(menu: Play, name: str) -> None:
     run = menu(name)
