@@ -26,6 +26,7 @@ of a bit are noise.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -45,8 +46,6 @@ from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE)]
-
-import itertools
 
 from charts_svg import Curve, draw_log_chart  # noqa: E402
 from kumiai.adapters.data import FederatedData, load_source, split  # noqa: E402

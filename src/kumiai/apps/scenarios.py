@@ -190,7 +190,7 @@ _ALL = (
         title="A language model by its authors",
         title_ja="書き手ごとの文章で育てる言語モデル",
         description="Each member holds one president's State of the Union addresses; a small "
-        "transformer learns to write on, by DiLoCo, and updates travel in a fiftieth of their size.",
+        "transformer learns to write, by DiLoCo; updates travel in a twentieth of their size.",
         expected="Everybody's text counts; a poisoner and a free rider earn nothing.",
         settings={
             "data": {
