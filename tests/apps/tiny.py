@@ -51,6 +51,8 @@ def shrink(name: str, rounds: int = 3) -> Scenario:
     }
     if name == "cooperative":
         sections["data"] = {"options": {"samples": 1500}}
+    if name == "text":
+        sections["training"] |= {"local_iterations": 25}
     for section, more in sections.items():
         known = settings.get(section, {})
         assert isinstance(known, dict)

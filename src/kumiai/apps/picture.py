@@ -13,6 +13,7 @@ from kumiai import __version__
 from kumiai.apps import flows
 from kumiai.apps.finished import ExportedModel, Finished, read_model
 from kumiai.apps.population import Person
+from kumiai.apps.sample import write_sample
 from kumiai.apps.scenarios import has_shard
 from kumiai.apps.view import CertificateView, MemberView, ReceiptView, RoundView, RunView
 from kumiai.rounds.final import is_established
@@ -36,6 +37,7 @@ def make_view(
     rounds = _round_views(finished)
     flop = sum(tally.flop for tally in state.tallies.values())
     paid = sum(f.amount for f in money if f.kind in ("round", "final"))
+    start, written = write_sample(finished)
     return RunView(
         task=to_document(finished.task),
         task_id=state.task_id,
@@ -69,6 +71,9 @@ def make_view(
             "engine": finished.workload.engine.reason,
         },
         notes=_notes(finished),
+        token_bytes_ppm=finished.workload.token_bytes_ppm,
+        text_start=start,
+        text_written=written,
     )
 
 

@@ -185,6 +185,41 @@ _ALL = (
         },
         people=_people(honest=9),
     ),
+    Scenario(
+        name="text",
+        title="A language model by its authors",
+        title_ja="書き手ごとの文章で育てる言語モデル",
+        description="Each member holds one president's State of the Union addresses; a small "
+        "transformer learns to write, by DiLoCo; updates travel in a twentieth of their size.",
+        expected="Everybody's text counts; a poisoner and a free rider earn nothing.",
+        settings={
+            "data": {
+                "source": "sotu",
+                "options": {"length": 32},
+                "partition": "owner",
+                "holdout_ppm": 10_000,
+                "test_ppm": 10_000,
+            },
+            "model": {
+                "recipe": "transformer",
+                "options": {"layers": 1, "heads": 2},
+                "widths_ppm": [1_000_000],
+            },
+            "training": {
+                "rounds": 8,
+                "local_iterations": 50,
+                "batch_size": 8,
+                "optimizer": "adamw",
+                "learning_rate_ppm": 8_000,
+                "algorithm": "diloco",
+                "server_momentum_ppm": 500_000,  # of few rounds 0.9 would spend most on swinging
+                "codec": "ef|topk:density=0.2|int2",
+                "slim": False,
+            },
+            "validation": {"valuation": "loo"},  # 21 models a round, where gtg asks for hundreds
+        },
+        people=_people(_THREE_CHEATS[0], _THREE_CHEATS[2], honest=7),
+    ),
     _digits(
         "honest",
         "Everybody honest",

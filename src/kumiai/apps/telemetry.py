@@ -19,8 +19,14 @@ WORK = ("train", "score", "aggregate", "build")
 class Telemetry:
     """An observer of the driver: wall-clock seconds by round and kind of work, and progress."""
 
-    def __init__(self, rounds_total: int, progress: Callable[[ProgressEvent], None]) -> None:
+    def __init__(
+        self,
+        rounds_total: int,
+        progress: Callable[[ProgressEvent], None],
+        token_bytes_ppm: int = 0,
+    ) -> None:
         self._rounds_total, self._progress = rounds_total, progress
+        self._token_bytes_ppm = token_bytes_ppm
         self._started = time.perf_counter()
         self._round_started = self._started
         self._events_bytes = 0
@@ -119,6 +125,7 @@ class Telemetry:
                 late=self.late.get(round_index or self._round, ()),
                 message=message,
                 seconds=self.seconds,
+                token_bytes_ppm=self._token_bytes_ppm,
             )
         )
 

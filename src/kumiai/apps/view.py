@@ -147,6 +147,9 @@ class RunView(_Plain):
     indicators: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    token_bytes_ppm: int = 0  # mean bytes of a target, where the targets are text; else 0
+    text_start: str = ""  # what the final model was given, and what it wrote on
+    text_written: str = ""
 
     @property
     def history(self) -> tuple[RoundView, ...]:
@@ -195,6 +198,7 @@ class ProgressEvent:
     late: tuple[str, ...] = ()
     message: str = ""
     seconds: float = 0.0
+    token_bytes_ppm: int = 0
 
 
 def view_from_dict(data: Mapping[str, Any]) -> RunView:

@@ -119,7 +119,7 @@ def run_local(
     population = gather(task, casting.people)
     workload = load_workload(task, base_dir)
     run_dir.open(make_plan(task, casting, population, workload, base_dir), resume)
-    telemetry = Telemetry(task.training.rounds, progress)
+    telemetry = Telemetry(task.training.rounds, progress, workload.token_bytes_ppm)
     blobs = DirectoryBlobs(run_dir.blobs)
     blobs.remove_partial()
     codec_states = DirectoryBlobs(run_dir.codec_states)

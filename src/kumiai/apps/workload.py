@@ -39,6 +39,15 @@ class Workload:
     class_count: int
     licence: str
     description: str
+    alphabet: str = ""
+
+    @property
+    def token_bytes_ppm(self) -> int:
+        """Mean bytes of a target of the test part, in millionths; 0 where targets are no text."""
+        if not self.alphabet:
+            return 0
+        sizes = torch.tensor([len(character.encode()) for character in self.alphabet])
+        return round(_PPM * float(sizes[self.data.test[1]].double().mean()))
 
     def publish_holdouts(self, blobs: BlobPort) -> list[str]:
         """Store every validator's hold-out as one blob each; return their names in order."""
@@ -83,6 +92,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
         class_count=dataset.class_count,
         licence=dataset.licence,
         description=dataset.description,
+        alphabet=dataset.alphabet,
     )
 
 

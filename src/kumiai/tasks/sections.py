@@ -73,7 +73,7 @@ class DataSection(Section):
     source: Text = setting(
         "mnist5k",
         "source",
-        "The data: mnist5k, digits, penguins, or FILE.py:function of your own.",
+        "The data: mnist5k, digits, penguins, sotu, or FILE.py:function of your own.",
         pattern=SOURCE_PATTERN,
         max_length=200,
     )

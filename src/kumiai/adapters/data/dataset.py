@@ -19,6 +19,7 @@ class Dataset:
 
     features: float32 [n, *input_shape]; labels: int64 [n], or [n, T] for sequences, within
     0..class_count-1; owners: int64 [n], an index into owner_names, or None when nobody owns them.
+    alphabet: the character that each class stands for, where the labels are text; else empty.
     """
 
     features: NDArray[np.float32]
@@ -29,6 +30,7 @@ class Dataset:
     owner_names: tuple[str, ...] = ()
     licence: str = ""
     description: str = ""
+    alphabet: str = ""
 
 
 def check_dataset(dataset: Dataset, shards: int = 1, source: str = "") -> None:

@@ -4,6 +4,8 @@
     digits    1,797 handwritten digits 8 x 8 in scikit-learn (Alpaydin and Kaynak, UCI, 1998)
     penguins  342 penguins in palmerpenguins (Horst, Hill and Gorman, 2020): four measurements,
               three species, collected on three islands in three years: nine natural owners
+    sotu      1.1 million characters of State of the Union addresses by eight presidents, each an
+              owner; comes with this package (`corpus`)
 
 Features are scaled by fixed numbers, not by statistics of the rows at hand: members with private
 data must agree on the scale without showing their rows, and the test rows must not leak into it.
@@ -15,10 +17,12 @@ import csv
 import gzip
 import importlib.util
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from kumiai.adapters.data.corpus import LENGTH_DEFAULT, LENGTH_MAX, load_sotu
 from kumiai.adapters.data.dataset import FIELD, Dataset, check_dataset
 from kumiai.adapters.data.user_file import OptionValue, is_user_reference, load_user_dataset
 from kumiai.base.errors import InputError
@@ -43,14 +47,15 @@ def load_source(
 ) -> Dataset:
     """Return the checked data set `source`: a built-in name or "FILE.py:function".
 
-    options: for built-in sets `samples`, to take a random part (by `seed`); for the user's function
-    its keyword arguments. folder: where a relative FILE.py is looked up (default: here).
+    options: for built-in sets `samples`, to take a random part (by `seed`), and for sotu `length`,
+    the characters of a sample; for the user's function its keyword arguments. folder: where a
+    relative FILE.py is looked up (default: here).
     Raises InputError for an unknown name or option, a missing package, or data that fail the check.
     """
     if is_user_reference(source):
         dataset = load_user_dataset(source, options, seed, folder or Path())
     elif source in SOURCES_BUILT_IN:
-        dataset = _take_samples(SOURCES_BUILT_IN[source](), source, options, seed)
+        dataset = _take_samples(*_load_built_in(source, options), source, seed)
     else:
         raise InputError(
             FIELD, source, f'use one of {", ".join(SOURCES_BUILT_IN)}, or "FILE.py:function"'
@@ -113,10 +118,11 @@ def load_penguins() -> Dataset:
     )
 
 
-SOURCES_BUILT_IN: Mapping[str, Callable[[], Dataset]] = {
+SOURCES_BUILT_IN: Mapping[str, Callable[..., Dataset]] = {
     "mnist5k": load_mnist5k,
     "digits": load_digits,
     "penguins": load_penguins,
+    "sotu": load_sotu,
 }
 
 
@@ -136,12 +142,27 @@ def _find(package: str, module: str, inside: str, source: str) -> Path:
     )
 
 
+def _load_built_in(
+    source: str, options: Mapping[str, OptionValue]
+) -> tuple[Dataset, Mapping[str, OptionValue]]:
+    """Load the set; return it with the options that are left for `_take_samples`."""
+    rest = dict(options)
+    if source != "sotu":
+        return SOURCES_BUILT_IN[source](), rest
+    length = rest.pop("length", LENGTH_DEFAULT)
+    if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= LENGTH_MAX:
+        fix = f"use a whole number of characters within 1..{LENGTH_MAX}"
+        raise InputError("data.options.length", length, fix)
+    return load_sotu(length), rest
+
+
 def _take_samples(
-    dataset: Dataset, source: str, options: Mapping[str, OptionValue], seed: int
+    dataset: Dataset, options: Mapping[str, OptionValue], source: str, seed: int
 ) -> Dataset:
+    known = "`samples` and `length`" if source == "sotu" else "only `samples`"
     for name in options:
         if name != "samples":
-            raise InputError(f"data.options.{name}", options[name], f"{source} has only `samples`")
+            raise InputError(f"data.options.{name}", options[name], f"{source} has {known}")
     size = len(dataset.features)
     samples = options.get("samples", size)
     if isinstance(samples, bool) or not isinstance(samples, int) or not 0 < samples <= size:
@@ -150,13 +171,9 @@ def _take_samples(
         return dataset
     generator = np.random.Generator(np.random.PCG64(seed))
     kept = np.sort(generator.permutation(size)[:samples])
-    return Dataset(
+    return replace(
+        dataset,
         features=dataset.features[kept],
         labels=dataset.labels[kept],
         owners=None if dataset.owners is None else dataset.owners[kept],
-        class_count=dataset.class_count,
-        input_shape=dataset.input_shape,
-        owner_names=dataset.owner_names,
-        licence=dataset.licence,
-        description=dataset.description,
     )

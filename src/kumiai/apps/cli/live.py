@@ -12,7 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from kumiai.apps.cli.terminal import clean, draw_sparkline, safe
-from kumiai.apps.report.texts import Texts, format_bytes, format_percent, format_seconds
+from kumiai.apps.report.texts import (
+    Texts,
+    format_bits,
+    format_bytes,
+    format_percent,
+    format_seconds,
+)
 from kumiai.apps.view import ProgressEvent
 
 REFRESH_HZ = 8
@@ -80,11 +86,12 @@ class LiveProgress:
         if event.kind != "round":
             return ""
         line = self._texts.text(
-            "live.line",
+            "live.line_text" if event.token_bytes_ppm else "live.line",
             round=event.round,
             total=event.rounds_total,
             loss=_loss(event.loss_ppm),
             accuracy=format_percent(event.accuracy_ppm),
+            bits=format_bits(event.loss_ppm, event.token_bytes_ppm),
             sent=format_bytes(event.bytes_total),
             seconds=format_seconds(event.seconds),
         )
@@ -130,6 +137,9 @@ class LiveProgress:
             format_percent(event.accuracy_ppm),
             Text(draw_sparkline(self._accuracies), "green"),
         )
+        if event.token_bytes_ppm:
+            bits = format_bits(event.loss_ppm, event.token_bytes_ppm)
+            grid.add_row(texts.text("live.bits"), bits, "")
         late = _names(event.late) if event.late else texts.text("live.nobody_late")
         grid.add_row(
             texts.text("live.sent"),

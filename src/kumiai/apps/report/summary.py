@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from kumiai.apps.report.texts import (
     format_amount,
+    format_bits,
     format_bytes,
     format_flop,
     format_percent,
@@ -87,6 +88,9 @@ def _learned(view: RunView) -> Sentence:
     }
     if view.phase != "FINISHED":
         return Sentence("headline.stopped", places, "bad")
+    if view.token_bytes_ppm and view.rounds:
+        places["bits"] = format_bits(view.rounds[-1].loss_ppm, view.token_bytes_ppm)
+        return Sentence("headline.learned_text", places, "good")
     return Sentence("headline.learned", places, "good")
 
 
@@ -206,6 +210,9 @@ def build_figures(view: RunView) -> tuple[Fact, ...]:
     figures = []
     if view.rounds:
         figures.append(Fact("accuracy", format_percent(view.rounds[-1].accuracy_ppm)))
+        if view.token_bytes_ppm:
+            bits = format_bits(view.rounds[-1].loss_ppm, view.token_bytes_ppm)
+            figures.append(Fact("bits", bits))
         figures.append(Fact("rounds", str(len(view.rounds))))
     if "paid" in totals:
         paid = {"amount": format_amount(int(totals["paid"])), "unit": get_unit(view)}

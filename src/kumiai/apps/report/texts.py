@@ -7,6 +7,7 @@ Both have the same keys and the same places (a test checks it). `key.one` is use
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -90,6 +91,13 @@ def format_nat(ppm: int, signed: bool = True, digits: int = 4) -> str:
     if not signed or float(text) == 0:
         return text
     return f"{'−' if ppm < 0 else '+'}{text}"
+
+
+def format_bits(loss_ppm: int | None, token_bytes_ppm: int) -> str:
+    """Bits a byte of a loss in millionths of a nat a token; None -> an en dash."""
+    if loss_ppm is None or not token_bytes_ppm:
+        return "–"
+    return f"{loss_ppm / math.log(2) / token_bytes_ppm:.2f}"
 
 
 def format_width(ppm: int) -> str:
