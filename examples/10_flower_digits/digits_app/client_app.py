@@ -1,4 +1,4 @@
-"""The ClientApp: a train and an evaluate message, a mod, and a state that lasts from round to round."""
+"""The ClientApp: a train and an evaluate message, a mod, and a state that lasts between rounds."""
 
 from __future__ import annotations
 

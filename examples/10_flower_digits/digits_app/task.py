@@ -67,7 +67,7 @@ def train(
             loss = functional.cross_entropy(net(x[part]), y[part])
             loss.backward()
             optimizer.step()
-            total += float(loss) * len(x[part])
+            total += float(loss.detach()) * len(x[part])
     return total / len(x)
 
 

@@ -1,8 +1,8 @@
 """Flower's Grid in one process: a ServerApp's messages go straight to ClientApps.
 
-A message is handled when its reply is asked for, in the order of pushing, so that a time limit holds
-between two messages. A ClientApp that fails is an error reply, as in Flower's own engines: the
-strategy decides what it means.
+A message is handled when its reply is asked for, in the order of pushing, so that a time limit
+holds between two messages. A ClientApp that fails is an error reply, as in Flower's own engines:
+the strategy decides what it means.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """flwr itself: whether it is there, and the one private thing that a ServerApp needs of it.
 
-A strategy builds `Message(content, dst_node_id, message_type)`, whose metadata Flower fills from the
-task that the process runs (`TaskIdentity`). Outside Flower's own processes nobody has set it.
+A strategy builds `Message(content, dst_node_id, message_type)`, whose metadata Flower fills from
+the task that the process runs (`TaskIdentity`). Outside Flower's own processes nobody has set it.
 """
 
 from __future__ import annotations

@@ -75,12 +75,8 @@ def run_app(
     begin = time.perf_counter()
     with importable(project.folder), flower_log(shows_log), server_identity(RUN_ID):
         field = "tool.flwr.app.components"
-        client = load_component(
-            project.clientapp, f"{field}.clientapp", ClientApp, project.folder
-        )
-        server = load_component(
-            project.serverapp, f"{field}.serverapp", ServerApp, project.folder
-        )
+        client = load_component(project.clientapp, f"{field}.clientapp", ClientApp, project.folder)
+        server = load_component(project.serverapp, f"{field}.serverapp", ServerApp, project.folder)
         grid = InProcessGrid(client, supernodes, RUN_ID, config, project.folder, note)
         _serve(server, grid, config, project.folder, over)
     faults = [fault for exchange in over for fault in exchange.faults][:FAULTS_KEPT_MAX]
