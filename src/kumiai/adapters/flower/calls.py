@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr.app import (
-    Array,
     ArrayRecord,
     ConfigRecord,
     Context,
@@ -22,6 +21,7 @@ from flwr.app import (
     RecordDict,
 )
 
+from kumiai.adapters.flower.arrays import copy_arrays
 from kumiai.adapters.flower.project import Scalar, describe
 
 TTL_SECONDS = 3_600.0
@@ -103,7 +103,7 @@ def call_client(client: Client, node: Node, message: Message, folder: Path) -> R
         shown = type(context.state).__name__
         raise ClientFaultError(f"the ClientApp made context.state a {shown}, not a RecordDict")
     node.state = context.state
-    return reply.content
+    return copy_records(reply.content)
 
 
 def copy_records(records: RecordDict) -> RecordDict:
@@ -121,10 +121,7 @@ def _copy_record(
     record: ArrayRecord | MetricRecord | ConfigRecord,
 ) -> ArrayRecord | MetricRecord | ConfigRecord:
     if isinstance(record, ArrayRecord):
-        copied = ArrayRecord()
-        for name, a in record.items():
-            copied[name] = Array(dtype=a.dtype, shape=a.shape, stype=a.stype, data=a.data)
-        return copied
+        return copy_arrays(record)
     values = {
         name: list(value) if isinstance(value, list) else value for name, value in record.items()
     }
