@@ -130,7 +130,9 @@ def run_local(
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
             world=SimWorld(slow_down_copiers(casting.network, casting.victims)),
-            compute=make_compute(task, casting, population, workload, blobs, codec_states),
+            compute=make_compute(
+                task, casting, population, workload, blobs, codec_states, telemetry.note
+            ),
             log=log,
             ledger=ledger,
             vault=vault,
@@ -151,7 +153,7 @@ def run_local(
         )
         view = outcome.write_results(finished)
     finally:
-        workload.engine.close()
+        workload.close()
         for store in (log, ledger, vault):
             store.close()
     outcome.write_telemetry(run_dir, telemetry)
@@ -169,11 +171,18 @@ def make_compute(
     workload: Workload,
     blobs: DirectoryBlobs,
     codec_states: DirectoryBlobs | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> AdversarialCompute:
     """The engine over everybody's data, and the lies of those who lie."""
     owners = [p for p in population.named("trainer") if has_shard(p)]
     judges = population.named("validator")
     poisoners = {population.pubkey(p.name) for p in owners if p.behaviour == "poisoner"}
+    names = {population.pubkey(person.name): person.name for person in population.people}
+
+    def tell(member: str, sentence: str) -> None:
+        if note is not None:
+            note(f"{names.get(member, member)}: {sentence}")
+
     honest = EngineCompute(
         task=task,
         recipe=workload.recipe,
@@ -191,6 +200,8 @@ def make_compute(
             key: shift_labels(workload.class_count, task.seed) for key in sorted(poisoners)
         },
         codec_states=codec_states,
+        member_trainer=workload.member_trainer,
+        tell=tell,
     )
     return AdversarialCompute(
         inner=honest,

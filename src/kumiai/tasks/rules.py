@@ -28,6 +28,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_widths(task),
         *_check_data(task),
         *_check_aggregator(task),
+        *_check_flower(task),
         *_check_budget(task),
         *_check_deadlines(task),
     ]
@@ -128,6 +129,18 @@ def _check_aggregator(task: TaskDocument) -> list[InputError]:
         )
         return [InputError("training.trim_ppm", training.trim_ppm, fix)]
     return []
+
+
+def _check_flower(task: TaskDocument) -> list[InputError]:
+    """A ClientApp does its own local work: what would change ours must not be asked for."""
+    training, problems = task.training, []
+    if training.flower and training.slim:
+        fix = f"training.flower = {training.flower} trains the full network only: set slim = false"
+        problems.append(InputError("training.slim", True, fix))
+    if training.flower and training.algorithm == "fedprox":
+        fix = f"training.flower = {training.flower} does its own local work: set fedavg or diloco"
+        problems.append(InputError("training.algorithm", training.algorithm, fix))
+    return problems
 
 
 def _check_budget(task: TaskDocument) -> list[InputError]:

@@ -7,7 +7,7 @@ validators of a round share the coalition models, each measuring them on its own
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.execution.engine import Engine
+from kumiai.adapters.compute.execution.shards import count_member_iterations
 from kumiai.adapters.compute.measure import HoldoutMeasure
+from kumiai.adapters.compute.member_work import (
+    MemberJob,
+    MemberTrainer,
+    join_memory,
+    split_memory,
+)
 from kumiai.adapters.compute.scoring import Holdout, score_round
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.amounts import PPM
@@ -36,6 +43,7 @@ from kumiai.tasks.document import TaskDocument
 Shard = tuple[torch.Tensor, torch.Tensor]
 
 AGGREGATES_KEPT_MAX = 8
+MEMORY_BYTES_MAX = 2**31  # of a member's program: twice what it may give
 LOSS_PPM_MAX = 2**52  # of a training loss as claimed: an exact integer in any reader's JSON
 
 
@@ -52,6 +60,8 @@ class EngineCompute:
         holdouts: Mapping[str, Holdout],
         label_maps: Mapping[str, Sequence[int]] | None = None,
         codec_states: ports.BlobPort | None = None,
+        member_trainer: MemberTrainer | None = None,
+        tell: Callable[[str, str], None] | None = None,
     ) -> None:
         """Take the data of the members that live in this process.
 
@@ -59,7 +69,8 @@ class EngineCompute:
         label_maps: member -> a permutation of the classes by which its labels are falsified before
         training: a poisoner's machine, for scenarios. codec_states: where the members of this
         process keep what their codec remembers, written before a result is returned so that a
-        killed run goes on from it; without it, it is kept in memory.
+        killed run goes on from it; without it, it is kept in memory. member_trainer: does the local
+        work instead of the engine; `tell` (member, sentence) hears why a member has no update.
         """
         self.task, self.recipe, self.engine, self._blobs = task, recipe, engine, blobs
         maps = label_maps or {}
@@ -67,6 +78,7 @@ class EngineCompute:
         self._holdouts = dict(holdouts)
         self.codec = build_codec(task.training.codec, engine.layout.shapes)
         self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
+        self._member_trainer, self._tell = member_trainer, tell
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
@@ -87,6 +99,10 @@ class EngineCompute:
         results: dict[int, ports.TrainResult] = {}
         for model in dict.fromkeys(job.model for job in jobs):
             places = [i for i, job in enumerate(jobs) if job.model == model]
+            if self._member_trainer is not None:
+                done = self._let_members_train(self._member_trainer, [jobs[i] for i in places])
+                results.update(zip(places, done, strict=True))
+                continue
             global_P = torch.from_numpy(fixed_point.dequantise(self._decoded.get("model", model)))
             trained = self.engine.train(
                 global_P,
@@ -104,6 +120,36 @@ class EngineCompute:
                     trained.iterations_N[row],
                 )
         return [results[i] for i in range(len(jobs))]
+
+    def _let_members_train(
+        self, trainer: MemberTrainer, jobs: Sequence[ports.TrainJob]
+    ) -> list[ports.TrainResult]:
+        """The members' own programs from one model; theirs is the word on samples and loss."""
+        model_P = fixed_point.dequantise(self._decoded.get("model", jobs[0].model))
+        places = {member: place for place, member in enumerate(self._shards)}
+        memories = [self._load_memory(job.codec_state)[1] for job in jobs]
+        works = trainer.train(
+            model_P,
+            [
+                MemberJob(places[job.member], len(places), job.round, job.seed, memory)
+                for job, memory in zip(jobs, memories, strict=True)
+            ],
+        )
+        results = []
+        for job, work in zip(jobs, works, strict=True):
+            if work.fault and self._tell is not None:
+                self._tell(job.member, work.fault)
+            if work.fault:
+                results.append(ports.TrainResult(job.member, "", 0, 0, 0, 0, 0))
+                continue
+            settings = self.engine.settings
+            (iterations,) = count_member_iterations(settings, (work.sample_count,))
+            results.append(
+                self._answer(
+                    job, work.update_P, work.loss, work.sample_count, iterations, work.memory
+                )
+            )
+        return results
 
     def score(self, jobs: Sequence[ports.ScoreJob]) -> list[ports.ScoreResult]:
         """Judge updates for all validators in this process, those of one round together.
@@ -168,17 +214,18 @@ class EngineCompute:
         loss: float,
         sample_count: int,
         iteration_count: int,
+        memory: bytes = b"",
     ) -> ports.TrainResult:
         nothing = ports.TrainResult(job.member, "", 0, sample_count, iteration_count, 0, 0)
         if not math.isfinite(loss):
             return nothing
-        before = self._load_state(job.codec_state)
+        before, _ = self._load_memory(job.codec_state)
         try:
             data, after = self.codec.encode(update_P, before, job.seed)
             ints_P = self.codec.decode_fixed(data, len(update_P))  # what everybody will see
         except ValueError:  # not finite, or too far from the global model for the fixed point
             return nothing
-        state = self._codec_states.put(encode_state(after)) if after else ""
+        state = self._keep_memory(after, memory)
         blob = self._blobs.put(data)
         self._decoded.keep("update", blob, ints_P)
         training = self.task.training
@@ -197,13 +244,24 @@ class EngineCompute:
             codec_state=state,
         )
 
-    def _load_state(self, name: str) -> State:
-        """Read what the member's codec remembers; what a first update starts from if nothing."""
-        size = self.engine.layout.size
+    def _keep_memory(self, state: State, memory: bytes) -> str:
+        """Store what codec and member's program remember; the blob's name, "" for nothing."""
+        if self._member_trainer is None:
+            return self._codec_states.put(encode_state(state)) if state else ""
+        if not state and not memory:
+            return ""
+        return self._codec_states.put(join_memory(encode_state(state) if state else b"", memory))
+
+    def _load_memory(self, name: str) -> tuple[State, bytes]:
+        """Read what the member's codec and program remember; what a first update starts from."""
+        size, memory = self.engine.layout.size, b""
         if not name:
-            return self.codec.init(size)
-        data = self._codec_states.get(name, compute_state_bytes(self.codec, size))
-        return decode_state(self.codec, data, size)
+            return self.codec.init(size), memory
+        cap = compute_state_bytes(self.codec, size)
+        if self._member_trainer is None:
+            return decode_state(self.codec, self._codec_states.get(name, cap), size), memory
+        data, memory = split_memory(self._codec_states.get(name, cap + MEMORY_BYTES_MAX))
+        return decode_state(self.codec, data, size) if data else self.codec.init(size), memory
 
     def _get_measure(self, validators: tuple[str, ...]) -> HoldoutMeasure:
         """Join the hold-outs of these validators, A and B of each, once for all rounds."""

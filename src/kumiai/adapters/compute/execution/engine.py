@@ -109,6 +109,11 @@ class Engine:
         return self._work.layout
 
     @property
+    def settings(self) -> TrainSettings:
+        """How members train."""
+        return self._work.settings
+
+    @property
     def backend(self) -> str:
         """The backend in use, or the one asked for as long as nothing was trained."""
         return self.choice.backend if self.choice else self._wish.backend
