@@ -84,18 +84,24 @@ def test_state_goes_on_from_what_was_kept_and_the_work_repeats(tmp_path: Path) -
             r"'bias' is float64 \[3\], expected float32 \[3\]",
         ),
         (
-            "from flwr.app import Array; arrays['bias'] = "
-            "Array(np.array([0, np.nan, 0], np.float32))",
+            (
+                "from flwr.app import Array; arrays['bias'] = "
+                "Array(np.array([0, np.nan, 0], np.float32))"
+            ),
             "'bias' holds values that are not finite",
         ),
         (
-            "from flwr.app import Array; a = arrays['bias']; arrays['bias'] = "
-            "Array(dtype=a.dtype, shape=a.shape, stype=a.stype, data=a.data[:-1])",
+            (
+                "from flwr.app import Array; a = arrays['bias']; arrays['bias'] = "
+                "Array(dtype=a.dtype, shape=a.shape, stype=a.stype, data=a.data[:-1])"
+            ),
             "'bias' cannot be read",
         ),
         (
-            "from flwr.app import Array; a = arrays['weight']; arrays['bias'] = "
-            "Array(dtype=a.dtype, shape=(3,), stype=a.stype, data=a.data)",
+            (
+                "from flwr.app import Array; a = arrays['weight']; arrays['bias'] = "
+                "Array(dtype=a.dtype, shape=(3,), stype=a.stype, data=a.data)"
+            ),
             r"'bias' is float32 \[3, 2\]",
         ),
         ("metrics = MetricRecord({})", "num-examples = None"),

@@ -121,6 +121,7 @@ def load_component(reference: str, field: str, kind: type, folder: Path) -> Any:
     if not REFERENCE_PATTERN.fullmatch(reference):
         raise InputError(field, reference, 'write "pkg.module:name"')
     module_name, _, name = reference.partition(":")
+    _forget_namesakes(module_name.partition(".")[0], folder.resolve())
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -137,6 +138,16 @@ def load_component(reference: str, field: str, kind: type, folder: Path) -> Any:
         fix = f"{name} is a {type(component).__name__}, not a {kind.__name__}"
         raise InputError(field, reference, fix)
     return component
+
+
+def _forget_namesakes(package: str, root: Path) -> None:
+    """Drop a package of that name that came from another folder, where this one has its own."""
+    if not ((root / package).is_dir() or (root / f"{package}.py").is_file()):
+        return
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if file and not Path(file).resolve().is_relative_to(root):
+        for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
+            del sys.modules[name]
 
 
 def describe(error: BaseException, folder: Path) -> str:
