@@ -74,6 +74,21 @@ class Telemetry:
         elif isinstance(effect, Certified):
             self._on_certified(effect, run)
 
+    def note(self, message: str) -> None:
+        """Say at once what happened to a member's own program on this machine."""
+        self._progress(
+            ProgressEvent(
+                kind="note",
+                round=self._round,
+                rounds_total=self._rounds_total,
+                loss_ppm=self._latest[0],
+                accuracy_ppm=self._latest[1],
+                bytes_total=self._bytes_total,
+                message=message,
+                seconds=self.seconds,
+            )
+        )
+
     def finish(self, run: RunState) -> None:
         """Say that it is over."""
         self._tell("done", run, run.phase.value, message=run.reason)

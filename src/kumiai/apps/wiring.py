@@ -132,7 +132,9 @@ def run_local(
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
             world=SimWorld(slow_down_copiers(casting.network, casting.victims)),
-            compute=make_compute(task, casting, population, workload, blobs, codec_states),
+            compute=make_compute(
+                task, casting, population, workload, blobs, codec_states, telemetry.note
+            ),
             log=log,
             ledger=ledger,
             vault=vault,
@@ -153,7 +155,7 @@ def run_local(
         )
         view = outcome.write_results(finished)
     finally:
-        workload.engine.close()
+        workload.close()
         for store in (log, ledger, vault):
             store.close()
     outcome.write_telemetry(run_dir, telemetry)
@@ -171,11 +173,18 @@ def make_compute(
     workload: Workload,
     blobs: DirectoryBlobs,
     codec_states: DirectoryBlobs | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> AdversarialCompute:
     """The engine over everybody's data, and the lies of those who lie."""
     owners = [p for p in population.named("trainer") if has_shard(p)]
     judges = population.named("validator")
     poisoners = {population.pubkey(p.name) for p in owners if p.behaviour == "poisoner"}
+    names = {population.pubkey(person.name): person.name for person in population.people}
+
+    def tell(member: str, sentence: str) -> None:
+        if note is not None:
+            note(f"{names.get(member, member)}: {sentence}")
+
     honest = EngineCompute(
         task=task,
         recipe=workload.recipe,
@@ -194,6 +203,8 @@ def make_compute(
         },
         codec_states=codec_states,
         kernels=load_kernels(find_cache_dir() / "native", count_cores()),
+        member_trainer=workload.member_trainer,
+        tell=tell,
     )
     return AdversarialCompute(
         inner=honest,

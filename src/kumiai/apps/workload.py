@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save
@@ -16,6 +17,7 @@ from kumiai.adapters.data.dataset import Dataset
 from kumiai.adapters.data.federated import FederatedData, split
 from kumiai.adapters.data.sources import load_source
 from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
+from kumiai.adapters.flower.library import require_flower
 from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.codecs import build_codec
@@ -24,6 +26,9 @@ from kumiai.learning.recipe import Recipe, build_recipe, build_seeded
 from kumiai.learning.slim import check_nested
 from kumiai.nodes.ports import BlobPort
 from kumiai.tasks.document import TaskDocument
+
+if TYPE_CHECKING:  # flwr is an extra
+    from kumiai.adapters.flower.member import FlowerTrainer
 
 _PPM = 1_000_000
 
@@ -48,6 +53,14 @@ class Workload:
             return 0
         sizes = torch.tensor([len(character.encode()) for character in self.alphabet])
         return round(_PPM * float(sizes[self.data.test[1]].double().mean()))
+
+    member_trainer: FlowerTrainer | None = None  # the members' own program, if the task names one
+
+    def close(self) -> None:
+        """Stop the engine's workers and let go of the members' program."""
+        self.engine.close()
+        if self.member_trainer is not None:
+            self.member_trainer.close()
 
     def publish_holdouts(self, blobs: BlobPort) -> list[str]:
         """Store every validator's hold-out as one blob each; return their names in order."""
@@ -93,7 +106,27 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
         licence=dataset.licence,
         description=dataset.description,
         alphabet=dataset.alphabet,
+        member_trainer=load_member_trainer(task, recipe, base_dir),
     )
+
+
+def load_member_trainer(task: TaskDocument, recipe: Recipe, base_dir: Path) -> FlowerTrainer | None:
+    """Load the ClientApp that does the members' work; None where the engine does it."""
+    training = task.training
+    if not training.flower:
+        return None
+    require_flower()
+    from kumiai.adapters.flower.member import FlowerTrainer
+
+    settings: dict[str, bool | int | float | str] = {
+        "lr": training.learning_rate_ppm / _PPM,
+        "momentum": training.momentum_ppm / _PPM,
+        "weight-decay": training.weight_decay_ppm / _PPM,
+        "batch-size": training.batch_size,
+        "local-epochs": training.local_epochs,
+        "local-iterations": training.local_iterations,
+    }
+    return FlowerTrainer(training.flower, base_dir, recipe, settings)
 
 
 def load_recipe(

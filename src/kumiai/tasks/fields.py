@@ -27,6 +27,7 @@ VALIDATORS_MAX = 31
 RATIO_PPM_MAX = 1_000 * PPM
 RECIPE_PATTERN = r"^(mlp|cnn|resnet18|transformer|[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*)$"
 SOURCE_PATTERN = r"^(mnist5k|digits|penguins|sotu|[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*)$"
+COMPONENT_PATTERN = r"^([A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)?$"
 OPTION_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 UNIT_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 ONE_DAY_MS = 24 * 3600 * 1000

@@ -30,6 +30,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_server(task),
         *_check_schedule(task),
         *_check_algorithm(task),
+        *_check_flower(task),
         *_check_budget(task),
         *_check_deadlines(task),
     ]
@@ -149,6 +150,21 @@ def _check_algorithm(task: TaskDocument) -> list[InputError]:
         )
         return [InputError("training.weighting", training.weighting, fix)]
     return []
+
+
+def _check_flower(task: TaskDocument) -> list[InputError]:
+    """A ClientApp does its own local work: what would change ours must not be asked for."""
+    training, problems = task.training, []
+    if training.flower and training.slim:
+        fix = f"training.flower = {training.flower} trains the full network only: set slim = false"
+        problems.append(InputError("training.slim", True, fix))
+    if training.flower and training.algorithm not in ("fedavg", "diloco"):
+        fix = f"training.flower = {training.flower} does its own local work: set fedavg or diloco"
+        problems.append(InputError("training.algorithm", training.algorithm, fix))
+    if training.flower and training.lr_schedule != "constant":
+        fix = f"training.flower = {training.flower} has its own rates: set constant"
+        problems.append(InputError("training.lr_schedule", training.lr_schedule, fix))
+    return problems
 
 
 def _check_budget(task: TaskDocument) -> list[InputError]:

@@ -14,6 +14,7 @@ from pydantic import model_validator
 from kumiai.base.amounts import PPM
 from kumiai.tasks.codecs import DENSE_FIXED, DESCRIPTION_LENGTH_MAX
 from kumiai.tasks.fields import (
+    COMPONENT_PATTERN,
     OPTION_COUNT_MAX,
     RATIO_PPM_MAX,
     RECIPE_PATTERN,
@@ -250,6 +251,14 @@ class TrainingSection(Section):
     slim: bool = setting(True, "switch", "Train every width, so that each is a usable model.")
     backend: Literal["auto", "inline", "vectorised", "process"] = one_of(
         "auto", "How the work is executed; auto measures at the start and says what it chose."
+    )
+    flower: Text = setting(
+        "",
+        "component",
+        "A Flower ClientApp that does the members' local work, pkg.module:name beside the task "
+        "file; empty: the engine does it.",
+        pattern=COMPONENT_PATTERN,
+        max_length=200,
     )
 
     @model_validator(mode="before")

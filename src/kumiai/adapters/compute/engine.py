@@ -7,7 +7,7 @@ validators of a round share the coalition models, each measuring them on its own
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from kumiai.adapters.compute.combine import combine_updates
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.execution.engine import Engine
+from kumiai.adapters.compute.execution.shards import count_member_iterations
 from kumiai.adapters.compute.measure import HoldoutMeasure
+from kumiai.adapters.compute.member_work import MemberJob, MemberTrainer
 from kumiai.adapters.compute.memory import (
     Memory,
     compute_memory_bytes,
@@ -41,6 +43,7 @@ from kumiai.tasks.document import TaskDocument
 Shard = tuple[torch.Tensor, torch.Tensor]
 
 AGGREGATES_KEPT_MAX = 8
+PROGRAM_BYTES_MAX = 2**31  # of a member's program: twice what it may give
 LOSS_PPM_MAX = 2**52  # of a training loss as claimed: an exact integer in any reader's JSON
 
 
@@ -58,6 +61,8 @@ class EngineCompute:
         label_maps: Mapping[str, Sequence[int]] | None = None,
         codec_states: ports.BlobPort | None = None,
         kernels: Kernels | None = None,
+        member_trainer: MemberTrainer | None = None,
+        tell: Callable[[str, str], None] | None = None,
     ) -> None:
         """Take the data of the members that live in this process.
 
@@ -66,7 +71,8 @@ class EngineCompute:
         training: a poisoner's machine, for scenarios. codec_states: where the members of this
         process keep what their codec remembers, written before a result is returned so that a
         killed run goes on from it; without it, it is kept in memory. kernels: compiled loops of
-        aggregation; numpy's, which give the same bits, without them.
+        aggregation; numpy's, which give the same bits, without them. member_trainer: does the local
+        work instead of the engine; `tell` (member, sentence) hears why a member has no update.
         """
         self.task, self.recipe, self.engine, self._blobs = task, recipe, engine, blobs
         maps = label_maps or {}
@@ -75,6 +81,7 @@ class EngineCompute:
         self.codec = build_codec(task.training.codec, engine.layout.shapes)
         self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
         self._rules = TaskRules(task, engine.layout.size)
+        self._member_trainer, self._tell = member_trainer, tell
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
         self._kernels = kernels or NumpyKernels()
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
@@ -97,6 +104,10 @@ class EngineCompute:
         for start in dict.fromkeys((job.model, job.server_state) for job in jobs):
             places = [i for i, j in enumerate(jobs) if (j.model, j.server_state) == start]
             model = start[0]
+            if self._member_trainer is not None:
+                done = self._let_members_train(self._member_trainer, [jobs[i] for i in places])
+                results.update(zip(places, done, strict=True))
+                continue
             global_P = torch.from_numpy(fixed_point.dequantise(self._decoded.get("model", model)))
             chosen = [jobs[i] for i in places]
             memories = [self._load_memory(job.codec_state) for job in chosen]
@@ -126,6 +137,42 @@ class EngineCompute:
                     server_state,
                 )
         return [results[i] for i in range(len(jobs))]
+
+    def _let_members_train(
+        self, trainer: MemberTrainer, jobs: Sequence[ports.TrainJob]
+    ) -> list[ports.TrainResult]:
+        """The members' own programs from one model; theirs is the word on samples and loss."""
+        model_P = fixed_point.dequantise(self._decoded.get("model", jobs[0].model))
+        places = {member: place for place, member in enumerate(self._shards)}
+        memories = [self._load_memory(job.codec_state) for job in jobs]
+        works = trainer.train(
+            model_P,
+            [
+                MemberJob(places[job.member], len(places), job.round, job.seed, memory.program)
+                for job, memory in zip(jobs, memories, strict=True)
+            ],
+        )
+        results = []
+        for job, memory, work in zip(jobs, memories, works, strict=True):
+            if work.fault and self._tell is not None:
+                self._tell(job.member, work.fault)
+            if work.fault:
+                results.append(ports.TrainResult(job.member, "", 0, 0, 0, 0, 0))
+                continue
+            settings = self.engine.settings
+            (iterations,) = count_member_iterations(settings, (work.sample_count,))
+            results.append(
+                self._answer(
+                    job,
+                    work.update_P,
+                    work.loss,
+                    work.sample_count,
+                    iterations,
+                    memory._replace(program=work.memory),
+                    (),
+                )
+            )
+        return results
 
     def score(self, jobs: Sequence[ports.ScoreJob]) -> list[ports.ScoreResult]:
         """Judge updates for all validators in this process, those of one round together.
@@ -210,7 +257,7 @@ class EngineCompute:
             control_P = self._rules.compute_next_own(
                 control_P, server_state, ints_P, iteration_count, job.round
             )
-        remembered = encode_memory(Memory(control_P, after))
+        remembered = encode_memory(Memory(control_P, after, memory.program))
         state = self._codec_states.put(remembered) if remembered else ""
         blob = self._blobs.put(data)
         self._decoded.keep("update", blob, ints_P)
@@ -236,8 +283,10 @@ class EngineCompute:
         first = Memory(np.zeros(size * self._rules.has_control, np.int32), self.codec.init(size))
         if not name:
             return first
-        data = self._codec_states.get(name, compute_memory_bytes(self.codec, first, size))
-        return decode_memory(self.codec, first, data, size)
+        cap = compute_memory_bytes(self.codec, first, size)
+        if self._member_trainer is not None:
+            cap += PROGRAM_BYTES_MAX
+        return decode_memory(self.codec, first, self._codec_states.get(name, cap), size)
 
     def _load_server_state(self, name: str) -> server.ServerState:
         """Read the server rule's state; its first one for no name."""

@@ -204,3 +204,48 @@ def scenarios(lang: LangOption = None) -> None:
     from kumiai.apps.cli import running
 
     running.list_scenarios(lang)
+
+
+flower = typer.Typer(
+    help="Run Flower apps on this engine, unmodified.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+app.add_typer(flower, name="flower")
+
+
+@flower.command(
+    "run",
+    epilog=_examples(
+        "kumiai flower run .",
+        "kumiai flower run examples/10_flower_digits --supernodes 20",
+        "kumiai flower run . --run-config 'num-server-rounds=3 learning-rate=0.05'",
+    ),
+)
+def flower_run(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The app's folder.")] = Path(),
+    run_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run-config",
+            "-c",
+            metavar="KEY=VALUE",
+            help="Change what the app's config says, or the path of a TOML file that does.",
+        ),
+    ] = None,
+    supernodes: Annotated[
+        int | None,
+        typer.Option("--supernodes", metavar="N", help="Nodes (default: the app's, or 10)."),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", metavar="", help="Show Flower's own log as well.")
+    ] = False,
+    lang: LangOption = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", metavar="", help="Print what the app prints only.")
+    ] = False,
+) -> None:
+    """Run a whole Flower app (ServerApp, strategy, ClientApp) in this process."""
+    from kumiai.apps.cli import flowering
+
+    flowering.run(path, run_config or [], supernodes, verbose, lang, quiet)
