@@ -31,6 +31,7 @@ from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
 from kumiai.apps.workload import Workload, load_workload
 from kumiai.base.errors import InputError, RunFailedError
+from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
 from kumiai.rounds.state import RunPhase
 from kumiai.tasks.document import TaskDocument, parse_task, to_document
@@ -130,14 +131,22 @@ def run_local(
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
             world=SimWorld(slow_down_copiers(casting.network, casting.victims)),
-            compute=make_compute(task, casting, population, workload, blobs, codec_states),
+            compute=make_compute(
+                task,
+                casting,
+                population,
+                workload,
+                blobs,
+                codec_states,
+                run_dir.take_noise_key() if task.privacy.mode != "none" else b"",
+            ),
             log=log,
             ledger=ledger,
             vault=vault,
             observer=telemetry,
         )
         final = driver.run()
-        run_dir.forget_codec_states()
+        run_dir.forget_secrets()
         finished = Finished(
             run_dir=run_dir,
             task=task,
@@ -169,8 +178,13 @@ def make_compute(
     workload: Workload,
     blobs: DirectoryBlobs,
     codec_states: DirectoryBlobs | None = None,
+    noise_key: bytes = b"",
 ) -> AdversarialCompute:
-    """The engine over everybody's data, and the lies of those who lie."""
+    """The engine over everybody's data, and the lies of those who lie.
+
+    noise_key: with privacy, the run's secret, from which each member gets its own. Not from the
+    members' keys: those of a local run derive from the task, which everybody can read.
+    """
     owners = [p for p in population.named("trainer") if has_shard(p)]
     judges = population.named("validator")
     poisoners = {population.pubkey(p.name) for p in owners if p.behaviour == "poisoner"}
@@ -191,6 +205,11 @@ def make_compute(
             key: shift_labels(workload.class_count, task.seed) for key in sorted(poisoners)
         },
         codec_states=codec_states,
+        noise_secrets={
+            population.pubkey(person.name): derive_stream_key(noise_key, person.name)
+            for person in owners
+            if noise_key
+        },
     )
     return AdversarialCompute(
         inner=honest,
@@ -205,6 +224,7 @@ def make_compute(
             population.pubkey(p.name) for p in population.people if p.behaviour == "free-rider"
         ),
         codec=honest.codec,
+        claim_epsilon=honest.claim_epsilon,
     )
 
 

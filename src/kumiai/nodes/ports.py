@@ -24,6 +24,7 @@ class TrainJob:
     model: str  # blob
     seed: int  # 63 bits, derived from task, round and member
     codec_state: str = ""  # of the member's last `TrainResult` that entered the model; "": none
+    trained_before: int = 0  # the member's earlier rounds and attempts: each spent privacy
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class TrainResult:
     """What the work gave. `loss_ppm` is the mean training loss in millionths of a nat.
 
     codec_state names what the codec must remember if this update enters the model ("" if nothing):
-    a blob in the member's own store, which nobody else sees.
+    a blob in the member's own store, which nobody else sees. epsilon_milli: what all of the member's
+    updates up to this one may tell about one sample, in thousandths, rounded up; 0 where the task
+    asks for no privacy. With privacy, loss_ppm is 0: a loss would tell what no noise covers.
     """
 
     member: str
@@ -42,6 +45,7 @@ class TrainResult:
     flop: int
     loss_ppm: int
     codec_state: str = ""
+    epsilon_milli: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,10 @@ class Trainer:
         # What did not enter the model goes as if never sent: its state is not built upon. The log
         # says what entered, so a resumed run asks for the same work.
         state = memory.codec_states.get(_find_included(run, self.key.pubkey), "")
-        job = TrainJob(current.index, self.key.pubkey, run.model, seed, state)
-        return _did(memory, "train", place), (Work(current.attempt, job),)
+        before = memory.trained_count
+        job = TrainJob(current.index, self.key.pubkey, run.model, seed, state, before)
+        remembered = replace(_did(memory, "train", place), trained_count=before + 1)
+        return remembered, (Work(current.attempt, job),)
 
     def _on_trained(
         self, memory: Memory, run: RunState, event: JobDone
@@ -98,6 +100,7 @@ class Trainer:
             "iterations": result.iteration_count,
             "flop": str(result.flop),
             "loss_ppm": result.loss_ppm,
+            "epsilon_milli": result.epsilon_milli,
         }
         return _did(memory, "reveal", place), (Publish(Kind.REVEAL, content),)
 

@@ -6,6 +6,7 @@ validators of a round share the coalition models, each measuring them on its own
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,7 @@ from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.scoring import Holdout, score_round
 from kumiai.adapters.memory.blobs import MemoryBlobs
+from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
 from kumiai.learning import aggregation, fixed_point, server
@@ -29,9 +31,11 @@ from kumiai.learning.codecs import (
     encode_state,
 )
 from kumiai.learning.layout import flatten
+from kumiai.learning.privacy.accountant import compute_epsilon_milli
+from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.learning.recipe import Recipe, build_seeded
 from kumiai.nodes import ports
-from kumiai.tasks.document import TaskDocument
+from kumiai.tasks.document import TaskDocument, to_document
 
 Shard = tuple[torch.Tensor, torch.Tensor]
 
@@ -52,6 +56,7 @@ class EngineCompute:
         holdouts: Mapping[str, Holdout],
         label_maps: Mapping[str, Sequence[int]] | None = None,
         codec_states: ports.BlobPort | None = None,
+        noise_secrets: Mapping[str, bytes] | None = None,
     ) -> None:
         """Take the data of the members that live in this process.
 
@@ -59,7 +64,8 @@ class EngineCompute:
         label_maps: member -> a permutation of the classes by which its labels are falsified before
         training: a poisoner's machine, for scenarios. codec_states: where the members of this
         process keep what their codec remembers, written before a result is returned so that a
-        killed run goes on from it; without it, it is kept in memory.
+        killed run goes on from it; without it, it is kept in memory. noise_secrets: member -> 32
+        bytes that nobody else knows, where the task asks for privacy.
         """
         self.task, self.recipe, self.engine, self._blobs = task, recipe, engine, blobs
         maps = label_maps or {}
@@ -68,6 +74,8 @@ class EngineCompute:
         self.codec = build_codec(task.training.codec, engine.layout.shapes)
         self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
+        self._noise_secrets = dict(noise_secrets or {})
+        self._shard_digests: dict[str, str] = {}
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
 
@@ -82,8 +90,9 @@ class EngineCompute:
 
         A member whose training diverged (a loss or weight that is not finite, or beyond the fixed
         point) gets a result with an empty `update`; the others are not disturbed. KeyError for a
-        member without a shard here.
+        member without a shard (or, with privacy, a secret) here.
         """
+        is_private = self.task.privacy.mode != "none"
         results: dict[int, ports.TrainResult] = {}
         for model in dict.fromkeys(job.model for job in jobs):
             places = [i for i, job in enumerate(jobs) if job.model == model]
@@ -92,6 +101,7 @@ class EngineCompute:
                 global_P,
                 [self._shards[jobs[i].member] for i in places],
                 [jobs[i].seed for i in places],
+                [self._derive_noise_key(jobs[i]) for i in places] if is_private else (),
             )
             losses_N = trained.losses_N.tolist()
             updates_NP = trained.updates_NP.numpy()
@@ -193,8 +203,30 @@ class EngineCompute:
             sample_count=sample_count,
             iteration_count=iteration_count,
             flop=self.engine.count_flop(tuple(inputs.shape[1:]), targets[:1]) * seen,
-            loss_ppm=min(LOSS_PPM_MAX, round(loss * PPM)),
+            loss_ppm=min(LOSS_PPM_MAX, round(loss * PPM)),  # 0 with privacy
             codec_state=state,
+            epsilon_milli=self.claim_epsilon(job.trained_before, sample_count, iteration_count),
+        )
+
+    def claim_epsilon(self, trained_before: int, sample_count: int, iteration_count: int) -> int:
+        """Return milli-epsilon of this round and all before it; 0 where nothing is private."""
+        return account_epsilon(self.task, (trained_before + 1) * iteration_count, sample_count)
+
+    def _derive_noise_key(self, job: ports.TrainJob) -> bytes:
+        """Return the key of this very work: other data or another model must get other noise.
+
+        Equal noise on two different results would cancel in their difference.
+        """
+        member = job.member
+        if member not in self._shard_digests:
+            self._shard_digests[member] = digest_shard(self._shards[member])
+        return derive_stream_key(
+            self._noise_secrets[member],
+            "dp-sgd",
+            canonical.hash_document(to_document(self.task)),
+            job.model,
+            job.seed,
+            self._shard_digests[member],
         )
 
     def _load_state(self, name: str) -> State:
@@ -227,3 +259,25 @@ def _falsify(shard: Shard, label_map: Sequence[int] | None) -> Shard:
     if label_map is None:
         return shard
     return shard[0], torch.tensor(list(label_map), dtype=torch.int64)[shard[1]]
+
+
+def account_epsilon(task: TaskDocument, step_count: int, sample_count: int) -> int:
+    """Return milli-epsilon of `step_count` private steps on `sample_count` samples, rounded up."""
+    if task.privacy.mode == "none" or step_count == 0:
+        return 0
+    return compute_epsilon_milli(
+        step_count,
+        task.training.batch_size,
+        max(1, sample_count),
+        task.privacy.noise_multiplier_milli / 1_000,
+        task.privacy.delta_ppb / 1_000_000_000,
+    )
+
+
+def digest_shard(shard: Shard) -> str:
+    """Return a hash over a shard's numbers; it stays with the member."""
+    digest = hashlib.sha256()
+    for tensor in shard:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

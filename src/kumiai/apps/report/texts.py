@@ -92,6 +92,11 @@ def format_nat(ppm: int, signed: bool = True, digits: int = 4) -> str:
     return f"{'−' if ppm < 0 else '+'}{text}"
 
 
+def format_epsilon(milli: int) -> str:
+    """Thousandths of epsilon, never shown smaller than they are: 8_248 -> "8.25"."""
+    return f"{-(-milli // 10) / 100:.2f}"
+
+
 def format_width(ppm: int) -> str:
     """The width of a model: 250_000 -> "25%"; 0 -> an en dash (no model)."""
     if not ppm:
