@@ -32,8 +32,8 @@ class TrainResult:
     """What the work gave. `loss_ppm` is the mean training loss in millionths of a nat.
 
     codec_state names what the codec must remember if this update enters the model ("" if nothing):
-    a blob in the member's own store, which nobody else sees. epsilon_milli: what all of the member's
-    updates up to this one may tell about one sample, in thousandths, rounded up; 0 where the task
+    a blob in the member's own store, which nobody else sees. epsilon_milli: what all updates of the
+    member up to this one may tell about one sample, in thousandths, rounded up; 0 where the task
     asks for no privacy. With privacy, loss_ppm is 0: a loss would tell what no noise covers.
     """
 

@@ -1,8 +1,9 @@
 """Decimals at the door: a person writes `learning_rate = 0.05`, the document holds 50000 ppm.
 
 Every field `x_ppm` may be given as `x` (times a million), every `x_milli` as `x` (times a thousand)
-and every `x_ppb` as `x` (times a billion). The conversion goes through `Decimal` and must be exact: what cannot be written as an
-integer is refused, never rounded, so two people who write the same number get the same task id.
+and every `x_ppb` as `x` (times a billion). The conversion goes through `Decimal` and must be exact:
+what cannot be written as an integer is refused, never rounded, so two people who write the same
+number get the same task id.
 """
 
 from __future__ import annotations
