@@ -37,7 +37,7 @@ Words = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class MaskSecrets:
-    """What a member keeps of one round: its half of every agreement, and the seed of its own mask."""
+    """A member's secrets of one round: its half of every agreement, the seed of its own mask."""
 
     agreement: bytes
     own_seed: bytes
