@@ -38,6 +38,16 @@ WRONG = [
     ('[training]\nalgorithm = "fednova"', "training.weighting", "needs samples"),
     ('[training]\nalgorithm = "scaffold"', "training.weighting", "needs samples"),
     (
+        '[privacy]\nmode = "local"\n[training]\naggregator = "trust_root"',
+        "training.aggregator",
+        "show its hold-outs",
+    ),
+    (
+        '[privacy]\nmode = "local"\n[training]\nslim = false\nflower = "a.b:c"',
+        "training.flower",
+        "account for",
+    ),
+    (
         '[training]\nalgorithm = "scaffold"\nlocal_iterations = 3\naggregator = "trust_root"',
         "training.aggregator",
         "no reference",

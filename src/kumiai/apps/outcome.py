@@ -66,6 +66,7 @@ def _write_receipts(finished: Finished) -> tuple[ReceiptView, ...]:
                     hash=hash_receipt(receipt),
                     path=str(path.relative_to(finished.run_dir.root)),
                     reason_code=str(receipt["reason"]),
+                    epsilon_milli=int(str(receipt["epsilon_milli"])),
                 )
             )
     return tuple(views)

@@ -188,6 +188,7 @@ def _member_view(
         round_verdicts=tuple(r.verdict for r in rounds)
         if person.role in ("trainer", "canary")
         else (),
+        epsilon_milli=max((r.epsilon_milli for r in mine), default=0),
     )
 
 

@@ -7,6 +7,7 @@
     ledger.db     the embedded ledger
     vault.db      results of work, so that nothing is done twice after a crash
     blobs/        models, updates, hold-out data, by sha256
+    noise.key     with privacy: what members' noise is drawn from; gone when the run has ended
     codec/        what members' codecs remember between rounds; gone when the run has ended
     receipts/     one self-contained file a member and round
     models/       every member's model, cut to the width it earned
@@ -17,6 +18,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from kumiai.base import canonical
 from kumiai.base.errors import InputError, StoreError
 
 PLAN_BYTES_MAX = 64 * 2**20
-UNSEALED = ("codec", "view.json", "telemetry.json", "report.html", ".cache")
+NOISE_KEY_BYTES = 32
+UNSEALED = ("codec", "noise.key", "view.json", "telemetry.json", "report.html", ".cache")
 
 
 class RunDir:
@@ -39,6 +42,7 @@ class RunDir:
         self.vault = root / "vault.db"
         self.blobs = root / "blobs"
         self.codec_states = root / "codec"
+        self.noise_key = root / "noise.key"
         self.receipts = root / "receipts"
         self.models = root / "models"
         self.seal = root / "seal.json"
@@ -69,9 +73,29 @@ class RunDir:
         except OSError as error:
             raise StoreError(f"cannot write to {self.root}: {error.strerror}") from error
 
-    def forget_codec_states(self) -> None:
-        """Remove what codecs remembered: a run that has ended trains no more."""
+    def take_noise_key(self) -> bytes:
+        """Return the run's secret for noise; a new one of the system's best randomness if none.
+
+        Readable by its owner only. A torn file counts as none: nothing drawn from it was sent yet.
+        """
+        try:
+            if self.noise_key.exists() and self.noise_key.stat().st_size == NOISE_KEY_BYTES:
+                return self.noise_key.read_bytes()
+            self.noise_key.unlink(missing_ok=True)
+            secret = os.urandom(NOISE_KEY_BYTES)
+            handle = os.open(self.noise_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(secret)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StoreError(f"cannot keep {self.noise_key}: {error.strerror}") from error
+        return secret
+
+    def forget_secrets(self) -> None:
+        """Remove what codecs remembered and noise was drawn from: an ended run trains no more."""
         shutil.rmtree(self.codec_states, ignore_errors=True)
+        self.noise_key.unlink(missing_ok=True)
 
     def read_plan(self) -> dict[str, Any]:
         """Return the plan; InputError when this is no run's folder."""

@@ -65,6 +65,7 @@ class MemberView(_Plain):
     flop: int = 0
     round_verdicts: tuple[str, ...] = ()
     reason_code: str = ""
+    epsilon_milli: int = 0  # claimed privacy loss over the run, thousandths; 0: not private
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class ReceiptView(_Plain):
     hash: str
     path: str
     reason_code: str = ""
+    epsilon_milli: int = 0  # claimed for all rounds up to this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
 from kumiai.apps.workload import Workload, find_cache_dir, load_workload
 from kumiai.base.errors import InputError, RunFailedError
+from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
 from kumiai.rounds.state import RunPhase
 from kumiai.tasks.document import TaskDocument, parse_task, to_document
@@ -133,7 +134,14 @@ def run_local(
             orderer=population.orderer,
             world=SimWorld(slow_down_copiers(casting.network, casting.victims)),
             compute=make_compute(
-                task, casting, population, workload, blobs, codec_states, telemetry.note
+                task,
+                casting,
+                population,
+                workload,
+                blobs,
+                codec_states,
+                run_dir.take_noise_key() if task.privacy.mode != "none" else b"",
+                telemetry.note,
             ),
             log=log,
             ledger=ledger,
@@ -141,7 +149,7 @@ def run_local(
             observer=telemetry,
         )
         final = driver.run()
-        run_dir.forget_codec_states()
+        run_dir.forget_secrets()
         finished = Finished(
             run_dir=run_dir,
             task=task,
@@ -173,9 +181,14 @@ def make_compute(
     workload: Workload,
     blobs: DirectoryBlobs,
     codec_states: DirectoryBlobs | None = None,
+    noise_key: bytes = b"",
     note: Callable[[str], None] | None = None,
 ) -> AdversarialCompute:
-    """The engine over everybody's data, and the lies of those who lie."""
+    """The engine over everybody's data, and the lies of those who lie.
+
+    noise_key: with privacy, the run's secret, from which each member gets its own. Not from the
+    members' keys: those of a local run derive from the task, which everybody can read.
+    """
     owners = [p for p in population.named("trainer") if has_shard(p)]
     judges = population.named("validator")
     poisoners = {population.pubkey(p.name) for p in owners if p.behaviour == "poisoner"}
@@ -205,6 +218,11 @@ def make_compute(
         kernels=load_kernels(find_cache_dir() / "native", count_cores()),
         member_trainer=workload.member_trainer,
         tell=tell,
+        noise_secrets={
+            population.pubkey(person.name): derive_stream_key(noise_key, person.name)
+            for person in owners
+            if noise_key
+        },
     )
     return AdversarialCompute(
         inner=honest,
@@ -219,6 +237,7 @@ def make_compute(
             population.pubkey(p.name) for p in population.people if p.behaviour == "free-rider"
         ),
         codec=honest.codec,
+        claim_epsilon=honest.claim_epsilon,
     )
 
 

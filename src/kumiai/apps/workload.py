@@ -22,6 +22,7 @@ from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.codecs import build_codec
 from kumiai.learning.layout import Layout, compute_layout
+from kumiai.learning.privacy.sgd import PrivacySettings
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded
 from kumiai.learning.slim import check_nested
 from kumiai.nodes.ports import BlobPort
@@ -90,13 +91,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
     check_codec(task, layout)
     check_method(task, layout)
     check_task_server(task)
-    engine = Engine(
-        recipe,
-        make_settings(task, recipe),
-        task.training.backend,
-        str(find_cache_dir()),
-        rounds_expected=task.training.rounds,
-    )
+    engine = make_engine(task, recipe)
     return Workload(
         data=data,
         recipe=recipe,
@@ -174,6 +169,36 @@ def check_codec(task: TaskDocument, layout: Layout) -> None:
         build_codec(task.training.codec, layout.shapes).compute_size_bytes_max(layout.size)
     except ValueError as error:
         raise InputError("training.codec", task.training.codec, str(error)) from error
+
+
+def make_engine(task: TaskDocument, recipe: Recipe) -> Engine:
+    """Set up the engine; InputError for a recipe that cannot be trained as privately as asked."""
+    privacy = make_privacy(task)
+    try:
+        return Engine(
+            recipe,
+            make_settings(task, recipe),
+            task.training.backend,
+            str(find_cache_dir()),
+            rounds_expected=task.training.rounds,
+            privacy=privacy,
+        )
+    except ValueError as error:
+        if privacy is None:
+            raise
+        raise InputError("privacy.mode", task.privacy.mode, str(error)) from error
+
+
+def make_privacy(task: TaskDocument) -> PrivacySettings | None:
+    """Translate the task's privacy, None where it asks for none."""
+    privacy = task.privacy
+    if privacy.mode == "none":
+        return None
+    return PrivacySettings(
+        noise_multiplier=privacy.noise_multiplier_milli / 1_000,
+        clip_norm=privacy.clip_norm_ppm / _PPM,
+        delta=privacy.delta_ppb / 1_000_000_000,
+    )
 
 
 def make_settings(task: TaskDocument, recipe: Recipe) -> TrainSettings:

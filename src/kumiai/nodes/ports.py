@@ -25,6 +25,7 @@ class TrainJob:
     seed: int  # 63 bits, derived from task, round and member
     codec_state: str = ""  # of the member's last `TrainResult` that entered the model; "": none
     server_state: str = ""  # blob of the server rule's state, for algorithms that share it
+    trained_before: int = 0  # the member's earlier rounds and attempts: each spent privacy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,10 @@ class TrainResult:
     """What the work gave. `loss_ppm` is the mean training loss in millionths of a nat.
 
     codec_state names what the codec and the algorithm must remember if this update enters the model
-    ("" if nothing): a blob in the member's own store, which nobody else sees.
+    ("" if nothing): a blob in the member's own store, which nobody else sees. epsilon_milli: what
+    all updates of the member up to this one may tell about one sample, in thousandths, rounded up;
+    0 where the task asks for no privacy. With privacy, loss_ppm is 0: a loss would tell what no
+    noise covers.
     """
 
     member: str
@@ -43,6 +47,7 @@ class TrainResult:
     flop: int
     loss_ppm: int
     codec_state: str = ""
+    epsilon_milli: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,13 +87,14 @@ class Memory:
     """A node's private memory. `done` holds what was asked for or published, so it happens once.
 
     codec_states: round -> what a trainer's codec remembers of it, for the last round whose update
-    entered the model and for the open one.
+    entered the model and for the open one. trained_count: how often a trainer was set to work.
     """
 
     done: frozenset[tuple[str, int, int]] = frozenset()
     result: JobDone | None = None
     finals: Mapping[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
     codec_states: Mapping[int, str] = field(default_factory=dict)
+    trained_count: int = 0
 
 
 class Role(Protocol):

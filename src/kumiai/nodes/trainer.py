@@ -58,10 +58,12 @@ class Trainer:
         # What did not enter the model goes as if never sent: its state is not built upon. The log
         # says what entered, so a resumed run asks for the same work.
         state = memory.codec_states.get(_find_included(run, self.key.pubkey), "")
+        before = memory.trained_count
         job = TrainJob(
-            current.index, self.key.pubkey, run.model, seed, state, server_state=run.server_state
+            current.index, self.key.pubkey, run.model, seed, state, run.server_state, before
         )
-        return _did(memory, "train", place), (Work(current.attempt, job),)
+        remembered = replace(_did(memory, "train", place), trained_count=before + 1)
+        return remembered, (Work(current.attempt, job),)
 
     def _on_trained(
         self, memory: Memory, run: RunState, event: JobDone
@@ -100,6 +102,7 @@ class Trainer:
             "iterations": result.iteration_count,
             "flop": str(result.flop),
             "loss_ppm": result.loss_ppm,
+            "epsilon_milli": result.epsilon_milli,
         }
         return _did(memory, "reveal", place), (Publish(Kind.REVEAL, content),)
 

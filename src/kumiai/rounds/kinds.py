@@ -75,6 +75,7 @@ SHAPES: dict[Kind, dict[str, type]] = {
         "iterations": int,
         "flop": str,
         "loss_ppm": int,
+        "epsilon_milli": int,
     },
     Kind.BEACON: {**_ROUND, "element": str},
     Kind.SCORE_COMMIT: {**_ROUND, "commitment": str},

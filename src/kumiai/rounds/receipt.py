@@ -90,6 +90,7 @@ def make_receipt(  # one argument a field: the receipt is a flat public document
         "samples": assignment.samples if assignment else 0,
         "flop": str(assignment.flop if assignment else 0),
         "size_bytes": assignment.size_bytes if assignment else 0,
+        "epsilon_milli": assignment.epsilon_milli if assignment else 0,
         "stake": str(enrolled.stake),
         "delegated": str(backing),
         "sigma_ppm": enrolled.sigma_ppm,

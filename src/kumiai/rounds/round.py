@@ -142,6 +142,7 @@ def on_reveal(state: RunState, record: Record, content: Mapping[str, Any]) -> Ou
         iterations=content["iterations"],
         flop=flop,
         loss_ppm=content["loss_ppm"],
+        epsilon_milli=content["epsilon_milli"],
     )
     return Outcome(_with_assignment(state, current, revealed))
 

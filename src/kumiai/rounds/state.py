@@ -163,6 +163,7 @@ class Assignment:
     iterations: int = 0
     flop: int = 0
     loss_ppm: int = 0
+    epsilon_milli: int = 0
 
 
 @dataclass(frozen=True, slots=True)

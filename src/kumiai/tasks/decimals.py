@@ -1,8 +1,9 @@
 """Decimals at the door: a person writes `learning_rate = 0.05`, the document holds 50000 ppm.
 
-Every field `x_ppm` may be given as `x` (times a million) and every `x_milli` as `x` (times a
-thousand). The conversion goes through `Decimal` and must be exact: what cannot be written as an
-integer is refused, never rounded, so two people who write the same number get the same task id.
+Every field `x_ppm` may be given as `x` (times a million), every `x_milli` as `x` (times a thousand)
+and every `x_ppb` as `x` (times a billion). The conversion goes through `Decimal` and must be exact:
+what cannot be written as an integer is refused, never rounded, so two people who write the same
+number get the same task id.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from kumiai.base.amounts import divide_half_even
 from kumiai.base.errors import InputError
 from kumiai.tasks.errors import show_value
 
-SCALES = {"_ppm": 1_000_000, "_milli": 1_000}
+SCALES = {"_ppm": 1_000_000, "_milli": 1_000, "_ppb": 1_000_000_000}
 _EXPONENT_MAX = 30  # beyond every bound; Decimal("1e999999999") must not become an integer
 _DECIMALS_MAX = 100
 

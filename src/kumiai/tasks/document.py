@@ -29,7 +29,13 @@ from kumiai.tasks.fields import (
 )
 from kumiai.tasks.overrides import apply_overrides
 from kumiai.tasks.rules import list_contradictions
-from kumiai.tasks.sections import DataSection, ModelSection, TrainingSection, ValidationSection
+from kumiai.tasks.sections import (
+    DataSection,
+    ModelSection,
+    PrivacySection,
+    TrainingSection,
+    ValidationSection,
+)
 from kumiai.tasks.terms import (
     DeadlinesSection,
     GovernanceSection,
@@ -61,6 +67,7 @@ class TaskDocument(Section):
     model: ModelSection = Field(default_factory=ModelSection)
     data: DataSection = Field(default_factory=DataSection)
     training: TrainingSection = Field(default_factory=TrainingSection)
+    privacy: PrivacySection = Field(default_factory=PrivacySection)
     validation: ValidationSection = Field(default_factory=ValidationSection)
     rewards: RewardsSection = Field(default_factory=RewardsSection)
     model_rewards: ModelRewardsSection = Field(default_factory=ModelRewardsSection)

@@ -33,6 +33,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_flower(task),
         *_check_budget(task),
         *_check_deadlines(task),
+        *_check_privacy(task),
     ]
 
 
@@ -55,6 +56,11 @@ def list_warnings(task: TaskDocument) -> list[str]:
         warnings.append(
             "training.algorithm = fednova: with training.local_iterations set all members work "
             "equally long, and it does what fedavg does"
+        )
+    if task.privacy.mode == "local" and task.validation.work_z_milli > 0:
+        warnings.append(
+            f"validation.work_z_milli = {task.validation.work_z_milli}: private updates carry "
+            "noise and may be taken for no work; 0 turns the test off"
         )
     if task.rewards.alpha > 1:
         warnings.append(
@@ -185,3 +191,30 @@ def _check_deadlines(task: TaskDocument) -> list[InputError]:
         return []
     fix = f"must not exceed deadlines.train_ms_max = {most}"
     return [InputError("deadlines.train_ms_min", least, fix)]
+
+
+def _check_privacy(task: TaskDocument) -> list[InputError]:
+    privacy, backend = task.privacy, task.training.backend
+    if privacy.mode == "none":
+        return []
+    problems = []
+    with_mode = f'with privacy.mode = "{privacy.mode}"'
+    if privacy.noise_multiplier_milli == 0:
+        fix = f'{with_mode} must be at least 1: without noise nothing is hidden; or set mode "none"'
+        problems.append(InputError("privacy.noise_multiplier_milli", 0, fix))
+    if privacy.clip_norm_ppm == 0:
+        fix = f"{with_mode} must be at least 1: a gradient of length 0 teaches nothing"
+        problems.append(InputError("privacy.clip_norm_ppm", 0, fix))
+    if not 0 < privacy.delta_ppb < 1_000_000_000:
+        fix = f"{with_mode} must lie between 1 and 999999999, for example 10000 (1e-5)"
+        problems.append(InputError("privacy.delta_ppb", privacy.delta_ppb, fix))
+    if backend not in ("auto", "inline"):
+        fix = f'{with_mode} members train one by one: choose "auto" or "inline"'
+        problems.append(InputError("training.backend", backend, fix))
+    if task.training.aggregator == "trust_root":
+        fix = f"{with_mode} the committee's own updates would show its hold-outs: choose another"
+        problems.append(InputError("training.aggregator", "trust_root", fix))
+    if task.training.flower:
+        fix = f"{with_mode} the noise must be ours to account for: leave it out, or set mode none"
+        problems.append(InputError("training.flower", task.training.flower, fix))
+    return problems

@@ -337,3 +337,32 @@ class ValidationSection(Section):
         ge=1,
         le=VALIDATORS_MAX,
     )
+
+
+class PrivacySection(Section):
+    """What a member's updates may tell about one of its samples, and how that is kept small."""
+
+    mode: Literal["none", "local"] = one_of(
+        "none",
+        "none: updates are sent as they are; local: each member trains by DP-SGD, so that its "
+        "updates hide every single sample from everybody else.",
+    )
+    noise_multiplier_milli: int = setting(
+        1_000,
+        "thousandths",
+        "local: noise on a batch's summed gradients, in units of clip_norm; more hides better.",
+        ge=0,
+        le=1_000_000,
+    )
+    clip_norm_ppm: int = share(
+        1_000_000,
+        "local: a single sample's gradient is cut to this length.",
+        le=RATIO_PPM_MAX,
+    )
+    delta_ppb: int = setting(
+        10_000,
+        "billionths",
+        "local: probability with which epsilon may not hold; less than one over a shard's samples.",
+        ge=0,
+        le=1_000_000_000,
+    )

@@ -6,6 +6,7 @@ validators of a round share the coalition models, each measuring them on its own
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -30,15 +31,18 @@ from kumiai.adapters.compute.roots import ROOT, train_roots
 from kumiai.adapters.compute.scoring import Holdout, score_round
 from kumiai.adapters.compute.task_rules import TaskRules
 from kumiai.adapters.memory.blobs import MemoryBlobs
+from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
 from kumiai.learning import fixed_point, server
 from kumiai.learning.aggregation import Kernels, NumpyKernels
 from kumiai.learning.codecs import build_codec
 from kumiai.learning.layout import flatten
+from kumiai.learning.privacy.accountant import compute_epsilon_milli
+from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.learning.recipe import Recipe, build_seeded
 from kumiai.nodes import ports
-from kumiai.tasks.document import TaskDocument
+from kumiai.tasks.document import TaskDocument, to_document
 
 Shard = tuple[torch.Tensor, torch.Tensor]
 
@@ -63,6 +67,7 @@ class EngineCompute:
         kernels: Kernels | None = None,
         member_trainer: MemberTrainer | None = None,
         tell: Callable[[str, str], None] | None = None,
+        noise_secrets: Mapping[str, bytes] | None = None,
     ) -> None:
         """Take the data of the members that live in this process.
 
@@ -73,6 +78,7 @@ class EngineCompute:
         killed run goes on from it; without it, it is kept in memory. kernels: compiled loops of
         aggregation; numpy's, which give the same bits, without them. member_trainer: does the local
         work instead of the engine; `tell` (member, sentence) hears why a member has no update.
+        noise_secrets: member -> 32 bytes that nobody else knows, where the task asks for privacy.
         """
         self.task, self.recipe, self.engine, self._blobs = task, recipe, engine, blobs
         maps = label_maps or {}
@@ -84,6 +90,8 @@ class EngineCompute:
         self._member_trainer, self._tell = member_trainer, tell
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
         self._kernels = kernels or NumpyKernels()
+        self._noise_secrets = dict(noise_secrets or {})
+        self._shard_digests: dict[str, str] = {}
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
 
@@ -98,8 +106,9 @@ class EngineCompute:
 
         A member whose training diverged (a loss or weight that is not finite, or beyond the fixed
         point) gets a result with an empty `update`; the others are not disturbed. KeyError for a
-        member without a shard here.
+        member without a shard (or, with privacy, a secret) here.
         """
+        is_private = self.task.privacy.mode != "none"
         results: dict[int, ports.TrainResult] = {}
         for start in dict.fromkeys((job.model, job.server_state) for job in jobs):
             places = [i for i, j in enumerate(jobs) if (j.model, j.server_state) == start]
@@ -123,6 +132,7 @@ class EngineCompute:
                     [memory.control_P for memory in memories],
                     server_state,
                 ),
+                [self._derive_noise_key(job) for job in chosen] if is_private else (),
             )
             losses_N = trained.losses_N.tolist()
             updates_NP = trained.updates_NP.numpy()
@@ -273,8 +283,30 @@ class EngineCompute:
             sample_count=sample_count,
             iteration_count=iteration_count,
             flop=self.engine.count_flop(tuple(inputs.shape[1:]), targets[:1]) * seen,
-            loss_ppm=min(LOSS_PPM_MAX, round(loss * PPM)),
+            loss_ppm=min(LOSS_PPM_MAX, round(loss * PPM)),  # 0 with privacy
             codec_state=state,
+            epsilon_milli=self.claim_epsilon(job.trained_before, sample_count, iteration_count),
+        )
+
+    def claim_epsilon(self, trained_before: int, sample_count: int, iteration_count: int) -> int:
+        """Return milli-epsilon of this round and all before it; 0 where nothing is private."""
+        return account_epsilon(self.task, (trained_before + 1) * iteration_count, sample_count)
+
+    def _derive_noise_key(self, job: ports.TrainJob) -> bytes:
+        """Return the key of this very work: other data or another model must get other noise.
+
+        Equal noise on two different results would cancel in their difference.
+        """
+        member = job.member
+        if member not in self._shard_digests:
+            self._shard_digests[member] = digest_shard(self._shards[member])
+        return derive_stream_key(
+            self._noise_secrets[member],
+            "dp-sgd",
+            canonical.hash_document(to_document(self.task)),
+            job.model,
+            job.seed,
+            self._shard_digests[member],
         )
 
     def _load_memory(self, name: str) -> Memory:
@@ -318,3 +350,25 @@ def _falsify(shard: Shard, label_map: Sequence[int] | None) -> Shard:
     if label_map is None:
         return shard
     return shard[0], torch.tensor(list(label_map), dtype=torch.int64)[shard[1]]
+
+
+def account_epsilon(task: TaskDocument, step_count: int, sample_count: int) -> int:
+    """Return milli-epsilon of `step_count` private steps on `sample_count` samples, rounded up."""
+    if task.privacy.mode == "none" or step_count == 0:
+        return 0
+    return compute_epsilon_milli(
+        step_count,
+        task.training.batch_size,
+        max(1, sample_count),
+        task.privacy.noise_multiplier_milli / 1_000,
+        task.privacy.delta_ppb / 1_000_000_000,
+    )
+
+
+def digest_shard(shard: Shard) -> str:
+    """Return a hash over a shard's numbers; it stays with the member."""
+    digest = hashlib.sha256()
+    for tensor in shard:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

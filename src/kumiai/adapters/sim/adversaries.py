@@ -9,7 +9,7 @@ lie. A forged update travels as the task's codec writes it: an unreadable one wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +22,8 @@ from kumiai.nodes import ports
 NOISE_RMS = 40_000  # fixed-point units (2**-24): the size of an ordinary first update's entries
 SIGN_FLIP_FACTOR = -3
 COPY_NOISE = 64  # units added to a copy so that its hash differs
+CLAIMED_SAMPLES = 300
+CLAIMED_ITERATIONS = 10
 LAZY_VALUE = 5_000
 COLLUSION_VALUE = 500_000
 
@@ -44,6 +46,7 @@ class AdversarialCompute:
     victims: Mapping[str, str] = field(default_factory=dict)
     friends: frozenset[str] = frozenset()
     codec: Codec = field(default_factory=Plain)
+    claim_epsilon: Callable[[int, int, int], int] = lambda before, samples, iterations: 0
     _models: list[str] = field(default_factory=list)
 
     def init_model(self) -> str:
@@ -90,7 +93,8 @@ class AdversarialCompute:
         generator = np.random.default_rng(job.seed)
         behaviour = self._behaviour(job.member)
         if behaviour == "garbage":
-            return _claim(job.member, self.blobs.put(b"\x00garbage" + generator.bytes(56)), 64)
+            garbage = self.blobs.put(b"\x00garbage" + generator.bytes(56))
+            return self._claim(job, garbage, 64)
         victim = results.get(self.victims.get(job.member, ""))
         if behaviour == "copier" and victim is not None and victim.update:
             values = self._read("update", victim.update)
@@ -126,12 +130,22 @@ class AdversarialCompute:
         else:  # a lie is built on nothing: each one from the codec's first state
             update_P = fixed_point.dequantise(ints)
             data, _ = self.codec.encode(update_P, self.codec.init(self.size), job.seed)
-        return _claim(job.member, self.blobs.put(data), len(data))
+        return self._claim(job, self.blobs.put(data), len(data))
 
-
-def _claim(member: str, blob: str, size_bytes: int) -> ports.TrainResult:
-    """What a cheat says about its work: as much as anybody's."""
-    return ports.TrainResult(member, blob, size_bytes, 300, 10, 10**9, 400_000)
+    def _claim(self, job: ports.TrainJob, blob: str, size_bytes: int) -> ports.TrainResult:
+        """What a cheat says about its work: as much as anybody's."""
+        epsilon_milli = self.claim_epsilon(job.trained_before, CLAIMED_SAMPLES, CLAIMED_ITERATIONS)
+        loss_ppm = 0 if epsilon_milli else 400_000  # private members tell none
+        return ports.TrainResult(
+            member=job.member,
+            update=blob,
+            size_bytes=size_bytes,
+            sample_count=CLAIMED_SAMPLES,
+            iteration_count=CLAIMED_ITERATIONS,
+            flop=10**9,
+            loss_ppm=loss_ppm,
+            epsilon_milli=epsilon_milli,
+        )
 
 
 def _invent(job: ports.ScoreJob) -> ports.ScoreResult:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from kumiai.adapters.compute.decoded import DecodedBlobs
-from kumiai.adapters.compute.engine import EngineCompute
+from kumiai.adapters.compute.engine import EngineCompute, account_epsilon
 from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.apps.audit.compute import map_rounds, open_compute
@@ -171,6 +171,33 @@ def check_models(subject: Subject) -> int:
     return len(wanted)
 
 
+def check_privacy(subject: Subject) -> int:
+    """Nobody claims less epsilon than the iterations it says it made, nor any without privacy.
+
+    Rounds that were not certified spent privacy too, so a true claim may be higher.
+    """
+    replay, count = subject.replay, 0
+    task = replay.state.task
+    assert task is not None
+    spent: dict[str, int] = {}
+    for number, found in sorted(replay.rounds.items()):
+        for key, assignment in sorted(found.assignments.items()):
+            if not assignment.blob:
+                continue
+            spent[key] = spent.get(key, 0) + assignment.iterations
+            least = account_epsilon(task, spent[key], assignment.samples)
+            claimed = assignment.epsilon_milli
+            # one thousandth: the last digit of another machine's logarithm
+            if claimed + 1 < least or (task.privacy.mode == "none" and claimed):
+                subject.report.error(
+                    f"round {number}",
+                    f"{replay.state.members[key].name} claims {claimed} milli-epsilon, "
+                    f"its {spent[key]} iterations give {least}",
+                )
+            count += 1
+    return count
+
+
 CHECKS: Mapping[str, Callable[[Subject], int]] = {
     "quorum": check_certificates,
     "blobs": check_blobs,
@@ -178,5 +205,6 @@ CHECKS: Mapping[str, Callable[[Subject], int]] = {
     "money": check_money,
     "receipts": check_receipts,
     "scores": check_scores,
+    "privacy": check_privacy,
     "models": check_models,
 }

@@ -20,6 +20,7 @@ from kumiai.apps.report.texts import (
     Texts,
     format_amount,
     format_bytes,
+    format_epsilon,
     format_nat,
     format_percent,
     format_seconds,
@@ -80,6 +81,9 @@ def _member_tree(view: RunView, run_dir: Path, name: str, texts: Texts) -> Tree:
         branch.add(safe(texts.reason(row.reason, row.reason_code)))
         if line.has_share:
             branch.add(Text(_arithmetic(line, texts), "cyan"))
+        if row.epsilon_milli:
+            spent = texts.text("inspect.epsilon", epsilon=format_epsilon(row.epsilon_milli))
+            branch.add(Text(spent, "dim"))
         if line.money["slashed"]:
             slashed = format_amount(line.money["slashed"])
             branch.add(Text(texts.text("inspect.slashed", amount=slashed), "red"))

@@ -107,6 +107,7 @@ def _environment() -> Environment:
         percent=texts.format_percent,
         nat=texts.format_nat,
         width=texts.format_width,
+        epsilon=texts.format_epsilon,
         amount=texts.format_amount,
         size=texts.format_bytes,
         flop=texts.format_flop,

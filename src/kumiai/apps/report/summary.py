@@ -12,6 +12,7 @@ from kumiai.apps.report.texts import (
     format_amount,
     format_bits,
     format_bytes,
+    format_epsilon,
     format_flop,
     format_percent,
     format_seconds,
@@ -65,6 +66,9 @@ def build_headline(view: RunView) -> tuple[Sentence, ...]:
     judged = _judged(view)
     if judged:
         sentences.append(judged)
+    private = _private(view)
+    if private:
+        sentences.append(private)
     balance = build_balance(view)
     unit = get_unit(view)
     if balance.funded:
@@ -104,6 +108,16 @@ def _judged(view: RunView) -> Sentence | None:
     share = 1_000_000 * refused_pay // pay if pay else 0
     places = {"n": len(refused), "share": format_percent(share, 2) if share else "0%"}
     return Sentence("headline.refused", places)
+
+
+def _private(view: RunView) -> Sentence | None:
+    """The largest claimed epsilon of those who trained privately; probes have no data to hide."""
+    spent = [m.epsilon_milli for m in view.members if m.role == "trainer" and m.epsilon_milli]
+    if not spent:
+        return None
+    delta_ppb = view.task.get("privacy", {}).get("delta_ppb", 0)
+    places = {"epsilon": format_epsilon(max(spent)), "delta": f"{delta_ppb / 1e9:g}"}
+    return Sentence("headline.private", places)
 
 
 def build_balance(view: RunView) -> Balance:

@@ -40,6 +40,7 @@ class Tables:
     workers: tuple[MemberView, ...]
     bytes_most: int
     flop_most: int
+    has_epsilon: bool
 
 
 def build_tables(view: RunView) -> Tables:
@@ -63,6 +64,7 @@ def build_tables(view: RunView) -> Tables:
         workers=workers,
         bytes_most=max((member.bytes_sent for member in workers), default=0),
         flop_most=max((member.flop for member in workers), default=0),
+        has_epsilon=any(member.epsilon_milli for member in workers),
     )
 
 

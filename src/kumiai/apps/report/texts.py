@@ -100,6 +100,11 @@ def format_bits(loss_ppm: int | None, token_bytes_ppm: int) -> str:
     return f"{loss_ppm / math.log(2) / token_bytes_ppm:.2f}"
 
 
+def format_epsilon(milli: int) -> str:
+    """Thousandths of epsilon, never shown smaller than they are: 8_248 -> "8.25"."""
+    return f"{-(-milli // 10) / 100:.2f}"
+
+
 def format_width(ppm: int) -> str:
     """The width of a model: 250_000 -> "25%"; 0 -> an en dash (no model)."""
     if not ppm:

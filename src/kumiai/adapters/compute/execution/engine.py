@@ -30,6 +30,7 @@ from kumiai.adapters.compute.execution.evaluate import evaluate_models
 from kumiai.adapters.compute.execution.inline import InlineBackend
 from kumiai.adapters.compute.execution.lowered_step import LoweredStep
 from kumiai.adapters.compute.execution.lowering import LoweringError
+from kumiai.adapters.compute.execution.private import PrivateTrainer
 from kumiai.adapters.compute.execution.probe import has_convolution, probe
 from kumiai.adapters.compute.execution.process import ProcessBackend
 from kumiai.adapters.compute.execution.shards import (
@@ -44,9 +45,14 @@ from kumiai.adapters.compute.execution.stacked import StackedBackend
 from kumiai.adapters.compute.execution.vectorised import VectorisedBackend
 from kumiai.learning.client import LocalWork, TrainSettings, build_local_work
 from kumiai.learning.layout import Layout
+from kumiai.learning.privacy.sgd import PrivacySettings
 from kumiai.learning.recipe import Recipe
 
 BACKENDS = ("auto", "inline", "vectorised", "process")
+
+PRIVATE_CHOICE = Choice(
+    "inline", "eager", "inline, eager: private training needs each sample's own gradient"
+)
 
 Backend = InlineBackend | VectorisedBackend | StackedBackend | ProcessBackend
 
@@ -82,19 +88,30 @@ class Engine:
         tier: str = "auto",
         rounds_expected: int = 20,
         worker_count: int | None = None,
+        privacy: PrivacySettings | None = None,
     ) -> None:
         """Build the networks; nothing is measured or started before the first `train`.
 
         cache_dir: where decisions and compiled artefacts are kept between runs, None for nowhere.
         tier: "eager", "traced", "compiled" or "auto". rounds_expected: what the choice weighs the
         cost of compiling against. worker_count: of the process backend, by default one a core.
-        Raises ValueError for an unknown backend or tier, or a recipe that does not build.
+        privacy: train by DP-SGD, one member after the other, with `train`'s keys.
+        Raises ValueError for an unknown backend or tier, a recipe that does not build, or one that
+        cannot be trained privately.
         """
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
         if tier != "auto":
             as_tier(tier)
         self._work: LocalWork = build_local_work(recipe, settings)
+        self._private: PrivateTrainer | None = None
+        if privacy is not None:
+            if backend not in ("auto", "inline") or tier not in ("auto", "eager"):
+                raise ValueError(
+                    f"backend {backend!r} in tier {tier!r} cannot train privately: "
+                    "choose backend 'auto' or 'inline', tier 'auto' or 'eager'"
+                )
+            self._private = PrivateTrainer(self._work, privacy)
         self._wish = Wish(backend, tier, rounds_expected)
         self._cache_dir = None if cache_dir is None else Path(cache_dir)
         self._worker_count = worker_count
@@ -134,12 +151,14 @@ class Engine:
         shards: Sequence[Shard],
         seeds: Sequence[int],
         guides_NG: Tensor | None = None,
+        keys: Sequence[bytes] = (),
     ) -> RoundResult:
         """Train every member from `global_P` on its shard (inputs, targets) with its seed.
 
         guides_NG: for rules that are told something each round (see `LocalWork.guide`), and only
-        for them. Raises ValueError for sizes that do not fit, an empty shard, or a recipe that
-        raises (naming recipe and member).
+        for them. keys: with privacy, each member's secret key of this very piece of work (32 bytes,
+        never used for another); its losses are then 0, untold. Raises ValueError for sizes that do
+        not fit, an empty shard, or a recipe that raises (naming recipe and member).
         """
         if global_P.shape != (self.layout.size,) or global_P.dtype != torch.float32:
             raise ValueError(
@@ -152,9 +171,16 @@ class Engine:
         found = (0,) if guides_NG is None else tuple(guides_NG.shape)
         if found != ((len(seeds), guide_size) if guide_size else (0,)):
             raise ValueError(f"guides of shape {found}, expected {len(seeds)} of {guide_size}")
+        if len(keys) != (len(shards) if self._private else 0):
+            raise ValueError(f"{len(keys)} secret keys for {len(shards)} shards")
         data = self._join(shards)
         with torch.no_grad():
-            updates_NP, losses_N = self._train(global_P.detach(), data, seeds, guides_NG)
+            if self._private is None:
+                updates_NP, losses_N = self._train(global_P.detach(), data, seeds, guides_NG)
+            else:
+                self.choice = PRIVATE_CHOICE
+                updates_NP = self._private.train(global_P.detach(), data, seeds, keys, guides_NG)
+                losses_N = torch.zeros(len(seeds))
         iterations = count_member_iterations(self._work.settings, data.counts)
         return RoundResult(updates_NP, losses_N, iterations, data.counts)
 
