@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kumiai.adapters.sim.rewards.federation import Federation, Received, receive_all
+from kumiai.adapters.sim.rewards.federation import Federation, LastModels, Received, receive_all
 
 
 def play_fedavg(federation: Federation) -> Received:
@@ -27,10 +27,12 @@ def play_finetuned(federation: Federation) -> Received:
 def train_global(federation: Federation) -> Tensor:
     """Return the model [P] after all rounds of FedAvg."""
     model_P = federation.start_P
+    last = LastModels(federation.rounds)
     for number in range(federation.rounds):
         models_NP = model_P.expand(federation.size, -1).contiguous()
         local_NP = federation.trainer.train(
             models_NP, federation.data, federation.get_seeds(number)
         )
         model_P = federation.shares_N @ local_NP
-    return model_P
+        last.add(number, model_P)
+    return last.compute_mean()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kumiai.adapters.sim.rewards.federation import Federation, Received
+from kumiai.adapters.sim.rewards.federation import Federation, LastModels, Received
 from kumiai.learning.layout import Layout
 from kumiai.learning.recipe import Recipe
 from kumiai.learning.slim import compute_shapes
@@ -45,6 +45,7 @@ def _play(federation: Federation, *, is_ordered: bool) -> Received:
     weights_NP = cover_NP * (federation.shares_N if is_ordered else heads_N)[:, None]
     weights_NP /= weights_NP.sum(0).clamp(min=1e-12)
     model_P = federation.start_P
+    last = LastModels(federation.rounds)
     for number in range(federation.rounds):
         seeds = federation.get_seeds(number)
         updates_NP = torch.zeros(federation.size, len(model_P))
@@ -61,7 +62,8 @@ def _play(federation: Federation, *, is_ordered: bool) -> Received:
             )
             updates_NP[members] = local - start
         model_P = model_P + (weights_NP * updates_NP).sum(0)
-    return Received(model_P.expand(federation.size, -1), widths_N)
+        last.add(number, model_P)
+    return Received(last.compute_mean().expand(federation.size, -1), widths_N)
 
 
 def mask_width(recipe: Recipe, layout: Layout, width: float) -> Tensor:

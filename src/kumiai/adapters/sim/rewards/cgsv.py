@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kumiai.adapters.sim.rewards.federation import Federation, Received, receive_all
+from kumiai.adapters.sim.rewards.federation import Federation, LastModels, Received, receive_all
 from kumiai.learning.layout import Layout
 
 MEMORY = 0.95
@@ -31,6 +31,7 @@ def play_cgsv(federation: Federation) -> Received:
     """Return the members' own models."""
     models_NP = federation.copy_start()
     reputations_N = federation.shares_N.clone()
+    last = LastModels(federation.rounds)
     for number in range(federation.rounds):
         local_NP = federation.trainer.train(
             models_NP, federation.data, federation.get_seeds(number)
@@ -46,7 +47,8 @@ def play_cgsv(federation: Federation) -> Received:
         rates_N = torch.tanh(BETA * reputations_N)
         rates_N = rates_N / rates_N.max()
         models_NP = models_NP + mask_largest(federation.trainer.layout, total_P, rates_N)
-    return receive_all(models_NP)
+        last.add(number, models_NP)
+    return receive_all(last.compute_mean())
 
 
 def mask_largest(layout: Layout, update_P: Tensor, rates_N: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from kumiai.adapters.sim.rewards.federation import Federation, Received, make_fe
 from kumiai.adapters.sim.rewards.iafl import play_iafl
 from kumiai.adapters.sim.rewards.members import MemberTrainer
 from kumiai.adapters.sim.rewards.shapfed import play_shapfed
-from kumiai.adapters.sim.rewards.slim import UNITS, play_aequa
+from kumiai.adapters.sim.rewards.slim import play_aequa
 from kumiai.adapters.sim.rewards.splits import deal
 from kumiai.base.amounts import PPM
 from kumiai.learning.client import TrainSettings
@@ -33,6 +34,8 @@ METHODS: Mapping[str, Callable[[Federation], Received]] = {
     "heterofl": play_heterofl,
 }
 
+HIDDEN = (64, 61)
+WIDTH_LEAST = 0.02
 TRAINING = TrainSettings(learning_rate=0.2, batch_size=16, local_iterations=8)
 
 
@@ -76,21 +79,25 @@ class Score:
 
 
 def make_recipe(dataset: Dataset) -> Recipe:
-    """Return a net of one hidden layer of UNITS, in widths of one unit each."""
-    widths = [PPM * unit // UNITS for unit in range(1, UNITS + 1)]
-    return build_recipe(
-        "mlp", {"hidden": UNITS}, widths, dataset.input_shape, dataset.class_count
-    )
+    """Return a net of two hidden layers, in all widths that differ by one hidden unit.
+
+    Sizes without a common divisor: from one width to the next one of the layers grows by one unit,
+    so that accuracies lie close together. A step of both would be too coarse for rewards.
+    """
+    edges = {(2 * k - 1) / (2 * size) for size in HIDDEN for k in range(1, size + 1)}
+    widths = [math.ceil(edge * PPM) for edge in sorted(edges) if edge >= WIDTH_LEAST]
+    hidden = ",".join(map(str, HIDDEN))
+    shape, classes = dataset.input_shape, dataset.class_count
+    return build_recipe("mlp", {"hidden": hidden}, [*widths, PPM], shape, classes)
 
 
 def play_cell(
     dataset: Dataset,
     cell: Cell,
     rounds: int,
-    trainer: MemberTrainer | None = None,
+    trainer: MemberTrainer,
 ) -> list[Score]:
-    """Return one score a method. trainer: kept between cells, its iterations are traced once."""
-    trainer = trainer or MemberTrainer(make_recipe(dataset), TRAINING)
+    """Return one score a method. trainer: kept between cells, so iterations are traced once."""
     split = deal(dataset, cell.split, cell.members, cell.seed)
     federation = make_federation(trainer, split, rounds, cell.seed)
     return [score(federation, name, play(federation)) for name, play in METHODS.items()]

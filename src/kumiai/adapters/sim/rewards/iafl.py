@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import torch
 
-from kumiai.adapters.sim.rewards.federation import Federation, Received, receive_all
+from kumiai.adapters.sim.rewards.federation import Federation, LastModels, Received, receive_all
 
 RECOVERY = 0.1
 
@@ -26,6 +26,7 @@ def play_iafl(federation: Federation) -> Received:
     shares_N1 = (c_N / c_N.max().clamp(min=1e-9))[:, None]
     reference_P = federation.start_P
     models_NP = federation.copy_start()
+    last = LastModels(federation.rounds)
     for number in range(federation.rounds):
         local_NP = federation.trainer.train(
             models_NP, federation.data, federation.get_seeds(number)
@@ -36,4 +37,5 @@ def play_iafl(federation: Federation) -> Received:
         models_NP = models_NP + mask_NP * total_P
         is_recovered_N = torch.rand(federation.size, generator=generator) < RECOVERY
         models_NP = torch.where(is_recovered_N[:, None], reference_P, models_NP)
-    return receive_all(models_NP)
+        last.add(number, models_NP)
+    return receive_all(last.compute_mean())

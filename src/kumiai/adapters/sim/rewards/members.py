@@ -8,6 +8,7 @@ iterations a round, so that all methods and members have equal work.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -100,9 +101,15 @@ class MemberTrainer:
         return self._graphs[key](*leaves)
 
     def _get_work(self, widths: Widths) -> LocalWork:
-        """Return the iteration that trains exactly `widths`, the mean of their losses."""
+        """Return the iteration that trains exactly `widths`.
+
+        The rate is the settings' times the root of their number: between the mean of the losses,
+        at which the full width learns slowest, and their sum, which shakes under label skew.
+        """
         if widths not in self._works:
-            work = build_local_work(self.recipe, replace(self.settings, slim_widths=widths))
+            rate = self.settings.learning_rate * math.sqrt(len(widths))
+            settings = replace(self.settings, slim_widths=widths, learning_rate=rate)
+            work = build_local_work(self.recipe, settings)
             chosen = [
                 place
                 for place, (module, shapes) in enumerate(work.modules)

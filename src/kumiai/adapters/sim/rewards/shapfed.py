@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kumiai.adapters.sim.rewards.federation import Federation, Received, receive_all
+from kumiai.adapters.sim.rewards.federation import Federation, LastModels, Received, receive_all
 from kumiai.learning.layout import Layout, unflatten
 
 MEMORY = 0.9
@@ -28,6 +28,7 @@ def play_shapfed(federation: Federation) -> Received:
     models_NP = federation.copy_start()
     memory_N = torch.zeros(federation.size)
     layout = federation.trainer.layout
+    last = LastModels(federation.rounds)
     for number in range(federation.rounds):
         local_NP = federation.trainer.train(
             models_NP, federation.data, federation.get_seeds(number)
@@ -39,7 +40,8 @@ def play_shapfed(federation: Federation) -> Received:
         kept_N1 = (memory_N / memory_N.max())[:, None]
         average_P = (memory_N / memory_N.sum()) @ local_NP
         models_NP = (1 - kept_N1) * local_NP + kept_N1 * average_P
-    return receive_all(models_NP)
+        last.add(number, models_NP)
+    return receive_all(last.compute_mean())
 
 
 def compare_classes(layout: Layout, local_NP: Tensor, average_P: Tensor) -> Tensor:

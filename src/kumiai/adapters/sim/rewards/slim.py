@@ -19,23 +19,28 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from kumiai.adapters.sim.rewards.federation import Federation, Received
+from kumiai.adapters.sim.rewards.federation import Federation, LastModels, Received
 from kumiai.learning.allocation import Allocation, AllocationSettings, allocate_widths
 from kumiai.learning.curve import Curve, measure_curve
-from kumiai.learning.layout import unflatten
+from kumiai.learning.fairness import FloatArray
+from kumiai.learning.layout import compute_layout, unflatten
 from kumiai.learning.recipe import build_seeded
-from kumiai.learning.slim import compute_shapes, slice_state
+from kumiai.learning.slim import slice_state
 
-UNITS = 64  # the grid of widths: one hidden unit each
-PAIRS = ((3, 16), (4, 20), (5, 24), (6, 28), (8, 32), (10, 40), (12, 48), (14, 56))
-NARROWEST = 2
+PAIRS = 8
 SETTINGS = AllocationSettings(rounding="nearest")
 
 
-def list_width_sets() -> tuple[tuple[float, ...], ...]:
-    """Return the four widths of each of the iterations that take turns."""
+def list_width_sets(widths: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+    """Return the four widths of each of the iterations that take turns.
+
+    The widths between are spread evenly on a logarithmic scale: accuracy changes fastest where the
+    network is narrow. Of `widths` the nearest are taken.
+    """
+    between = np.geomspace(widths[0], 1.0, 2 * PAIRS + 2)[1:-1]
+    near = [min(widths, key=lambda width: abs(width - wished)) for wished in between]
     return tuple(
-        tuple(units / UNITS for units in (NARROWEST, *pair, UNITS)) for pair in PAIRS
+        (widths[0], near[index], near[index + PAIRS], widths[-1]) for index in range(PAIRS)
     )
 
 
@@ -49,29 +54,33 @@ def play_aequa(federation: Federation) -> Received:
 def train_slim(federation: Federation) -> Tensor:
     """Return the slimmable model [P] after all rounds."""
     model_P = federation.start_P
-    sets = list_width_sets()
+    sets = list_width_sets(federation.trainer.recipe.widths)
+    last = LastModels(federation.rounds)
     for number in range(federation.rounds):
         models_NP = model_P.expand(federation.size, -1).contiguous()
         local_NP = federation.trainer.train(
             models_NP, federation.data, federation.get_seeds(number), sets
         )
         model_P = federation.shares_N @ local_NP
-    return model_P
+        last.add(number, model_P)
+    return last.compute_mean()
 
 
 def allocate(federation: Federation, model_P: Tensor) -> tuple[Allocation, Curve]:
     """Return the widths, and the accuracy-width curve on the validation part that gave them."""
-    widths = [w for w in federation.trainer.recipe.widths if w >= NARROWEST / UNITS]
+    widths = federation.trainer.recipe.widths
     curve = measure_curve(lambda width: score_samples(federation, model_P, width), widths)
     contributions_N = federation.contributions_N
     return allocate_widths(contributions_N, curve, contributions_N, SETTINGS), curve
 
 
-def score_samples(federation: Federation, model_P: Tensor, width: float) -> np.ndarray:
+def score_samples(federation: Federation, model_P: Tensor, width: float) -> FloatArray:
     """Return 1 for each validation sample that the network of `width` takes right, else 0."""
     recipe, layout = federation.trainer.recipe, federation.trainer.layout
     module = build_seeded(recipe, width, seed=0).eval()
-    state = slice_state(unflatten(layout, model_P), compute_shapes(recipe, width))
+    narrow = compute_layout(module)
+    shapes = dict(zip(narrow.names, narrow.shapes, strict=True))
+    state = slice_state(unflatten(layout, model_P), shapes)
     inputs, targets = federation.split.validation
     with torch.no_grad():
         outputs = functional_call(module, state, (inputs,))

@@ -105,7 +105,9 @@ def _deal_classes(
     Each member draws from its classes in equal parts, without putting samples back; where a class
     is used up it draws from its others, and last from whatever is left.
     """
-    pools = {c: list(generator.permutation(np.flatnonzero(labels_n == c))) for c in range(class_count)}
+    pools = {
+        c: list(generator.permutation(np.flatnonzero(labels_n == c))) for c in range(class_count)
+    }
     size = len(labels_n) // members
     counts = np.rint(np.linspace(min(CLASSES_LEAST, class_count), class_count, members)).astype(int)
     parts: list[list[int]] = []
