@@ -249,7 +249,22 @@ def check_scores(run_dir: RunDir, replay: Replay, report: Report) -> int:
                 f"{state.members[judge].name} did not score what its hold-out gives "
                 "(the median leaves such scores out)",
             )
-    return sum(count for _, _, count in found)
+    count = _check_curves(_open_compute(run_dir, replay, holdouts), state, report)
+    return count + sum(count for _, _, count in found)
+
+
+def _check_curves(compute: EngineCompute, state: RunState, report: Report) -> int:
+    """Measure the final model at every width again, on every validator's second hold-out."""
+    last = state.certificates[-1].round if state.certificates else 0
+    for judge, claimed in sorted(state.curves.items()):
+        found = compute.measure_curve(ports.CurveJob(last, judge, state.model)).accuracies_ppm
+        if max(abs(a - b) for a, b in zip(found, claimed, strict=True)) > SCORE_TOLERANCE_PPM:
+            report.note(
+                "accuracy by width",
+                f"{state.members[judge].name} did not sign what its hold-out gives "
+                "(the median leaves such curves out)",
+            )
+    return len(state.curves)
 
 
 def check_models(run_dir: RunDir, replay: Replay, report: Report) -> int:

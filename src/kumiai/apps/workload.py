@@ -143,6 +143,7 @@ def make_settings(task: TaskDocument, recipe: Recipe) -> TrainSettings:
         local_epochs=training.local_epochs,
         local_iterations=training.local_iterations,
         slim_widths=recipe.widths[:-1] if training.slim else (),
+        slim_distill=training.slim_distill,
     )
 
 

@@ -26,11 +26,20 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
     """Return what the fields, each fine by itself, get wrong together."""
     return [
         *_check_widths(task),
+        *_check_slim(task),
         *_check_data(task),
         *_check_aggregator(task),
         *_check_budget(task),
         *_check_deadlines(task),
     ]
+
+
+def _check_slim(task: TaskDocument) -> list[InputError]:
+    """Distillation needs a full width that teaches and narrow ones that learn."""
+    if task.training.slim_distill and not task.training.slim:
+        fix = "false, or set training.slim = true: without slim no narrow width is trained"
+        return [InputError("training.slim_distill", True, fix)]
+    return []
 
 
 def list_warnings(task: TaskDocument) -> list[str]:
