@@ -155,7 +155,7 @@ def _churn(people: tuple[Person, ...]) -> NetworkModel:
 
 
 _NINE = _people(honest=9)
-AEQUA_WIDTHS = 16
+AEQUA_UNITS = (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 96, 128)  # hidden units
 _ALL = (
     _MAIN,
     _digits(
@@ -173,22 +173,22 @@ _ALL = (
         title_ja="貢献に見合うモデルを一人ずつに",
         description="Six companies with very different amounts of data train one slimmable model; "
         "the committee measures how accurate it is at each of sixteen widths.",
-        expected="Each receives the width whose accuracy its contribution earned: who gave most the "
-        "full model, who gave least a narrow one.",
+        expected="Each receives the width whose accuracy its contribution earned: who gave most "
+        "the full model, who gave least a narrow one.",
         settings={
             "data": {"source": "mnist5k", "partition": "quantity", "alpha_ppm": 1_500_000},
             "model": {
                 "recipe": "mlp",
-                "options": {"hidden": 64},
-                "widths_ppm": [1_000_000 * i // AEQUA_WIDTHS for i in range(1, AEQUA_WIDTHS + 1)],
+                "options": {"hidden": 128},
+                "widths_ppm": [1_000_000 * units // 128 for units in AEQUA_UNITS],
             },
             "training": {
-                "rounds": 10,
+                "rounds": 8,
                 "local_epochs": 2,
                 "learning_rate_ppm": 300_000,
                 "weighting": "samples",
             },
-            "model_rewards": {"policy": "aequa", "width_min_ppm": 62_500},
+            "model_rewards": {"policy": "aequa", "width_min_ppm": 31_250},
         },
         people=_people(),
     ),

@@ -10,8 +10,11 @@ its second hold-out and signs the accuracies (`curve`). The rest follows from th
     width the widest of the grid that is not wider than the narrowest one to reach A_n would be
 
 that is the rule "score" of `learning/allocation.py`, in integers. Who contributed most gets the
-full model. `rank` (docs/adr/0007) needs no curve: width = least + (1 - least) * value / best value. So
-does `aequa` where no validator signed one. Source and deviations: see `learning/allocation.py`.
+full model. `rank` (docs/adr/0007) needs no curve:
+
+    width = least + (1 - least) * value / best value
+
+and so does `aequa` where no validator signed a curve. Source and deviations: see there.
 """
 
 from __future__ import annotations
