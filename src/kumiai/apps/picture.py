@@ -18,6 +18,7 @@ from kumiai.apps.view import CertificateView, MemberView, ReceiptView, RoundView
 from kumiai.rounds.final import is_established
 from kumiai.rounds.receipt import REASONS
 from kumiai.rounds.state import NodeState, RunState, Tally
+from kumiai.rounds.widths import compute_curve
 from kumiai.tasks.document import to_document
 
 INCLUDED = ("counted", "carried")  # reasons of receipts whose update entered the model
@@ -70,6 +71,7 @@ def make_view(
             "engine": finished.workload.engine.reason,
         },
         notes=_notes(finished),
+        width_curve=tuple(zip(finished.task.model.widths_ppm, compute_curve(state), strict=False)),
     )
 
 

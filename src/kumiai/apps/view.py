@@ -147,6 +147,7 @@ class RunView(_Plain):
     indicators: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    width_curve: tuple[tuple[int, int], ...] = ()  # (width, accuracy) as the validators signed, ppm
 
     @property
     def history(self) -> tuple[RoundView, ...]:
