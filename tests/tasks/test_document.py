@@ -227,6 +227,7 @@ UNLIMITED = {  # forms and switches
     "data.open_holdout",
     "settlement.unit",
     "training.slim",
+    "training.slim_distill",
 }
 
 
@@ -248,3 +249,9 @@ def test_written_reference_is_up_to_date() -> None:
 def test_the_class_itself_refuses_unknown_fields() -> None:
     with pytest.raises(ValidationError):
         TaskDocument(name="x", surprise=1)  # type: ignore[call-arg]
+
+
+def test_distillation_needs_narrow_widths() -> None:
+    with pytest.raises(InputError, match=r"training\.slim_distill"):
+        parse_task(f"{LEAST}\n[training]\nslim = false\nslim_distill = true")
+    assert parse_task(f"{LEAST}\n[training]\nslim_distill = true").training.slim_distill
