@@ -252,6 +252,6 @@ def test_the_class_itself_refuses_unknown_fields() -> None:
 
 
 def test_distillation_needs_narrow_widths() -> None:
-    with pytest.raises(InputError, match=r"training\.slim_distill"):
+    with pytest.raises(TaskError, match=r"training\.slim_distill"):
         parse_task(f"{LEAST}\n[training]\nslim = false\nslim_distill = true")
     assert parse_task(f"{LEAST}\n[training]\nslim_distill = true").training.slim_distill

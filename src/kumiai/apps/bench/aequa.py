@@ -87,15 +87,18 @@ def list_cells(
 def play(
     cells: Sequence[Cell],
     rounds: int,
-    progress: Callable[[Cell, list[Score]], None],
+    progress: Callable[[Results], None],
     workers: int = 0,
 ) -> Results:
-    """Play all cells in `workers` processes (0: one a core) and return them in order."""
+    """Play all cells in `workers` processes (0: one a core) and return them in order.
+
+    progress: called after every cell with all that is there, the newest last.
+    """
     workers = min(workers or os.cpu_count() or 1, len(cells))
     found: dict[Cell, list[Score]] = {}
     for cell, scores in _play_all(cells, rounds, workers):
         found[cell] = scores
-        progress(cell, scores)
+        progress(list(found.items()))
     return [(cell, found[cell]) for cell in cells]
 
 

@@ -42,11 +42,11 @@ def bench_aequa(
     if not console.is_terminal:
         console = Console(width=max(console.width, TABLE_WIDTH))
     started = time.perf_counter()
-    results = _play(cells, rounds, console, texts)
+    stem = out / "aequa"
+    results = _play(cells, rounds, console, texts, stem)
     rows = aequa.summarise(results)
     for table in build_tables(rows, texts):
         console.print(table)
-    stem = out / "aequa"
     aequa.save(results, rounds, stem)
     words = {key: texts.text(f"bench.{key}") for key in ("title", "contribution", "received")}
     words |= {measure: texts.text(f"bench.{measure}") for measure in aequa.MEASURES}
@@ -70,7 +70,7 @@ class _Nowhere:
 
 
 def _play(
-    cells: Sequence[aequa.Cell], rounds: int, console: Console, texts: Texts
+    cells: Sequence[aequa.Cell], rounds: int, console: Console, texts: Texts, stem: Path
 ) -> aequa.Results:
     """Play all cells under a bar; without a terminal one line a cell."""
     columns = (
@@ -82,7 +82,9 @@ def _play(
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(texts.text("bench.playing"), total=len(cells))
 
-        def progress(cell: aequa.Cell, scores: list[aequa.Score]) -> None:
+        def progress(so_far: aequa.Results) -> None:
+            aequa.save(so_far, rounds, stem)  # an interrupted table keeps what it has
+            cell, scores = so_far[-1]
             ours = next(score for score in scores if score.method == aequa.OURS)
             pearson = "–" if ours.pearson is None else f"{ours.pearson:.3f}"
             name = f"{cell.source} {cell.split} N={cell.members} #{cell.seed}"

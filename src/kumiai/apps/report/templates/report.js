@@ -103,6 +103,7 @@
       yAxis: { ...axis(colours), type: "value", scale: true, name: yName, nameTextStyle: { color: colours.muted, align: "left" }, splitNumber: 4, axisLabel: { color: colours.muted, formatter: percent } },
       series: [{ type, data: points, symbol: "circle", symbolSize: type === "line" ? 7 : 11, showAllSymbol: true,
         lineStyle: { color: colours.accent, width: 2.5 }, itemStyle: { color: colours.accent },
+        labelLayout: { moveOverlap: "shiftY" },
         label: { show: type === "scatter", position: "right", color: colours.ink, formatter: (item) => item.data[2] } }],
     };
   }
