@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,14 @@ def test_equal_members_get_equal_models_and_cost_nothing() -> None:
     local_NP = trainer.train(start, [split.shards[0]] * 3, [5, 5, 5])
     assert torch.allclose(local_NP[0], local_NP[1]) and torch.allclose(local_NP[0], local_NP[2])
     assert not torch.allclose(local_NP[0], start[0])
+
+
+def test_who_diverges_sends_nothing() -> None:
+    dataset = make_dataset()
+    trainer = MemberTrainer(make_recipe(dataset), replace(TRAINING, learning_rate=1e30))
+    split = deal(dataset, "homogeneous", 2, seed=1)
+    start = trainer.build_start(1).expand(2, -1).contiguous()
+    assert torch.equal(trainer.train(start, split.shards, [1, 2]), start)
 
 
 def test_a_narrow_iteration_touches_its_own_block_alone() -> None:

@@ -7,8 +7,9 @@ Xu et al., "Gradient Driven Rewards to Guarantee Fairness in Collaborative Machi
     q_i = tanh(b r_i) / max_j tanh(b r_j)
 
 and member i adds to its model the q_i largest entries of u_N in each layer, not its own update.
-a = 0.95, b = 1. Deviation, in its favour: G is the mean length of this round's updates, where the
-paper sets a constant for each data set; short runs would otherwise stop far from the end.
+a = 0.95, b = 1. Deviation, in its favour: G is the mean length of the first round's updates, 2 %
+less each round, where the paper sets a constant for each data set; short runs would otherwise stop
+far from the end. (The length of the round at hand lets lengths and models drive each other up.)
 """
 
 from __future__ import annotations
@@ -25,20 +26,23 @@ from kumiai.learning.layout import Layout
 MEMORY = 0.95
 BETA = 1.0
 REPUTATION_LEAST = 1e-3
+DECAY = 0.98
 
 
 def play_cgsv(federation: Federation) -> Received:
     """Return the members' own models."""
     models_NP = federation.copy_start()
     reputations_N = federation.shares_N.clone()
+    length = torch.tensor(0.0)
     last = LastModels(federation.rounds)
     for number in range(federation.rounds):
         local_NP = federation.trainer.train(
             models_NP, federation.data, federation.get_seeds(number)
         )
         updates_NP = local_NP - models_NP
-        length = updates_NP.norm(dim=1).mean()
-        updates_NP = length * functional.normalize(updates_NP, dim=1)
+        if number == 0:
+            length = updates_NP.norm(dim=1).mean()
+        updates_NP = length * DECAY**number * functional.normalize(updates_NP, dim=1)
         total_P = reputations_N @ updates_NP
         cosines_N = functional.cosine_similarity(updates_NP, total_P[None], dim=1)
         mixed_N = MEMORY * reputations_N + (1 - MEMORY) * cosines_N

@@ -59,6 +59,9 @@ class MemberTrainer:
     ) -> Tensor:
         """Return the members' local models [N, P] after one round.
 
+        A member whose training diverged (a weight that is not finite) keeps the model it began
+        with, as in a run, where it has no update to send.
+
         width_sets: iteration k trains the widths of set k modulo their number. iterations: instead
         of the settings'.
         """
@@ -77,7 +80,9 @@ class MemberTrainer:
                 widths = width_sets[k % len(width_sets)]
                 inputs, targets = data.batch(rows[k])
                 leaves = list(self._step(widths, [inputs, targets, weights[k], *leaves]))
-        return torch.cat([leaf.flatten(1) for leaf in leaves], 1)
+        local_NP = torch.cat([leaf.flatten(1) for leaf in leaves], 1)
+        is_sound_N1 = local_NP.isfinite().all(dim=1, keepdim=True)
+        return torch.where(is_sound_N1, local_NP, models_NP)
 
     def evaluate(self, models_NP: Tensor, samples: Shard, width: float = 1.0) -> Tensor:
         """Return the accuracies [N], float64, of the leading blocks of `width`."""
