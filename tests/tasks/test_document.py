@@ -43,7 +43,7 @@ def test_id_is_stable() -> None:
     # a change here means that old runs no longer verify: bump the schema, note it in the changelog
     assert (
         compute_task_id(parse_task(LEAST))
-        == "0572312b25d7a6db972e566435a9c7a1539a28a0c69b15c0a1c9e28b815501f8"
+        == "fe3016d364e703e43ac70688fe70bffd60df0a8e90e0d8320de543623a00dd55"
     )
 
 
@@ -238,6 +238,7 @@ UNLIMITED = {  # forms and switches
     "data.open_holdout",
     "settlement.unit",
     "training.slim",
+    "training.slim_distill",
 }
 
 
@@ -259,3 +260,9 @@ def test_written_reference_is_up_to_date() -> None:
 def test_the_class_itself_refuses_unknown_fields() -> None:
     with pytest.raises(ValidationError):
         TaskDocument(name="x", surprise=1)  # type: ignore[call-arg]
+
+
+def test_distillation_needs_narrow_widths() -> None:
+    with pytest.raises(TaskError, match=r"training\.slim_distill"):
+        parse_task(f"{LEAST}\n[training]\nslim = false\nslim_distill = true")
+    assert parse_task(f"{LEAST}\n[training]\nslim_distill = true").training.slim_distill

@@ -19,6 +19,7 @@ from kumiai.apps.view import CertificateView, MemberView, ReceiptView, RoundView
 from kumiai.rounds.final import is_established
 from kumiai.rounds.receipt import INCLUDED_REASONS, REASONS
 from kumiai.rounds.state import NodeState, RunState, Tally
+from kumiai.rounds.widths import compute_curve
 from kumiai.tasks.document import to_document
 
 _PPM = 1_000_000
@@ -74,6 +75,7 @@ def make_view(
         token_bytes_ppm=finished.workload.token_bytes_ppm,
         text_start=start,
         text_written=written,
+        width_curve=tuple(zip(finished.task.model.widths_ppm, compute_curve(state), strict=False)),
     )
 
 

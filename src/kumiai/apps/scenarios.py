@@ -155,6 +155,7 @@ def _churn(people: tuple[Person, ...]) -> NetworkModel:
 
 
 _NINE = _people(honest=9)
+AEQUA_UNITS = (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 96, 128)  # hidden units
 _ALL = (
     _MAIN,
     _digits(
@@ -165,6 +166,31 @@ _ALL = (
         "As the main job.",
         _people(*_THREE_CHEATS),
         victims={"Utsushi": "Aoba"},
+    ),
+    Scenario(
+        name="aequa",
+        title="A model for each by what it gave",
+        title_ja="貢献に見合うモデルを一人ずつに",
+        description="Six companies with very different amounts of data train one slimmable model; "
+        "the committee measures how accurate it is at each of sixteen widths.",
+        expected="Each receives the width whose accuracy its contribution earned: who gave most "
+        "the full model, who gave least a narrow one.",
+        settings={
+            "data": {"source": "mnist5k", "partition": "quantity", "alpha_ppm": 1_500_000},
+            "model": {
+                "recipe": "mlp",
+                "options": {"hidden": 128},
+                "widths_ppm": [1_000_000 * units // 128 for units in AEQUA_UNITS],
+            },
+            "training": {
+                "rounds": 8,
+                "local_epochs": 2,
+                "learning_rate_ppm": 300_000,
+                "weighting": "samples",
+            },
+            "model_rewards": {"policy": "aequa", "width_min_ppm": 31_250},
+        },
+        people=_people(),
     ),
     Scenario(
         name="owners",

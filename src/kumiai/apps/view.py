@@ -152,6 +152,7 @@ class RunView(_Plain):
     token_bytes_ppm: int = 0  # mean bytes of a target, where the targets are text; else 0
     text_start: str = ""  # what the final model was given, and what it wrote on
     text_written: str = ""
+    width_curve: tuple[tuple[int, int], ...] = ()  # (width, accuracy) as the validators signed, ppm
 
     @property
     def history(self) -> tuple[RoundView, ...]:

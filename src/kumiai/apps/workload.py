@@ -216,6 +216,7 @@ def make_settings(task: TaskDocument, recipe: Recipe) -> TrainSettings:
         local_iterations=training.local_iterations,
         slim_widths=recipe.widths[:-1] if training.slim else (),
         is_scheduled=not build_task_schedule(task).is_constant,
+        slim_distill=training.slim_distill,
     )
 
 

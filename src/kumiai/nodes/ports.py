@@ -130,6 +130,28 @@ class AggregateResult:
     server_state: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class CurveJob:
+    """Ask one validator how accurate `model` is at each width, on its second hold-out."""
+
+    round: int
+    validator: str
+    model: str  # blob
+
+
+@dataclass(frozen=True, slots=True)
+class CurveResult:
+    """The share of right answers at each width of the task's grid, in ppm."""
+
+    validator: str
+    model: str
+    accuracies_ppm: tuple[int, ...]
+
+
+Job = TrainJob | ScoreJob | AggregateJob | CurveJob
+JobResult = TrainResult | ScoreResult | AggregateResult | CurveResult
+
+
 class ComputePort(Protocol):
     """All numeric work. Jobs come in batches so that an engine may stack them."""
 
@@ -142,6 +164,8 @@ class ComputePort(Protocol):
     def score(self, jobs: Sequence[ScoreJob]) -> list[ScoreResult]: ...
 
     def aggregate(self, job: AggregateJob) -> AggregateResult: ...
+
+    def measure_curve(self, job: CurveJob) -> CurveResult: ...
 
 
 class BlobPort(Protocol):
@@ -234,7 +258,7 @@ class WorldPort(Protocol):
 
     def wake(self, nodes: Sequence[str]) -> None: ...
 
-    def start(self, node: str, ticket: int, job: TrainJob | ScoreJob | AggregateJob | None) -> None:
+    def start(self, node: str, ticket: int, job: Job | None) -> None:
         """Begin work that takes its time; None stands for building the initial model."""
         ...
 

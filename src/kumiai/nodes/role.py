@@ -14,14 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kumiai.base.keys import SigningKey
-from kumiai.nodes.ports import (
-    AggregateJob,
-    AggregateResult,
-    ScoreJob,
-    ScoreResult,
-    TrainJob,
-    TrainResult,
-)
+from kumiai.nodes.ports import Job, JobResult
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.state import RunState
 from kumiai.settlement.ledger import LedgerCommand
@@ -45,7 +38,7 @@ class JobDone:
 
     round: int
     attempt: int
-    result: TrainResult | ScoreResult | AggregateResult
+    result: JobResult
 
 
 Input = Woken | ModelBuilt | JobDone
@@ -69,7 +62,7 @@ class Work:
     """Run a job; the result comes back as `JobDone`."""
 
     attempt: int
-    job: TrainJob | ScoreJob | AggregateJob
+    job: Job
 
 
 @dataclass(frozen=True, slots=True)

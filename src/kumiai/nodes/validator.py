@@ -12,6 +12,8 @@ from kumiai.nodes.member import Enrolment, enrol_or_rejoin
 from kumiai.nodes.ports import (
     AggregateJob,
     AggregateResult,
+    CurveJob,
+    CurveResult,
     ScoreJob,
     ScoreResult,
     UpdateRef,
@@ -32,6 +34,7 @@ from kumiai.rounds.commitments import commit_final, commit_scores
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.phases import ATTEMPTS_PER_ROUND_MAX
 from kumiai.rounds.state import RoundPhase, RoundState, RunPhase, RunState
+from kumiai.rounds.widths import needs_curve
 from kumiai.tasks.aggregators import has_root
 
 Place = tuple[int, int]
@@ -140,6 +143,10 @@ class Validator:
             )
             action = Publish(Kind.SCORE_COMMIT, {**_named(run, place), "commitment": commitment})
             return kept, (action,)
+        if isinstance(event.result, CurveResult) and run.phase is RunPhase.FINALIZING:
+            found = event.result
+            content = {"model": found.model, "accuracies": list(found.accuracies_ppm)}
+            return memory, (Publish(Kind.CURVE, {**_named(run, place), **content}),)
         if isinstance(event.result, AggregateResult) and current.phase is RoundPhase.CERTIFY:
             result = event.result
             return memory, (self._certify(run, place, result.model, result.server_state or ""),)
@@ -193,7 +200,10 @@ class Validator:
             return _once(
                 memory, "certify", place, (self._certify(run, place, run.model, run.server_state),)
             )
-        opened = []
+        opened: list[Action] = []
+        if needs_curve(run):
+            job = CurveJob(current.index, self.key.pubkey, run.model)
+            opened.append(Work(current.attempt, job))
         for round_index, (attempt, values) in sorted(memory.finals.items()):
             part = run.finals.get(round_index)
             if part is None or self.key.pubkey not in part.commitments:

@@ -18,6 +18,9 @@ from kumiai.nodes.ports import (
     AggregateJob,
     AggregateResult,
     ComputePort,
+    CurveJob,
+    CurveResult,
+    JobResult,
     ScoreJob,
     ScoreLine,
     ScoreResult,
@@ -27,10 +30,10 @@ from kumiai.nodes.ports import (
 )
 from kumiai.nodes.role import BuildModel, Work
 
-Result = TrainResult | ScoreResult | AggregateResult | str
-Sort = tuple[str, int, int]  # ("train" | "score" | "aggregate" | "build", round, attempt)
+Result = JobResult | str
+Sort = tuple[str, int, int]  # ("train" | "score" | "aggregate" | "curve" | "build", round, attempt)
 
-_NAMES = {TrainJob: "train", ScoreJob: "score", AggregateJob: "aggregate"}
+_NAMES = {TrainJob: "train", ScoreJob: "score", AggregateJob: "aggregate", CurveJob: "curve"}
 
 
 def sort_of(asked: Work | BuildModel) -> Sort:
@@ -62,6 +65,8 @@ def _compute(batch: Sequence[Work | BuildModel], compute: ComputePort) -> list[R
         return list(compute.train([job for job in jobs if isinstance(job, TrainJob)]))
     if isinstance(first.job, ScoreJob):
         return list(compute.score([job for job in jobs if isinstance(job, ScoreJob)]))
+    if isinstance(first.job, CurveJob):
+        return [compute.measure_curve(job) for job in jobs if isinstance(job, CurveJob)]
     return [compute.aggregate(job) for job in jobs if isinstance(job, AggregateJob)]
 
 
@@ -83,7 +88,7 @@ def _encode(result: Result) -> object:
     return [type(result).__name__, entry]
 
 
-def _list_fields(record: TrainResult | ScoreResult | AggregateResult | ScoreLine) -> dict[str, Any]:
+def _list_fields(record: JobResult | ScoreLine) -> dict[str, Any]:
     """As `dataclasses.asdict`, which copies deeply and costs more than the round's signatures."""
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
@@ -97,5 +102,7 @@ def _decode(entry: object) -> Result:
         return TrainResult(**fields)
     if name == "AggregateResult":
         return AggregateResult(**fields)
+    if name == "CurveResult":
+        return CurveResult(**{**fields, "accuracies_ppm": tuple(fields["accuracies_ppm"])})
     lines = tuple(ScoreLine(**line) for line in fields.pop("lines"))
     return ScoreResult(lines=lines, **fields)

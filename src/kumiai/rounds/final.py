@@ -20,6 +20,7 @@ from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.round import open_round
 from kumiai.rounds.scoring import VALUE_MAX
 from kumiai.rounds.state import NodeState, RoundPhase, RunPhase, RunState, Tally
+from kumiai.rounds.widths import has_all_curves
 
 BLOB_COUNT_MAX = 1_000
 VALID_SHARE = 4  # one round in so many must have been VALID
@@ -103,7 +104,7 @@ def is_final_complete(state: RunState) -> bool:
     )
     probes = state.canaries is not None or not state.canary_commitment
     data = bool(state.holdout_blobs) or not state.task.data.open_holdout
-    return opened and probes and data
+    return opened and probes and data and has_all_curves(state)
 
 
 def compute_final_values(state: RunState) -> dict[str, int]:
@@ -143,35 +144,6 @@ def compute_canary_errors(state: RunState) -> dict[str, int]:
                 asked[validator] = asked.get(validator, 0) + 1
                 wrong[validator] = wrong.get(validator, 0) + (not flagged[index])
     return {key: PPM * wrong[key] // asked[key] for key in asked}
-
-
-def compute_widths(state: RunState, values: Mapping[str, int]) -> dict[str, int]:
-    """Return the width in ppm that every trainer's model gets; 0 means none.
-
-    `equal`: the full model for everybody whose work ever counted. `aequa` (first form;
-    docs/adr/0007): width = least + (1 - least) * value / best value, rounded down to the task's
-    grid. Who was never valid but never caught cheating either gets the narrowest; who was caught
-    gets none.
-    """
-    assert state.task is not None
-    grid = state.task.model.widths_ppm
-    best = max(values.values(), default=0)
-    least = max(state.task.model_rewards.width_min_ppm, grid[0])
-    widths = {}
-    for key, member in state.members.items():
-        if member.role != "trainer" or key in (state.canaries or ()):
-            continue
-        tally = state.tallies.get(key)
-        was_caught = member.invalid_count > 0 and (tally is None or tally.rounds_valid == 0)
-        if tally is None or was_caught or member.state is NodeState.EJECTED:
-            widths[key] = 0
-        elif state.task.model_rewards.policy == "equal" and tally.rounds_valid > 0:
-            widths[key] = PPM
-        else:
-            value = max(0, values.get(key, 0))
-            earned = least + (PPM - least) * value // best if best > 0 else least
-            widths[key] = max((w for w in grid if w <= earned), default=grid[0])
-    return widths
 
 
 def _check_phase(state: RunState) -> Outcome | None:

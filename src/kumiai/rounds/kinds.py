@@ -28,6 +28,7 @@ class Kind(IntEnum):
     BEACON = 8412  # validator: the next element of my hash chain
     SCORE_COMMIT = 8413  # validator: the hash that binds me to my scores
     SCORE_REVEAL = 8414  # validator: the scores
+    CURVE = 8415  # validator: the final model's accuracy at each width, on my second hold-out
     CERTIFY = 8416  # validator: my signature under the round's certificate
     FINAL_REVEAL = 8417  # validator: my second hold-out's scores of one round
     CANARY_OPEN = 8418  # customer: these members were known-value probes
@@ -88,6 +89,7 @@ SHAPES: dict[Kind, dict[str, type]] = {
         "final_commitment": str,
     },
     Kind.CERTIFY: {**_ROUND, "body_hash": str, "model": str, "server_state": str},
+    Kind.CURVE: {**_ROUND, "model": str, "accuracies": list},
     Kind.FINAL_REVEAL: {**_ROUND, "salt": str, "values": list},
     Kind.CANARY_OPEN: {**_COMMON, "members": list, "salt": str},
     Kind.HOLDOUT_OPEN: {**_COMMON, "blobs": list},

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from kumiai.base.log import Record
-from kumiai.rounds import certificate, control, enrol, final, scoring
+from kumiai.rounds import certificate, control, enrol, final, scoring, widths
 from kumiai.rounds import round as training
 from kumiai.rounds.effects import Effect, Outcome, refuse
 from kumiai.rounds.kinds import Kind, parse_content
@@ -41,6 +41,7 @@ HANDLERS: Mapping[Kind, Handler] = {
     Kind.SCORE_REVEAL: scoring.on_score_reveal,
     Kind.CERTIFY: certificate.on_certify,
     Kind.FINAL_REVEAL: final.on_final_reveal,
+    Kind.CURVE: widths.on_curve,
     Kind.CANARY_OPEN: final.on_canary_open,
     Kind.HOLDOUT_OPEN: final.on_holdout_open,
     Kind.WITHDRAW: control.on_withdraw,

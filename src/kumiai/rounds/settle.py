@@ -18,6 +18,7 @@ from kumiai.rounds import final
 from kumiai.rounds.effects import MoneyMoved
 from kumiai.rounds.payslips import make_final_receipts, make_round_receipts, show_line
 from kumiai.rounds.state import AssignmentState, Payments, RunState, Tally
+from kumiai.rounds.widths import compute_widths
 from kumiai.settlement.claims import (
     FinalInput,
     RewardTerms,
@@ -114,7 +115,7 @@ def settle_final(state: RunState) -> RunState:
         _add(paid, payee, part)
         _add(released if node == payee else backing, payee, part)
     burns = _compute_final_burns(state)
-    widths = final.compute_widths(state, values)
+    widths = compute_widths(state, values)
     receipts = make_final_receipts(state, money, released, backing, values, widths, burns)
     tallies = dict(state.tallies)
     for who, amount in paid.items():

@@ -322,6 +322,7 @@ class RunState:
     stop_votes: Votes = field(default_factory=dict)
     paused_from: RunPhase | None = None
     attempts_used: int = 0  # by the round at which the run was last DEGRADED
+    curves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # validator -> ppm a width
     widths_ppm: Mapping[str, int] = field(default_factory=dict)
     deadline_ms: int = 0  # of the run's phase, where a round's does not apply
     reason: str = ""  # why it is PAUSED, DEGRADED, HALTED or FAILED

@@ -25,6 +25,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
     """Return what the fields, each fine by itself, get wrong together."""
     return [
         *_check_widths(task),
+        *_check_slim(task),
         *_check_data(task),
         *list_aggregator_problems(task),
         *_check_server(task),
@@ -35,6 +36,14 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_deadlines(task),
         *_check_privacy(task),
     ]
+
+
+def _check_slim(task: TaskDocument) -> list[InputError]:
+    """Distillation needs a full width that teaches and narrow ones that learn."""
+    if task.training.slim_distill and not task.training.slim:
+        fix = "false, or set training.slim = true: without slim no narrow width is trained"
+        return [InputError("training.slim_distill", True, fix)]
+    return []
 
 
 def list_warnings(task: TaskDocument) -> list[str]:

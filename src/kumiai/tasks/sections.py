@@ -249,6 +249,11 @@ class TrainingSection(Section):
         max_length=DESCRIPTION_LENGTH_MAX,
     )
     slim: bool = setting(True, "switch", "Train every width, so that each is a usable model.")
+    slim_distill: bool = setting(
+        False,
+        "switch",
+        "Narrow widths learn the full one's outputs instead of the labels (long training).",
+    )
     backend: Literal["auto", "inline", "vectorised", "process"] = one_of(
         "auto", "How the work is executed; auto measures at the start and says what it chose."
     )

@@ -71,8 +71,10 @@ class RewardsSection(Section):
 class ModelRewardsSection(Section):
     """Which model each member receives."""
 
-    policy: Literal["equal", "aequa"] = one_of(
-        "equal", "equal: everyone gets the full model; aequa: a width by contribution."
+    policy: Literal["equal", "rank", "aequa"] = one_of(
+        "equal",
+        "equal: everyone gets the full model; aequa: the width whose measured accuracy the "
+        "contribution earned; rank: a width in proportion to the contribution.",
     )
     width_min_ppm: int = share(250_000, "Least width that a contributing member receives.", ge=1)
 

@@ -212,6 +212,21 @@ class EngineCompute:
             self._aggregated[job] = self._aggregate(job)
         return self._aggregated[job]
 
+    def measure_curve(self, job: ports.CurveJob) -> ports.CurveResult:
+        """Measure a model at every width on the validator's second hold-out.
+
+        KeyError for a validator without a hold-out here.
+        """
+        ints_P = self._decoded.get("model", job.model)
+        model_1P = torch.from_numpy(fixed_point.dequantise(ints_P))[None]
+        inputs, targets = self._holdouts[job.validator].b
+        accuracies = [
+            self.engine.evaluate(model_1P, inputs, targets, width)[1]
+            for width in self.recipe.widths
+        ]
+        shares = tuple(round(float(accuracy[0]) * PPM) for accuracy in accuracies)
+        return ports.CurveResult(job.validator, job.model, shares)
+
     def _aggregate(self, job: ports.AggregateJob) -> ports.AggregateResult:
         if not job.included:
             return ports.AggregateResult(job.model, job.server_state)

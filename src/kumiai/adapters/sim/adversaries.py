@@ -57,6 +57,13 @@ class AdversarialCompute:
         """As the honest port: a wrong digest would only be a vote for nothing."""
         return self.inner.aggregate(job)
 
+    def measure_curve(self, job: ports.CurveJob) -> ports.CurveResult:
+        """A lazy validator claims the same for every width; the others measure."""
+        found = self.inner.measure_curve(job)
+        if self._behaviour(job.validator) == "lazy":
+            return replace(found, accuracies_ppm=(800_000,) * len(found.accuracies_ppm))
+        return found
+
     def train(self, jobs: Sequence[ports.TrainJob]) -> list[ports.TrainResult]:
         """Honest members train together; the others' results are made from theirs."""
         self._remember(jobs[0].model)

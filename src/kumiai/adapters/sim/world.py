@@ -101,7 +101,7 @@ class SimWorld:
         self,
         node: str,
         ticket: int,
-        job: ports.TrainJob | ports.ScoreJob | ports.AggregateJob | None,
+        job: ports.Job | None,
     ) -> None:
         """Work takes its virtual time, a tenth more or less, longer on a slow machine."""
         if isinstance(job, ports.TrainJob):

@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.scoring import Holdout
-from kumiai.apps.audit.compute import map_rounds
+from kumiai.apps.audit.compute import map_rounds, open_compute
 from kumiai.apps.audit.replay import Replay
 from kumiai.apps.audit.subject import ScoreRounds, Subject
 from kumiai.nodes import ports
@@ -48,7 +48,8 @@ def check_scores(subject: Subject) -> int:
     def find(compute: EngineCompute, current: RoundState) -> tuple[int, list[str], int]:
         return current.index, *_find_liars(compute, subject.replay, current)
 
-    found = map_rounds(subject, chosen, _read_holdouts(subject), find)
+    holdouts = _read_holdouts(subject)
+    found = map_rounds(subject, chosen, holdouts, find)
     for index, liars, _ in found:
         for judge in liars:
             report.note(
@@ -56,7 +57,7 @@ def check_scores(subject: Subject) -> int:
                 f"{state.members[judge].name} did not score what its hold-out gives "
                 "(the median leaves such scores out)",
             )
-    return sum(count for _, _, count in found)
+    return sum(count for _, _, count in found) + _check_curves(subject, holdouts)
 
 
 def choose_rounds(
@@ -103,6 +104,24 @@ def _find_liars(
             if gap > SCORE_TOLERANCE_PPM or line.flags != shown[3]:
                 liars.add(judge)
     return sorted(liars), len(judges)
+
+
+def _check_curves(subject: Subject, holdouts: Mapping[str, Holdout]) -> int:
+    """Measure the final model at every width again, on every validator's second hold-out."""
+    state = subject.replay.state
+    if not state.curves:
+        return 0
+    compute = open_compute(subject, holdouts)
+    last = state.certificates[-1].round if state.certificates else 0
+    for judge, claimed in sorted(state.curves.items()):
+        found = compute.measure_curve(ports.CurveJob(last, judge, state.model)).accuracies_ppm
+        if max(abs(a - b) for a, b in zip(found, claimed, strict=True)) > SCORE_TOLERANCE_PPM:
+            subject.report.note(
+                "accuracy by width",
+                f"{state.members[judge].name} did not sign what its hold-out gives "
+                "(the median leaves such curves out)",
+            )
+    return len(state.curves)
 
 
 def _read_holdouts(subject: Subject) -> Mapping[str, Holdout]:

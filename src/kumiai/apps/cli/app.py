@@ -249,3 +249,45 @@ def flower_run(
     from kumiai.apps.cli import flowering
 
     flowering.run(path, run_config or [], supernodes, verbose, lang, quiet)
+
+
+bench = typer.Typer(
+    name="bench", help="Compare with other methods, on the same data.", no_args_is_help=True
+)
+app.add_typer(bench)
+
+
+@bench.command(
+    "aequa",
+    epilog=_examples(
+        "kumiai bench aequa --quick",
+        "kumiai bench aequa --members 5,10 --splits label,quantity --out my-results",
+    ),
+)
+def bench_aequa(
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", metavar="NAMES", help='Built-in data sets, or "FILE.py:function" (images).'
+        ),
+    ] = "digits,mnist5k",
+    splits: Annotated[
+        str, typer.Option("--splits", metavar="NAMES", help="Who holds which samples.")
+    ] = "homogeneous,dirichlet,label,quantity",
+    members: Annotated[
+        str, typer.Option("--members", metavar="NUMBERS", help="How many members.")
+    ] = "5,10,50",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repetitions of every cell.")] = 3,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", metavar="", help="The first data and number, one seed, 10 rounds."),
+    ] = False,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the table and picture are saved.")
+    ] = Path("results"),
+    lang: LangOption = None,
+) -> None:
+    """Fair model rewards: Aequa and seven peers on the same splits."""
+    from kumiai.apps.cli import bench
+
+    bench.bench_aequa(data, splits, members, seeds, quick, out, lang)

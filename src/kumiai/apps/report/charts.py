@@ -31,6 +31,12 @@ def build_charts(view: RunView) -> dict[str, Any]:
             }
             for member in _most_telling(ranked)
         ],
+        "widths": list(view.width_curve),
+        "rewards": [
+            {"name": m.name, "value": m.contribution_ppm, "accuracy": m.model_accuracy_ppm}
+            for m in _most_telling(ranked)
+            if m.model_accuracy_ppm is not None
+        ],
         "money": build_money(view),
         "unit": get_unit(view),
     }

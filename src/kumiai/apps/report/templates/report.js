@@ -90,6 +90,24 @@
     };
   }
 
+  const percent = (ppm) => (ppm / 1e4).toFixed(ppm % 1e4 ? 1 : 0) + "%";
+
+  function scatter(points, type, across, xName, yName) {
+    const colours = palette();
+    return {
+      ...base(colours),
+      grid: { left: 60, right: 90, top: 34, bottom: 46 },
+      tooltip: { ...base(colours).tooltip, trigger: "item",
+        formatter: (item) => (item.data[2] ? "<b>" + escaped(item.data[2]) + "</b><br>" : "") + escaped(xName) + " " + across(item.data[0]) + "<br>" + escaped(yName) + " " + percent(item.data[1]) },
+      xAxis: { ...axis(colours), type: "value", scale: true, name: xName, nameLocation: "middle", nameGap: 28, axisLabel: { color: colours.muted, formatter: across } },
+      yAxis: { ...axis(colours), type: "value", scale: true, name: yName, nameTextStyle: { color: colours.muted, align: "left" }, splitNumber: 4, axisLabel: { color: colours.muted, formatter: percent } },
+      series: [{ type, data: points, symbol: "circle", symbolSize: type === "line" ? 7 : 11, showAllSymbol: true,
+        lineStyle: { color: colours.accent, width: 2.5 }, itemStyle: { color: colours.accent },
+        labelLayout: { moveOverlap: "shiftY" },
+        label: { show: type === "scatter", position: "right", color: colours.ink, formatter: (item) => item.data[2] } }],
+    };
+  }
+
   const options = {
     accuracy: () => curve(charts.accuracy, palette().accent, (ppm) => (ppm / 1e4).toFixed(ppm % 1e4 ? 1 : 0) + "%", text("chart.accuracy")),
     loss: () => curve(charts.loss, palette().warm, (ppm) => (ppm / 1e6).toFixed(2), text("chart.loss_unit")),
@@ -138,6 +156,9 @@
         ],
       };
     },
+
+    widths: () => scatter(charts.widths.map(([x, y]) => [x, y, ""]), "line", percent, text("chart.width"), text("chart.accuracy")),
+    rewards: () => scatter(charts.rewards.map((row) => [row.value, row.accuracy, row.name]), "scatter", (ppm) => (ppm / 1e6).toFixed(2), text("chart.contribution") + " (nat)", text("chart.received")),
 
     money: () => {
       const colours = palette();
