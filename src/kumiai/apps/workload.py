@@ -72,6 +72,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
         task.training.backend,
         str(find_cache_dir()),
         rounds_expected=task.training.rounds,
+        ray_address=os.environ.get("KUMIAI_RAY_ADDRESS", ""),
     )
     return Workload(
         data=data,

@@ -162,8 +162,10 @@ class TrainingSection(Section):
         max_length=DESCRIPTION_LENGTH_MAX,
     )
     slim: bool = setting(True, "switch", "Train every width, so that each is a usable model.")
-    backend: Literal["auto", "inline", "vectorised", "process"] = one_of(
-        "auto", "How the work is executed; auto measures at the start and says what it chose."
+    backend: Literal["auto", "inline", "vectorised", "process", "ray"] = one_of(
+        "auto",
+        "How the work is executed; auto measures at the start and says what it chose, but never "
+        "ray, which needs its extra: pip install 'kumiai[ray]'.",
     )
 
     @model_validator(mode="before")
