@@ -1,9 +1,10 @@
 """The learning engine: trains a round's members and evaluates models, as fast as it can.
 
 `Engine.train` gives each member's difference to the global model; which backend runs it (inline,
-vectorised, process, ray) changes the time, not the result (to float rounding). With the same backend and
-the same seeds the result is the same to the byte. `backend="auto"` chooses by the recipe, by a
-short measurement and by what the run will cost; `engine.reason` says why in one sentence.
+vectorised, process, ray) changes the time, not the result (to float rounding). With the same
+backend and the same seeds the result is the same to the byte. `backend="auto"` chooses by the
+recipe, by a short measurement and by what the run will cost, and never ray; `engine.reason` says
+why in one sentence.
 """
 
 from __future__ import annotations

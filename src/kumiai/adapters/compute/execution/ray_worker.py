@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kumiai import __version__
+from kumiai import learning
 from kumiai.adapters.compute.execution.inline import Step, train_member
 from kumiai.adapters.compute.execution.lowered_step import LoweredStep
 from kumiai.adapters.compute.execution.lowering import LoweringError, Tier
@@ -189,11 +190,19 @@ def remake_recipe(origin: RecipeOrigin) -> Recipe:
 def describe_traits(work: LocalWork) -> dict[str, str]:
     """Return what must be alike for the same bytes to come out."""
     return {
-        "kumiai's version": __version__,
+        "kumiai's code": hash_code(),
         "PyTorch's version": str(torch.__version__),
         "the processor's instruction set": torch.backends.cpu.get_cpu_capability(),
         "the network's layout": sha256_hex(repr(work.layout).encode())[:16],
     }
+
+
+@cache
+def hash_code() -> str:
+    """Return a short hash of all code that training runs, as it lies on this machine."""
+    folders = [Path(__file__).parent, *map(Path, learning.__path__)]
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return sha256_hex(b"".join(path.read_bytes() for path in files))[:16]
 
 
 def pack_shards(data: JoinedShards) -> PackedShards:

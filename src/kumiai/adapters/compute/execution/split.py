@@ -1,4 +1,4 @@
-"""How a round's members are split over workers: in shrinking chunks, by what they were seen to cost.
+"""How a round's members are split over workers: in shrinking chunks, by what they cost before.
 
 Guided self-scheduling (C. D. Polychronopoulos and D. J. Kuck, "Guided Self-Scheduling: A Practical
 Scheduling Scheme for Parallel Supercomputers", IEEE Transactions on Computers, 1987): whoever is
