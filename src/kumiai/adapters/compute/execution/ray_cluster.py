@@ -17,6 +17,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,8 +175,14 @@ class RayCluster:
 def start_own(ray: ModuleType, options: RayOptions, quiet: dict[str, Any]) -> str:
     """Start a Ray on 127.0.0.1 in a folder of its own, and return that folder.
 
-    Raises InputError where it cannot be confined to this machine.
+    Raises InputError where it cannot be confined to this machine, or does not start.
     """
+    if not process.has_own_settings:
+        fix = (
+            "this program imported Ray before, with settings under which it would listen on the "
+            "network; call ray.init() yourself first, or set KUMIAI_RAY_ADDRESS"
+        )
+        raise InputError(FIELD, "ray", fix)
     folder = tempfile.mkdtemp(prefix="kumiai-ray-")
     try:
         with environment({**OWN_SETTINGS, "RAY_AUTH_TOKEN": TOKEN}):
@@ -191,18 +198,28 @@ def start_own(ray: ModuleType, options: RayOptions, quiet: dict[str, Any]) -> st
         address = ray.util.get_node_ip_address()
         if address != LOCALHOST:
             ray.shutdown()
-            fix = (
-                f"Ray was imported by this program before and would listen on {address}; set "
-                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before it, or start Ray yourself"
-            )
-            raise InputError(FIELD, "ray", fix)
+            raise InputError(FIELD, "ray", f"Ray would listen on {address}: start it yourself")
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        fix = f"Ray does not start here: {first_line(error)}"
+        raise InputError(FIELD, "ray", fix) from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
 
 
-_joined: list[RayCluster] = []  # none or one: Ray's own rule
+@dataclass
+class Process:
+    """What is true of this process: it has one connection or none, Ray's own rule, and Ray was
+    imported under OWN_SETTINGS or, by somebody else, not.
+    """
+
+    joined: RayCluster | None = None
+    has_own_settings: bool = False
+
+
+process = Process()
 
 
 def join_cluster(options: RayOptions) -> RayCluster:
@@ -210,9 +227,9 @@ def join_cluster(options: RayOptions) -> RayCluster:
 
     Raises InputError without Ray or cluster, ValueError for two addresses in one process.
     """
-    if not _joined:
-        _joined.append(RayCluster(import_ray(), options))
-    cluster = _joined[0]
+    if process.joined is None:
+        process.joined = RayCluster(import_ray(), options)
+    cluster = process.joined
     if options.address not in ("", cluster.options.address):
         raise ValueError(
             f"this process is connected to Ray at {cluster.options.address or 'its own'!r}, "
@@ -225,8 +242,8 @@ def join_cluster(options: RayOptions) -> RayCluster:
 def leave_cluster(cluster: RayCluster) -> None:
     """Give the connection back; the last one out closes it."""
     cluster.leases -= 1
-    if cluster.leases <= 0 and cluster in _joined:
-        _joined.remove(cluster)
+    if cluster.leases <= 0 and process.joined is cluster:
+        process.joined = None
         cluster.close()
 
 
@@ -241,6 +258,7 @@ def check_ray(address: str) -> None:
 
 def import_ray() -> ModuleType:
     """Import Ray, which takes a second and reads the environment as it does."""
+    process.has_own_settings |= "ray" not in sys.modules
     with environment(OWN_SETTINGS):
         import ray
         import ray.exceptions
