@@ -102,7 +102,7 @@ class TestWithRay:
         assert_equal(train(load(name), "process", shards, rounds=3), expected)
 
     def test_a_built_in_recipe_is_made_again_by_its_name(self):
-        recipe = build_recipe("transformer", {"embedding": 16}, [1_000_000], (8,), 12)
+        recipe = build_recipe("transformer", {"layers": 1}, [1_000_000], (8,), 12)
         generator = torch.Generator().manual_seed(1)
         shards = [
             tuple(torch.randint(12, (n, 8), generator=generator) for _ in range(2)) for n in (5, 3)
@@ -175,9 +175,9 @@ class TestWithRay:
     def test_nobody_without_the_token_can_send_work(self, ray_cluster):
         address = ray_cluster.ray.get_runtime_context().gcs_address
         code = f"import ray; ray.init('{address}', log_to_driver=False); print('JOINED')"
-        for token, is_welcome in ((room.TOKEN, True), ("0" * 64, False)):
-            done = run_python(code, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
-            assert ("JOINED" in done.stdout) is is_welcome, done.stderr[-800:]
+        done = run_python(code, **{**ray_settings(), "RAY_AUTH_TOKEN": "0" * 64})
+        assert "JOINED" not in done.stdout
+        assert "token" in done.stderr
 
     def test_a_cluster_that_is_there_is_joined_and_left_running(self, ray_cluster):
         """Another program trains on this Ray by its address; the same bytes, and Ray goes on."""
@@ -189,7 +189,7 @@ class TestWithRay:
             f"r = t.train(t.load('mlp'), 'ray', t.make_shards(), ray_address='{address}')\n"
             "print('BYTES', t.sha256_hex(r[0].updates_NP.numpy().tobytes()))"
         )
-        done = run_python(code, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=room.TOKEN)
+        done = run_python(code, **ray_settings())
         expected = train(load("mlp"), "inline", make_shards())[0].updates_NP.numpy().tobytes()
         assert f"BYTES {sha256_hex(expected)}" in done.stdout, done.stderr[-2000:]
         assert len(ray_cluster.get_workers(2)) >= 1
@@ -217,6 +217,11 @@ def sha256_hex(data: bytes) -> str:
     from kumiai.base.canonical import sha256_hex
 
     return sha256_hex(data)
+
+
+def ray_settings() -> dict[str, str]:
+    """The environment in which another program finds our own Ray, if we tell it the token."""
+    return {**room.OWN_SETTINGS, "RAY_AUTH_TOKEN": room.TOKEN}
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -179,8 +179,8 @@ def start_own(ray: ModuleType, options: RayOptions, quiet: dict[str, Any]) -> st
     """
     if not process.has_own_settings:
         fix = (
-            "this program imported Ray before, with settings under which it would listen on the "
-            "network; call ray.init() yourself first, or set KUMIAI_RAY_ADDRESS"
+            "this program imported Ray before, with settings under which a new one would listen on "
+            "the network; call ray.init() yourself first, or set KUMIAI_RAY_ADDRESS"
         )
         raise InputError(FIELD, "ray", fix)
     folder = tempfile.mkdtemp(prefix="kumiai-ray-")
@@ -212,7 +212,7 @@ def start_own(ray: ModuleType, options: RayOptions, quiet: dict[str, Any]) -> st
 @dataclass
 class Process:
     """What is true of this process: it has one connection or none, Ray's own rule, and Ray was
-    imported under OWN_SETTINGS or, by somebody else, not.
+    imported under OWN_SETTINGS or, for another cluster or by somebody else, not.
     """
 
     joined: RayCluster | None = None
@@ -228,7 +228,7 @@ def join_cluster(options: RayOptions) -> RayCluster:
     Raises InputError without Ray or cluster, ValueError for two addresses in one process.
     """
     if process.joined is None:
-        process.joined = RayCluster(import_ray(), options)
+        process.joined = RayCluster(import_ray(options.address), options)
     cluster = process.joined
     if options.address not in ("", cluster.options.address):
         raise ValueError(
@@ -256,13 +256,17 @@ def check_ray(address: str) -> None:
         raise InputError("KUMIAI_RAY_ADDRESS", address, fix)
 
 
-def import_ray() -> ModuleType:
-    """Import Ray, which takes a second and reads the environment as it does."""
-    process.has_own_settings |= "ray" not in sys.modules
-    with environment(OWN_SETTINGS):
+def import_ray(address: str) -> ModuleType:
+    """Import Ray, which takes a second and reads the environment as it does.
+
+    OWN_SETTINGS are for a Ray of our own only: with them, no other machine's Ray would be found.
+    """
+    is_own = not address and "ray" not in sys.modules
+    with environment(OWN_SETTINGS if is_own else {}):
         import ray
         import ray.exceptions
         import ray.util
+    process.has_own_settings |= is_own
     return ray
 
 
