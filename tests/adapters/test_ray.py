@@ -325,6 +325,13 @@ def test_a_ray_that_was_there_before_is_used_and_not_shut_down():
     cluster.close()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "127.0.0.1:port"])
+def test_where_no_ray_is_the_error_comes_at_once(address):
+    there = SimpleNamespace(is_initialized=lambda: False)
+    with pytest.raises(InputError, match=r"KUMIAI_RAY_ADDRESS = .*no Ray cluster can be joined"):
+        room.RayCluster(there, room.RayOptions(address))
+
+
 def test_a_ray_imported_under_other_settings_is_not_started(monkeypatch):
     monkeypatch.setattr(room.process, "has_own_settings", False)
     with pytest.raises(InputError, match=r"imported Ray before.*ray.init\(\)"):

@@ -17,6 +17,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from kumiai.base.errors import InputError
 FIELD = "training.backend"
 LOCALHOST = "127.0.0.1"
 START_SECONDS_MAX = 60.0  # for a worker to be given a core, to start and to import PyTorch
+KNOCK_SECONDS_MAX = 5.0
 
 # What a Ray of our own is started under. The second makes it bind to 127.0.0.1 (its name tells
 # where that is the default); token: see `start_own`.
@@ -166,6 +168,8 @@ class RayCluster:
             self._own_dir = start_own(self.ray, self.options, quiet)
             return
         try:
+            if address != "auto":
+                knock(address)
             self.ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             fix = f"no Ray cluster can be joined there ({first_line(error)}); see `ray status`"
@@ -254,6 +258,13 @@ def check_ray(address: str) -> None:
     if "://" in address or (address not in ("", "auto") and ":" not in address):
         fix = "write host:port of the cluster's head, or auto; Ray Client's ray:// is not served"
         raise InputError("KUMIAI_RAY_ADDRESS", address, fix)
+
+
+def knock(address: str) -> None:
+    """Raise OSError or ValueError unless somebody listens there: Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS_MAX):
+        pass
 
 
 def import_ray(address: str) -> ModuleType:
