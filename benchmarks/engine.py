@@ -45,9 +45,9 @@ from reference_work import (  # noqa: E402
 )
 
 from kumiai.adapters.compute.execution.engine import Engine  # noqa: E402
+from kumiai.adapters.data.user_file import load_user_recipe  # noqa: E402
 from kumiai.learning.client import TrainSettings  # noqa: E402
 from kumiai.learning.layout import flatten, unflatten  # noqa: E402
-from kumiai.learning.recipe import wrap_recipe  # noqa: E402
 
 GOALS = {("digits", 10): 0.12, ("digits", 100): 0.05, ("cnn", 10): 0.30, ("cnn", 100): 0.35}
 NORM_TOLERANCE = 2e-5  # relative: five to six digits
@@ -55,9 +55,11 @@ PEER_NAMES = ("pfl", "flower")
 PEER_SECONDS_MAX = 900
 TIERS = {
     "digits": [("vectorised", "eager"), ("vectorised", "traced"), ("vectorised", "compiled")],
-    "cnn": [("inline", "eager"), ("inline", "compiled"), ("process", "eager"),
+    "cnn": [("inline", "eager"), ("inline", "compiled"), ("ray", "eager"), ("process", "eager"),
             ("process", "compiled")],
 }  # fmt: skip
+RAY_WORKERS = 2  # as many as Flower's simulation gets on the reference machine
+RAY_GOAL = 1.0  # of the time of Flower's Ray simulation, both as ratios to their own bare loop
 
 
 @dataclass
@@ -121,8 +123,12 @@ class KumiaiRounds:
 
 def make_engine(work: str, backend: str, tier: str, cache_dir: str | None) -> Engine:
     settings = TrainSettings(learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE, shuffle=False)
-    recipe = wrap_recipe(work, lambda width: build_net(work), [1_000_000])
-    return Engine(recipe, settings, backend, cache_dir, tier=tier)
+    # from a file, as a user's recipe: that is how it reaches Ray's workers
+    recipe = load_user_recipe(
+        "reference_work.py:build_recipe_net", {"work": work}, [1_000_000], PEERS
+    )
+    workers = RAY_WORKERS if backend == "ray" else None
+    return Engine(recipe, settings, backend, cache_dir, tier=tier, worker_count=workers)
 
 
 def run_engine_round(engine: Engine, global_P: torch.Tensor, shards: list[Shard]) -> torch.Tensor:
@@ -136,6 +142,9 @@ def run_contenders(work: str, clients: int, rounds: int, cache_dir: str) -> list
     shards = load_shards(work, clients, find_digits())
     contenders: list[BareLoop | KumiaiRounds] = [BareLoop(work, shards)]
     for backend, tier in TIERS[work]:
+        if backend == "ray" and importlib.util.find_spec("ray") is None:
+            say("kumiai ray: skipped, Ray is not installed (pip install 'kumiai[ray]')")
+            continue
         contenders.append(KumiaiRounds(work, shards, backend, tier, cache_dir))
         contenders[-1].step()  # the first round on its own: it measures and compiles
         timing = contenders[-1].timing
@@ -178,6 +187,21 @@ def run_peer(name: str, work: str, clients: int, rounds: int) -> Timing | str:
         return f"{name}: failed ({last[:160]})"
     result = json.loads(lines[-1].partition("RESULT ")[2])
     return Timing(name, result["seconds"], result["norm"], result["bare"])
+
+
+def compare_ray(timings: list[Timing]) -> str | None:
+    """Say how our Ray compares with Flower's, each measured against its own bare loop."""
+    ratios = {}
+    for timing in timings:
+        bare = statistics.median(timing.bare or timings[0].tail)
+        ratios[timing.name] = statistics.median(timing.tail) / bare
+    if "kumiai ray, eager" not in ratios or "flower" not in ratios:
+        return None
+    ratio = ratios["kumiai ray, eager"] / ratios["flower"]
+    return (
+        f"kumiai ray, {RAY_WORKERS} workers: {ratio:.2f} of Flower's Ray simulation's time a round "
+        f"(goal: <= {RAY_GOAL:.1f})"
+    )
 
 
 def time_start(work: str, clients: int) -> float:
@@ -261,6 +285,7 @@ def main() -> None:
                 else:
                     timings.append(outcome)
             print_table(console, work, clients, timings)
+            notes += filter(None, [compare_ray(timings)])
             start = time_start(work, clients)
             notes.append(f"process start to the end of the first uncompiled round: {start:.1f} s")
             for note in notes:

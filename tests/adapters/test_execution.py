@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,9 +23,15 @@ from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.execution.lowering import LoweringError, check_agreement, has_compiler
 from kumiai.adapters.compute.execution.probe import Traits
 from kumiai.adapters.compute.execution.process import WorkerError
+from kumiai.adapters.data.user_file import load_user_recipe
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded, wrap_recipe
+
+RAY_MARKS = [
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: the extra `ray`"),
+    pytest.mark.xdist_group("ray"),
+]
 
 # (backend, tier); compiling takes too long for every case here: see test_compiled_round
 BACKENDS = [
@@ -31,7 +39,9 @@ BACKENDS = [
     ("vectorised", "traced"),
     ("inline", "traced"),
     ("process", "eager"),
+    pytest.param(("ray", "eager"), marks=RAY_MARKS),
 ]
+SERIAL = ("inline", "process", "ray")  # a member's bytes do not depend on its company
 ALL = [("inline", "eager"), *BACKENDS]
 TOLERANCE = 1e-5
 COUNTS = (20, 9, 1, 16, 20)
@@ -46,39 +56,17 @@ TRAINS = {
 }
 
 
-def build_mlp(width: float) -> nn.Module:
-    hidden = round(16 * width)
-    return nn.Sequential(nn.Linear(10, hidden), nn.ReLU(), nn.Linear(hidden, 4))
-
-
-class SmallConv(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, channels, 3, padding=1)
-        self.norm = nn.GroupNorm(1, channels)
-        self.out = nn.Linear(channels, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out(torch.tanh(self.norm(self.conv(x))).mean((2, 3)))
-
-
-def build_conv(width: float) -> nn.Module:
-    return SmallConv(round(8 * width))
-
-
-def build_batchnorm(width: float) -> nn.Module:
-    return nn.Sequential(nn.Linear(10, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
-
-
-def build_dropout(width: float) -> nn.Module:
-    return nn.Sequential(nn.Linear(10, 8), nn.Dropout(0.5), nn.Linear(8, 4))
+def load(name, widths):
+    """From a file, as a user's recipe: that is how it reaches workers that are not forked."""
+    return load_user_recipe(f"{name}.py:build", {}, widths, Path(__file__).parent / "recipes")
 
 
 WIDTHS = [250000, 1000000]
-MLP = wrap_recipe("mlp", build_mlp, WIDTHS)
-CONV = wrap_recipe("conv", build_conv, WIDTHS)
-BATCHNORM = wrap_recipe("batchnorm", build_batchnorm, [1000000])
-DROPOUT = wrap_recipe("dropout", build_dropout, [1000000])
+MLP = load("mlp", WIDTHS)
+CONV = load("conv", WIDTHS)
+WEIGHTED = load("weighted", WIDTHS)
+BATCHNORM = load("batchnorm", [1000000])
+DROPOUT = load("dropout", [1000000])
 
 
 def make_shards(recipe: Recipe, counts=COUNTS):
@@ -91,6 +79,14 @@ def make_shards(recipe: Recipe, counts=COUNTS):
         )
         for n in counts
     ]
+
+
+@pytest.fixture(autouse=True)
+def _ray_if_needed(request):
+    """One Ray for all tests, started by the first that asks for it."""
+    case = getattr(request.node, "callspec", None)
+    if case is not None and case.params.get("backend") == ("ray", "eager"):
+        request.getfixturevalue("ray_cluster")
 
 
 def run(recipe, train, backend, shards, seeds=None, **options):
@@ -124,16 +120,9 @@ def test_same_result_as_inline(backend, recipe, train):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_losses_that_mix_samples_are_not_padded(backend):
     """A class-weighted mean is not the mean of the samples' losses: found, and still the same."""
-    weight = torch.tensor([1.0, 5.0, 0.1, 2.0])
-    recipe = wrap_recipe(
-        "weighted",
-        build_mlp,
-        WIDTHS,
-        loss=lambda o, t: nn.functional.cross_entropy(o, t, weight=weight),
-    )
-    shards = make_shards(recipe)
+    shards = make_shards(WEIGHTED)
     train = TRAINS["momentum"]
-    assert_same(run(recipe, train, backend, shards), run(recipe, train, "inline", shards))
+    assert_same(run(WEIGHTED, train, backend, shards), run(WEIGHTED, train, "inline", shards))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -177,9 +166,7 @@ def test_same_seed_same_bytes_whatever_ran_before(backend):
     assert torch.equal(first.losses_N, second.losses_N)
     other = run(MLP, TRAINS["momentum"], backend, shards, seeds=[0, 8, 7, 6, 5])
     assert not torch.equal(first.updates_NP[0], other.updates_NP[0])
-    assert_same_rows(
-        first.updates_NP[1:], other.updates_NP[1:], exactly=backend[0] in ("inline", "process")
-    )
+    assert_same_rows(first.updates_NP[1:], other.updates_NP[1:], exactly=backend[0] in SERIAL)
 
 
 @pytest.mark.parametrize("recipe", [MLP, DROPOUT], ids=lambda r: r.name)
@@ -191,9 +178,7 @@ def test_members_in_another_order_change_nothing(backend, recipe):
     train = TRAINS["momentum"]
     plain = run(recipe, train, backend, shards, seeds)
     mixed = run(recipe, train, backend, [shards[n] for n in order], [seeds[n] for n in order])
-    assert_same_rows(
-        mixed.updates_NP, plain.updates_NP[order], exactly=backend[0] in ("inline", "process")
-    )
+    assert_same_rows(mixed.updates_NP, plain.updates_NP[order], exactly=backend[0] in SERIAL)
 
 
 def assert_same_rows(one, other, *, exactly):
@@ -207,7 +192,7 @@ def assert_same_rows(one, other, *, exactly):
 def test_a_recipe_that_raises_is_named_with_the_member(backend):
     shards = make_shards(MLP)
     shards[3][1][5] = 77  # no such class
-    with pytest.raises(ValueError, match=r"recipe 'mlp' failed on member 3"):
+    with pytest.raises(ValueError, match=r"recipe 'mlp.py:build' failed on member 3"):
         run(MLP, TRAINS["sgd"], backend, shards)
 
 

@@ -88,9 +88,9 @@ def test_a_malformed_payload_earns_nothing_and_the_run_goes_on(
 ) -> None:
     honest = wiring.make_compute
 
-    def spoil(task, casting, population, workload, blobs, codec_states):  # type: ignore[no-untyped-def]
+    def spoil(task, casting, population, workload, blobs, *rest):  # type: ignore[no-untyped-def]
         assert workload.engine.layout.size == SIZE
-        inner = honest(task, casting, population, workload, blobs, codec_states)
+        inner = honest(task, casting, population, workload, blobs, *rest)
         return Spoiling(inner, blobs, population.pubkey("trainer-2"), SPOILT[kind])
 
     monkeypatch.setattr(wiring, "make_compute", spoil)

@@ -182,6 +182,7 @@ def make_engine(task: TaskDocument, recipe: Recipe) -> Engine:
             str(find_cache_dir()),
             rounds_expected=task.training.rounds,
             privacy=privacy,
+            ray_address=os.environ.get("KUMIAI_RAY_ADDRESS", ""),
         )
     except ValueError as error:
         if privacy is None:

@@ -8,7 +8,7 @@ reached by name. Building is seeded by an argument and leaves the global random 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -28,6 +28,23 @@ RECIPES_BUILT_IN = ("mlp", "cnn", "resnet18", "transformer")
 
 
 @dataclass(frozen=True)
+class RecipeOrigin:
+    """Where a recipe comes from, in plain data: enough to make it again in another process.
+
+    name: a built-in's name or the user's "FILE.py:function". options: sorted by name. input_shape
+    and class_count: of a built-in recipe. folder and file_sha256: of a user's, else empty.
+    """
+
+    name: str
+    options: tuple[tuple[str, OptionValue], ...]
+    widths_ppm: tuple[int, ...]
+    input_shape: tuple[int, ...] = ()
+    class_count: int = 0
+    folder: str = ""
+    file_sha256: str = ""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A network at every width, with its loss and its measure of success.
 
@@ -36,6 +53,7 @@ class Recipe:
     compute_correct(outputs, targets): float per sample, 1 for right and 0 for wrong (for sequences:
     the share of right tokens).
     widths: ascending, the last is 1.0.
+    origin: how to make it again, None for functions that only this process knows.
     """
 
     name: str
@@ -43,6 +61,7 @@ class Recipe:
     compute_loss: Loss
     compute_correct: Loss
     widths: tuple[float, ...]
+    origin: RecipeOrigin | None = field(default=None, compare=False)
 
 
 def build_recipe(
@@ -62,16 +81,18 @@ def build_recipe(
         raise ValueError(f"class_count {class_count} is less than 1")
     shape = tuple(int(size) for size in input_shape)
     widths = convert_widths(widths_ppm)
+    given = tuple(sorted(options.items()))
+    origin = RecipeOrigin(name, given, tuple(widths_ppm), shape, class_count)
     if name == "transformer":
         lm = transformer.read_options(options, shape, class_count)
-        return Recipe(name, lm.build, compute_token_loss, compute_token_correct, widths)
+        return Recipe(name, lm.build, compute_token_loss, compute_token_correct, widths, origin)
     readers: dict[str, Callable[..., ClassNet]] = {
         "mlp": mlp.read_options,
         "cnn": cnn.read_options,
         "resnet18": resnet18.read_options,
     }
     net = readers[name](options, shape, class_count)
-    return Recipe(name, net.build, compute_class_loss, compute_class_correct, widths)
+    return Recipe(name, net.build, compute_class_loss, compute_class_correct, widths, origin)
 
 
 def wrap_recipe(

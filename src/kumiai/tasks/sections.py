@@ -254,8 +254,10 @@ class TrainingSection(Section):
         "switch",
         "Narrow widths learn the full one's outputs instead of the labels (long training).",
     )
-    backend: Literal["auto", "inline", "vectorised", "process"] = one_of(
-        "auto", "How the work is executed; auto measures at the start and says what it chose."
+    backend: Literal["auto", "inline", "vectorised", "process", "ray"] = one_of(
+        "auto",
+        "How the work is executed; auto measures at the start and says what it chose, but never "
+        "ray, which needs its extra: pip install 'kumiai[ray]'.",
     )
     flower: Text = setting(
         "",

@@ -17,6 +17,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from kumiai.adapters.data.dataset import FIELD, Dataset
 from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import InputError
-from kumiai.learning.recipe import Recipe, wrap_recipe
+from kumiai.learning.recipe import Recipe, RecipeOrigin, wrap_recipe
 
 OptionValue = int | str | bool
 
@@ -74,7 +75,16 @@ def load_user_recipe(
     for name, judge in judges.items():
         if judge is not None and not callable(judge):
             raise InputError(RECIPE_FIELD, reference, f"`{name}` in this file is not a function")
-    return wrap_recipe(reference, build, widths_ppm, judges["loss"], judges["correct"])
+    recipe = wrap_recipe(reference, build, widths_ppm, judges["loss"], judges["correct"])
+    path = Path(str(module.__file__))
+    origin = RecipeOrigin(
+        reference,
+        tuple(sorted(options.items())),
+        tuple(widths_ppm),
+        folder=str((folder or Path()).resolve()),
+        file_sha256=sha256_hex(path.read_bytes()),
+    )
+    return replace(recipe, origin=origin)
 
 
 def _load_function(

@@ -81,7 +81,7 @@ def choose(
     work: LocalWork, traits: Traits, global_P: torch.Tensor, data: JoinedShards, wish: Wish
 ) -> Choice:
     """Return backend and tier for this work; measures only what is not asked for outright."""
-    if wish.backend in ("inline", "process") and wish.tier != "auto":
+    if wish.backend in ("inline", "process", "ray") and wish.tier != "auto":
         return Choice(wish.backend, as_tier(wish.tier), f"{wish.backend}, {wish.tier}: asked for")
     costs = measure(work, traits, global_P, data)
     if wish.backend == "vectorised" and costs.vectorised is None:

@@ -1,9 +1,10 @@
 """The learning engine: trains a round's members and evaluates models, as fast as it can.
 
 `Engine.train` gives each member's difference to the global model; which backend runs it (inline,
-vectorised, process) changes the time, not the result (to float rounding). With the same backend and
-the same seeds the result is the same to the byte. `backend="auto"` chooses by the recipe, by a
-short measurement and by what the run will cost; `engine.reason` says why in one sentence.
+vectorised, process, ray) changes the time, not the result (to float rounding). With the same
+backend and the same seeds the result is the same to the byte. `backend="auto"` chooses by the
+recipe, by a short measurement and by what the run will cost, and never ray; `engine.reason` says
+why in one sentence.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from kumiai.adapters.compute.execution.lowering import LoweringError
 from kumiai.adapters.compute.execution.private import PrivateTrainer
 from kumiai.adapters.compute.execution.probe import has_convolution, probe
 from kumiai.adapters.compute.execution.process import ProcessBackend
+from kumiai.adapters.compute.execution.ray_backend import RayBackend
+from kumiai.adapters.compute.execution.ray_cluster import RayOptions, check_ray
 from kumiai.adapters.compute.execution.shards import (
     JoinedShards,
     Shard,
@@ -48,13 +51,13 @@ from kumiai.learning.layout import Layout
 from kumiai.learning.privacy.sgd import PrivacySettings
 from kumiai.learning.recipe import Recipe
 
-BACKENDS = ("auto", "inline", "vectorised", "process")
+BACKENDS = ("auto", "inline", "vectorised", "process", "ray")
 
 PRIVATE_CHOICE = Choice(
     "inline", "eager", "inline, eager: private training needs each sample's own gradient"
 )
 
-Backend = InlineBackend | VectorisedBackend | StackedBackend | ProcessBackend
+Backend = InlineBackend | VectorisedBackend | StackedBackend | ProcessBackend | RayBackend
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class RoundResult:
 class Engine:
     """Runs local training and evaluation of one recipe under one set of settings.
 
-    Use as a context manager, or call `close`: the process backend owns workers.
+    Use as a context manager, or call `close`: the backends process and ray own workers.
     """
 
     def __init__(
@@ -89,20 +92,26 @@ class Engine:
         rounds_expected: int = 20,
         worker_count: int | None = None,
         privacy: PrivacySettings | None = None,
+        ray_address: str = "",
+        ray_store_bytes_max: int | None = None,
     ) -> None:
         """Build the networks; nothing is measured or started before the first `train`.
 
         cache_dir: where decisions and compiled artefacts are kept between runs, None for nowhere.
         tier: "eager", "traced", "compiled" or "auto". rounds_expected: what the choice weighs the
-        cost of compiling against. worker_count: of the process backend, by default one a core.
-        privacy: train by DP-SGD, one member after the other, with `train`'s keys.
-        Raises ValueError for an unknown backend or tier, a recipe that does not build, or one that
-        cannot be trained privately.
+        cost of compiling against. worker_count: of process and ray, by default one a core.
+        privacy: train by DP-SGD, one member after the other, with `train`'s keys. ray_address,
+        ray_store_bytes_max: see `RayOptions`. Raises ValueError for an unknown backend or tier, a
+        recipe that does not build, or one that cannot be trained privately; InputError for ray
+        where it is not installed.
         """
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
         if tier != "auto":
             as_tier(tier)
+        if backend == "ray":
+            check_ray(ray_address)
+        self._ray_options = RayOptions(ray_address, worker_count, ray_store_bytes_max)
         self._work: LocalWork = build_local_work(recipe, settings)
         self._private: PrivateTrainer | None = None
         if privacy is not None:
@@ -286,11 +295,14 @@ class Engine:
         step = None
         if choice.tier != "eager":
             # a forked worker must not touch its parent's pool of threads: it would wait for ever
-            threads = 1 if choice.backend == "process" else None
+            threads = 1 if choice.backend in ("process", "ray") else None
             step = LoweredStep(self._work, choice.tier, self._cache_dir, threads=threads)
             step.prepare(global_P, data)
         if choice.backend == "process":
             return ProcessBackend(self._work, step, self._worker_count)
+        if choice.backend == "ray":
+            # its workers compile for themselves, or find in the cache what was compiled just now
+            return RayBackend(self._work, choice.tier, self._cache_dir, self._ray_options)
         return InlineBackend(self._work, step)
 
 

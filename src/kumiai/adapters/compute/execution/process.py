@@ -27,6 +27,7 @@ from torch import Tensor
 
 from kumiai.adapters.compute.execution.inline import Step, train_member
 from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
+from kumiai.base.errors import KumiaiError, RunFailedError
 from kumiai.learning.client import LocalWork
 
 STOP_SECONDS_MAX = 2.0
@@ -48,8 +49,11 @@ class Desk:
     guides_NG: Tensor
 
 
-class WorkerError(RuntimeError):
-    """A worker process ended before it answered."""
+class WorkerError(KumiaiError):
+    """Workers ended before they answered, or could not be had; finished rounds are not lost."""
+
+    exit_code = RunFailedError.exit_code
+    is_retriable = True
 
 
 class ProcessBackend:
