@@ -186,6 +186,7 @@ _ALL = (
                 "rounds": 8,
                 "local_epochs": 2,
                 "learning_rate_ppm": 300_000,
+                "lr_schedule": "cosine",
                 "weighting": "samples",
             },
             "model_rewards": {"policy": "aequa", "width_min_ppm": 31_250},
