@@ -84,7 +84,7 @@ def train(description: str, rounds: int) -> tuple[float, int, list[float]]:
                 payload, states[i] = codec.encode(update_P, states[i], number * CLIENTS + i)
                 sent_bytes += len(payload)
                 decoded.append(codec.decode_fixed(payload, layout.size))
-            _, model_P = rule.apply(None, model_P, aggregate("mean", decoded, result.samples_N))
+            _, model_P = rule.apply((), model_P, aggregate("mean", decoded, result.samples_N))
             moved_P = torch.from_numpy(fixed_point.dequantise(model_P))
             net.load_state_dict({k: v.clone() for k, v in unflatten(layout, moved_P).items()})
             accuracies.append(float((net(inputs).argmax(1) == targets).float().mean()))

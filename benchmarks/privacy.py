@@ -88,7 +88,7 @@ def train(work: Work, multiplier: float | None, rounds: int, seed: int) -> tuple
         for number in range(rounds):
             seeds = [1000 * seed + 100 * number + n for n in range(len(work.shards))]
             keys = [derive_stream_key(secret, each) for each in seeds] if privacy else ()
-            model_P = model_P + e.train(model_P, work.shards, seeds, keys).updates_NP.mean(0)
+            model_P = model_P + e.train(model_P, work.shards, seeds, keys=keys).updates_NP.mean(0)
         seconds = (time.perf_counter() - started) / rounds
         return float(e.evaluate(model_P[None], *work.test)[1][0]), seconds
 

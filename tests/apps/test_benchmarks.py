@@ -1,0 +1,41 @@
+"""The benchmarks run: in their smallest form, so that no figure is claimed that nothing can print."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SMALL = {
+    "aggregation.py": "--sizes 8x20000 --seconds 0.01 --libraries none",
+    "codecs.py": "--size 5000 --drift-size 2000 --rounds 2 --repeats 1",
+    "codecs_accuracy.py": "--rounds 2 --codec dense ef|int8",
+    "overhead.py": "--trainers 4 --rounds 3 --data digits",
+    "privacy.py": "--rounds 2 --seeds 1",
+    "quality.py": "--seeds 1",
+    "resume.py": "--kills 1",
+    "robustness.py": "--rounds 2 --seeds 1 --partitions iid --attacks sign_flip --rows alone",
+    "rules.py": "--rules fedavg --rounds 2 --seeds 1",
+    "world.py": "--trainers 20 --rounds 2",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_runs_in_its_smallest_form(tmp_path: Path, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), *SMALL[name].split()],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "KUMIAI_CACHE_DIR": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    assert done.stdout.strip()
