@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -48,6 +49,34 @@ def test_sums_are_numpys(native, rows, data):
     cap = 2**31 // len(rows)
     weights = data.draw(st.lists(st.integers(-cap, cap), min_size=len(rows), max_size=len(rows)))
     assert np.array_equal(native.sum_weighted(rows, weights), NUMPY.sum_weighted(rows, weights))
+
+
+@needs_compiler
+@settings(max_examples=100, deadline=None)
+@given(
+    sums=hnp.arrays(
+        np.int64,
+        st.integers(1, 80),
+        elements=st.one_of(
+            st.integers(-(2**62), 2**62), st.integers(-40, 40), st.integers(-(2**36), 2**36)
+        ),
+    ),
+    divisor=st.one_of(st.integers(1, 12), st.integers(1, 2**31), st.just(2**31)),
+)
+def test_quotients_are_pythons(native, sums, divisor):
+    for found in (native, NUMPY):
+        delta = np.empty(len(sums), dtype=np.int32)
+        found.divide_into(delta, sums, divisor)
+        for quotient, total in zip(delta.tolist(), sums.tolist(), strict=True):
+            exact = round(Fraction(total, divisor))  # half to even
+            assert quotient == max(-(2**31) + 1, min(2**31 - 1, exact))
+
+
+@needs_compiler
+@pytest.mark.parametrize(("count", "divisor"), [(3, 1), (4, 0), (4, 2**31 + 1)])
+def test_quotients_that_do_not_fit_are_refused(native, count, divisor):
+    with pytest.raises(ValueError, match=f"4 sums over {divisor} into {count} numbers"):
+        native.divide_into(np.empty(count, np.int32), np.zeros(4, np.int64), divisor)
 
 
 @needs_compiler
@@ -188,6 +217,8 @@ def test_source_that_does_not_compile_is_reported(monkeypatch, tmp_path):
         ("value > limit ? limit : value", "value"),
         ("(bits >> 31) & INT32_MAX", "(bits >> 30) & INT32_MAX"),
         ("-(int64_t)low > high", "-(int64_t)low < high"),
+        ("rest == gap", "rest > gap"),
+        ("- (rest < 0)", "- 0"),
         ("#define PAIR_WIDE 1024", "#define PAIR_WIDE 2048"),
         ("i + k < n; k++", "i + k + 1 < n; k++"),
         ("high[k][m] << 2 * COARSE_BITS", "high[k][m] << COARSE_BITS"),

@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kumiai.learning.aggregation.rounding import divide_into
 from kumiai.learning.aggregation.rows import (
     Block,
     Vector,
@@ -26,7 +27,7 @@ from kumiai.learning.aggregation.rows import (
     iterate_blocks,
     stack,
 )
-from kumiai.learning.fixed_point import INTEGER_ABS_MAX, LongVector
+from kumiai.learning.fixed_point import INTEGER_ABS_MAX, IntVector, LongVector
 
 BITS_MAX = 15  # of a rounded number, without sign
 SORT_BLOCK = 512  # numbers a row: N of these lie in the L2 cache, turned round and sorted
@@ -56,6 +57,13 @@ class Kernels(Protocol):
 
     def sum_weighted(self, rows_NB: Block, weights_N: Sequence[int]) -> LongVector:
         """Return sum_i w_i row_i of int32 rows; the weights' sizes sum to at most 2**31."""
+        ...
+
+    def divide_into(self, delta_B: IntVector, sums_B: LongVector, divisor: int) -> None:
+        """Write sums / divisor, rounded half to even and saturated; divisor at most 2**31.
+
+        Sums lie within -2**62..2**62.
+        """
         ...
 
     def compute_peaks(self, rows_NB: Block) -> list[int]:
@@ -123,6 +131,9 @@ class NumpyKernels:
                 short_B += product_B
         long_B += short_B
         return long_B
+
+    def divide_into(self, delta_B: IntVector, sums_B: LongVector, divisor: int) -> None:
+        divide_into(delta_B, sums_B, divisor)
 
     def compute_peaks(self, rows_NB: Block) -> list[int]:
         return [compute_peak(row_B) for row_B in rows_NB]

@@ -27,11 +27,12 @@ from kumiai.learning.aggregation.kernels import (
 )
 from kumiai.learning.aggregation.networks import build_network
 from kumiai.learning.aggregation.rows import Block, Vector
-from kumiai.learning.fixed_point import LongVector
+from kumiai.learning.fixed_point import IntVector, LongVector
 
 BLOCK = 2**18  # numbers: 2 MiB of sums beside N rows that are read where they lie
 ALIGNMENT_BYTES = 64
 COUNT_MAX = 1024  # rows: above, a network's O(N log^2 N) and the caches favour numpy's sort
+DIVISOR_MAX = 2**31
 SHARE_MIN = 4_096  # columns: a thread is not worth less
 
 Share = TypeVar("Share")
@@ -40,6 +41,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "scratch_bytes": (_LONG, [_LONG]),
     "pair_scratch_bytes": (_LONG, [_LONG]),
     "multiply_pairs": (None, [_POINTER, *[_LONG] * 3, *[_POINTER] * 5]),
+    "divide_sums": (None, [_POINTER, *[_LONG] * 3, _POINTER]),
     "compute_peak": (_LONG, [_POINTER, _LONG]),
     "sum_weighted": (None, [_POINTER, _LONG, _LONG, _LONG, _POINTER, _POINTER]),
     **{
@@ -111,6 +113,22 @@ class NativeKernels:
         self._share(work, len(sums_B))
         return sums_B
 
+    def divide_into(self, delta_B: IntVector, sums_B: LongVector, divisor: int) -> None:
+        is_dense = delta_B.flags.c_contiguous and sums_B.flags.c_contiguous
+        if not is_dense or len(delta_B) != len(sums_B) or not 1 <= divisor <= DIVISOR_MAX:
+            raise ValueError(
+                f"{len(sums_B)} sums over {divisor} into {len(delta_B)} numbers: expected as many "
+                f"of both, one after another, and a divisor within 1..{DIVISOR_MAX}"
+            )
+
+        def work(begin: int, end: int) -> int:
+            self._library.divide_sums(
+                sums_B.ctypes.data, begin, end, divisor, delta_B.ctypes.data
+            )  # fmt: skip
+            return 0
+
+        self._share(work, len(sums_B))
+
     def compute_peaks(self, rows_NB: Block) -> list[int]:
         rows = _prepare(rows_NB)
 
@@ -173,11 +191,19 @@ def is_faithful(kernels: Kernels) -> bool:
     floats_NB = generator.standard_normal((13, 1_299), dtype=np.float32)
     weights_N = [0, 1, -1, 2**29, -(2**29), 2**29, *range(7)]
 
+    sums_B = np.concatenate([np.arange(-99, 99), generator.integers(-(2**62), 2**62, 99)])
+
+    def divide(kernels: Kernels, divisor: int) -> IntVector:
+        delta_B = np.empty(len(sums_B), dtype=np.int32)
+        kernels.divide_into(delta_B, sums_B, divisor)
+        return delta_B
+
     def compute(kernels: Kernels) -> list[Vector]:
         return [
             kernels.sum_weighted(rows_NB, weights_N),
             *(kernels.reduce_sorted(rows_NB, *places) for places in ((6, 7), (5, 8), (0, 13))),
             kernels.reduce_sorted(floats_NB, 6, 7),
+            *(divide(kernels, divisor) for divisor in (1, 2, 6, 2**30 - 1, 2**31)),
             np.array(kernels.compute_peaks(rows_NB)),
             kernels.multiply_pairs(rows_NB, range(8, 21), 15),
             kernels.multiply_pairs(np.full_like(rows_NB, 2**31 - 1), [16] * 13, 15),

@@ -112,6 +112,26 @@ void sum_weighted(const int32_t *const *rows, int64_t n, int64_t begin, int64_t 
     }
 }
 
+/* out[c] = sums[c] / divisor, rounded half to even, saturated at +-INT32_MAX. The quotient of
+   doubles is off by less than 1 where it fits 32 bits; the rest in integers puts it right. */
+void divide_sums(const int64_t *restrict sums, int64_t begin, int64_t end, int64_t divisor,
+                 int32_t *restrict out) {
+    const double limit = 2147483648.0;
+    for (int64_t c = begin; c < end; c++) {
+        double guess = (double)sums[c] / (double)divisor;
+        guess = guess < -limit ? -limit : guess;
+        int64_t quotient = (int64_t)(guess > limit ? limit : guess);
+        int64_t rest = sums[c] - quotient * divisor;
+        int64_t step = (int64_t)(rest >= divisor) - (rest < 0); /* to the floor */
+        quotient += step;
+        rest -= step * divisor;
+        int64_t gap = divisor - rest;
+        quotient += (rest > gap) | ((rest == gap) & (quotient & 1));
+        quotient = quotient < -INT32_MAX ? -INT32_MAX : quotient;
+        out[c] = (int32_t)(quotient > INT32_MAX ? INT32_MAX : quotient);
+    }
+}
+
 /* The largest absolute value of size numbers, 0 for none. */
 int64_t compute_peak(const int32_t *row, int64_t size) {
     int32_t low = 0, high = 0;
