@@ -213,7 +213,9 @@ def test_source_that_does_not_compile_is_reported(monkeypatch, tmp_path):
     ("right", "wrong"),
     [
         ("a[l] = x < y ? x : y;", "a[l] = x;"),
-        ("(int64_t)row[l] * weight", "row[l] * weight"),
+        ("sums[l] += rows[i][block + l] * weights[i]", "sums[l] += rows[i][block + l]"),
+        ("(int64_t)a[l] * p", "a[l] * p"),
+        ("(int64_t)a[l] + b[l]", "a[l] + b[l]"),
         ("value > limit ? limit : value", "value"),
         ("(bits >> 31) & INT32_MAX", "(bits >> 30) & INT32_MAX"),
         ("-(int64_t)low > high", "-(int64_t)low < high"),

@@ -100,12 +100,13 @@ class NativeKernels:
     def sum_weighted(self, rows_NB: Block, weights_N: Sequence[int]) -> LongVector:
         rows = _prepare(rows_NB)
         sums_B = np.empty(len(rows[0]), dtype=np.int64)
-        weights = np.array(weights_N, dtype=np.int64)
-        pointers_N = _point(rows)
+        all_weights_N = np.array(weights_N, dtype=np.int64)
+        kept = np.flatnonzero(all_weights_N)  # what counts nothing is not read
+        pointers, weights = _point(rows)[kept], all_weights_N[kept]
 
         def work(begin: int, end: int) -> int:
             self._library.sum_weighted(
-                pointers_N.ctypes.data, len(rows), begin, end, weights.ctypes.data,
+                pointers.ctypes.data, len(kept), begin, end, weights.ctypes.data,
                 sums_B.ctypes.data,
             )  # fmt: skip
             return 0
@@ -201,6 +202,7 @@ def is_faithful(kernels: Kernels) -> bool:
     def compute(kernels: Kernels) -> list[Vector]:
         return [
             kernels.sum_weighted(rows_NB, weights_N),
+            kernels.sum_weighted(rows_NB, [1] * 13),
             *(kernels.reduce_sorted(rows_NB, *places) for places in ((6, 7), (5, 8), (0, 13))),
             kernels.reduce_sorted(floats_NB, 6, 7),
             *(divide(kernels, divisor) for divisor in (1, 2, 6, 2**30 - 1, 2**31)),

@@ -11,7 +11,7 @@
 #define WIDE 1024
 #define LANES 64
 #define SUM_LANES 1024
-#define TILE 4         /* rows by rows of inner products at once */
+#define TILE 4         /* rows that go through together */
 #define PAIR_WIDE 1024 /* columns: at most what the sums of multiply_pairs can hold */
 #define COARSE_BITS 5
 #define INFINITY_BITS 0x7f800000 /* of a float; what lies above is NaN */
@@ -90,23 +90,44 @@ static int copy_floats(int32_t *restrict row, const int32_t *restrict from, int6
 DEFINE_REDUCE_SORTED(reduce_sorted_int32, copy_ints, as_int, int64_t)
 DEFINE_REDUCE_SORTED(reduce_sorted_float32, copy_floats, as_float, double)
 
+/* sums[l] += sum_i weights[i] rows[i][block + l] over count <= TILE rows: together, so that the sums
+   are read and written once, where the weights allow 32-bit factors. */
+static void add_rows(const int32_t *const *rows, const int64_t *weights, int64_t count,
+                     int64_t block, int64_t width, int64_t *restrict sums) {
+    int is_one = count == TILE, is_short = count == TILE;
+    for (int64_t i = 0; i < count; i++) {
+        is_one &= weights[i] == 1;
+        is_short &= weights[i] == (int32_t)weights[i];
+    }
+    if (!is_short) {
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t l = 0; l < width; l++)
+                sums[l] += rows[i][block + l] * weights[i];
+        return;
+    }
+    const int32_t *restrict a = rows[0] + block, *restrict b = rows[1] + block;
+    const int32_t *restrict c = rows[2] + block, *restrict d = rows[3] + block;
+    int32_t p = (int32_t)weights[0], q = (int32_t)weights[1];
+    int32_t r = (int32_t)weights[2], t = (int32_t)weights[3];
+    if (is_one)
+        for (int64_t l = 0; l < width; l++)
+            sums[l] += ((int64_t)a[l] + b[l]) + ((int64_t)c[l] + d[l]);
+    else
+        for (int64_t l = 0; l < width; l++)
+            sums[l] += ((int64_t)a[l] * p + (int64_t)b[l] * q) +
+                       ((int64_t)c[l] * r + (int64_t)d[l] * t);
+}
+
 /* out[c] = sum_i weights[i] rows[i][c]; the caller knows that it fits. Weights lie within
-   -2**31..2**31; 2**31 itself does not fit int32 and takes the second loop. */
+   -2**31..2**31; 2**31 itself does not fit int32. */
 void sum_weighted(const int32_t *const *rows, int64_t n, int64_t begin, int64_t end,
                   const int64_t *weights, int64_t *out) {
     for (int64_t block = begin; block < end; block += SUM_LANES) {
         int64_t width = end - block < SUM_LANES ? end - block : SUM_LANES;
         int64_t sums[SUM_LANES] = {0};
-        for (int64_t i = 0; i < n; i++) {
-            const int32_t *restrict row = rows[i] + block;
-            int32_t weight = (int32_t)weights[i];
-            if (weights[i] == 0) continue;
-            if (weights[i] == 1)
-                for (int64_t l = 0; l < width; l++) sums[l] += row[l];
-            else if (weight == weights[i])
-                for (int64_t l = 0; l < width; l++) sums[l] += (int64_t)row[l] * weight;
-            else
-                for (int64_t l = 0; l < width; l++) sums[l] += row[l] * weights[i];
+        for (int64_t i = 0; i < n; i += TILE) {
+            int64_t count = n - i < TILE ? n - i : TILE;
+            add_rows(rows + i, weights + i, count, block, width, sums);
         }
         memcpy(out + block, sums, (size_t)width * sizeof(int64_t));
     }
