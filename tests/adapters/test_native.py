@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -140,6 +141,26 @@ def test_rules_do_not_see_the_kernels(native, name, bucket_size, monkeypatch):
     for given_rows in (rows, list(rows), np.asfortranarray(rows)):
         found = aggregate(name, given_rows, weights, options, reference_P=rows[2], kernels=native)
         assert np.array_equal(found, expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["mean", "median", "krum", "geometric_median"])
+def test_rules_take_less_than_a_tenth_of_the_rows_beside_them(native, name):
+    rows = np.random.default_rng(2).integers(-(2**28), 2**28, (100, 300_000), dtype=np.int32)
+    for used in (native, NUMPY) if name == "krum" else (native,):
+        tracemalloc.start()
+        try:
+            aggregate(
+                name,
+                rows,
+                [1] * 100,
+                Settings(byzantine_count=9),
+                reference_P=rows[1],
+                kernels=used,
+            )
+            assert tracemalloc.get_traced_memory()[1] < rows.nbytes / 10
+        finally:
+            tracemalloc.stop()
 
 
 @needs_compiler
