@@ -1,7 +1,7 @@
 """How fast robust aggregation is, and what memory it takes beside the updates.
 
     python benchmarks/aggregation.py [--sizes 100x1e6 50x1e7] [--threads 2] [--seconds 10]
-                                     [--libraries kumiai byzfl flower]
+                                     [--libraries kumiai byzfl flower] [--save docs/results]
 
 Every library runs in its own process and environment (benchmarks/peers/setup.sh byzfl flower) on
 the same rows; a library that is not installed is left out with a message. best: the best of up to
@@ -9,6 +9,8 @@ five calls. ratio: the best of the peers' times over Kumiai's, for Kumiai's rows
 of the rows over the time, against reading them once (the best of torch's and numpy's sum). extra:
 resident memory above the rows while the rule runs, as a share of the rows. check: norm of the first
 thousand numbers, which must agree between libraries (int32: to the 24 bits of the fixed point).
+--save writes aggregation.json and aggregation.md, with the goals and the machine's load before and
+after: times on a busy machine are good for ratios of one run only.
 
 Kumiai's float32 rules are those of its int32 rules; only int32 results are certified. Goals: median
 and trimmed mean 20 times the better peer, Krum 3 times, geometric median 6 times, mean at 55 % of
@@ -22,6 +24,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -30,6 +33,11 @@ from rich.table import Table
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent / "src"
 VENVS = HERE / ".venvs"
+Row = dict[str, float | str]
+COLUMNS = ("library", "rule", "best s", "median s", "ratio", "bandwidth", "extra", "check")
+RATIO_GOALS = {"median": 20, "trimmed_mean": 20, "krum": 3, "multi_krum": 3, "geometric_median": 6}
+BANDWIDTH_GOAL = 0.55  # of the mean
+EXTRA_MAX = 0.1
 
 
 def find_python(library: str, venvs: Path) -> str | None:
@@ -42,7 +50,7 @@ def find_python(library: str, venvs: Path) -> str | None:
 
 def run_library(
     library: str, python: str, size: tuple[int, int], threads: int, seconds: float
-) -> list[dict[str, float | str]]:
+) -> list[Row]:
     """Return the rows that one library's process prints."""
     environment = {
         **os.environ,
@@ -61,38 +69,100 @@ def run_library(
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def print_table(
-    console: Console, size: tuple[int, int], threads: int, rows: list[dict[str, float | str]]
-) -> None:
-    """Print one size's table."""
+def compare(size: tuple[int, int], threads: int, rows: Sequence[Row]) -> dict[str, object]:
+    """Return one size's rows with ratio, bandwidth and extra as shares, and the goals met."""
     size_bytes = 4 * size[0] * size[1]
     bandwidth = next((float(row["bandwidth"]) for row in rows if "bandwidth" in row), float("nan"))
     rows = [row for row in rows if "rule" in row]
-    table = Table(
-        title=f"{size[0]} members x {size[1]:,} numbers ({size_bytes / 1e9:.1f} GB), "
-        f"{threads} threads, reading once: {bandwidth / 1e9:.1f} GB/s"
-    )
-    for column in ("library", "rule", "best s", "median s", "ratio", "bandwidth", "extra", "check"):
-        table.add_column(column, justify="left" if column in ("library", "rule") else "right")
     peers: dict[str, float] = {}
     for row in rows:
         if row["library"] != "kumiai":
             rule = str(row["rule"]).split()[0]
             peers[rule] = min(peers.get(rule, float("inf")), float(row["best"]))
+    lines: list[dict[str, object]] = []
     for row in rows:
         best, rule = float(row["best"]), str(row["rule"]).split()[0]
         has_ratio = row["library"] == "kumiai" and rule in peers
-        table.add_row(
-            str(row["library"]),
-            str(row["rule"]),
-            f"{best:.4f}",
-            f"{float(row['median']):.4f}",
-            f"{peers[rule] / best:.1f}" if has_ratio else "",
-            f"{size_bytes / best / bandwidth:.1%}",
-            f"{float(row['extra']) / size_bytes:.1%}",
-            f"{float(row['check']):.5f}",
-        )
+        ratio = peers[rule] / best if has_ratio else None
+        shares = {
+            "ratio": ratio,
+            "bandwidth": size_bytes / best / bandwidth,
+            "extra": float(row["extra"]) / size_bytes,
+        }
+        lines.append({**row, **shares, "goals": judge(row, rule, **shares)})
+    return {
+        "members": size[0],
+        "numbers": size[1],
+        "threads": threads,
+        "bytes_per_second": bandwidth,
+        "rows": lines,
+    }
+
+
+def judge(
+    row: Row, rule: str, ratio: float | None, bandwidth: float, extra: float
+) -> dict[str, bool]:
+    """Return the goals that a row of Kumiai's compiled loops has, each met or not."""
+    if row["library"] != "kumiai" or "alone" in str(row["rule"]):
+        return {}
+    goals = {"extra": extra < EXTRA_MAX}
+    if rule == "mean":
+        goals["bandwidth"] = bandwidth >= BANDWIDTH_GOAL
+    if rule in RATIO_GOALS and ratio is not None:
+        goals["ratio"] = ratio >= RATIO_GOALS[rule]
+    return goals
+
+
+def format_line(line: dict[str, object]) -> list[str]:
+    """Return a row's cells; a goal that is missed is marked."""
+    goals = dict(line["goals"])
+    numbers = {name: line[name] for name in ("ratio", "bandwidth", "extra")}
+    cells = {
+        name: "" if number is None else f"{number:.1f}" if name == "ratio" else f"{number:.1%}"
+        for name, number in numbers.items()
+    }
+    marked = [cells[name] + ("" if goals.get(name, True) else " missed") for name in cells]
+    times = [f"{line['best']:.4f}", f"{line['median']:.4f}"]
+    return [str(line["library"]), str(line["rule"]), *times, *marked, f"{line['check']:.5f}"]
+
+
+def describe(found: dict[str, object]) -> str:
+    """Return a table's title."""
+    members, numbers = int(str(found["members"])), int(str(found["numbers"]))
+    return (
+        f"{members} members x {numbers:,} numbers ({4 * members * numbers / 1e9:.1f} GB), "
+        f"{found['threads']} threads, reading once: {found['bytes_per_second'] / 1e9:.1f} GB/s"
+    )
+
+
+def print_table(console: Console, found: dict[str, object]) -> None:
+    """Print one size's table."""
+    table = Table(title=describe(found))
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("library", "rule") else "right")
+    for line in found["rows"]:
+        table.add_row(*format_line(line))
     console.print(table)
+
+
+def save(folder: Path, command: str, load: list[float], tables: list[dict[str, object]]) -> None:
+    """Write aggregation.json and aggregation.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    goals = {"ratio": RATIO_GOALS, "bandwidth": BANDWIDTH_GOAL, "extra": EXTRA_MAX}
+    machine = {"cores": os.cpu_count(), "load_before": load[0], "load_after": load[1]}
+    record = {"command": command, "machine": machine, "goals": goals, "tables": tables}
+    text = json.dumps(record, indent=1) + "\n"
+    (folder / "aggregation.json").write_text(text, encoding="utf-8")
+    busy = f"load {load[0]:.1f} before and {load[1]:.1f} after"
+    intro = (
+        f"`{command}`, {machine['cores']} cores, {busy}: on a busy machine only the ratios mean "
+        "something. What the columns are says `benchmarks/aggregation.py`."
+    )
+    parts = ["# Aggregation beside other libraries", intro]
+    for found in tables:
+        lines = [COLUMNS, ["---"] * len(COLUMNS), *map(format_line, found["rows"])]
+        parts += [f"## {describe(found)}", "\n".join(f"| {' | '.join(x)} |" for x in lines)]
+    (folder / "aggregation.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -105,11 +175,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of repeats, a rule")
     parser.add_argument("--libraries", nargs="+", default=["kumiai", "byzfl", "flower"])
     parser.add_argument("--venvs", type=Path, default=VENVS, help="where the peers are installed")
+    parser.add_argument("--save", type=Path, help="a folder for aggregation.json and .md")
     given = parser.parse_args()
     console = Console(width=120)
+    load, tables = [os.getloadavg()[0]], []
     for text in given.sizes:
         members, numbers = (int(float(part)) for part in text.split("x"))
-        rows: list[dict[str, float | str]] = []
+        rows: list[Row] = []
         for library in given.libraries:
             python = find_python(library, given.venvs)
             if python is None:
@@ -117,7 +189,13 @@ def main() -> None:
                 continue
             size = (members, numbers)
             rows += run_library(library, python, size, given.threads, given.seconds)
-        print_table(console, (members, numbers), given.threads, rows)
+        tables.append(compare((members, numbers), given.threads, rows))
+        print_table(console, tables[-1])
+    if given.save:
+        load.append(os.getloadavg()[0])
+        command = f"python benchmarks/aggregation.py --sizes {' '.join(given.sizes)}"
+        options = f"--threads {given.threads} --libraries {' '.join(given.libraries)}"
+        save(given.save, f"{command} {options}", load, tables)
 
 
 if __name__ == "__main__":

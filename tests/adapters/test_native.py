@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -51,18 +53,78 @@ def test_sums_are_numpys(native, rows, data):
 
 
 @needs_compiler
+@settings(max_examples=100, deadline=None)
+@given(
+    sums=hnp.arrays(
+        np.int64,
+        st.integers(1, 80),
+        elements=st.one_of(
+            st.integers(-(2**62), 2**62), st.integers(-40, 40), st.integers(-(2**36), 2**36)
+        ),
+    ),
+    divisor=st.one_of(st.integers(1, 12), st.integers(1, 2**31), st.just(2**31)),
+)
+def test_quotients_are_pythons(native, sums, divisor):
+    for found in (native, NUMPY):
+        delta = np.empty(len(sums), dtype=np.int32)
+        found.divide_into(delta, sums, divisor)
+        for quotient, total in zip(delta.tolist(), sums.tolist(), strict=True):
+            exact = round(Fraction(total, divisor))  # half to even
+            assert quotient == max(-(2**31) + 1, min(2**31 - 1, exact))
+
+
+@needs_compiler
+@pytest.mark.parametrize(("count", "divisor"), [(3, 1), (4, 0), (4, 2**31 + 1)])
+def test_quotients_that_do_not_fit_are_refused(native, count, divisor):
+    with pytest.raises(ValueError, match=f"4 sums over {divisor} into {count} numbers"):
+        native.divide_into(np.empty(count, np.int32), np.zeros(4, np.int64), divisor)
+
+
+@needs_compiler
 @LAW
 @given(
     rows=hnp.arrays(np.int32, st.tuples(st.integers(1, 5), st.integers(1, 60)), elements=INTS),
-    shift=st.integers(0, 20),
     bits=st.integers(1, 15),
+    data=st.data(),
 )
-def test_peaks_and_rounding_are_numpys(native, rows, shift, bits):
-    assert native.compute_peaks(rows) == NUMPY.compute_peaks(rows)
-    found, expected = np.empty(rows.shape), np.empty(rows.shape)
-    native.round_rows(rows, [shift] * len(rows), bits, found)
-    NUMPY.round_rows(rows, [shift] * len(rows), bits, expected)
-    assert np.array_equal(found, expected)
+def test_peaks_and_products_are_pythons(native, rows, bits, data):
+    """Numpy's and the compiled ones against integers without a size."""
+    peaks = [max(map(abs, row)) for row in rows.tolist()]
+    shifts = data.draw(st.lists(st.integers(0, 20), min_size=len(rows), max_size=len(rows)))
+    rounded = [
+        [round_half_up(value, shift, bits) for value in row]
+        for row, shift in zip(rows.tolist(), shifts, strict=True)
+    ]
+    products = [[sum(map(int.__mul__, a, b)) for b in rounded] for a in rounded]
+    for found in (native, NUMPY):
+        assert found.compute_peaks(rows) == peaks
+        assert found.multiply_pairs(rows, shifts, bits).tolist() == products
+
+
+def round_half_up(value, shift, bits):
+    largest = min((2**bits - 1) << shift, 2**31 - 1 - (2**shift >> 1))
+    return (max(-largest, min(largest, value)) + (2**shift >> 1)) >> shift
+
+
+@needs_compiler
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
+@pytest.mark.parametrize("size", [1, 1023, 1024, 1025, 9_999])
+def test_products_are_exact_where_sums_are_the_largest(native, count, size):
+    """All numbers at either end: what a block's 32-bit sums just hold, and sums beyond 2**40."""
+    for low, high in ((-(2**15) + 1, 2**15 - 1), (31, 2**15 - 1), (-(2**15) + 1, -(2**15) + 32)):
+        signs = np.random.default_rng(size).integers(0, 2, (count, size)).astype(bool)
+        for is_high in (signs, signs | True, signs & False):
+            rows = np.where(is_high, high, low).astype(np.int32)
+            found = native.multiply_pairs(rows, [0] * count, 15)
+            assert np.array_equal(found, rows.astype(np.int64) @ rows.T.astype(np.int64))
+
+
+@needs_compiler
+@pytest.mark.parametrize("bits", [0, 16])
+def test_more_bits_than_the_sums_hold_are_refused(native, bits):
+    for found in (native, NUMPY):
+        with pytest.raises(ValueError, match=rf"{bits} bits of a number are not within 1\.\.15"):
+            found.multiply_pairs(np.ones((2, 3), dtype=np.int32), [0, 0], bits)
 
 
 @needs_compiler
@@ -79,6 +141,26 @@ def test_rules_do_not_see_the_kernels(native, name, bucket_size, monkeypatch):
     for given_rows in (rows, list(rows), np.asfortranarray(rows)):
         found = aggregate(name, given_rows, weights, options, reference_P=rows[2], kernels=native)
         assert np.array_equal(found, expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["mean", "median", "krum", "geometric_median"])
+def test_rules_take_less_than_a_tenth_of_the_rows_beside_them(native, name):
+    rows = np.random.default_rng(2).integers(-(2**28), 2**28, (100, 300_000), dtype=np.int32)
+    for used in (native, NUMPY) if name == "krum" else (native,):
+        tracemalloc.start()
+        try:
+            aggregate(
+                name,
+                rows,
+                [1] * 100,
+                Settings(byzantine_count=9),
+                reference_P=rows[1],
+                kernels=used,
+            )
+            assert tracemalloc.get_traced_memory()[1] < rows.nbytes / 10
+        finally:
+            tracemalloc.stop()
 
 
 @needs_compiler
@@ -152,10 +234,18 @@ def test_source_that_does_not_compile_is_reported(monkeypatch, tmp_path):
     ("right", "wrong"),
     [
         ("a[l] = x < y ? x : y;", "a[l] = x;"),
-        ("(int64_t)row[l] * weight", "row[l] * weight"),
-        ("value > high ? high : value", "value"),
+        ("sums[l] += rows[i][block + l] * weights[i]", "sums[l] += rows[i][block + l]"),
+        ("(int64_t)a[l] * p", "a[l] * p"),
+        ("(int64_t)a[l] + b[l]", "a[l] + b[l]"),
+        ("value > limit ? limit : value", "value"),
         ("(bits >> 31) & INT32_MAX", "(bits >> 30) & INT32_MAX"),
         ("-(int64_t)low > high", "-(int64_t)low < high"),
+        ("rest == gap", "rest > gap"),
+        ("- (rest < 0)", "- 0"),
+        ("#define PAIR_WIDE 1024", "#define PAIR_WIDE 2048"),
+        ("i + k < n; k++", "i + k + 1 < n; k++"),
+        ("high[k][m] << 2 * COARSE_BITS", "high[k][m] << COARSE_BITS"),
+        ("memset(fine + width, 0,", "memset(fine + width, 1,"),
     ],
 )
 def test_a_compiler_that_computes_wrongly_is_not_trusted(monkeypatch, tmp_path, right, wrong):

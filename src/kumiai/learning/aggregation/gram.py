@@ -4,11 +4,11 @@ Every such rule chooses weights q from the Gram matrix G_ij = u_i . u_j alone; `
 the rows up. Two passes over the data, N x N numbers between them.
 
 Two machines get the same bits from int32 rows. A row is rounded to 15 bits (ties up), so that a
-product takes 30 bits and the sum of a block stays below 2**53: float64 adds it exactly, whatever
-the order, the threads and the fused operations of the library. Blocks add up in int64. What follows
-from G in real numbers (`geometric_median`, `clipping`, `trust`) uses only operations that IEEE 754
-rounds correctly (+ - * / sqrt) and math.fsum, which rounds the exact sum once: no machine and no
-order of members can change a bit. Then shares are rounded to integers.
+product takes 30 bits, and `Kernels.multiply_pairs` adds the products exactly, in int64 from block
+to block: one sum, whatever the order, the threads and the machine. What follows from G in real
+numbers (`geometric_median`, `clipping`, `trust`) uses only operations that IEEE 754 rounds
+correctly (+ - * / sqrt) and math.fsum, which rounds the exact sum once: no machine and no order of
+members can change a bit. Then shares are rounded to integers.
 
 Where the 15 bits lie differs:
 
@@ -36,8 +36,8 @@ from kumiai.learning.aggregation.rows import (
     stack,
 )
 
-GRAM_BITS = 15  # without sign: a block's sum of products stays below 2**43, exact in float64
-GRAM_BLOCK = 8_192  # numbers a block of the product of all pairs
+GRAM_BITS = 15  # without sign
+GRAM_BLOCK = 8_192  # numbers a block of the product of all pairs of float rows
 
 
 def compute_gram(rows: Rows, kernels: Kernels) -> NDArray[np.float64]:
@@ -81,11 +81,8 @@ def _compute_peaks(rows: Rows, kernels: Kernels) -> list[int]:
 
 def _multiply_integers(rows: Rows, shifts_N: Sequence[int], kernels: Kernels) -> NDArray[np.int64]:
     gram_NN = np.zeros((len(rows), len(rows)), dtype=np.int64)
-    rounded_NB = np.empty((len(rows), min(GRAM_BLOCK, rows.size)), dtype=np.float64)
-    for block in iterate_blocks(rows.size, GRAM_BLOCK):
-        part_NB = rounded_NB[:, : block.stop - block.start]
-        kernels.round_rows(rows.take(block), shifts_N, GRAM_BITS, part_NB)
-        gram_NN += (part_NB @ part_NB.T).astype(np.int64)
+    for block in iterate_blocks(rows.size, kernels.sum_block):
+        gram_NN += kernels.multiply_pairs(rows.take(block), shifts_N, GRAM_BITS)
     return gram_NN
 
 

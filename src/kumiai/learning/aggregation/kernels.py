@@ -1,4 +1,4 @@
-"""The loops over all numbers: sums of sorted values, weighted sums, rows rounded to few bits.
+"""The loops over all numbers: sums of sorted values, weighted sums, all pairs' inner products.
 
 Their results over int32 rows are integers without any freedom, so a faster implementation gives the
 same bits or is wrong: whoever has compiled code for them passes it in as `Kernels`. `NumpyKernels`
@@ -19,10 +19,19 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kumiai.learning.aggregation.rows import Block, Vector, compute_peak, stack
-from kumiai.learning.fixed_point import INTEGER_ABS_MAX, LongVector
+from kumiai.learning.aggregation.rounding import divide_into
+from kumiai.learning.aggregation.rows import (
+    Block,
+    Vector,
+    compute_peak,
+    iterate_blocks,
+    stack,
+)
+from kumiai.learning.fixed_point import INTEGER_ABS_MAX, IntVector, LongVector
 
+BITS_MAX = 15  # of a rounded number, without sign
 SORT_BLOCK = 512  # numbers a row: N of these lie in the L2 cache, turned round and sorted
+PAIR_BLOCK = 8_192  # numbers a row: rounded, as float64, for one product of all pairs
 MEAN_BLOCK = 65_536  # numbers: one int32 accumulator and one row stay in the L2 cache
 
 
@@ -36,7 +45,7 @@ class Kernels(Protocol):
 
     @property
     def sum_block(self) -> int:
-        """Numbers B to give `sum_weighted` at once."""
+        """Numbers B to give `sum_weighted`, `compute_peaks` and `multiply_pairs` at once."""
         ...
 
     def reduce_sorted(self, rows_NB: Block, start: int, stop: int) -> Vector:
@@ -50,14 +59,24 @@ class Kernels(Protocol):
         """Return sum_i w_i row_i of int32 rows; the weights' sizes sum to at most 2**31."""
         ...
 
+    def divide_into(self, delta_B: IntVector, sums_B: LongVector, divisor: int) -> None:
+        """Write sums / divisor, rounded half to even and saturated; divisor at most 2**31.
+
+        Sums lie within -2**62..2**62.
+        """
+        ...
+
     def compute_peaks(self, rows_NB: Block) -> list[int]:
         """Return every int32 row's largest absolute value, 0 for no numbers."""
         ...
 
-    def round_rows(
-        self, rows_NB: Block, shifts_N: Sequence[int], bits: int, rounded_NB: NDArray[np.float64]
-    ) -> None:
-        """Write round(rows / 2**shifts), ties up, at most `bits` bits without sign."""
+    def multiply_pairs(
+        self, rows_NB: Block, shifts_N: Sequence[int], bits: int
+    ) -> NDArray[np.int64]:
+        """Return the inner products [N, N] of round(rows / 2**shifts), ties up.
+
+        Rounded numbers saturate at `bits` bits without sign, at most BITS_MAX.
+        """
         ...
 
 
@@ -113,19 +132,40 @@ class NumpyKernels:
         long_B += short_B
         return long_B
 
+    def divide_into(self, delta_B: IntVector, sums_B: LongVector, divisor: int) -> None:
+        divide_into(delta_B, sums_B, divisor)
+
     def compute_peaks(self, rows_NB: Block) -> list[int]:
         return [compute_peak(row_B) for row_B in rows_NB]
 
-    def round_rows(
-        self, rows_NB: Block, shifts_N: Sequence[int], bits: int, rounded_NB: NDArray[np.float64]
-    ) -> None:
-        for row_B, shift, rounded_B in zip(rows_NB, shifts_N, rounded_NB, strict=True):
-            half = compute_half(shift)
-            limit = compute_limit(shift, bits)
-            shifted_B = np.clip(row_B, -limit, limit)
-            shifted_B += np.int32(half)
-            shifted_B >>= shift
-            rounded_B[:] = shifted_B
+    def multiply_pairs(
+        self, rows_NB: Block, shifts_N: Sequence[int], bits: int
+    ) -> NDArray[np.int64]:
+        """Multiply in float64, where a block's sums stay below 2**43: exact in any order."""
+        check_bits(bits)
+        size = len(rows_NB[0])
+        products_NN = np.zeros((len(rows_NB), len(rows_NB)), dtype=np.int64)
+        rounded_NB = np.empty((len(rows_NB), min(PAIR_BLOCK, size)), dtype=np.float64)
+        for block in iterate_blocks(size, PAIR_BLOCK):
+            part_NB = rounded_NB[:, : block.stop - block.start]
+            for row_B, shift, part_B in zip(rows_NB, shifts_N, part_NB, strict=True):
+                part_B[:] = _round_row(row_B[block], shift, bits)
+            products_NN += (part_NB @ part_NB.T).astype(np.int64)
+        return products_NN
+
+
+def _round_row(row_B: Vector, shift: int, bits: int) -> Vector:
+    limit = compute_limit(shift, bits)
+    rounded_B: Vector = np.clip(row_B, -limit, limit)
+    rounded_B += np.int32(compute_half(shift))
+    rounded_B >>= shift
+    return rounded_B
+
+
+def check_bits(bits: int) -> None:
+    """Raise ValueError where `multiply_pairs` is asked for more bits than its sums can hold."""
+    if not 1 <= bits <= BITS_MAX:
+        raise ValueError(f"{bits} bits of a number are not within 1..{BITS_MAX}")
 
 
 def compute_half(shift: int) -> int:

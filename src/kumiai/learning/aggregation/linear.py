@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from kumiai.learning.aggregation.kernels import Kernels
-from kumiai.learning.aggregation.rounding import divide_into
 from kumiai.learning.aggregation.rows import Block, Rows, Vector, iterate_blocks
 from kumiai.learning.aggregation.rule import WEIGHT_SUM_MAX, Members
 
@@ -47,7 +46,8 @@ def combine(rows: Rows, weights_N: Sequence[int], divisor: int, kernels: Kernels
     common = math.gcd(divisor, *weights_N)  # equal weights become 1: small products stay in int32
     weights_N, divisor = [weight // common for weight in weights_N], divisor // common
     for block in iterate_blocks(rows.size, kernels.sum_block):
-        divide_into(delta_P[block], kernels.sum_weighted(rows.take(block), weights_N), divisor)
+        sums_B = kernels.sum_weighted(rows.take(block), weights_N)
+        kernels.divide_into(delta_P[block], sums_B, divisor)
     return delta_P
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import numpy as np
 
 from kumiai.base.amounts import PPM
-from kumiai.learning.aggregation.rounding import divide_into
 from kumiai.learning.aggregation.rows import Vector, iterate_blocks
 from kumiai.learning.aggregation.rule import Members
 
@@ -44,5 +43,5 @@ def _reduce(members: Members, start: int, stop: int) -> Vector:
         if rows.dtype.kind == "f":
             delta_P[block] = sums_B / (stop - start)
         else:
-            divide_into(delta_P[block], sums_B, stop - start)
+            kernels.divide_into(delta_P[block], sums_B, stop - start)
     return delta_P

@@ -12,7 +12,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,27 @@ from kumiai.adapters.compute.native.build import BuildError, load_library
 from kumiai.learning.aggregation.kernels import (
     Kernels,
     NumpyKernels,
+    check_bits,
     compute_half,
     compute_limit,
 )
 from kumiai.learning.aggregation.networks import build_network
 from kumiai.learning.aggregation.rows import Block, Vector
-from kumiai.learning.fixed_point import LongVector
+from kumiai.learning.fixed_point import IntVector, LongVector
 
 BLOCK = 2**18  # numbers: 2 MiB of sums beside N rows that are read where they lie
 ALIGNMENT_BYTES = 64
 COUNT_MAX = 1024  # rows: above, a network's O(N log^2 N) and the caches favour numpy's sort
+DIVISOR_MAX = 2**31
 SHARE_MIN = 4_096  # columns: a thread is not worth less
 
+Share = TypeVar("Share")
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "scratch_bytes": (_LONG, [_LONG]),
-    "round_rows": (None, [_POINTER, *[_LONG] * 3, *[_POINTER] * 4, _LONG]),
+    "pair_scratch_bytes": (_LONG, [_LONG]),
+    "multiply_pairs": (None, [_POINTER, *[_LONG] * 3, *[_POINTER] * 5]),
+    "divide_sums": (None, [_POINTER, *[_LONG] * 3, _POINTER]),
     "compute_peak": (_LONG, [_POINTER, _LONG]),
     "sum_weighted": (None, [_POINTER, _LONG, _LONG, _LONG, _POINTER, _POINTER]),
     **{
@@ -95,18 +100,35 @@ class NativeKernels:
     def sum_weighted(self, rows_NB: Block, weights_N: Sequence[int]) -> LongVector:
         rows = _prepare(rows_NB)
         sums_B = np.empty(len(rows[0]), dtype=np.int64)
-        weights = np.array(weights_N, dtype=np.int64)
-        pointers_N = _point(rows)
+        all_weights_N = np.array(weights_N, dtype=np.int64)
+        kept = np.flatnonzero(all_weights_N)  # what counts nothing is not read
+        pointers, weights = _point(rows)[kept], all_weights_N[kept]
 
         def work(begin: int, end: int) -> int:
             self._library.sum_weighted(
-                pointers_N.ctypes.data, len(rows), begin, end, weights.ctypes.data,
+                pointers.ctypes.data, len(kept), begin, end, weights.ctypes.data,
                 sums_B.ctypes.data,
             )  # fmt: skip
             return 0
 
         self._share(work, len(sums_B))
         return sums_B
+
+    def divide_into(self, delta_B: IntVector, sums_B: LongVector, divisor: int) -> None:
+        is_dense = delta_B.flags.c_contiguous and sums_B.flags.c_contiguous
+        if not is_dense or len(delta_B) != len(sums_B) or not 1 <= divisor <= DIVISOR_MAX:
+            raise ValueError(
+                f"{len(sums_B)} sums over {divisor} into {len(delta_B)} numbers: expected as many "
+                f"of both, one after another, and a divisor within 1..{DIVISOR_MAX}"
+            )
+
+        def work(begin: int, end: int) -> int:
+            self._library.divide_sums(
+                sums_B.ctypes.data, begin, end, divisor, delta_B.ctypes.data
+            )  # fmt: skip
+            return 0
+
+        self._share(work, len(sums_B))
 
     def compute_peaks(self, rows_NB: Block) -> list[int]:
         rows = _prepare(rows_NB)
@@ -117,33 +139,35 @@ class NativeKernels:
 
         return self._share_rows(work, rows)
 
-    def round_rows(
-        self, rows_NB: Block, shifts_N: Sequence[int], bits: int, rounded_NB: NDArray[np.float64]
-    ) -> None:
-        if rounded_NB.strides[1] != rounded_NB.itemsize:
-            raise ValueError(f"rounded rows have strides {rounded_NB.strides}")
-        rows = _prepare(rows_NB)
+    def multiply_pairs(
+        self, rows_NB: Block, shifts_N: Sequence[int], bits: int
+    ) -> NDArray[np.int64]:
+        check_bits(bits)
+        rows, count = _prepare(rows_NB), len(rows_NB)
         limits_N = np.array([compute_limit(shift, bits) for shift in shifts_N], dtype=np.int32)
         halves_N = np.array([compute_half(shift) for shift in shifts_N], dtype=np.int32)
         places_N = np.array(shifts_N, dtype=np.int32)
         pointers_N = _point(rows)
 
-        def work(begin: int, end: int) -> int:
-            self._library.round_rows(
-                pointers_N.ctypes.data, len(rows), begin, end, limits_N.ctypes.data,
-                halves_N.ctypes.data, places_N.ctypes.data, rounded_NB.ctypes.data,
-                rounded_NB.strides[0] // rounded_NB.itemsize,
+        def work(begin: int, end: int) -> NDArray[np.int64]:
+            upper_NN = np.zeros((count, count), dtype=np.int64)
+            scratch = _allocate(self._library.pair_scratch_bytes(count))
+            self._library.multiply_pairs(
+                pointers_N.ctypes.data, count, begin, end, limits_N.ctypes.data,
+                halves_N.ctypes.data, places_N.ctypes.data, scratch.ctypes.data,
+                upper_NN.ctypes.data,
             )  # fmt: skip
-            return 0
+            return upper_NN
 
-        self._share(work, rounded_NB.shape[1])
+        upper_NN = np.triu(sum(self._share(work, len(rows[0]))))
+        return upper_NN + np.triu(upper_NN, 1).T
 
     def _share_rows(self, work: Callable[[NDArray[Any]], int], rows: Block) -> list[int]:
         if self._pool is None or len(rows[0]) < SHARE_MIN:
             return list(map(work, rows))
         return list(self._pool.map(work, rows))
 
-    def _share(self, work: Callable[[int, int], int], size: int) -> list[int]:
+    def _share(self, work: Callable[[int, int], Share], size: int) -> list[Share]:
         """Run work(begin, end) over all columns, in threads where these are many."""
         parts = min(self._threads, max(1, size // SHARE_MIN))
         if self._pool is None or parts == 1:
@@ -168,15 +192,23 @@ def is_faithful(kernels: Kernels) -> bool:
     floats_NB = generator.standard_normal((13, 1_299), dtype=np.float32)
     weights_N = [0, 1, -1, 2**29, -(2**29), 2**29, *range(7)]
 
+    sums_B = np.concatenate([np.arange(-99, 99), generator.integers(-(2**62), 2**62, 99)])
+
+    def divide(kernels: Kernels, divisor: int) -> IntVector:
+        delta_B = np.empty(len(sums_B), dtype=np.int32)
+        kernels.divide_into(delta_B, sums_B, divisor)
+        return delta_B
+
     def compute(kernels: Kernels) -> list[Vector]:
-        rounded_NB = np.empty(rows_NB.shape)
-        kernels.round_rows(rows_NB, range(8, 21), 15, rounded_NB)
         return [
             kernels.sum_weighted(rows_NB, weights_N),
+            kernels.sum_weighted(rows_NB, [1] * 13),
             *(kernels.reduce_sorted(rows_NB, *places) for places in ((6, 7), (5, 8), (0, 13))),
             kernels.reduce_sorted(floats_NB, 6, 7),
+            *(divide(kernels, divisor) for divisor in (1, 2, 6, 2**30 - 1, 2**31)),
             np.array(kernels.compute_peaks(rows_NB)),
-            rounded_NB,
+            kernels.multiply_pairs(rows_NB, range(8, 21), 15),
+            kernels.multiply_pairs(np.full_like(rows_NB, 2**31 - 1), [16] * 13, 15),
         ]
 
     return all(map(np.array_equal, compute(kernels), compute(NumpyKernels())))
