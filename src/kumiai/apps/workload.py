@@ -12,7 +12,11 @@ from safetensors.torch import save
 
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.methods import check_method
-from kumiai.adapters.compute.task_rules import build_task_schedule, check_task_server
+from kumiai.adapters.compute.task_rules import (
+    build_task_codec,
+    build_task_schedule,
+    check_task_server,
+)
 from kumiai.adapters.data.dataset import Dataset
 from kumiai.adapters.data.federated import FederatedData, split
 from kumiai.adapters.data.sources import load_source
@@ -20,7 +24,6 @@ from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
 from kumiai.adapters.flower.library import require_flower
 from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
-from kumiai.learning.codecs import build_codec
 from kumiai.learning.layout import Layout, compute_layout
 from kumiai.learning.privacy.sgd import PrivacySettings
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded
@@ -166,7 +169,7 @@ def try_recipe(recipe: Recipe, dataset: Dataset) -> None:
 def check_codec(task: TaskDocument, layout: Layout) -> None:
     """Build the task's codec over the network's tensors; InputError if they do not go together."""
     try:
-        build_codec(task.training.codec, layout.shapes).compute_size_bytes_max(layout.size)
+        build_task_codec(task, layout.shapes).compute_size_bytes_max(layout.size)
     except ValueError as error:
         raise InputError("training.codec", task.training.codec, str(error)) from error
 
@@ -216,6 +219,7 @@ def make_settings(task: TaskDocument, recipe: Recipe) -> TrainSettings:
         local_iterations=training.local_iterations,
         slim_widths=recipe.widths[:-1] if training.slim else (),
         is_scheduled=not build_task_schedule(task).is_constant,
+        has_offset=training.fragments > 1,
     )
 
 
