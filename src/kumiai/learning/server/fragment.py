@@ -16,6 +16,8 @@ def apply_in_span(
 ) -> tuple[ServerState, IntVector]:
     """`rule.apply` within `span`; all else stays. An error's index counts from the span."""
     check_shapes(rule, state, model_P.shape)
+    if span == slice(0, len(model_P)):
+        return rule.apply(state, model_P, delta_P)
     part = tuple(vector_P[span] for vector_P in state)
     moved_part, moved_K = rule.apply(part, model_P[span], delta_P[span])
     next_state = tuple(vector_P.copy() for vector_P in state)
