@@ -36,6 +36,18 @@ WRONG = [
         "set sgd",
     ),
     ('[training]\nalgorithm = "fednova"', "training.weighting", "needs samples"),
+    ('[model_rewards]\npersonalise = "apfl"', "model_rewards.personalise", "ditto"),
+    (
+        '[model_rewards]\npersonalise = "ditto"\n[privacy]\nmode = "local"',
+        "model_rewards.personalise",
+        "what privacy.mode hides",
+    ),
+    (
+        '[training]\nslim = false\nflower = "app:client"\n'
+        '[model_rewards]\npersonalise = "fine_tune"',
+        "model_rewards.personalise",
+        "does the members' local work",
+    ),
     ("[training]\nfragments = 65", "training.fragments", "64"),
     ("[training]\nfragments = 5\nrounds = 4", "training.fragments", "never move"),
     (

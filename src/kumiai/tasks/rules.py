@@ -31,6 +31,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_schedule(task),
         *_check_algorithm(task),
         *_check_fragments(task),
+        *_check_personal(task),
         *_check_flower(task),
         *_check_budget(task),
         *_check_deadlines(task),
@@ -176,6 +177,19 @@ def _check_fragments(task: TaskDocument) -> list[InputError]:
     if training.flower:
         fix = f"training.flower = {training.flower} starts from the global model alone: set 1"
         return [InputError(field, count, fix)]
+    return []
+
+
+def _check_personal(task: TaskDocument) -> list[InputError]:
+    field, mode = "model_rewards.personalise", task.model_rewards.personalise
+    if mode == "none":
+        return []
+    if task.privacy.mode != "none":
+        fix = "a member's own model would show what privacy.mode hides: set none for one of them"
+        return [InputError(field, mode, fix)]
+    if task.training.flower:
+        fix = f"training.flower = {task.training.flower} does the members' local work: set none"
+        return [InputError(field, mode, fix)]
     return []
 
 
