@@ -60,8 +60,8 @@ def test_a_plain_loop_over_the_objective_gives_the_same(mode: str, width: float)
         module, received = RECIPE.build(width), receive(width)
         module.load_state_dict(received)
         settings_ = make_personal_settings(TASK_SETTINGS, mode, 3, 0.7)
-        for rows in plan_member(settings_, len(targets), seed):
-            rows = torch.as_tensor(rows)
+        for batch in plan_member(settings_, len(targets), seed):
+            rows = torch.as_tensor(batch)
             loss = torch.nn.functional.cross_entropy(module(inputs[rows]), targets[rows])
             for name, v in module.named_parameters():
                 loss = loss + pull / 2 * ((v - received[name]) ** 2).sum()
@@ -69,7 +69,7 @@ def test_a_plain_loop_over_the_objective_gives_the_same(mode: str, width: float)
             loss.backward()
             with torch.no_grad():
                 for v in module.parameters():
-                    v -= 0.1 * v.grad
+                    v.sub_(0.1 * v.grad)
         for name, v in module.state_dict().items():
             torch.testing.assert_close(found[number].tensors[name], v, rtol=1e-4, atol=1e-5)
         kept_inputs, kept_targets = make_samples((9, 8)[number], (3, 4)[number])

@@ -43,8 +43,7 @@ WRONG = [
         "what privacy.mode hides",
     ),
     (
-        '[training]\nslim = false\nflower = "app:client"\n'
-        '[model_rewards]\npersonalise = "fine_tune"',
+        '[training]\nflower = "app:client"\n[model_rewards]\npersonalise = "fine_tune"',
         "model_rewards.personalise",
         "does the members' local work",
     ),
