@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -113,10 +114,11 @@ def test_the_page_shows_both_accuracies_and_says_what_is_not_certified(
 ) -> None:
     view = load_view(folder / "run")
     page = (folder / "run" / "report.html").read_text()
-    words = {"en": "(not certified)", "ja": "（証明の対象外）"}[language]
+    words = {"en": "the committee does not certify it", "ja": "委員会の証明の対象外"}[language]
     assert words in page
     member = next(m for m in view.members if m.personal_path)
-    assert f"{member.personal_accuracy_ppm / 10_000:.1f}" in page
+    label = {"en": "own model", "ja": "個別モデル"}[language]
+    assert re.search(rf"{label}[^%]*{member.personal_accuracy_ppm / 10_000:.1f}", page)
     save_view(view, tmp_path)
     assert load_view(tmp_path) == view
 
@@ -126,7 +128,7 @@ def test_a_run_without_says_nothing_of_it(tmp_path: Path) -> None:
     assert not find_files(tmp_path)
     assert all(m.personal_accuracy_ppm is None for m in view.members)
     write_report(view, tmp_path / "page.html")
-    assert "own model 8" not in (tmp_path / "page.html").read_text()
+    assert "does not certify" not in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.slow
