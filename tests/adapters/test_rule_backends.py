@@ -26,6 +26,10 @@ RULES = {
     "muloco-scheduled": TrainSettings(
         batch_size=8, algorithm="diloco", optimizer="muon", learning_rate=0.02, is_scheduled=True
     ),
+    "offset": TrainSettings(batch_size=8, algorithm="fedprox", prox_mu=0.5, has_offset=True),
+    "offset-scheduled-diloco": TrainSettings(
+        batch_size=8, algorithm="diloco", learning_rate=1e-3, is_scheduled=True, has_offset=True
+    ),
     "scheduled": TrainSettings(batch_size=8, momentum=0.5, is_scheduled=True),
     "scheduled-diloco": TrainSettings(
         batch_size=8, algorithm="diloco", learning_rate=1e-3, is_scheduled=True
@@ -132,6 +136,27 @@ def test_the_rate_scales_the_step() -> None:
     with Engine(MLP, TrainSettings(batch_size=32), "inline") as engine:
         plain = engine.train(origin, shards, SEEDS).updates_NP
     torch.testing.assert_close(whole, plain, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("backend", ["inline", "vectorised"])
+def test_an_offset_is_where_a_member_starts(backend: str) -> None:
+    """A member told to start at an offset does what it would from that model; FedProx' pull still
+    goes to the global one."""
+    shards = make_shards((10,))
+    with Engine(MLP, TrainSettings(batch_size=8), backend) as engine:
+        origin = start(engine, MLP)
+        offset = 0.1 * torch.randn(len(origin), generator=torch.Generator().manual_seed(4))
+        moved = engine.train(origin + offset, shards, SEEDS).updates_NP
+    with Engine(MLP, TrainSettings(batch_size=8, has_offset=True), backend) as engine:
+        found = engine.train(origin, shards, SEEDS, offset.repeat(4, 1)).updates_NP
+    torch.testing.assert_close(found, moved + offset, rtol=1e-4, atol=1e-6)
+    pulling = TrainSettings(
+        batch_size=8, algorithm="fedprox", prox_mu=5.0, learning_rate=0.1, has_offset=True
+    )
+    with Engine(MLP, pulling, backend) as engine:
+        pulled = engine.train(origin, shards, SEEDS, offset.repeat(4, 1)).updates_NP
+    assert (pulled @ offset / (offset @ offset)).max() < 0.7
+    assert (found @ offset / (offset @ offset)).min() > 0.8
 
 
 @pytest.mark.parametrize("name", ["fedavg", "scheduled"])

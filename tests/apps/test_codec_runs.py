@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -17,14 +19,16 @@ from kumiai.apps.cli import main
 from kumiai.apps.verify import verify_path
 from kumiai.apps.view import RunView, load_view
 from kumiai.base.errors import InputError
-from kumiai.learning.codecs import build_codec
+from kumiai.learning.codecs import build_codec, cut, for_round
 
 SPARSE = "ef|topk:density=0.05|int2"
 CODECS = [SPARSE, "ef|powersgd:rank=1|int8:stochastic=1", "dct:chunk=8|int4", "bf16"]
 
 
-def run(folder: Path, codec: str, rounds: int = 2) -> RunView:
-    settings = {"training.codec": codec, "training.rounds": str(rounds)}
+def run(
+    folder: Path, codec: str, rounds: int = 2, extra: Mapping[str, str] = MappingProxyType({})
+) -> RunView:
+    settings = {"training.codec": codec, "training.rounds": str(rounds), **extra}
     return kumiai.run(write_task(folder), folder / "run", settings)
 
 
@@ -103,10 +107,40 @@ def test_a_malformed_payload_earns_nothing_and_the_run_goes_on(
 
 
 @pytest.mark.slow
+def test_fragments_cost_their_share_and_another_rounds_fragment_is_malformed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: RunView
+) -> None:
+    """trainer-2 always sends the first of four fragments: it counts in the first round alone."""
+    honest = wiring.make_compute
+    cut_codec = cut(build_codec("dense-fixed"), 4)
+    update_P = np.full(SIZE, 0.01, dtype=np.float32)
+    payload = for_round(cut_codec, 1).encode(update_P, cut_codec.init(SIZE), 0)[0]
+
+    def spoil(task, casting, population, workload, *rest):  # type: ignore[no-untyped-def]
+        inner = honest(task, casting, population, workload, *rest)
+        return Spoiling(inner, rest[0], population.pubkey("trainer-2"), payload)
+
+    monkeypatch.setattr(wiring, "make_compute", spoil)
+    settings = {"training.fragments": "4", "training.rounds": "4"}
+    found = kumiai.run(write_task(tmp_path), tmp_path / "run", settings)
+    assert found.phase == "FINISHED"
+    verdicts = [r.reason_code for r in found.receipts if r.member == "trainer-2" and r.round]
+    assert verdicts[0] != "malformed"
+    assert verdicts[1] == "malformed"
+    assert all("trainer-2" not in number.included for number in found.rounds[1:])
+    whole_bytes = 2 * whole.member("trainer-1").bytes_sent  # of four rounds
+    assert found.member("trainer-1").bytes_sent < 0.27 * whole_bytes
+    report = verify_path(tmp_path / "run")
+    assert report.is_ok, report.findings
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(max(1, KILLS // 3)))
 def test_a_killed_run_goes_on_with_what_its_codecs_remember(tmp_path: Path, number: int) -> None:
+    extra = {"training.fragments": str(2 - number % 2)}
     settings = ("--set", f"training.codec={SPARSE}", "--set", "training.rounds=4")
-    undisturbed = run(tmp_path / "whole", SPARSE, rounds=4)
+    settings += ("--set", f"training.fragments={2 - number % 2}")
+    undisturbed = run(tmp_path / "whole", SPARSE, rounds=4, extra=extra)
     last = count_records(tmp_path / "whole" / "run")
     out, task = tmp_path / "run", tmp_path / "whole" / "task.toml"
     # after the first round is certified: its states must be found again

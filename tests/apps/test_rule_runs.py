@@ -46,6 +46,13 @@ RULES = {
     },
     # a reduction of DeMo: its codec and decay, but no sign of the combined step
     "demo-codec": {"codec": "ef:decay=0.999|dct:chunk=64|topk:density=0.1"},
+    "streaming-diloco": {
+        "algorithm": "diloco",
+        "learning_rate": "0.01",
+        "fragments": "3",
+        "codec": "ef|int4",
+    },
+    "streaming-trust-root": {"fragments": "2", "aggregator": "trust_root"},
     "cosine": {"lr_schedule": "cosine", "lr_warmup_rounds": "1", "learning_rate": "0.4"},
     "linear": {"lr_schedule": "linear", "learning_rate": "0.4"},
     "step": {"lr_schedule": "step", "lr_step_rounds": "3", "learning_rate": "0.3"},

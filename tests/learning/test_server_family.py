@@ -278,3 +278,28 @@ def test_states_that_no_rounds_lead_to_are_refused(kind: str) -> None:
     for state in ((mean + 2**41, square), (mean, square - 2**60), (mean, square + 2**62)):
         with pytest.raises(ValueError, match="not made by this rule"):
             rule.apply(state, zero, zero)
+
+
+@FAMILY
+@given(DELTAS, st.integers(0, 4), st.integers(1, 5))
+@settings(max_examples=25, deadline=None)
+def test_a_step_on_a_fragment_is_the_rule_on_the_fragment_alone(
+    name: str, deltas: np.ndarray, begin: int, length: int
+) -> None:
+    """A rule that never knew of the other numbers gives the same; these rest, and so does their
+    state."""
+    rule, span = RULES[name], slice(begin, min(5, begin + length))
+    state, model_P = run(rule, deltas[:1])
+    first_state, first_P = state, model_P
+    alone_state = tuple(vector_P[span] for vector_P in state)
+    alone_P = model_P[span]
+    for delta_P in deltas[1:]:
+        state, model_P = server.apply_in_span(rule, state, model_P, delta_P, span)
+        alone_state, alone_P = rule.apply(alone_state, alone_P, delta_P[span])
+    rest = np.ones(5, dtype=bool)
+    rest[span] = False
+    assert model_P[span].tolist() == alone_P.tolist()
+    assert model_P[rest].tolist() == first_P[rest].tolist()
+    for now, alone, first in zip(state, alone_state, first_state, strict=True):
+        assert now[span].tolist() == alone.tolist()
+        assert now[rest].tolist() == first[rest].tolist()

@@ -36,6 +36,34 @@ WRONG = [
         "set sgd",
     ),
     ('[training]\nalgorithm = "fednova"', "training.weighting", "needs samples"),
+    ('[model_rewards]\npersonalise = "apfl"', "model_rewards.personalise", "ditto"),
+    (
+        '[model_rewards]\npersonalise = "ditto"\n[privacy]\nmode = "local"',
+        "model_rewards.personalise",
+        "what privacy.mode hides",
+    ),
+    (
+        '[training]\nflower = "app:client"\n[model_rewards]\npersonalise = "fine_tune"',
+        "model_rewards.personalise",
+        "does the members' local work",
+    ),
+    ("[training]\nfragments = 65", "training.fragments", "64"),
+    ("[training]\nfragments = 5\nrounds = 4", "training.fragments", "never move"),
+    (
+        '[training]\nfragments = 2\nalgorithm = "scaffold"\nlocal_iterations = 3',
+        "training.fragments",
+        "whole update",
+    ),
+    (
+        '[training]\nfragments = 2\naggregator = "centered_clip"',
+        "training.fragments",
+        "another fragment",
+    ),
+    (
+        '[training]\nfragments = 2\nslim = false\nflower = "app:client"',
+        "training.fragments",
+        "starts from the global model alone",
+    ),
     ('[training]\nalgorithm = "scaffold"', "training.weighting", "needs samples"),
     (
         '[privacy]\nmode = "local"\n[training]\naggregator = "trust_root"',

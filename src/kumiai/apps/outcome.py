@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from kumiai.adapters.store import seal
 from kumiai.apps.finished import ExportedModel, Finished, read_model
+from kumiai.apps.personal import write_personal
 from kumiai.apps.picture import make_view
 from kumiai.apps.population import Population
 from kumiai.apps.receipts import make_receipt_files
@@ -30,7 +31,7 @@ _VERDICT_ORDER = ("VALID", "INVALID", "INCONCLUSIVE")
 def write_results(finished: Finished) -> RunView:
     """Write receipts and models; return the view of the whole run."""
     receipts = _write_receipts(finished)
-    return make_view(finished, receipts, _write_models(finished))
+    return make_view(finished, receipts, _write_models(finished), write_personal(finished))
 
 
 def seal_and_report(

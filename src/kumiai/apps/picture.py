@@ -12,6 +12,7 @@ import torch
 from kumiai import __version__
 from kumiai.apps import flows
 from kumiai.apps.finished import ExportedModel, Finished, read_model
+from kumiai.apps.personal import PersonalModel
 from kumiai.apps.population import Person
 from kumiai.apps.sample import write_sample
 from kumiai.apps.scenarios import has_shard
@@ -30,6 +31,7 @@ def make_view(
     finished: Finished,
     receipts: tuple[ReceiptView, ...],
     models: dict[str, ExportedModel],
+    personal: dict[str, PersonalModel],
 ) -> RunView:
     """Return the view of the whole run: what the page, the terminal and a notebook show."""
     state, telemetry = finished.state, finished.telemetry
@@ -45,7 +47,7 @@ def make_view(
         scenario=finished.casting.scenario,
         phase=state.phase.value,
         seed=finished.task.seed,
-        members=_member_views(finished, models, receipts),
+        members=_member_views(finished, models, personal, receipts),
         rounds=rounds,
         flows=money,
         certificates=_certificate_views(finished, names),
@@ -129,11 +131,14 @@ def _round_views(finished: Finished) -> tuple[RoundView, ...]:
 
 
 def _member_views(
-    finished: Finished, models: dict[str, ExportedModel], receipts: Sequence[ReceiptView]
+    finished: Finished,
+    models: dict[str, ExportedModel],
+    personal: dict[str, PersonalModel],
+    receipts: Sequence[ReceiptView],
 ) -> tuple[MemberView, ...]:
     people = {finished.population.pubkey(p.name): p for p in finished.casting.people}
     views = [
-        _member_view(finished, key, person, models, receipts)
+        _member_view(finished, key, person, models, personal, receipts)
         for key, person in people.items()
         if key in finished.state.members
     ]
@@ -159,6 +164,7 @@ def _member_view(
     key: str,
     person: Person,
     models: dict[str, ExportedModel],
+    personal: dict[str, PersonalModel],
     receipts: Sequence[ReceiptView],
 ) -> MemberView:
     state = finished.state
@@ -166,7 +172,7 @@ def _member_view(
     mine = [r for r in receipts if r.member == member.name]
     rounds = [r for r in mine if r.round > 0]
     verdict, code, sentence = _conclude(state, key, person.role, rounds, mine)
-    model = models.get(key)
+    model, own = models.get(key), personal.get(key)
     return MemberView(
         pubkey=key,
         name=member.name,
@@ -184,6 +190,9 @@ def _member_view(
         width_ppm=state.widths_ppm.get(key, 0),
         model_path=model.path if model else "",
         model_accuracy_ppm=model.accuracy_ppm if model else None,
+        personal_path=own.path if own else "",
+        personal_accuracy_ppm=own.accuracy_ppm if own else None,
+        shared_accuracy_ppm=own.shared_accuracy_ppm if own else None,
         samples=_shard_size(finished, key),
         bytes_sent=tally.bytes_sent,
         flop=tally.flop,

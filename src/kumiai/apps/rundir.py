@@ -10,7 +10,8 @@
     noise.key     with privacy: what members' noise is drawn from; gone when the run has ended
     codec/        what members' codecs remember between rounds; gone when the run has ended
     receipts/     one self-contained file a member and round
-    models/       every member's model, cut to the width it earned
+    models/       every member's model, cut to the width it earned; with model_rewards.personalise
+                  also its own one (.personal), which nobody certifies
     seal.json     hashes of all of the above, signed when the run ended
     view.json, telemetry.json, report.html    pictures of the run; not sealed, nothing rests on them
 """

@@ -65,6 +65,9 @@ class MemberView(_Plain):
     flop: int = 0
     round_verdicts: tuple[str, ...] = ()
     reason_code: str = ""
+    personal_path: str = ""  # its own model, trained on after the run; certified by nobody
+    personal_accuracy_ppm: int | None = None  # on the member's own kept samples
+    shared_accuracy_ppm: int | None = None  # the received model's on the same samples
     epsilon_milli: int = 0  # claimed privacy loss over the run, thousandths; 0: not private
 
 

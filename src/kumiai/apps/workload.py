@@ -12,16 +12,20 @@ from safetensors.torch import save
 
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.methods import check_method
-from kumiai.adapters.compute.task_rules import build_task_schedule, check_task_server
+from kumiai.adapters.compute.task_rules import (
+    build_task_codec,
+    build_task_schedule,
+    check_task_server,
+)
 from kumiai.adapters.data.dataset import Dataset
-from kumiai.adapters.data.federated import FederatedData, split
+from kumiai.adapters.data.federated import FederatedData, keep_own, split
 from kumiai.adapters.data.sources import load_source
 from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
 from kumiai.adapters.flower.library import require_flower
 from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
-from kumiai.learning.codecs import build_codec
 from kumiai.learning.layout import Layout, compute_layout
+from kumiai.learning.personal import make_personal_settings
 from kumiai.learning.privacy.sgd import PrivacySettings
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded
 from kumiai.learning.slim import check_nested
@@ -85,6 +89,8 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
         validators=task.validation.validators,
         seed=task.seed,
     )
+    if task.model_rewards.personalise != "none":
+        data = keep_own(data, task.model_rewards.personal_test_ppm, task.seed)
     recipe = load_recipe(task, base_dir, dataset.input_shape, dataset.class_count)
     try_recipe(recipe, dataset)
     layout = compute_layout(build_seeded(recipe, 1.0, 0))
@@ -166,7 +172,7 @@ def try_recipe(recipe: Recipe, dataset: Dataset) -> None:
 def check_codec(task: TaskDocument, layout: Layout) -> None:
     """Build the task's codec over the network's tensors; InputError if they do not go together."""
     try:
-        build_codec(task.training.codec, layout.shapes).compute_size_bytes_max(layout.size)
+        build_task_codec(task, layout.shapes).compute_size_bytes_max(layout.size)
     except ValueError as error:
         raise InputError("training.codec", task.training.codec, str(error)) from error
 
@@ -218,6 +224,7 @@ def make_settings(task: TaskDocument, recipe: Recipe) -> TrainSettings:
         slim_widths=recipe.widths[:-1] if training.slim else (),
         is_scheduled=not build_task_schedule(task).is_constant,
         slim_distill=training.slim_distill,
+        has_offset=training.fragments > 1,
     )
 
 
@@ -228,3 +235,16 @@ def find_cache_dir() -> Path:
         return Path(chosen)
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "kumiai"
+
+
+def make_personal(task: TaskDocument, recipe: Recipe) -> TrainSettings | None:
+    """Return how members train their own models after the run; None if the task asks for none."""
+    rewards = task.model_rewards
+    if rewards.personalise == "none":
+        return None
+    return make_personal_settings(
+        make_settings(task, recipe),
+        rewards.personalise,
+        rewards.personal_epochs,
+        rewards.personal_lambda_ppm / _PPM,
+    )

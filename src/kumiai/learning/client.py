@@ -78,15 +78,19 @@ class LocalWork:
     @property
     def guide_size(self) -> int:
         """G, the numbers that each round hands every member beside the model; 0 for most rules."""
-        has_control = self.settings.algorithm == "scaffold"
-        return int(self.settings.is_scheduled) + (self.layout.size if has_control else 0)
+        vectors = int(self.settings.algorithm == "scaffold") + int(self.settings.has_offset)
+        return int(self.settings.is_scheduled) + self.layout.size * vectors
 
     def guide(self, carry: Carry, guide: Tensor) -> Carry:
         """Write a round's guide [G] (of stacked members [C, G]) into a fresh carry.
 
-        Its numbers, as far as the rule has them: the factor on the learning rate, then what is
-        added to the gradient, in the order of the layout.
+        Its numbers, as far as the rule has them: the factor on the learning rate, then how far
+        from the global model the member starts, then what is added to the gradient, both in the
+        order of the layout.
         """
+        if self.settings.has_offset:
+            first = int(self.settings.is_scheduled)
+            carry = self._shift(carry, guide[..., first : first + self.layout.size])
         slots = dict(carry.slots)
         if RATE in slots:
             slots[RATE] = guide[..., 0]
@@ -98,6 +102,13 @@ class LocalWork:
                 for name, t in control.items()
             }
         return carry._replace(slots=slots)
+
+    def _shift(self, carry: Carry, offset: Tensor) -> Carry:
+        params, rest = self.divide(unflatten(self.layout, offset))
+        return carry._replace(
+            params={name: t + params[name] for name, t in carry.params.items()},
+            rest={name: t + rest[name] for name, t in carry.rest.items()},
+        )
 
     def divide(self, tensors: Params) -> tuple[Params, Params]:
         """Divide the layout's tensors into trained ones and the rest."""

@@ -23,6 +23,7 @@ SHORT_TEXT_LENGTH_MAX = 200
 LONG_TEXT_LENGTH_MAX = 4_000
 TRAINERS_MAX = 10_000
 ROUNDS_MAX = 10_000
+FRAGMENTS_MAX = 64  # of a model: parts that travel in turn
 VALIDATORS_MAX = 31
 RATIO_PPM_MAX = 1_000 * PPM
 RECIPE_PATTERN = r"^(mlp|cnn|resnet18|transformer|[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*)$"

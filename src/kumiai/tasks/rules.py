@@ -31,6 +31,8 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_server(task),
         *_check_schedule(task),
         *_check_algorithm(task),
+        *_check_fragments(task),
+        *_check_personal(task),
         *_check_flower(task),
         *_check_budget(task),
         *_check_deadlines(task),
@@ -164,6 +166,39 @@ def _check_algorithm(task: TaskDocument) -> list[InputError]:
             "from the samples it claims"
         )
         return [InputError("training.weighting", training.weighting, fix)]
+    return []
+
+
+def _check_fragments(task: TaskDocument) -> list[InputError]:
+    training, field = task.training, "training.fragments"
+    count = training.fragments
+    if count == 1:
+        return []
+    if count > training.rounds:
+        fix = f"with training.rounds = {training.rounds} some would never move: lower it"
+        return [InputError(field, count, fix)]
+    if training.algorithm in ("fednova", "scaffold"):
+        fix = f"{training.algorithm} needs a round's whole update: set 1, or another algorithm"
+        return [InputError(field, count, fix)]
+    if training.aggregator == "centered_clip":
+        fix = "centered_clip starts from the last step, which was another fragment's: set 1"
+        return [InputError(field, count, fix)]
+    if training.flower:
+        fix = f"training.flower = {training.flower} starts from the global model alone: set 1"
+        return [InputError(field, count, fix)]
+    return []
+
+
+def _check_personal(task: TaskDocument) -> list[InputError]:
+    field, mode = "model_rewards.personalise", task.model_rewards.personalise
+    if mode == "none":
+        return []
+    if task.privacy.mode != "none":
+        fix = "a member's own model would show what privacy.mode hides: set none for one of them"
+        return [InputError(field, mode, fix)]
+    if task.training.flower:
+        fix = f"training.flower = {task.training.flower} does the members' local work: set none"
+        return [InputError(field, mode, fix)]
     return []
 
 

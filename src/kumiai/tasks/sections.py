@@ -15,6 +15,7 @@ from kumiai.base.amounts import PPM
 from kumiai.tasks.codecs import DENSE_FIXED, DESCRIPTION_LENGTH_MAX
 from kumiai.tasks.fields import (
     COMPONENT_PATTERN,
+    FRAGMENTS_MAX,
     OPTION_COUNT_MAX,
     RATIO_PPM_MAX,
     RECIPE_PATTERN,
@@ -247,6 +248,14 @@ class TrainingSection(Section):
         "How updates travel: dense-fixed (whole), or stages in a row such as "
         "ef|topk:density=0.01|int2, which send less and lose some.",
         max_length=DESCRIPTION_LENGTH_MAX,
+    )
+    fragments: int = setting(
+        1,
+        "fragments",
+        "Parts of the model that travel and move in turn, one a round; members keep what they "
+        "learnt of the others and go on from it (Streaming DiLoCo). 1: the whole in every round.",
+        ge=1,
+        le=FRAGMENTS_MAX,
     )
     slim: bool = setting(True, "switch", "Train every width, so that each is a usable model.")
     slim_distill: bool = setting(

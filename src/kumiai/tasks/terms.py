@@ -77,6 +77,24 @@ class ModelRewardsSection(Section):
         "contribution earned; rank: a width in proportion to the contribution.",
     )
     width_min_ppm: int = share(250_000, "Least width that a contributing member receives.", ge=1)
+    personalise: Literal["none", "fine_tune", "ditto"] = one_of(
+        "none",
+        "Whether each member goes on training its received model on its own data after the run: "
+        "fine_tune freely, ditto held near the received one. Certified by nobody.",
+    )
+    personal_epochs: int = setting(
+        5, "epochs", "personalise: passes over the member's own data.", ge=1, le=1_000
+    )
+    personal_lambda_ppm: int = share(
+        100_000, "ditto: pull towards the received model (lambda).", le=RATIO_PPM_MAX
+    )
+    personal_test_ppm: int = share(
+        200_000,
+        "personalise: share of each member's own data kept aside from all training, to measure "
+        "its own model with.",
+        ge=1_000,
+        le=900_000,
+    )
 
 
 class DeadlinesSection(Section):

@@ -29,14 +29,14 @@ from kumiai.adapters.compute.memory import (
 )
 from kumiai.adapters.compute.roots import ROOT, train_roots
 from kumiai.adapters.compute.scoring import Holdout, score_round
-from kumiai.adapters.compute.task_rules import TaskRules
+from kumiai.adapters.compute.task_rules import TaskRules, build_task_codec
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
 from kumiai.learning import fixed_point, server
 from kumiai.learning.aggregation import Kernels, NumpyKernels
-from kumiai.learning.codecs import build_codec
+from kumiai.learning.codecs import for_round
 from kumiai.learning.layout import flatten
 from kumiai.learning.privacy.accountant import compute_epsilon_milli
 from kumiai.learning.privacy.stream import derive_stream_key
@@ -84,7 +84,7 @@ class EngineCompute:
         maps = label_maps or {}
         self._shards = {key: _falsify(shard, maps.get(key)) for key, shard in shards.items()}
         self._holdouts = dict(holdouts)
-        self.codec = build_codec(task.training.codec, engine.layout.shapes)
+        self.codec = build_task_codec(task, engine.layout.shapes)
         self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
         self._rules = TaskRules(task, engine.layout.size)
         self._member_trainer, self._tell = member_trainer, tell
@@ -123,6 +123,7 @@ class EngineCompute:
             server_state: server.ServerState = ()
             if self._rules.has_control:
                 server_state = self._load_server_state(chosen[0].server_state)
+            held_NP = [memory.codec[0] for memory in memories] if self._rules.has_offset else []
             trained = self.engine.train(
                 global_P,
                 [self._shards[job.member] for job in chosen],
@@ -131,11 +132,14 @@ class EngineCompute:
                     [job.round for job in chosen],
                     [memory.control_P for memory in memories],
                     server_state,
+                    held_NP,
                 ),
                 [self._derive_noise_key(job) for job in chosen] if is_private else (),
             )
             losses_N = trained.losses_N.tolist()
             updates_NP = trained.updates_NP.numpy()
+            for row, held_P in enumerate(held_NP):
+                updates_NP[row] -= held_P  # the codec's memory adds it again
             for row, i in enumerate(places):
                 results[i] = self._answer(
                     jobs[i],
@@ -240,7 +244,13 @@ class EngineCompute:
         rule = self._rules.server
         state = self._load_server_state(job.server_state or "")
         try:
-            state, model_P = rule.apply(state, self._decoded.get("model", job.model), delta_P)
+            state, model_P = server.apply_in_span(
+                rule,
+                state,
+                self._decoded.get("model", job.model),
+                delta_P,
+                self._rules.get_span(job.round),
+            )
         except ValueError as error:
             raise RunFailedError(f"round {job.round}: {error}") from error
         if self._rules.has_control:
@@ -257,6 +267,9 @@ class EngineCompute:
         holdouts = [self._holdouts[job.validator].a for job in jobs]
         guides_NG = self._rules.make_guides([job.round for job in jobs], (), ())
         roots = train_roots(self.task, self.engine, model_P, jobs, holdouts, guides_NG)
+        span = self._rules.get_span(jobs[0].round)
+        for root_P in roots.values():  # as long as what it is compared with
+            root_P[: span.start] = root_P[span.stop :] = 0
         return {validator: self._put(ROOT, root_P) for validator, root_P in roots.items()}
 
     def _answer(
@@ -273,7 +286,8 @@ class EngineCompute:
         if not math.isfinite(loss):
             return nothing
         try:
-            data, after = self.codec.encode(update_P, memory.codec, job.seed)
+            codec = for_round(self.codec, job.round)
+            data, after = codec.encode(update_P, memory.codec, job.seed)
             ints_P = self.codec.decode_fixed(data, len(update_P))  # what everybody will see
         except ValueError:  # not finite, or too far from the global model for the fixed point
             return nothing

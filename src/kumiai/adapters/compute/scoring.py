@@ -24,6 +24,7 @@ from kumiai.adapters.compute.coalitions import CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.methods import value_players
+from kumiai.adapters.compute.task_rules import find_span
 from kumiai.base.amounts import PPM
 from kumiai.nodes import ports
 from kumiai.proofs import flags as flag
@@ -89,7 +90,16 @@ def find_findings(
     job: ports.ScoreJob,
     updates: Sequence[IntVector | None],
 ) -> list[Finding]:
-    """Flag every update; one that cannot be decoded is malformed and takes no part in the rest."""
+    """Flag every update; one that cannot be decoded is malformed and takes no part in the rest.
+
+    Nor does one that is not of the round's fragment. Likeness is looked for in the fragment alone:
+    zeros around it would make noise look like work.
+    """
+    span = find_span(task.training, decoded.size, job.round)
+    updates = [
+        None if update_P is None or not is_within(update_P, span) else update_P
+        for update_P in updates
+    ]
     # what mixes coordinates makes honest updates look unrelated: no test of work there, where an
     # error would cost somebody's stake
     can_see_work = not mixes_coordinates(task.training.codec)
@@ -109,9 +119,9 @@ def find_findings(
             decoded.get("model", job.model),
             decoded.get("model", job.previous_model),
             dtype=np.int64,
-        )
+        )[span]
     found = find_flags(
-        np.stack([update_P for _, update_P in usable]),
+        np.stack([update_P[span] for _, update_P in usable]),
         [job.updates[i].commit_height for i, _ in usable],
         previous_P,
         limits,
@@ -120,6 +130,11 @@ def find_findings(
         original = None if finding.duplicate_of is None else usable[finding.duplicate_of][0]
         findings[i] = Finding(finding.flags, original)
     return findings
+
+
+def is_within(update_P: IntVector, span: slice) -> bool:
+    """Tell whether an update is zero outside `span`."""
+    return not (update_P[: span.start].any() or update_P[span.stop :].any())
 
 
 def value_members(

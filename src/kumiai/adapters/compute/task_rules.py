@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.learning import scaffold, server
-from kumiai.learning.fixed_point import IntVector
+from kumiai.learning.codecs import Codec, build_codec, cut
+from kumiai.learning.fixed_point import FloatVector, IntVector
+from kumiai.learning.fragments import compute_span, compute_turn
 from kumiai.learning.normalise import normalise_updates
 from kumiai.learning.rates import RateSchedule, compute_rate_ppm
 from kumiai.learning.schedule import count_iterations
 from kumiai.tasks.document import TaskDocument
+from kumiai.tasks.sections import TrainingSection
 
 
 class TaskRules:
@@ -27,17 +30,34 @@ class TaskRules:
         self.server = build_task_server(task)
         self.has_control = task.training.algorithm == "scaffold"
 
+    @property
+    def has_offset(self) -> bool:
+        """Tell whether members go on from what they hold back, beside the global model."""
+        return self._training.fragments > 1
+
+    def get_span(self, number: int) -> slice:
+        """Return which of the model's numbers travel and move in round `number`."""
+        return find_span(self._training, self._size, number)
+
     def make_guides(
-        self, rounds: Sequence[int], own_NP: Sequence[IntVector], state: server.ServerState
+        self,
+        rounds: Sequence[int],
+        own_NP: Sequence[IntVector],
+        state: server.ServerState,
+        held_NP: Sequence[FloatVector] = (),
     ) -> torch.Tensor | None:
         """Return what the round tells each member beside the model [N, G]; None for nothing.
 
-        rounds: each job's. own_NP: each member's own control variate, () without them.
+        rounds: each job's. own_NP: each member's own control variate, () without them. held_NP:
+        what each member holds back, () for nothing.
         """
         parts: list[NDArray[np.float32]] = []
         if not self._schedule.is_constant:
             rates = [self._compute_rate_ppm(number) / PPM for number in rounds]
             parts.append(np.array(rates, dtype=np.float32)[:, None])
+        if self.has_offset:
+            nothing_P = np.zeros(self._size, dtype=np.float32)
+            parts.append(np.stack([*held_NP] or [nothing_P] * len(rounds)))
         if self.has_control:
             shared_P = server.get_control(state)
             parts.append(np.stack([scaffold.compute_correction(own, shared_P) for own in own_NP]))
@@ -96,6 +116,13 @@ class TaskRules:
         )
 
 
+def find_span(training: TrainingSection, size: int, number: int) -> slice:
+    """Return which of `size` numbers travel and move in round `number`: all, or a fragment."""
+    if training.fragments == 1:
+        return slice(0, size)
+    return compute_span(size, training.fragments, compute_turn(number, training.fragments))
+
+
 def build_task_server(task: TaskDocument) -> server.ServerRule:
     """Return the server rule that the task asks for."""
     training = task.training
@@ -110,6 +137,15 @@ def build_task_server(task: TaskDocument) -> server.ServerRule:
             tau_ppm=training.server_tau_ppm,
         ),
     )
+
+
+def build_task_codec(task: TaskDocument, shapes: Sequence[tuple[int, ...]]) -> Codec:
+    """Return the codec of the task's updates; of its fragments, which have no shapes, if it cuts.
+
+    Raises ValueError where codec, shapes and fragments do not go together.
+    """
+    count = task.training.fragments
+    return cut(build_codec(task.training.codec, shapes if count == 1 else None), count)
 
 
 def build_task_schedule(task: TaskDocument) -> RateSchedule:

@@ -7,7 +7,7 @@ hold-out, halved again: A judges during the run, B is kept for the final ranking
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ Indices = NDArray[np.int64]
 class FederatedData:
     """shards: one per trainer; validation: (A, B) per validator; owner_names: one per shard.
 
+    kept: with `keep_own`, what each trainer keeps aside of its own data; else ().
     An owner name is empty unless the split goes by the data's owners; several are joined by "+".
     """
 
@@ -35,6 +36,7 @@ class FederatedData:
     validation: tuple[tuple[Samples, Samples], ...]
     test: Samples
     owner_names: tuple[str, ...]
+    kept: tuple[Samples, ...] = ()
 
 
 def split(
@@ -87,6 +89,26 @@ def split(
         test=_take(dataset, np.sort(order[:test_size])),
         owner_names=tuple(_name_owners(dataset, shard, partition) for shard in shards),
     )
+
+
+def keep_own(data: FederatedData, share_ppm: int, seed: int) -> FederatedData:
+    """Set a share of every shard aside, at least one sample, the classes in proportion.
+
+    InputError naming the trainer whose shard is too small to be divided.
+    """
+    shards, kept = [], []
+    for place, (inputs, targets) in enumerate(data.shards):
+        count = len(targets)
+        aside = min(count - 1, max(1, count * share_ppm // PPM))
+        if aside < 1:
+            fault = f"shard {place + 1} has {count} samples: nothing of it can be kept aside"
+            raise InputError("model_rewards.personalise", "on", fault)
+        classes = targets.numpy() if targets.dim() == 1 else np.zeros(count, dtype=np.int64)
+        order = torch.from_numpy(_order_stratified(classes, _derive_seed(seed, f"own/{place}")))
+        own, rest = order[:aside].sort().values, order[aside:].sort().values
+        kept.append((inputs[own], targets[own]))
+        shards.append((inputs[rest], targets[rest]))
+    return replace(data, shards=tuple(shards), kept=tuple(kept))
 
 
 def _order_stratified(classes_n: NDArray[np.int64], seed: int) -> Indices:

@@ -16,7 +16,7 @@ import numpy as np
 
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.learning import fixed_point
-from kumiai.learning.codecs import Codec, Plain
+from kumiai.learning.codecs import Codec, Plain, for_round
 from kumiai.nodes import ports
 
 NOISE_RMS = 40_000  # fixed-point units (2**-24): the size of an ordinary first update's entries
@@ -136,7 +136,8 @@ class AdversarialCompute:
             data = self.codec.encode_fixed(ints)
         else:  # a lie is built on nothing: each one from the codec's first state
             update_P = fixed_point.dequantise(ints)
-            data, _ = self.codec.encode(update_P, self.codec.init(self.size), job.seed)
+            codec = for_round(self.codec, job.round)
+            data, _ = codec.encode(update_P, codec.init(self.size), job.seed)
         return self._claim(job, self.blobs.put(data), len(data))
 
     def _claim(self, job: ports.TrainJob, blob: str, size_bytes: int) -> ports.TrainResult:

@@ -19,6 +19,7 @@ PowerSGD's factors) belongs to the sender, is handed in and out, and never trave
 
 from kumiai.learning.codecs.codec import Codec, State
 from kumiai.learning.codecs.feedback import ErrorFeedback
+from kumiai.learning.codecs.fragment import Fragment, cut, for_round
 from kumiai.learning.codecs.memory import compute_state_bytes, decode_state, encode_state
 from kumiai.learning.codecs.parse import build_codec, parse_description, write_description
 from kumiai.learning.codecs.plain import Plain
@@ -27,13 +28,16 @@ from kumiai.learning.codecs.stack import Stack
 __all__ = [
     "Codec",
     "ErrorFeedback",
+    "Fragment",
     "Plain",
     "Stack",
     "State",
     "build_codec",
     "compute_state_bytes",
+    "cut",
     "decode_state",
     "encode_state",
+    "for_round",
     "parse_description",
     "write_description",
 ]

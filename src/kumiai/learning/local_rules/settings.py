@@ -17,7 +17,8 @@ class TrainSettings:
     none. slim_distill: the other widths learn the full one's outputs instead of the labels; then
     the reported loss is the mean over both kinds. shuffle=False keeps the order of the
     samples (reference work of the benchmark only). is_scheduled: each round's guide scales the
-    learning rate (see `guided`).
+    learning rate (see `guided`). has_offset: each round's guide says how far from the global model
+    a member starts (see `learning.fragments`).
     """
 
     algorithm: str = "fedavg"
@@ -33,6 +34,7 @@ class TrainSettings:
     slim_distill: bool = False
     shuffle: bool = True
     is_scheduled: bool = False
+    has_offset: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError, with the number, for settings that cannot train."""

@@ -12,6 +12,7 @@ from kumiai.learning.server.build import (
     find_optimizer,
 )
 from kumiai.learning.server.controlled import Controlled, get_control, replace_control
+from kumiai.learning.server.fragment import apply_in_span
 from kumiai.learning.server.momentum import FedAvg, OuterMomentum
 from kumiai.learning.server.rule import (
     ServerRule,
@@ -30,6 +31,7 @@ __all__ = [
     "ServerRule",
     "ServerSettings",
     "ServerState",
+    "apply_in_span",
     "build_server",
     "compute_state_bytes_max",
     "decode_state",

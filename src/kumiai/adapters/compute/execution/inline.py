@@ -65,9 +65,9 @@ def train_member(
     batches = plan_member(work.settings, data.counts[member], seed)
     tensors = convert_format(unflatten(work.layout, global_P), data.is_channels_last)
     carry = work.init(tensors)
+    anchor = carry.params  # the global model, wherever the member starts
     if guide_G is not None:
         carry = work.guide(carry, guide_G)
-    anchor = carry.params
     loss_sum, seen = torch.zeros(()), 0
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -66,9 +66,9 @@ class PrivateTrainer:
         work, count = self._work, data.counts[member]
         stream = SecretStream(key)
         carry = work.init(convert_format(unflatten(work.layout, global_P), False))
+        anchor = carry.params  # the global model, wherever the member starts
         if guide_G is not None:
             carry = work.guide(carry, guide_G)
-        anchor = carry.params
         expected = min(count, work.settings.batch_size)
         for _ in range(iterations):
             rows = torch.from_numpy(stream.draw_subset(count, expected)) + data.offsets[member]
