@@ -1,4 +1,4 @@
-"""The benchmarks run: in their smallest form, so that no figure is claimed that nothing can print."""
+"""The benchmarks run, in their smallest form: no figure is claimed that nothing can print."""
 
 from __future__ import annotations
 
