@@ -209,7 +209,8 @@ def train_per_step(job: Job) -> list[Point]:
     for first in range(0, job.iterations, every):
         part = range(first, min(first + every, job.iterations))
         carry = bench.train(carry, part, [compute_rate(job, iteration) for iteration in part])
-        points.append(Point(part.stop, part.stop * 4 * bench.size, *bench.measure(bench.join(carry))))
+        bits = bench.measure(bench.join(carry))
+        points.append(Point(part.stop, part.stop * 4 * bench.size, *bits))
     return points
 
 
