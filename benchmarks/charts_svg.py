@@ -23,8 +23,17 @@ class Curve:
     points: Sequence[tuple[float, float]]
 
 
-def draw_log_chart(curves: Sequence[Curve], title: str, x_label: str, y_label: str) -> str:
-    """Return the chart; each curve is named at the right, in its colour."""
+def draw_log_chart(
+    curves: Sequence[Curve],
+    title: str,
+    x_label: str,
+    y_label: str,
+    level: tuple[str, float] | None = None,
+) -> str:
+    """Return the chart; each curve is named at the right, in its colour.
+
+    level: a name and a y at which a dashed line goes across.
+    """
     xs = [math.log10(x) for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points]
     x_low, x_high = math.floor(min(xs)), math.ceil(max(xs))
@@ -54,6 +63,10 @@ def draw_log_chart(curves: Sequence[Curve], title: str, x_label: str, y_label: s
         left, y = place(x_low, value)
         parts.append(_line(left, y, WIDTH - RIGHT, y, "#eee"))
         parts.append(_text(left - 8, y + 4, f"{value:.2f}", "end"))
+    if level is not None:
+        left, y = place(x_low, level[1])
+        dashed = _line(left, y, WIDTH - RIGHT, y, "#333").replace("/>", ' stroke-dasharray="5 4"/>')
+        parts += [dashed, _text(WIDTH - RIGHT - 4, y - 5, level[0], "end")]
     for index, curve in enumerate(curves):
         colour = COLOURS[index % len(COLOURS)]
         places = [place(math.log10(x), y) for x, y in curve.points]

@@ -1,6 +1,7 @@
 """What a codec costs and what it loses: bytes, time and error for one update.
 
     OMP_NUM_THREADS=1 python benchmarks/codecs.py [--size 1000000] [--rounds 50] [--codec TEXT ...]
+                                                [--save docs/results]
 
 ratio: float32 bytes over payload bytes. encode, decode: the best of `--repeats`, in ms and (x copy)
 over a plain float32 copy of the update. error: |decoded - update| / |update| of one round. after N
@@ -16,6 +17,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kumiai.learning.codecs import Codec, build_codec
+from saved_tables import save_table
 
 CODECS = (
     "dense",
@@ -111,16 +114,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--codec", nargs="+", default=CODECS)
+    parser.add_argument("--save", type=Path, help="a folder for codecs.json and codecs.svg")
     args = parser.parse_args()
     update_P = np.random.default_rng(1).standard_normal(args.size).astype(np.float32) * 1e-3
     table = Table(title=f"{args.size:,} numbers, {4 * args.size:,} bytes as float32")
     heads = ["bytes", "ratio", "encode ms", "x copy", "decode ms", "x copy", "error"]
-    table.add_column("codec", no_wrap=True)
-    for head in [*heads, f"after {args.rounds}", "with ef"]:
-        table.add_column(head, justify="right", no_wrap=True)
-    for description in args.codec:
-        table.add_row(*measure(description, update_P.astype(np.float32), args))
-    Console(width=140).print(table)
+    heads = ["codec", *heads, f"after {args.rounds}", "with ef"]
+    for head in heads:
+        table.add_column(head, justify="left" if head == "codec" else "right", no_wrap=True)
+    rows = [measure(text, update_P.astype(np.float32), args) for text in args.codec]
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=140, record=True)
+    console.print(table)
+    if args.save:
+        save_table(args.save, "codecs", console, heads, rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a codec does to learning: accuracy on the digits, round by round, through the real path.
 
-    python benchmarks/codecs_accuracy.py [--rounds 60] [--codec TEXT ...]
+    python benchmarks/codecs_accuracy.py [--rounds 60] [--codec TEXT ...] [--save docs/results]
 
 The reference work of benchmarks/engine.py: scikit-learn's digits, a net of 4,810 numbers, ten
 clients. Each round every client trains, encodes its update with its own codec state, and the
@@ -36,6 +36,7 @@ from kumiai.learning.aggregation import aggregate  # noqa: E402
 from kumiai.learning.codecs import build_codec  # noqa: E402
 from kumiai.learning.layout import flatten, unflatten  # noqa: E402
 from kumiai.learning.server import FedAvg  # noqa: E402
+from saved_tables import save_table  # noqa: E402
 
 CODECS = (
     "dense",
@@ -95,18 +96,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--codec", nargs="+", default=CODECS)
+    parser.add_argument("--save", type=Path, help="a folder for codecs_accuracy.json and .svg")
     args = parser.parse_args()
     torch.set_num_threads(1)
     marks = sorted({max(1, args.rounds * part // 3) for part in (1, 2, 3)})
     table = Table(title=f"digits, {CLIENTS} clients, accuracy after so many rounds")
-    table.add_column("codec", no_wrap=True)
-    for head in ["bytes", "ratio", *map(str, marks)]:
-        table.add_column(head, justify="right")
+    heads, rows = ["codec", "bytes", "ratio", *map(str, marks)], []
+    for head in heads:
+        table.add_column(head, justify="left" if head == "codec" else "right", no_wrap=True)
     for description in args.codec:
         size_bytes, size, accuracies = train(description, args.rounds)
         cells = [f"{accuracies[mark - 1]:.1%}" for mark in marks]
-        table.add_row(description, f"{size_bytes:,.0f}", f"{4 * size / size_bytes:.1f}", *cells)
-    Console(width=120).print(table)
+        rows.append([description, f"{size_bytes:,.0f}", f"{4 * size / size_bytes:.1f}", *cells])
+        table.add_row(*rows[-1])
+    console = Console(width=120, record=True)
+    console.print(table)
+    if args.save:
+        save_table(args.save, "codecs_accuracy", console, heads, rows)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from kumiai.apps.report.summary import build_balance, build_headline, build_indi
 from kumiai.apps.report.tables import RECEIPTS_MAX, build_tables
 from kumiai.apps.report.texts import (
     LANGUAGES,
+    format_bits,
     format_bytes,
     format_nat,
     format_seconds,
@@ -312,6 +313,8 @@ def test_write_is_whole_or_not_at_all(sample_view: RunView, tmp_path: Path) -> N
 
 def test_numbers_are_written_for_people() -> None:
     assert format_bytes(0) == "0 B" and format_bytes(2_930_000) == "2.93 MB"
+    assert format_bits(3_465_736, 2_500_000) == "2.00"  # 5 ln 2 nats a token of 2.5 bytes
+    assert format_bits(None, 1_000_000) == format_bits(1_000_000, 0) == "–"
     assert format_nat(-188_000) == "−0.1880" and format_nat(0) == "0.0000"
     assert (
         format_width(250_000) == "25%"

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kumiai.learning.writing import compute_bits_per_byte, write_on
+from kumiai.learning.text_loss import compute_bits_per_byte
+from kumiai.learning.writing import write_on
 
 
 class Cycle(nn.Module):

@@ -1,25 +1,13 @@
-"""Text that a next-token model writes, and how well it predicts text, in bits a byte.
+"""Text that a next-token model writes.
 
-    bits per byte = loss / ln 2 / (bytes of a token)      loss: mean nats a token
-
-so that models over different tokens can be compared. Sampling: the next token is drawn from
-softmax(scores / temperature), from a generator seeded by the argument; the model sees the last
-`window` tokens.
+The next token is drawn from softmax(scores / temperature), from a generator seeded by the argument;
+the model sees the last `window` tokens.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
-
-
-def compute_bits_per_byte(loss: float, token_bytes: float) -> float:
-    """Return the bits a byte of a mean loss in nats a token; ValueError for token_bytes <= 0."""
-    if not token_bytes > 0:
-        raise ValueError(f"token_bytes {token_bytes} is not above 0")
-    return loss / math.log(2) / token_bytes
 
 
 def write_on(

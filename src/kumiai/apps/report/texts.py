@@ -7,11 +7,12 @@ Both have the same keys and the same places (a test checks it). `key.one` is use
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Literal
+
+from kumiai.learning.text_loss import compute_bits_per_byte
 
 Language = Literal["en", "ja"]
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
@@ -97,7 +98,8 @@ def format_bits(loss_ppm: int | None, token_bytes_ppm: int) -> str:
     """Bits a byte of a loss in millionths of a nat a token; None -> an en dash."""
     if loss_ppm is None or not token_bytes_ppm:
         return "–"
-    return f"{loss_ppm / math.log(2) / token_bytes_ppm:.2f}"
+    # a ratio: the two millionths cancel
+    return f"{compute_bits_per_byte(loss_ppm, token_bytes_ppm):.2f}"
 
 
 def format_epsilon(milli: int) -> str:
