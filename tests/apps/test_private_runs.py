@@ -11,7 +11,8 @@ import torch
 from tests.apps.tiny import TASK, write_task
 
 import kumiai
-from kumiai.adapters.compute.engine import EngineCompute, account_epsilon
+from kumiai.adapters.compute.engine import EngineCompute
+from kumiai.adapters.compute.private_work import account_epsilon
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.adapters.store.log import SqliteLog
 from kumiai.apps import rundir, wiring
@@ -123,7 +124,7 @@ def test_other_data_or_another_model_gets_other_noise():
         compute = EngineCompute(
             task, recipe, engine, MemoryBlobs(), {"m": shard}, {}, noise_secrets={"m": bytes(32)}
         )
-        return compute._derive_noise_key(job)
+        return compute._noise.derive_key(job)
 
     first = TrainJob(1, "m", "aa", 7)
     keys = [

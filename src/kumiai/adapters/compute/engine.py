@@ -6,7 +6,6 @@ validators of a round share the coalition models, each measuring them on its own
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -27,24 +26,20 @@ from kumiai.adapters.compute.memory import (
     decode_memory,
     encode_memory,
 )
+from kumiai.adapters.compute.private_work import NoiseKeys, Shard, account_epsilon
 from kumiai.adapters.compute.roots import ROOT, train_roots
 from kumiai.adapters.compute.scoring import Holdout, score_round
 from kumiai.adapters.compute.task_rules import TaskRules, build_task_codec
 from kumiai.adapters.memory.blobs import MemoryBlobs
-from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import RunFailedError
 from kumiai.learning import fixed_point, server
 from kumiai.learning.aggregation import Kernels, NumpyKernels
 from kumiai.learning.codecs import for_round
 from kumiai.learning.layout import flatten
-from kumiai.learning.privacy.accountant import compute_epsilon_milli
-from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.learning.recipe import Recipe, build_seeded
 from kumiai.nodes import ports
-from kumiai.tasks.document import TaskDocument, to_document
-
-Shard = tuple[torch.Tensor, torch.Tensor]
+from kumiai.tasks.document import TaskDocument
 
 AGGREGATES_KEPT_MAX = 8
 PROGRAM_BYTES_MAX = 2**31  # of a member's program: twice what it may give
@@ -90,8 +85,7 @@ class EngineCompute:
         self._member_trainer, self._tell = member_trainer, tell
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
         self._kernels = kernels or NumpyKernels()
-        self._noise_secrets = dict(noise_secrets or {})
-        self._shard_digests: dict[str, str] = {}
+        self._noise = NoiseKeys(task, dict(noise_secrets or {}), self._shards)
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
 
@@ -134,7 +128,7 @@ class EngineCompute:
                     server_state,
                     held_NP,
                 ),
-                [self._derive_noise_key(job) for job in chosen] if is_private else (),
+                [self._noise.derive_key(job) for job in chosen] if is_private else (),
             )
             losses_N = trained.losses_N.tolist()
             updates_NP = trained.updates_NP.numpy()
@@ -321,23 +315,6 @@ class EngineCompute:
         """Return milli-epsilon of this round and all before it; 0 where nothing is private."""
         return account_epsilon(self.task, (trained_before + 1) * iteration_count, sample_count)
 
-    def _derive_noise_key(self, job: ports.TrainJob) -> bytes:
-        """Return the key of this very work: other data or another model must get other noise.
-
-        Equal noise on two different results would cancel in their difference.
-        """
-        member = job.member
-        if member not in self._shard_digests:
-            self._shard_digests[member] = digest_shard(self._shards[member])
-        return derive_stream_key(
-            self._noise_secrets[member],
-            "dp-sgd",
-            canonical.hash_document(to_document(self.task)),
-            job.model,
-            job.seed,
-            self._shard_digests[member],
-        )
-
     def _load_memory(self, name: str) -> Memory:
         """Read what a member remembers; what a first update starts from if nothing."""
         size = self.engine.layout.size
@@ -379,25 +356,3 @@ def _falsify(shard: Shard, label_map: Sequence[int] | None) -> Shard:
     if label_map is None:
         return shard
     return shard[0], torch.tensor(list(label_map), dtype=torch.int64)[shard[1]]
-
-
-def account_epsilon(task: TaskDocument, step_count: int, sample_count: int) -> int:
-    """Return milli-epsilon of `step_count` private steps on `sample_count` samples, rounded up."""
-    if task.privacy.mode == "none" or step_count == 0:
-        return 0
-    return compute_epsilon_milli(
-        step_count,
-        task.training.batch_size,
-        max(1, sample_count),
-        task.privacy.noise_multiplier_milli / 1_000,
-        task.privacy.delta_ppb / 1_000_000_000,
-    )
-
-
-def digest_shard(shard: Shard) -> str:
-    """Return a hash over a shard's numbers; it stays with the member."""
-    digest = hashlib.sha256()
-    for tensor in shard:
-        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

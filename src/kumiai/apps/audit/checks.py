@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from kumiai.adapters.compute.decoded import DecodedBlobs
-from kumiai.adapters.compute.engine import EngineCompute, account_epsilon
+from kumiai.adapters.compute.engine import EngineCompute
+from kumiai.adapters.compute.private_work import account_epsilon
 from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.apps.audit.compute import map_rounds, open_compute
