@@ -9,7 +9,7 @@ five calls. ratio: the best of the peers' times over Kumiai's, for Kumiai's rows
 of the rows over the time, against reading them once (the best of torch's and numpy's sum). extra:
 resident memory above the rows while the rule runs, as a share of the rows. check: norm of the first
 thousand numbers, which must agree between libraries (int32: to the 24 bits of the fixed point).
---save writes aggregation.json and aggregation.md, with the goals and the machine's load before and
+--save writes aggregation.json, .md and .svg, with the goals and the machine's load before and
 after: times on a busy machine are good for ratios of one run only.
 
 Kumiai's float32 rules are those of its int32 rules; only int32 results are certified. Goals: median
@@ -29,6 +29,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from saved_tables import PICTURE
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent / "src"
@@ -175,9 +177,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of repeats, a rule")
     parser.add_argument("--libraries", nargs="+", default=["kumiai", "byzfl", "flower"])
     parser.add_argument("--venvs", type=Path, default=VENVS, help="where the peers are installed")
-    parser.add_argument("--save", type=Path, help="a folder for aggregation.json and .md")
+    parser.add_argument("--save", type=Path, help="a folder for aggregation.json, .md and .svg")
     given = parser.parse_args()
-    console = Console(width=120)
+    console = Console(width=120, record=given.save is not None)
     load, tables = [os.getloadavg()[0]], []
     for text in given.sizes:
         members, numbers = (int(float(part)) for part in text.split("x"))
@@ -196,6 +198,8 @@ def main() -> None:
         command = f"python benchmarks/aggregation.py --sizes {' '.join(given.sizes)}"
         options = f"--threads {given.threads} --libraries {' '.join(given.libraries)}"
         save(given.save, f"{command} {options}", load, tables)
+        picture = str(given.save / "aggregation.svg")
+        console.save_svg(picture, title="kumiai: aggregation", code_format=PICTURE)
 
 
 if __name__ == "__main__":

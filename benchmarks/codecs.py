@@ -17,15 +17,13 @@ import argparse
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from kumiai.learning.codecs import Codec, build_codec
-from saved_tables import save_table
+from saved_tables import Printout, add_save_option
 
 CODECS = (
     "dense",
@@ -114,7 +112,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--codec", nargs="+", default=CODECS)
-    parser.add_argument("--save", type=Path, help="a folder for codecs.json and codecs.svg")
+    add_save_option(parser, "codecs")
     args = parser.parse_args()
     update_P = np.random.default_rng(1).standard_normal(args.size).astype(np.float32) * 1e-3
     table = Table(title=f"{args.size:,} numbers, {4 * args.size:,} bytes as float32")
@@ -122,13 +120,11 @@ def main() -> None:
     heads = ["codec", *heads, f"after {args.rounds}", "with ef"]
     for head in heads:
         table.add_column(head, justify="left" if head == "codec" else "right", no_wrap=True)
-    rows = [measure(text, update_P.astype(np.float32), args) for text in args.codec]
-    for row in rows:
-        table.add_row(*row)
-    console = Console(width=140, record=True)
-    console.print(table)
-    if args.save:
-        save_table(args.save, "codecs", console, heads, rows)
+    for text in args.codec:
+        table.add_row(*measure(text, update_P.astype(np.float32), args))
+    printout = Printout("codecs", args.save, 140)
+    printout.show(table)
+    printout.save()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -36,7 +35,7 @@ from kumiai.learning.aggregation import aggregate  # noqa: E402
 from kumiai.learning.codecs import build_codec  # noqa: E402
 from kumiai.learning.layout import flatten, unflatten  # noqa: E402
 from kumiai.learning.server import FedAvg  # noqa: E402
-from saved_tables import save_table  # noqa: E402
+from saved_tables import Printout, add_save_option  # noqa: E402
 
 CODECS = (
     "dense",
@@ -96,23 +95,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--codec", nargs="+", default=CODECS)
-    parser.add_argument("--save", type=Path, help="a folder for codecs_accuracy.json and .svg")
+    add_save_option(parser, "codecs_accuracy")
     args = parser.parse_args()
     torch.set_num_threads(1)
     marks = sorted({max(1, args.rounds * part // 3) for part in (1, 2, 3)})
     table = Table(title=f"digits, {CLIENTS} clients, accuracy after so many rounds")
-    heads, rows = ["codec", "bytes", "ratio", *map(str, marks)], []
-    for head in heads:
+    for head in ["codec", "bytes", "ratio", *map(str, marks)]:
         table.add_column(head, justify="left" if head == "codec" else "right", no_wrap=True)
     for description in args.codec:
         size_bytes, size, accuracies = train(description, args.rounds)
         cells = [f"{accuracies[mark - 1]:.1%}" for mark in marks]
-        rows.append([description, f"{size_bytes:,.0f}", f"{4 * size / size_bytes:.1f}", *cells])
-        table.add_row(*rows[-1])
-    console = Console(width=120, record=True)
-    console.print(table)
-    if args.save:
-        save_table(args.save, "codecs_accuracy", console, heads, rows)
+        sizes = [f"{size_bytes:,.0f}", f"{4 * size / size_bytes:.1f}"]
+        table.add_row(description, *sizes, *cells)
+    printout = Printout("codecs_accuracy", args.save, 120)
+    printout.show(table)
+    printout.save()
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from rich.console import Console
 from rich.table import Table
+
+from saved_tables import Printout, add_save_option
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
@@ -229,7 +230,7 @@ def find_digits() -> str:
     return str(Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz")
 
 
-def print_table(console: Console, work: str, clients: int, timings: list[Timing]) -> None:
+def print_table(printout: Printout, work: str, clients: int, timings: list[Timing]) -> None:
     """Print one work's table; ratios to the bare loop of the same process."""
     table = Table(title=f"{work}, {clients} clients (goal: ratio <= {GOALS[work, clients]})")
     for heading in ("", "median ms", "min ms", "ratio (medians)", "ratio (minima)",
@@ -250,7 +251,7 @@ def print_table(console: Console, work: str, clients: int, timings: list[Timing]
             f"{timing.norm:.5f}",
             "yes" if is_same else "NO",
         )
-    console.print(table)
+    printout.show(table)
 
 
 def main() -> None:
@@ -261,13 +262,14 @@ def main() -> None:
     parser.add_argument("--peers", default="auto", help="auto, none or a list like pfl,flower")
     parser.add_argument("--cache", default=None, help="keep compiled artefacts in this folder")
     parser.add_argument("--first-round", nargs=3, help=argparse.SUPPRESS)
+    add_save_option(parser, "engine")
     arguments = parser.parse_args()
     if arguments.first_round:
         work, clients, backend = arguments.first_round
         run_first_round(work, int(clients), backend)
         return
     torch.set_num_threads(1)
-    console = Console(width=132)
+    printout = Printout("engine", arguments.save, 132)
     peers = {"auto": list(PEER_NAMES), "none": []}.get(arguments.peers, arguments.peers.split(","))
     with tempfile.TemporaryDirectory() as scratch:
         cache_dir = arguments.cache or scratch
@@ -284,12 +286,13 @@ def main() -> None:
                     notes.append(outcome)
                 else:
                     timings.append(outcome)
-            print_table(console, work, clients, timings)
+            print_table(printout, work, clients, timings)
             notes += filter(None, [compare_ray(timings)])
             start = time_start(work, clients)
             notes.append(f"process start to the end of the first uncompiled round: {start:.1f} s")
             for note in notes:
-                console.print(f"  {note}")
+                printout.say(f"  {note}")
+    printout.save()
 
 
 if __name__ == "__main__":

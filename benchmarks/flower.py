@@ -20,8 +20,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+
+from saved_tables import Printout, add_save_option
 
 HERE = Path(__file__).resolve().parent
 APP = HERE / "peers" / "flower_app"
@@ -38,15 +39,17 @@ def main() -> int:
     parser.add_argument("--work", choices=["digits", "cnn"], default="digits")
     parser.add_argument("--clients", type=int, choices=[10, 100], action="append")
     parser.add_argument("--repeats", type=int, default=3)
+    add_save_option(parser, "flower")
     options = parser.parse_args()
-    console = Console()
+    printout = Printout("flower", options.save, 100)
     reason = find_missing()
     if reason:
-        console.print(f"skipped: {reason}")
+        print(f"skipped: {reason}")
         return 0
     is_same = True
     for clients in options.clients or [10, 100]:
-        is_same &= compare(console, options.work, clients, max(1, options.repeats))
+        is_same &= compare(printout, options.work, clients, max(1, options.repeats))
+    printout.save()
     return 0 if is_same else 1
 
 
@@ -61,7 +64,7 @@ def find_missing() -> str:
     return ""
 
 
-def compare(console: Console, work: str, clients: int, repeats: int) -> bool:
+def compare(printout: Printout, work: str, clients: int, repeats: int) -> bool:
     """Run both in turn and print their row; whether they agree on the weights."""
     commands = {
         "flower": [str(PEER), str(HERE / "peers" / "flower_engine.py")],
@@ -86,13 +89,13 @@ def compare(console: Console, work: str, clients: int, repeats: int) -> bool:
     for name, found in seconds.items():
         shown = " ".join(f"{value:.4f}" for value in found)
         table.add_row(name, f"{best[name]:.4f}", shown, f"{norms[name]:.6f}")
-    console.print(table)
+    printout.show(table)
     goal = GOAL.get(work)
     verdict = "" if goal is None else f" (wanted: {goal:g}, {'yes' if ratio >= goal else 'NO'})"
-    console.print(f"kumiai is {ratio:.2f} times as fast a round{verdict}")
+    printout.say(f"kumiai is {ratio:.2f} times as fast a round{verdict}")
     is_same = abs(norms["flower"] / norms["kumiai"] - 1) <= NORM_TOLERANCE
     if not is_same:
-        console.print("the weights differ: not the same work")
+        printout.say("the weights differ: not the same work")
     return is_same
 
 

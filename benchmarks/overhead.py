@@ -21,13 +21,13 @@ import time
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from kumiai.apps.scenarios import SCENARIOS
 from kumiai.apps.verify import verify_path
 from kumiai.apps.wiring import cast_locally, run_local
 from kumiai.tasks.document import TaskDocument, task_from_mapping
+from saved_tables import Printout, add_save_option
 
 
 def make_task(data: str, trainers: int, rounds: int) -> TaskDocument:
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--trainers", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--data", nargs="+", default=["mnist5k", "digits"])
+    add_save_option(parser, "overhead")
     given = parser.parse_args()
     torch.set_num_threads(1)
     table = Table(title="cost of the protocol")
@@ -100,7 +101,9 @@ def main() -> None:
                 f"{row['run']:.1f}",
                 f"{row['verify']:.1%}",
             )
-    Console(width=100).print(table)
+    printout = Printout("overhead", given.save, 100)
+    printout.show(table)
+    printout.save()
 
 
 if __name__ == "__main__":

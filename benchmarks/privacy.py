@@ -27,8 +27,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
+
+from saved_tables import Printout, add_save_option
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
@@ -93,7 +94,7 @@ def train(work: Work, multiplier: float | None, rounds: int, seed: int) -> tuple
         return float(e.evaluate(model_P[None], *work.test)[1][0]), seconds
 
 
-def show_accuracy(console: Console, source: str, rounds: int, members: int, seeds: int) -> None:
+def show_accuracy(printout: Printout, source: str, rounds: int, members: int, seeds: int) -> None:
     table = Table(title=f"{source}: {members} members, {rounds} rounds, {seeds} seeds")
     for name in ("noise", "epsilon", "accuracy", "time a round (open = 1)"):
         table.add_column(name, justify="right")
@@ -112,13 +113,11 @@ def show_accuracy(console: Console, source: str, rounds: int, members: int, seed
             row = (f"{multiplier:g}", f"{compute_epsilon(steps, rate, multiplier, DELTA):.2f}")
         accuracy = f"{100 * statistics.mean(accuracies):.1f} ± {100 * spread:.1f} %"
         table.add_row(*row, accuracy, f"{seconds / found[None][1]:.1f}")
-    console.print(table)
-    console.print(
-        f"shards of {shard} samples, batch {SETTINGS.batch_size} (Poisson), {steps} steps"
-    )
+    printout.show(table)
+    printout.say(f"shards of {shard} samples, batch {SETTINGS.batch_size} (Poisson), {steps} steps")
 
 
-def show_masking(console: Console, sizes: tuple[int, ...], members: int) -> None:
+def show_masking(printout: Printout, sizes: tuple[int, ...], members: int) -> None:
     table = Table(title=f"secure aggregation: {members} members, one drops out")
     for name in ("numbers", "bytes a member (open = 1)", "mask (sum = 1)", "unmask (sum = 1)"):
         table.add_column(name, justify="right")
@@ -154,8 +153,8 @@ def show_masking(console: Console, sizes: tuple[int, ...], members: int) -> None
             f"{(ready - summed) / len(updates) / open_seconds:.1f}",
             f"{(done - ready) / open_seconds:.1f}",
         )
-    console.print(table)
-    console.print("every sum equals the open one; mask: one member's work; open sum: all members'")
+    printout.show(table)
+    printout.say("every sum equals the open one; mask: one member's work; open sum: all members'")
 
 
 def main() -> None:
@@ -164,11 +163,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
+    add_save_option(parser, "privacy")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    console = Console(highlight=False)
-    show_accuracy(console, given.source, given.rounds, given.members, given.seeds)
-    show_masking(console, (4_810, 1_000_000), 10)
+    printout = Printout("privacy", given.save, 100)
+    show_accuracy(printout, given.source, given.rounds, given.members, given.seeds)
+    show_masking(printout, (4_810, 1_000_000), 10)
+    printout.save()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from kumiai.adapters.compute.execution.engine import Engine
@@ -30,6 +29,7 @@ from kumiai.apps.workload import Workload, load_workload, make_settings
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import build_seeded
 from kumiai.tasks.document import TaskDocument
+from saved_tables import Printout, add_save_option
 
 HOSTILE = ("free-rider", "copier", "poisoner", "sign-flip", "replayer")
 
@@ -80,17 +80,18 @@ def main() -> None:
     parser.add_argument("--scenario", default="cooperative", choices=sorted(SCENARIOS))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=1)
+    add_save_option(parser, "quality")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    printout = Printout("quality", given.save, 100)
     table = Table(title=f"quality: {given.scenario}, {given.seeds} seeds")
     for name in ("seed", "accuracy", "central", "ratio", "hostile", "negative", "seconds"):
         table.add_column(name, justify="right")
     rows = []
-    console = Console(width=100)
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         accuracy, central, hostile, negative, seconds, _ = measure(given.scenario, seed)
         rows.append((accuracy / central, hostile, len(negative)))
-        console.print(f"seed {seed}: ratio {accuracy / central:.4f}, hostile {hostile:.4%}")
+        print(f"seed {seed}: ratio {accuracy / central:.4f}, hostile {hostile:.4%}", flush=True)
         table.add_row(
             str(seed),
             f"{accuracy:.4f}",
@@ -100,13 +101,14 @@ def main() -> None:
             ", ".join(negative) or "none",
             f"{seconds:.1f}",
         )
-    console.print(table)
+    printout.show(table)
     ratios = [row[0] for row in rows]
-    console.print(
+    printout.say(
         f"ratio: median {statistics.median(ratios):.4f}, least {min(ratios):.4f}; "
         f"hostile: most {max(row[1] for row in rows):.4%}; "
         f"negative verdicts on honest trainers: {sum(row[2] for row in rows)}"
     )
+    printout.save()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ multiple of fedavg's in the same run.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from kumiai.apps.workload import load_workload
 from kumiai.learning import fixed_point
 from kumiai.nodes.ports import AggregateJob, TrainJob
 from kumiai.tasks.document import TaskDocument, task_from_mapping
+from saved_tables import Printout, add_save_option
 
 MEMBERS = 10
 TUNING_SEED = 100
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
-    parser.add_argument("--save", type=Path, help="a folder for rules.json and rules.md")
+    add_save_option(parser, "rules")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict] = []  # type: ignore[type-arg]
@@ -184,14 +184,9 @@ def main() -> None:
             status.update(name)
             rows.append(measure(given.data, name, given.rounds, given.seeds))
     title = f"{given.data}, {MEMBERS} members, {given.rounds} rounds, {given.seeds} seeds"
-    console = Console(width=110, record=True)
-    console.print(build_table(rows, title))
-    if given.save:
-        given.save.mkdir(parents=True, exist_ok=True)
-        (given.save / "rules.json").write_text(json.dumps(rows, indent=1) + "\n")
-        text = console.export_text(clear=False)
-        command = "python benchmarks/rules.py --save docs/results"
-        (given.save / "rules.md").write_text(f"# Learning rules\n\n`{command}`\n\n```\n{text}```\n")
+    printout = Printout("rules", given.save)
+    printout.show(build_table(rows, title))
+    printout.save()
 
 
 if __name__ == "__main__":

@@ -32,8 +32,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
+
+from saved_tables import Printout, add_save_option
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
@@ -380,6 +381,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The valuations, measured.")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--game-seed", type=int, default=1, help="other players, other data")
+    add_save_option(parser, "valuation")
     chosen = parser.parse_args()
     seeds, game_seed = chosen.seeds, chosen.game_seed
     torch.set_num_threads(1)
@@ -401,18 +403,18 @@ def main() -> None:
     add_rows(table, "digits", run_cosines(federation, digits), 2**PLAYERS)
     rows, whole = run_across_rounds(federation, seeds)
     add_rows(table, f"{ROUNDS} rounds", rows, whole)
-    console = Console(width=140)
-    console.print(table)
-    console.print("\nThe games union, noisy and digits together:")
+    printout = Printout("valuation", chosen.save, 140)
+    printout.show(table)
+    printout.say("\nThe games union, noisy and digits together:")
     for name, found in all_rows.items():
         saves, mean = min(row.saves for row in found), min(np.mean(row.ranks) for row in found)
         worst = min(min(row.ranks) for row in found)
         verdict = "yes" if saves >= GOAL_SAVES and mean >= GOAL_RANK else "no"
-        console.print(
+        printout.say(
             f"{name:20} goal: {verdict:3}  saves {saves:5.1f}, rank correlation {mean:.3f} in the "
-            f"hardest game, {worst:.3f} in the worst single run",
-            highlight=False,
+            f"hardest game, {worst:.3f} in the worst single run"
         )
+    printout.save()
 
 
 if __name__ == "__main__":

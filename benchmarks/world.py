@@ -14,7 +14,6 @@ import random
 import resource
 import time
 
-from rich.console import Console
 from rich.table import Table
 
 from kumiai.adapters.memory.blobs import MemoryBlobs
@@ -32,6 +31,7 @@ from kumiai.rounds.effects import Certified, Effect
 from kumiai.rounds.receipt import hash_receipt
 from kumiai.rounds.state import RunState
 from kumiai.tasks.document import task_from_mapping
+from saved_tables import Printout, add_save_option
 
 
 class ReceiptCounter:
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--churn-ppm", type=int, default=300_000)
     parser.add_argument("--seed", type=int, default=1)
+    add_save_option(parser, "world")
     given = parser.parse_args()
     task = task_from_mapping(
         {
@@ -124,7 +125,9 @@ def main() -> None:
         f"{seconds:.1f}",
         f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}",
     )
-    Console(width=110).print(table)
+    printout = Printout("world", given.save)
+    printout.show(table)
+    printout.save()
 
 
 if __name__ == "__main__":
