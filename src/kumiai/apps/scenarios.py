@@ -108,8 +108,8 @@ _MAIN = Scenario(
         "data": {"source": "mnist5k", "partition": "dirichlet", "alpha_ppm": 3_000_000},
         "model": {"recipe": "mlp", "options": {"hidden": 128}},
         "training": {
-            "rounds": 12,
-            "local_epochs": 2,
+            "rounds": 24,
+            "local_epochs": 1,
             "learning_rate_ppm": 200_000,
             "server_momentum_ppm": 500_000,
             "weighting": "samples",
