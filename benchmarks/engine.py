@@ -6,6 +6,8 @@ Every contender trains the same rounds in turn, one round each before anybody's 
 busy machine hurts all alike; the ratio is to the bare loop (one process, one thread) of the same
 run. Peers run in their own environments (`benchmarks/peers/setup.sh`), each beside its own bare
 loop; absent ones are skipped with a message. Same weights at the end: the norm is the check.
+"4 widths": the same work with slimmable training on, which no peer does; its cost is stated as a
+ratio to one width in the same tier.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +62,8 @@ TIERS = {
     "cnn": [("inline", "eager"), ("inline", "compiled"), ("ray", "eager"), ("process", "eager"),
             ("process", "compiled")],
 }  # fmt: skip
+SLIM_TIER = {"digits": ("vectorised", "compiled"), "cnn": ("process", "compiled")}
+WIDTHS_PPM = (250_000, 500_000, 750_000, 1_000_000)
 RAY_WORKERS = 2  # as many as Flower's simulation gets on the reference machine
 RAY_GOAL = 1.0  # of the time of Flower's Ray simulation, both as ratios to their own bare loop
 
@@ -71,6 +76,7 @@ class Timing:
     seconds: list[float] = field(default_factory=list)
     norm: float = float("nan")
     bare: list[float] = field(default_factory=list)
+    is_other: bool = False  # ends at other weights by its nature
 
     @property
     def tail(self) -> list[float]:
@@ -100,11 +106,17 @@ class KumiaiRounds:
     """Our engine as a contender: train, then the mean weighted by samples."""
 
     def __init__(
-        self, work: str, shards: list[Shard], backend: str, tier: str, cache_dir: str
+        self,
+        work: str,
+        shards: list[Shard],
+        backend: str,
+        tier: str,
+        cache_dir: str,
+        widths_ppm: Sequence[int],
     ) -> None:
-        self.timing = Timing(f"kumiai {backend}, {tier}")
+        self.timing = Timing(_name(backend, tier, widths_ppm), is_other=len(widths_ppm) > 1)
         self._start = time.perf_counter()
-        self._engine = make_engine(work, backend, tier, cache_dir)
+        self._engine = make_engine(work, backend, tier, cache_dir, widths_ppm)
         self._global_P = flatten(self._engine.layout, build_net(work).state_dict()).detach()
         self._shards = shards
 
@@ -122,11 +134,27 @@ class KumiaiRounds:
         self._engine.close()
 
 
-def make_engine(work: str, backend: str, tier: str, cache_dir: str | None) -> Engine:
-    settings = TrainSettings(learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE, shuffle=False)
+def _name(backend: str, tier: str, widths_ppm: Sequence[int]) -> str:
+    widths = f"{len(widths_ppm)} widths, " if len(widths_ppm) > 1 else ""
+    return f"kumiai {backend}, {widths}{tier}"
+
+
+def make_engine(
+    work: str,
+    backend: str,
+    tier: str,
+    cache_dir: str | None,
+    widths_ppm: Sequence[int] = (1_000_000,),
+) -> Engine:
+    settings = TrainSettings(
+        learning_rate=LEARNING_RATE,
+        batch_size=BATCH_SIZE,
+        shuffle=False,
+        slim_widths=tuple(width / 1_000_000 for width in widths_ppm[:-1]),
+    )
     # from a file, as a user's recipe: that is how it reaches Ray's workers
     recipe = load_user_recipe(
-        "reference_work.py:build_recipe_net", {"work": work}, [1_000_000], PEERS
+        "reference_work.py:build_recipe_net", {"work": work}, widths_ppm, PEERS
     )
     workers = RAY_WORKERS if backend == "ray" else None
     return Engine(recipe, settings, backend, cache_dir, tier=tier, worker_count=workers)
@@ -142,11 +170,12 @@ def run_contenders(work: str, clients: int, rounds: int, cache_dir: str) -> list
     """Let all contenders take their rounds in turn."""
     shards = load_shards(work, clients, find_digits())
     contenders: list[BareLoop | KumiaiRounds] = [BareLoop(work, shards)]
-    for backend, tier in TIERS[work]:
+    kinds = [(*tier, (1_000_000,)) for tier in TIERS[work]]
+    for backend, tier, widths_ppm in [*kinds, (*SLIM_TIER[work], WIDTHS_PPM)]:
         if backend == "ray" and importlib.util.find_spec("ray") is None:
             say("kumiai ray: skipped, Ray is not installed (pip install 'kumiai[ray]')")
             continue
-        contenders.append(KumiaiRounds(work, shards, backend, tier, cache_dir))
+        contenders.append(KumiaiRounds(work, shards, backend, tier, cache_dir, widths_ppm))
         contenders[-1].step()  # the first round on its own: it measures and compiles
         timing = contenders[-1].timing
         say(f"{work}, {clients} clients: {timing.name}: first round {timing.seconds[0]:.1f} s")
@@ -205,6 +234,18 @@ def compare_ray(timings: list[Timing]) -> str | None:
     )
 
 
+def compare_widths(work: str, timings: list[Timing]) -> str | None:
+    """Say what slimmable training costs, beside one width in the same tier."""
+    found = {timing.name: timing for timing in timings}
+    one, many = (found.get(_name(*SLIM_TIER[work], w)) for w in ((1_000_000,), WIDTHS_PPM))
+    if one is None or many is None:
+        return None
+    ratio = statistics.median(many.tail) / statistics.median(one.tail)
+    return (
+        f"{len(WIDTHS_PPM)} widths cost {ratio:.2f} times one width ({', '.join(SLIM_TIER[work])})"
+    )
+
+
 def time_start(work: str, clients: int) -> float:
     """Return the seconds from a fresh process to the end of its first, uncompiled round."""
     backend = TIERS[work][-1][0]
@@ -249,7 +290,7 @@ def print_table(printout: Printout, work: str, clients: int, timings: list[Timin
             f"{least / min(bare):.3f}",
             f"{timing.seconds[0]:.2f}",
             f"{timing.norm:.5f}",
-            "yes" if is_same else "NO",
+            "–" if timing.is_other else "yes" if is_same else "NO",
         )
     printout.show(table)
 
@@ -287,7 +328,7 @@ def main() -> None:
                 else:
                     timings.append(outcome)
             print_table(printout, work, clients, timings)
-            notes += filter(None, [compare_ray(timings)])
+            notes += filter(None, [compare_ray(timings), compare_widths(work, timings)])
             start = time_start(work, clients)
             notes.append(f"process start to the end of the first uncompiled round: {start:.1f} s")
             for note in notes:

@@ -35,26 +35,28 @@ Shard = tuple[Tensor, Tensor]
 
 
 class DigitsNet(nn.Module):
-    """64-64-10 with ReLU."""
+    """64-64-10 with ReLU; a narrow one has the leading hidden units."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        self.hidden = nn.Linear(64, 64)
-        self.out = nn.Linear(64, 10)
+        hidden = round(64 * width)
+        self.hidden = nn.Linear(64, hidden)
+        self.out = nn.Linear(hidden, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(functional.relu(self.hidden(x)))
 
 
 class ImageNet(nn.Module):
-    """Two convolutions of 3x3 with pooling, then 32 and 10 units."""
+    """Two convolutions of 3x3 with pooling, then 32 and 10 units; a narrow one has the leading."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 32, 3, padding=1)
-        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
-        self.hidden = nn.Linear(64 * 8 * 8, 32)
-        self.out = nn.Linear(32, 10)
+        first, second, hidden = (round(width * size) for size in (32, 64, 32))
+        self.conv1 = nn.Conv2d(3, first, 3, padding=1)
+        self.conv2 = nn.Conv2d(first, second, 3, padding=1)
+        self.hidden = nn.Linear(second * 8 * 8, hidden)
+        self.out = nn.Linear(hidden, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.max_pool2d(functional.relu(self.conv1(x)), 2)
@@ -62,15 +64,15 @@ class ImageNet(nn.Module):
         return self.out(functional.relu(self.hidden(x.flatten(1))))
 
 
-def build_net(work: str) -> nn.Module:
+def build_net(work: str, width: float = 1.0) -> nn.Module:
     """Return the work's net with weights from seed 0."""
     torch.manual_seed(0)
-    return DigitsNet() if work == "digits" else ImageNet()
+    return DigitsNet(width) if work == "digits" else ImageNet(width)
 
 
 def build_recipe_net(width: float, work: str) -> nn.Module:
-    """Return the net as a user's recipe gives it: here at its one width."""
-    return build_net(work)
+    """Return the net as a user's recipe gives it."""
+    return build_net(work, width)
 
 
 def load_shards(work: str, clients: int, digits_file: str) -> list[Shard]:
