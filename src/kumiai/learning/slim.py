@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from kumiai.learning.fixed_point import IntVector
-
 from kumiai.learning.layout import Layout, compute_layout, unflatten
 from kumiai.learning.recipe import Recipe, build_seeded
 

@@ -19,10 +19,11 @@ and so does `aequa` where no validator signed a curve. Source and deviations: se
 `aequa-live` uses the rule of `rank` before every round too (`compute_live_widths`): value_n is then
 the sum of the certified values so far, harm counted, and who comes later starts at the least width.
 Until anybody's work has counted all widths are full: the first model is the seed's, of which
-nothing need be kept from anybody, and everybody is measured on the same footing. What is handed out at the end follows from the second hold-out, as the locked pay does.
-Source: the variant with rewards during training of Tastan, Horvath and Nandakumar, "Aequa: Fair
-Model Rewards in Collaborative Learning via Slimmable Networks", 2025; a reconstruction, the paper's
-text was not available.
+nothing need be kept from anybody, and everybody is measured on the same footing. What is handed out
+at the end follows from the second hold-out, as the locked pay does. Source: the variant with
+rewards during training of Tastan, Horvath and Nandakumar, "Aequa: Fair Model Rewards in
+Collaborative Learning via Slimmable Networks", 2025; a reconstruction, the paper's text was not
+available.
 """
 
 from __future__ import annotations
@@ -134,8 +135,8 @@ def is_live(task: TaskDocument) -> bool:
 def compute_live_widths(state: RunState, trainers: Sequence[str]) -> dict[str, int]:
     """Return the width in ppm at which each of these trainers works in the round that opens.
 
-    Full for all unless the task asks for widths while training and somebody's work counted. The log alone decides: the sums are
-    of certified rounds, so a replayed round gets the same widths.
+    Full for all unless the task asks for widths while training and somebody's work has counted. The
+    log alone decides: the sums are of certified rounds, so a replayed round gets the same widths.
     """
     assert state.task is not None
     is_moved = any(tally.rounds_valid > 0 for tally in state.tallies.values())

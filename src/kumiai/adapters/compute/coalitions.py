@@ -3,11 +3,11 @@
     utility(S) = - loss(model + sum over i in S of update_i / divisor)
 
 The divisor is the number of players, whatever the size of S; where members work at different widths
-(aequa-live) it is, number by number, how many of the players hold it. Deviation: GTG-Shapley and FedSV
-divide by the size of S. Then a coalition of one takes a whole step alone, and on skewed shards the
-loss of such models, which nobody would ever use, swamps everybody's value (seen on MNIST-5k,
-Dirichlet 1.0: -1.7 nats for an honest member). With the fixed divisor an absent member is one that
-sent zeros, and steps stay in the region that matters.
+(aequa-live) it is, number by number, how many of the players hold it. Deviation: GTG-Shapley and
+FedSV divide by the size of S. Then a coalition of one takes a whole step alone, and on skewed
+shards the loss of such models, which nobody would ever use, swamps everybody's value (seen on
+MNIST-5k, Dirichlet 1.0: -1.7 nats for an honest member). With the fixed divisor an absent member is
+one that sent zeros, and steps stay in the region that matters.
 
 The loss is the bounded one of `measure`. A model whose plain loss lies more than `LOSS_RISE_MAX`
 above that of the round's starting model, or is not a number, is broken. It counts as

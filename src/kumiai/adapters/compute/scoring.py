@@ -256,7 +256,9 @@ def _count_players(
 ) -> NDArray[np.int64]:
     """Return how many of the members without flags hold each number, at least 1."""
     refs = zip(job.updates, updates, findings, strict=True)
-    widths = [ref.width_ppm for ref, update, found in refs if update is not None and not found.flags]
+    widths = [
+        ref.width_ppm for ref, update, found in refs if update is not None and not found.flags
+    ]
     return np.maximum(nesting.count_covering(widths), 1)
 
 

@@ -37,7 +37,9 @@ class AdversarialCompute:
     """`behaviours` maps public key -> what it does; `victims` maps a copier to whom it copies.
 
     `size` is P, the model's numbers. Behaviours of trainers: free-rider, canary, copier, replayer,
-    sign-flip, garbage, overreach (trains and sends the full width whatever it was given); of validators: lazy, colluder (`friends` are whom colluders favour).
+    sign-flip, garbage, overreach (trains and sends the full width whatever it was given); of
+    validators: lazy, colluder (`friends` are whom colluders favour). find_outside: the numbers that
+    a member of a width may not change; all but overreach leave them alone.
     """
 
     inner: ports.ComputePort

@@ -36,10 +36,10 @@ __all__ = [
     "Rule",
     "Settings",
     "aggregate",
+    "aggregate_floats",
     "average_covered",
     "count_covering",
+    "divide_half_even",
     "find_covered",
     "is_inside",
-    "aggregate_floats",
-    "divide_half_even",
 ]
