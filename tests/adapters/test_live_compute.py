@@ -198,6 +198,21 @@ def test_the_grand_coalition_is_the_equally_weighted_next_model(played) -> None:
         CoalitionGame(measure, after, updates, counts * 0)
 
 
+def test_scores_come_from_the_game_that_divides_by_who_holds_a_number(played) -> None:
+    compute, model, results = played
+    lines = score(compute, model, make_refs(results))
+    holdout = compute._holdouts["judge"]
+    measure = HoldoutMeasure(RECIPE, compute.engine.layout, [holdout.a])
+    updates = [read(compute, "update", r.update) for r in results]
+    counts = compute._nesting.count_covering(WIDTHS)
+    for divisor, is_ours in ((counts, True), (len(updates), False)):
+        game = CoalitionGame(measure, read(compute, "model", model), updates, divisor)
+        utilities = game.utility([0, *(1 << i for i in range(6))])[:, 0]
+        gains = 1e6 * (utilities[1:] - utilities[0])
+        gap = np.abs([line.standalone for line in lines] - gains).max()
+        assert (gap < 5) == is_ours, gap
+
+
 def test_honest_members_of_all_widths_are_not_flagged_and_are_worth_something(played) -> None:
     compute, model, results = played
     lines = score(compute, model, make_refs(results))
