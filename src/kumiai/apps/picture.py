@@ -20,7 +20,7 @@ from kumiai.apps.view import CertificateView, MemberView, ReceiptView, RoundView
 from kumiai.rounds.final import is_established
 from kumiai.rounds.receipt import INCLUDED_REASONS, REASONS
 from kumiai.rounds.state import NodeState, RunState, Tally
-from kumiai.rounds.widths import compute_curve
+from kumiai.rounds.widths import compute_curve, is_live
 from kumiai.tasks.document import to_document
 
 _PPM = 1_000_000
@@ -200,6 +200,9 @@ def _member_view(
         if person.role in ("trainer", "canary")
         else (),
         epsilon_milli=max((r.epsilon_milli for r in mine), default=0),
+        round_widths_ppm=tuple(r.width_ppm for r in rounds)
+        if is_live(finished.task) and person.role in ("trainer", "canary")
+        else (),
     )
 
 

@@ -193,6 +193,25 @@ _ALL = (
         },
         people=_people(),
     ),
+    _digits(
+        "aequa-live",
+        "A width for each while they train",
+        "学習中から貢献に見合う幅を",
+        "Six companies with very different amounts of data; from the second round on each is given "
+        "only the width of the model that its contribution so far earned. One trains more.",
+        "Who gave most works at the full width, who gave least at a narrow one; the updates that "
+        "reach beyond their width are refused.",
+        _people(Person("Hamidashi", "trainer", "overreach")),
+        data={"source": "digits", "partition": "quantity", "alpha_ppm": 1_500_000},
+        model={"recipe": "mlp", "options": {"hidden": 64}},
+        training={
+            "rounds": 8,
+            "local_epochs": 4,
+            "learning_rate_ppm": 200_000,
+            "weighting": "samples",
+        },
+        model_rewards={"policy": "aequa-live"},
+    ),
     Scenario(
         name="owners",
         title="Natural owners",

@@ -8,6 +8,7 @@ A run directory is checked in this order, and every finding says where:
 3. quorum      each certificate: a quorum of its committee signed exactly this body
 4. blobs       each revealed update is there and is what its name says
 5. aggregate   each model recomputed from the updates that the certificate names, bit for bit
+               (with aequa-live also: whoever changed more than its width was refused)
 6. money       every settlement recomputed; balances equal to the ledger's to the unit
 7. receipts    every receipt recomputed, found as a file, proven under its certificate
 8. scores      where the hold-out was opened: each validator's scores recomputed from it, in all

@@ -69,6 +69,7 @@ class MemberView(_Plain):
     personal_accuracy_ppm: int | None = None  # on the member's own kept samples
     shared_accuracy_ppm: int | None = None  # the received model's on the same samples
     epsilon_milli: int = 0  # claimed privacy loss over the run, thousandths; 0: not private
+    round_widths_ppm: tuple[int, ...] = ()  # it was given, one a round; () where all were full
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,6 +238,7 @@ def make_compute(
         ),
         codec=honest.codec,
         claim_epsilon=honest.claim_epsilon,
+        find_outside=honest.find_outside,
     )
 
 

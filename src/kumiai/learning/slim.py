@@ -8,9 +8,12 @@ the committee hand a member exactly the leading blocks it earned, and nothing of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from kumiai.learning.fixed_point import IntVector
 from kumiai.learning.layout import Layout, compute_layout, unflatten
 from kumiai.learning.recipe import Recipe, build_seeded
 
@@ -73,6 +76,36 @@ def extract_width(recipe: Recipe, vector_P: Tensor, width: float) -> dict[str, T
     full = compute_layout(build_seeded(recipe, 1.0, seed=0))
     blocks = slice_state(unflatten(full, vector_P.detach()), compute_shapes(recipe, width))
     return {name: block.clone().contiguous() for name, block in blocks.items()}
+
+
+def compute_levels(recipe: Recipe) -> IntVector:
+    """Return for each of the model's P numbers the place in `widths` of the narrowest that has it.
+
+    Number i belongs to width w exactly where levels_P[i] <= the place of w: the blocks nest.
+    """
+    full = compute_layout(build_seeded(recipe, 1.0, seed=0))
+    levels_P = torch.full((full.size,), len(recipe.widths) - 1, dtype=torch.int32)
+    tensors = unflatten(full, levels_P)
+    for place in reversed(range(len(recipe.widths) - 1)):
+        for block in slice_state(tensors, compute_shapes(recipe, recipe.widths[place])).values():
+            block.fill_(place)
+    return levels_P.numpy()
+
+
+def narrow_recipe(recipe: Recipe, place: int) -> Recipe:
+    """Return the recipe of the network of widths[place] alone: no wider one can be built from it.
+
+    Its widths are the narrower ones as shares of its own, so that it trains by the sandwich rule
+    too. It has no origin: another process cannot make it again.
+    """
+    widths = {
+        width / recipe.widths[place]: width for width in recipe.widths[: place + 1]
+    }  # its share -> the full recipe's
+
+    def build(share: float) -> nn.Module:
+        return recipe.build(widths[share])
+
+    return replace(recipe, build=build, widths=tuple(widths), origin=None)
 
 
 def _check_names(recipe: Recipe, width: float, full: Layout, narrow: Layout) -> None:

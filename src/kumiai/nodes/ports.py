@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kumiai.base.amounts import PPM
 from kumiai.base.events import Event
 from kumiai.base.log import Record
 from kumiai.settlement.ledger import LedgerCommand
@@ -26,6 +27,7 @@ class TrainJob:
     codec_state: str = ""  # of the member's last `TrainResult` that entered the model; "": none
     server_state: str = ""  # blob of the server rule's state, for algorithms that share it
     trained_before: int = 0  # the member's earlier rounds and attempts: each spent privacy
+    width_ppm: int = PPM  # train, and send, the leading block of this width alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class UpdateRef:
     member: str
     blob: str
     commit_height: int
+    width_ppm: int = PPM  # of the block that it may change
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ class AggregateJob:
     previous_model: str | None = None
     seed: str = ""
     roots: tuple[str, ...] = ()
+    widths_ppm: tuple[int, ...] = ()  # of the included, in their order; () where all are full
 
 
 @dataclass(frozen=True, slots=True)

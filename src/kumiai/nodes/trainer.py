@@ -60,7 +60,14 @@ class Trainer:
         state = memory.codec_states.get(_find_included(run, self.key.pubkey), "")
         before = memory.trained_count
         job = TrainJob(
-            current.index, self.key.pubkey, run.model, seed, state, run.server_state, before
+            current.index,
+            self.key.pubkey,
+            run.model,
+            seed,
+            state,
+            run.server_state,
+            before,
+            current.assignments[self.key.pubkey].width_ppm,
         )
         remembered = replace(_did(memory, "train", place), trained_count=before + 1)
         return remembered, (Work(current.attempt, job),)

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from kumiai.base import canonical
+from kumiai.base.amounts import PPM
 from kumiai.base.keys import SigningKey
 from kumiai.consensus import beacon
 from kumiai.nodes.member import Enrolment, enrol_or_rejoin
@@ -50,6 +51,7 @@ def make_aggregate_job(
     current: RoundState, model: str, server_state: str, model_previous: str
 ) -> AggregateJob:
     """Return the aggregation that the log asks for: the same for validators and verifiers."""
+    widths = tuple(current.assignments[member].width_ppm for member, _, _ in current.included)
     return AggregateJob(
         round=current.index,
         model=model,
@@ -58,7 +60,14 @@ def make_aggregate_job(
         previous_model=model_previous or None,
         seed=current.beacon,
         roots=current.roots,
+        widths_ppm=widths if any(width < PPM for width in widths) else (),
     )
+
+
+def list_updates(current: RoundState) -> tuple[UpdateRef, ...]:
+    """Return the revealed updates that the log asks to judge, in the order of commitment."""
+    revealed = (current.assignments[member] for member in current.revealed)
+    return tuple(UpdateRef(a.member, a.blob, a.commit_height, a.width_ppm) for a in revealed)
 
 
 def make_beacon_tip(key: SigningKey, rounds: int) -> str:
@@ -110,12 +119,6 @@ class Validator:
 
     def _score(self, run: RunState, current: RoundState) -> Action:
         assert run.task is not None
-        updates = tuple(
-            UpdateRef(
-                member, current.assignments[member].blob, current.assignments[member].commit_height
-            )
-            for member in current.revealed
-        )
         return Work(
             current.attempt,
             ScoreJob(
@@ -123,7 +126,7 @@ class Validator:
                 validator=self.key.pubkey,
                 model=run.model,
                 previous_model=run.model_previous or None,
-                updates=updates,
+                updates=list_updates(current),
                 seed=current.beacon,
                 wants_root=has_root(run.task),
             ),

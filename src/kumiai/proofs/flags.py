@@ -5,6 +5,14 @@ DUPLICATE = 2  # a near-copy of an update committed earlier in this round
 REPLAY = 4  # a near-copy of the previous round's aggregate
 NO_WORK = 8  # uncorrelated with everybody else's update: noise
 ZERO = 16  # (almost) nothing but zeros
+OUTSIDE = 32  # changes numbers outside of the width that the member was given
 
-ALL = MALFORMED | DUPLICATE | REPLAY | NO_WORK | ZERO
-EACH = (MALFORMED, DUPLICATE, REPLAY, ZERO, NO_WORK)  # the first that is set names the verdict
+ALL = MALFORMED | DUPLICATE | REPLAY | NO_WORK | ZERO | OUTSIDE
+EACH = (
+    MALFORMED,
+    OUTSIDE,
+    DUPLICATE,
+    REPLAY,
+    ZERO,
+    NO_WORK,
+)  # the first that is set names the verdict

@@ -32,6 +32,7 @@ NOISE_FLOOR = 500  # ppm of a nat: differences below this mean nothing on a hold
 
 _FLAG_REASONS = {
     flag.MALFORMED: "malformed",
+    flag.OUTSIDE: "outside",
     flag.DUPLICATE: "copy",
     flag.REPLAY: "replay",
     flag.ZERO: "empty",

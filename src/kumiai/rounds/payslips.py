@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from kumiai.rounds.receipt import Receipt, explain_assignment, make_receipt
 from kumiai.rounds.state import RunState
+from kumiai.rounds.widths import is_live
 from kumiai.settlement.claims import PayLine
 
 Money = Mapping[str, Mapping[str, str]]
@@ -21,7 +22,7 @@ def make_round_receipts(
 
     money: `show_line` by member; backing: what each delegator gets at once.
     """
-    assert state.round is not None
+    assert state.round is not None and state.task is not None
     current = state.round
     judged = {j.member: j for j in current.judgements}
     included = {member for member, _, _ in current.included}
@@ -42,6 +43,7 @@ def make_round_receipts(
                 judgement=judgement,
                 assignment=assignment,
                 money=money[key],
+                width_ppm=assignment.width_ppm if is_live(state.task) else 0,
             )
         )
     for key in current.committee:

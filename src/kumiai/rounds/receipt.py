@@ -28,6 +28,8 @@ REASONS: Mapping[str, str] = {
     "empty": "0 because: the update was empty.",
     "no-work": "0 because: the update is unrelated to everyone else's, as noise is.",
     "malformed": "0 because: the update was not a well-formed update of this model.",
+    "outside": "0 because: the update changed the model outside of the width that the member had "
+    "been given for the round.",
     "no-reply": "0 because: no commitment before the deadline; no penalty.",
     "late": "0 because: late reveal; the commitment was in time, the update was not; no penalty.",
     "declined": "0 because: declined this round.",

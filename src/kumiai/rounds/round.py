@@ -29,6 +29,7 @@ from kumiai.rounds.state import (
     RunState,
     check_transition,
 )
+from kumiai.rounds.widths import compute_live_widths
 
 MISSES_UNTIL_DROPPED = 2
 COMMITTEE_STATES = frozenset(
@@ -48,6 +49,7 @@ def open_round(state: RunState, index: int, attempt: int, now_ms: int) -> RunSta
         )
     )
     limits = state.task.deadlines
+    widths = compute_live_widths(state, trainers)
     allowance_ms = compute_allowance_ms(
         state.durations_ms.get(RoundPhase.TRAIN, ()), limits.train_ms_min, limits.train_ms_max
     )
@@ -59,7 +61,9 @@ def open_round(state: RunState, index: int, attempt: int, now_ms: int) -> RunSta
         deadline_ms=now_ms + allowance_ms,
         trainers=trainers,
         committee=committee,
-        assignments={key: Assignment(key, AssignmentState.OFFERED) for key in trainers},
+        assignments={
+            key: Assignment(key, AssignmentState.OFFERED, width_ppm=widths[key]) for key in trainers
+        },
     )
     return replace(state, members=members, round=opened)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from kumiai.base.amounts import PPM
 from kumiai.base.log import GENESIS_HEAD
 from kumiai.governance.stop import Votes
 from kumiai.settlement.ledger import LedgerCommand
@@ -150,7 +151,10 @@ class Delegation:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One trainer's work in the open round. `commit_height` is 0 until it has committed."""
+    """One trainer's work in the open round. `commit_height` is 0 until it has committed.
+
+    width_ppm: the width of the model that it is given and may change; the rest is not its work.
+    """
 
     member: str
     state: AssignmentState
@@ -164,6 +168,7 @@ class Assignment:
     flop: int = 0
     loss_ppm: int = 0
     epsilon_milli: int = 0
+    width_ppm: int = PPM
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,15 @@ full model. `rank` (docs/adr/0007) needs no curve:
     width = least + (1 - least) * value / best value
 
 and so does `aequa` where no validator signed a curve. Source and deviations: see there.
+
+`aequa-live` uses the rule of `rank` before every round too (`compute_live_widths`): value_n is then
+the sum of the certified values so far, harm counted, and who comes later starts at the least width.
+Until anybody's work has counted all widths are full: the first model is the seed's, of which
+nothing need be kept from anybody, and everybody is measured on the same footing. What is handed out
+at the end follows from the second hold-out, as the locked pay does. Source: the variant with
+rewards during training of Tastan, Horvath and Nandakumar, "Aequa: Fair Model Rewards in
+Collaborative Learning via Slimmable Networks", 2025; a reconstruction, the paper's text was not
+available.
 """
 
 from __future__ import annotations
@@ -28,6 +37,7 @@ from kumiai.base.log import Record
 from kumiai.rounds.agreement import stake_weighted_median
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.state import NodeState, RoundPhase, RunPhase, RunState
+from kumiai.tasks.document import TaskDocument
 
 
 def needs_curve(state: RunState) -> bool:
@@ -111,6 +121,34 @@ def choose_width(
     return allowed[reached if is_exact or reached == 0 else reached - 1][0]
 
 
+def share_width(value: int, best: int, grid: Sequence[int], least: int) -> int:
+    """Return the widest of `grid` within least + (1 - least) * value / best, `best` the largest."""
+    earned = least + (PPM - least) * max(0, value) // best if best > 0 else least
+    return max((width for width in grid if width <= earned), default=grid[0])
+
+
+def is_live(task: TaskDocument) -> bool:
+    """Tell whether members' widths differ already while they train."""
+    return task.model_rewards.policy == "aequa-live"
+
+
+def compute_live_widths(state: RunState, trainers: Sequence[str]) -> dict[str, int]:
+    """Return the width in ppm at which each of these trainers works in the round that opens.
+
+    Full for all unless the task asks for widths while training and somebody's work has counted. The
+    log alone decides: the sums are of certified rounds, so a replayed round gets the same widths.
+    """
+    assert state.task is not None
+    is_moved = any(tally.rounds_valid > 0 for tally in state.tallies.values())
+    if not is_live(state.task) or not is_moved:
+        return dict.fromkeys(trainers, PPM)
+    grid = state.task.model.widths_ppm
+    least = max(state.task.model_rewards.width_min_ppm, grid[0])
+    values = {key: tally.balance for key, tally in state.tallies.items()}
+    best = max(values.values(), default=0)
+    return {key: share_width(values.get(key, 0), best, grid, least) for key in trainers}
+
+
 def compute_widths(state: RunState, values: Mapping[str, int]) -> dict[str, int]:
     """Return the width in ppm that every trainer's model gets; 0 means none.
 
@@ -136,8 +174,7 @@ def compute_widths(state: RunState, values: Mapping[str, int]) -> dict[str, int]
         elif fitted:
             widths[key] = choose_width(value, best, grid, fitted, least)
         else:
-            earned = least + (PPM - least) * value // best if best > 0 else least
-            widths[key] = max((w for w in grid if w <= earned), default=grid[0])
+            widths[key] = share_width(value, best, grid, least)
     return widths
 
 

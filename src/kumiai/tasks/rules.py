@@ -12,6 +12,7 @@ from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.tasks.aggregators import list_aggregator_problems
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
+from kumiai.tasks.live import list_live_problems
 from kumiai.tasks.sections import ADAPTIVE_SERVER_OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_algorithm(task),
         *_check_fragments(task),
         *_check_personal(task),
+        *list_live_problems(task),
         *_check_flower(task),
         *_check_budget(task),
         *_check_deadlines(task),

@@ -71,10 +71,12 @@ class RewardsSection(Section):
 class ModelRewardsSection(Section):
     """Which model each member receives."""
 
-    policy: Literal["equal", "rank", "aequa"] = one_of(
+    policy: Literal["equal", "rank", "aequa", "aequa-live"] = one_of(
         "equal",
         "equal: everyone gets the full model; aequa: the width whose measured accuracy the "
-        "contribution earned; rank: a width in proportion to the contribution.",
+        "contribution earned; rank: a width in proportion to the contribution; aequa-live: as "
+        "rank, but already while training: each round a member gets and trains only the width "
+        "that its contribution so far earned.",
     )
     width_min_ppm: int = share(250_000, "Least width that a contributing member receives.", ge=1)
     personalise: Literal["none", "fine_tune", "ditto"] = one_of(

@@ -2,11 +2,12 @@
 
     utility(S) = - loss(model + sum over i in S of update_i / divisor)
 
-The divisor is the number of players, whatever the size of S. Deviation: GTG-Shapley and FedSV
-divide by the size of S. Then a coalition of one takes a whole step alone, and on skewed shards the
-loss of such models, which nobody would ever use, swamps everybody's value (seen on MNIST-5k,
-Dirichlet 1.0: -1.7 nats for an honest member). With the fixed divisor an absent member is one that
-sent zeros, and steps stay in the region that matters.
+The divisor is the number of players, whatever the size of S; where members work at different widths
+(aequa-live) it is, number by number, how many of the players hold it. Deviation: GTG-Shapley and
+FedSV divide by the size of S. Then a coalition of one takes a whole step alone, and on skewed
+shards the loss of such models, which nobody would ever use, swamps everybody's value (seen on
+MNIST-5k, Dirichlet 1.0: -1.7 nats for an honest member). With the fixed divisor an absent member is
+one that sent zeros, and steps stay in the region that matters.
 
 The loss is the bounded one of `measure`. A model whose plain loss lies more than `LOSS_RISE_MAX`
 above that of the round's starting model, or is not a number, is broken. It counts as
@@ -40,13 +41,20 @@ class CoalitionGame:
         measure: HoldoutMeasure,
         model_P: IntVector,
         updates: Sequence[IntVector],
-        divisor: int,
+        divisor: int | NDArray[np.int64],
     ) -> None:
-        """Take the global model and the players' updates, int32 fixed point; divisor >= 1."""
-        if divisor < 1:
-            raise ValueError(f"divisor {divisor} is less than 1")
-        self._measure, self._divisor = measure, divisor
+        """Take the global model and the players' updates, int32 fixed point.
+
+        divisor: at least 1; one of every number [P] where players hold different parts of it.
+        """
+        least = divisor if isinstance(divisor, int) else int(divisor.min())
+        if least < 1:
+            raise ValueError(f"divisor {least} is less than 1")
         basis = [torch.from_numpy(dequantise(vector_P)) for vector_P in (model_P, *updates)]
+        if not isinstance(divisor, int):
+            divisor_P, divisor = torch.from_numpy(divisor).float(), 1
+            basis = [basis[0], *(update_P / divisor_P for update_P in basis[1:])]
+        self._measure, self._divisor = measure, divisor
         self._model_P, self._player_count = basis[0], len(updates)
         self._mixtures = measure.open(torch.stack(basis))
         start = self._mixtures.measure(self._weigh([0]))

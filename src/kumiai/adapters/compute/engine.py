@@ -26,6 +26,7 @@ from kumiai.adapters.compute.memory import (
     decode_memory,
     encode_memory,
 )
+from kumiai.adapters.compute.nesting import Nesting
 from kumiai.adapters.compute.private_work import NoiseKeys, Shard, account_epsilon
 from kumiai.adapters.compute.roots import ROOT, train_roots
 from kumiai.adapters.compute.scoring import Holdout, score_round
@@ -84,6 +85,7 @@ class EngineCompute:
         self._rules = TaskRules(task, engine.layout.size)
         self._member_trainer, self._tell = member_trainer, tell
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
+        self._nesting = Nesting(recipe, task.model.widths_ppm)
         self._kernels = kernels or NumpyKernels()
         self._noise = NoiseKeys(task, dict(noise_secrets or {}), self._shards)
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
@@ -118,7 +120,9 @@ class EngineCompute:
             if self._rules.has_control:
                 server_state = self._load_server_state(chosen[0].server_state)
             held_NP = [memory.codec[0] for memory in memories] if self._rules.has_offset else []
-            trained = self.engine.train(
+            trained = self._nesting.train(
+                self.engine,
+                [job.width_ppm for job in chosen],
                 global_P,
                 [self._shards[job.member] for job in chosen],
                 [job.seed for job in chosen],
@@ -192,7 +196,7 @@ class EngineCompute:
             places = [i for i, job in enumerate(jobs) if job.round == number]
             chosen = [jobs[i] for i in places]
             measure = self._get_measure(tuple(job.validator for job in chosen))
-            scored = score_round(self.task, measure, self._decoded, chosen)
+            scored = score_round(self.task, measure, self._decoded, chosen, self._nesting)
             roots = self._train_roots([job for job in chosen if job.wants_root])
             scored = [replace(one, root=roots.get(one.validator, "")) for one in scored]
             results.update(zip(places, scored, strict=True))
@@ -232,6 +236,8 @@ class EngineCompute:
         updates = [self._decoded.get("update", blob) for _, blob, _ in job.included]
 
         def combine(vectors: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+            if job.widths_ppm:
+                return self._nesting.average(vectors, weights, job.widths_ppm, self._kernels)
             return combine_updates(self.task.training, self._decoded, job, vectors, self._kernels)
 
         delta_P = combine(self._rules.prepare(updates, weights))
@@ -243,7 +249,9 @@ class EngineCompute:
                 state,
                 self._decoded.get("model", job.model),
                 delta_P,
-                self._rules.get_span(job.round),
+                self._nesting.find_covered(job.widths_ppm)
+                if job.widths_ppm
+                else self._rules.get_span(job.round),
             )
         except ValueError as error:
             raise RunFailedError(f"round {job.round}: {error}") from error
@@ -299,13 +307,14 @@ class EngineCompute:
         if training.local_iterations:
             seen = iteration_count * training.batch_size
         inputs, targets = self._shards[job.member]
+        engine = self._nesting.get_engine(self.engine, job.width_ppm)
         return ports.TrainResult(
             member=job.member,
             update=blob,
             size_bytes=len(data),
             sample_count=sample_count,
             iteration_count=iteration_count,
-            flop=self.engine.count_flop(tuple(inputs.shape[1:]), targets[:1]) * seen,
+            flop=engine.count_flop(tuple(inputs.shape[1:]), targets[:1]) * seen,
             loss_ppm=min(LOSS_PPM_MAX, round(loss * PPM)),  # 0 with privacy
             codec_state=state,
             epsilon_milli=self.claim_epsilon(job.trained_before, sample_count, iteration_count),
@@ -314,6 +323,10 @@ class EngineCompute:
     def claim_epsilon(self, trained_before: int, sample_count: int, iteration_count: int) -> int:
         """Return milli-epsilon of this round and all before it; 0 where nothing is private."""
         return account_epsilon(self.task, (trained_before + 1) * iteration_count, sample_count)
+
+    def find_outside(self, width_ppm: int) -> NDArray[np.int64]:
+        """Return the model's numbers that a member of this width may not change."""
+        return self._nesting.find_outside(width_ppm)
 
     def _load_memory(self, name: str) -> Memory:
         """Read what a member remembers; what a first update starts from if nothing."""

@@ -24,6 +24,7 @@ from kumiai.adapters.compute.coalitions import CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.methods import value_players
+from kumiai.adapters.compute.nesting import Nesting
 from kumiai.adapters.compute.task_rules import find_span
 from kumiai.base.amounts import PPM
 from kumiai.nodes import ports
@@ -67,18 +68,24 @@ def score_round(
     measure: HoldoutMeasure,
     decoded: DecodedBlobs,
     jobs: Sequence[ports.ScoreJob],
+    nesting: Nesting | None = None,
 ) -> list[ports.ScoreResult]:
     """Return one result a job, in their order.
 
     `measure` holds part A and part B of each job's validator, in the order of the jobs. All jobs
-    are of one round, with the same model, updates and seed: ValueError if they are not.
+    are of one round, with the same model, updates and seed: ValueError if they are not. nesting:
+    needed where an update is of less than the full width.
     """
     first = jobs[0]
     if any(_name_work(job) != _name_work(first) for job in jobs):
         raise ValueError(f"jobs of round {first.round} do not judge the same updates")
     updates = [decoded.find("update", ref.blob) for ref in first.updates]
-    findings = find_findings(task, decoded, first, updates)
-    round_values = value_members(task, measure, decoded, first, updates, findings)
+    if nesting is not None and any(ref.width_ppm < PPM for ref in first.updates):
+        findings = find_nested_findings(task, decoded, first, updates, nesting)
+        counts_P = _count_players(first, updates, findings, nesting)
+    else:
+        findings, counts_P = find_findings(task, decoded, first, updates), None
+    round_values = value_members(task, measure, decoded, first, updates, findings, counts_P)
     return [
         _report(job, findings, round_values, column=2 * index) for index, job in enumerate(jobs)
     ]
@@ -96,10 +103,72 @@ def find_findings(
     zeros around it would make noise look like work.
     """
     span = find_span(task.training, decoded.size, job.round)
-    updates = [
-        None if update_P is None or not is_within(update_P, span) else update_P
-        for update_P in updates
+    return _compare(
+        task,
+        decoded,
+        job,
+        [
+            None if update_P is None or not is_within(update_P, span) else update_P
+            for update_P in updates
+        ],
+        span,
+    )
+
+
+def find_nested_findings(
+    task: TaskDocument,
+    decoded: DecodedBlobs,
+    job: ports.ScoreJob,
+    updates: Sequence[IntVector | None],
+    nesting: Nesting,
+) -> list[Finding]:
+    """As `find_findings` for members of different widths; who changed more is OUTSIDE.
+
+    Two members are compared in the block that both hold, the narrower one's: of a wide update only
+    that part can be copied by a narrow member, and zeros around it would make noise look like work.
+    So every width in the round is looked at once, with all members that hold it. Copies count in
+    the pair's own block alone; idle is who is so in all of its blocks; replays and empty updates
+    are seen in its widest.
+    """
+    widths = [ref.width_ppm for ref in job.updates]
+    usable = [
+        None if update_P is None or not nesting.is_inside(update_P, width) else update_P
+        for update_P, width in zip(updates, widths, strict=True)
     ]
+    kept = {i: 0 for i, update_P in enumerate(usable) if update_P is not None}
+    idle, originals = dict.fromkeys(kept, True), dict[int, int]()
+    for block_ppm in sorted({widths[i] for i in kept}):
+        part = [u if w >= block_ppm else None for u, w in zip(usable, widths, strict=True)]
+        found = _compare(task, decoded, job, part, nesting.find_block(block_ppm))
+        for i in kept:
+            if part[i] is None:
+                continue
+            flags, original = found[i].flags, found[i].duplicate_of
+            if original is not None and min(widths[i], widths[original]) == block_ppm:
+                originals.setdefault(i, original)
+            idle[i] = idle[i] and bool(flags & flag.NO_WORK)
+            if widths[i] == block_ppm:
+                kept[i] = flags & (flag.REPLAY | flag.ZERO)
+    findings = []
+    for i, update_P in enumerate(updates):
+        if i not in kept:
+            fault = flag.MALFORMED if update_P is None else flag.OUTSIDE
+            findings.append(Finding(fault, None))
+            continue
+        copied = flag.DUPLICATE if i in originals else 0
+        nothing = flag.NO_WORK if idle[i] and not copied | kept[i] else 0
+        findings.append(Finding(kept[i] | copied | nothing, originals.get(i)))
+    return findings
+
+
+def _compare(
+    task: TaskDocument,
+    decoded: DecodedBlobs,
+    job: ports.ScoreJob,
+    updates: Sequence[IntVector | None],
+    span: slice | NDArray[np.int64],
+) -> list[Finding]:
+    """Return what the updates show within `span`; MALFORMED for those that are None."""
     # what mixes coordinates makes honest updates look unrelated: no test of work there, where an
     # error would cost somebody's stake
     can_see_work = not mixes_coordinates(task.training.codec)
@@ -144,8 +213,12 @@ def value_members(
     job: ports.ScoreJob,
     updates: Sequence[IntVector | None],
     findings: Sequence[Finding],
+    counts_P: NDArray[np.int64] | None = None,
 ) -> RoundValues:
-    """Value the members without flags in every hold-out's game."""
+    """Value the members without flags in every hold-out's game.
+
+    counts_P: how many of them hold each number, where their widths differ.
+    """
     played = [
         (ref.member, i, update_P)
         for i, (ref, update_P, finding) in enumerate(
@@ -157,7 +230,7 @@ def value_members(
     places = [i for _, i, _ in played]
     player_updates = [update_P for _, _, update_P in played]
     competes = task.mode == "compete"
-    divisor = 1 if competes else max(1, len(played))
+    divisor = 1 if competes else max(1, len(played)) if counts_P is None else counts_P
     game = CoalitionGame(measure, decoded.get("model", job.model), player_updates, divisor)
     count, game_count = len(job.updates), len(game.losses_K)
     standalone_NK = np.zeros((count, game_count))
@@ -173,6 +246,20 @@ def value_members(
         utilities = game.utility([0, *(1 << k for k in range(len(played)))])
         standalone_NK[places] = utilities[1:] - utilities[0]
     return RoundValues(values, standalone_NK, game.losses_K, game.measure_accuracy())
+
+
+def _count_players(
+    job: ports.ScoreJob,
+    updates: Sequence[IntVector | None],
+    findings: Sequence[Finding],
+    nesting: Nesting,
+) -> NDArray[np.int64]:
+    """Return how many of the members without flags hold each number, at least 1."""
+    refs = zip(job.updates, updates, findings, strict=True)
+    widths = [
+        ref.width_ppm for ref, update, found in refs if update is not None and not found.flags
+    ]
+    return np.maximum(nesting.count_covering(widths), 1)
 
 
 def _report(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kumiai.adapters.compute.decoded import DecodedBlobs
+from kumiai.base.amounts import PPM
 from kumiai.learning import fixed_point
 from kumiai.learning.codecs import Codec, Plain, for_round
 from kumiai.nodes import ports
@@ -36,7 +37,9 @@ class AdversarialCompute:
     """`behaviours` maps public key -> what it does; `victims` maps a copier to whom it copies.
 
     `size` is P, the model's numbers. Behaviours of trainers: free-rider, canary, copier, replayer,
-    sign-flip, garbage; of validators: lazy, colluder (`friends` are whom colluders favour).
+    sign-flip, garbage, overreach (trains and sends the full width whatever it was given); of
+    validators: lazy, colluder (`friends` are whom colluders favour). find_outside: the numbers that
+    a member of a width may not change; all but overreach leave them alone.
     """
 
     inner: ports.ComputePort
@@ -47,6 +50,7 @@ class AdversarialCompute:
     friends: frozenset[str] = frozenset()
     codec: Codec = field(default_factory=Plain)
     claim_epsilon: Callable[[int, int, int], int] = lambda before, samples, iterations: 0
+    find_outside: Callable[[int], np.ndarray] = lambda width_ppm: np.array([], dtype=np.int64)
     _models: list[str] = field(default_factory=list)
 
     def init_model(self) -> str:
@@ -68,6 +72,10 @@ class AdversarialCompute:
         """Honest members train together; the others' results are made from theirs."""
         self._remember(jobs[0].model)
         working = [job for job in jobs if self._behaviour(job.member) not in TRAINS_NOT]
+        working = [
+            replace(job, width_ppm=PPM) if self._behaviour(job.member) == "overreach" else job
+            for job in working
+        ]
         results = {r.member: r for r in (self.inner.train(working) if working else [])}
         for job in jobs:
             if job.member not in results:
@@ -132,6 +140,8 @@ class AdversarialCompute:
     def _publish(self, job: ports.TrainJob, values: np.ndarray) -> ports.TrainResult:
         limit = 2**31 - 1
         ints = np.clip(values, -limit, limit).astype(np.int32)
+        if job.width_ppm < PPM:  # more would be seen at once
+            ints[self.find_outside(job.width_ppm)] = 0
         if isinstance(self.codec, Plain):
             data = self.codec.encode_fixed(ints)
         else:  # a lie is built on nothing: each one from the codec's first state

@@ -16,6 +16,7 @@ from kumiai.apps.audit.compute import map_rounds, open_compute
 from kumiai.apps.audit.replay import Replay
 from kumiai.apps.audit.scores import check_scores
 from kumiai.apps.audit.subject import Report, Subject
+from kumiai.apps.audit.widths import check_widths
 from kumiai.apps.receipts import make_receipt_files
 from kumiai.apps.rundir import RunDir
 from kumiai.apps.slugs import slug
@@ -83,7 +84,10 @@ def check_blobs(subject: Subject) -> int:
 
 
 def check_aggregates(subject: Subject) -> int:
-    """Recompute every model from the updates that its certificate names: equal digests."""
+    """Recompute every model from the updates that its certificate names: equal digests.
+
+    Where members work at different widths, also that nobody changed more than its own.
+    """
     replay = subject.replay
 
     def recompute(compute: EngineCompute, certified: Certified) -> tuple[str, str]:
@@ -101,7 +105,7 @@ def check_aggregates(subject: Subject) -> int:
                 f"round {certified.certificate.round}",
                 f"aggregation gives {model[:12]}, certified is {str(body['model'])[:12]}",
             )
-    return len(judged)
+    return len(judged) + check_widths(subject)
 
 
 def check_money(subject: Subject) -> int:

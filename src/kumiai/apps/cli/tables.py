@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -17,6 +18,7 @@ from kumiai.apps.view import MemberView, RunView
 
 WIDE_COLUMNS = 120  # below, two lines a member: the second holds role, error and stake
 MEMBERS_MAX = 60
+STEPS_MAX = 4  # changes of a member's width while training that are shown
 
 
 def build_member_table(view: RunView, texts: Texts, columns: int) -> RenderableType:
@@ -59,7 +61,7 @@ def _wide(members: Iterable[MemberView], texts: Texts) -> Table:
             _contribution(member, " "),
             _stake(member),
             _reward(member),
-            format_width(member.width_ppm),
+            _model(member),
             safe(texts.reason(member.reason, member.reason_code)),
         )
     return table
@@ -83,7 +85,7 @@ def _narrow(members: Iterable[MemberView], texts: Texts) -> Table:
             _verdict(member, texts),
             _contribution(member, "\n"),
             Text.assemble(_reward(member), "\n", stake),
-            format_width(member.width_ppm),
+            _model(member),
             safe(texts.reason(member.reason, member.reason_code)),
         )
     return table
@@ -107,6 +109,16 @@ def _stake(member: MemberView) -> str:
         return "–"
     backed = f"+{format_amount(member.delegated)}" if member.delegated else ""
     return f"{format_amount(member.stake)}{backed}"
+
+
+def _model(member: MemberView) -> Text:
+    """The width of the model received; under it, where they differed, those worked at."""
+    received = format_width(member.width_ppm)
+    if not member.round_widths_ppm:
+        return Text(received)
+    steps = [format_width(width).removesuffix("%") for width, _ in groupby(member.round_widths_ppm)]
+    shown = ["…", *steps[-STEPS_MAX:]] if len(steps) > STEPS_MAX else steps
+    return Text.assemble(received, "\n", ("→".join(shown), "dim"))
 
 
 def _reward(member: MemberView) -> Text:

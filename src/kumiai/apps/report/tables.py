@@ -24,6 +24,7 @@ class Cell:
     verdict: str
     symbol: str
     value_ppm: int | None
+    width_ppm: int = 0  # it was given for the round; 0 where the task gives all the full one
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,15 @@ def _matrix(
         for position, row in enumerate(view.rounds):
             given = member.round_verdicts
             verdict = given[position] if position < len(given) else "-"
+            widths = member.round_widths_ppm
             cells.append(
-                Cell(row.round, verdict, SYMBOLS.get(verdict, "·"), row.values.get(member.name))
+                Cell(
+                    row.round,
+                    verdict,
+                    SYMBOLS.get(verdict, "·"),
+                    row.values.get(member.name),
+                    widths[position] if position < len(widths) else 0,
+                )
             )
         rows.append((member, tuple(cells)))
     return tuple(rows)

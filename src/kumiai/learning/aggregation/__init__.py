@@ -11,11 +11,18 @@ are rounded half to even. The work goes over P in blocks, so memory stays flat i
                     norm_clip, centered_clip               `clipping`
                     trust_root                             `trust`
     before any      buckets of members                     `bucketing`
+    nested widths   mean over who holds a number           `coverage`
 
 The last five families need two passes: the inner products of all pairs (`gram`), then one weighted
 sum. `kernels` is the place for compiled loops; `aggregate_floats` runs the same rules over float32.
 """
 
+from kumiai.learning.aggregation.coverage import (
+    average_covered,
+    count_covering,
+    find_covered,
+    is_inside,
+)
 from kumiai.learning.aggregation.door import AGGREGATORS, aggregate, aggregate_floats
 from kumiai.learning.aggregation.kernels import Kernels, NumpyKernels
 from kumiai.learning.aggregation.rounding import divide_half_even
@@ -30,5 +37,9 @@ __all__ = [
     "Settings",
     "aggregate",
     "aggregate_floats",
+    "average_covered",
+    "count_covering",
     "divide_half_even",
+    "find_covered",
+    "is_inside",
 ]

@@ -7,16 +7,26 @@ model, delta and state is the whole step there.
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kumiai.learning.fixed_point import IntVector
 from kumiai.learning.server.rule import ServerRule, ServerState, check_shapes
 
 
 def apply_in_span(
-    rule: ServerRule, state: ServerState, model_P: IntVector, delta_P: IntVector, span: slice
+    rule: ServerRule,
+    state: ServerState,
+    model_P: IntVector,
+    delta_P: IntVector,
+    span: slice | NDArray[np.int64],
 ) -> tuple[ServerState, IntVector]:
-    """`rule.apply` within `span`; all else stays. An error's index counts from the span."""
+    """`rule.apply` within `span`, a slice or the numbers' places; all else stays.
+
+    An error's index counts from the span.
+    """
     check_shapes(rule, state, model_P.shape)
-    if span == slice(0, len(model_P)):
+    if isinstance(span, slice) and span == slice(0, len(model_P)):
         return rule.apply(state, model_P, delta_P)
     part = tuple(vector_P[span] for vector_P in state)
     moved_part, moved_K = rule.apply(part, model_P[span], delta_P[span])

@@ -10,7 +10,7 @@ why in one sentence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -50,6 +50,7 @@ from kumiai.learning.client import LocalWork, TrainSettings, build_local_work
 from kumiai.learning.layout import Layout
 from kumiai.learning.privacy.sgd import PrivacySettings
 from kumiai.learning.recipe import Recipe
+from kumiai.learning.slim import narrow_recipe
 
 BACKENDS = ("auto", "inline", "vectorised", "process", "ray")
 
@@ -127,6 +128,7 @@ class Engine:
         self._backend: Backend | None = None
         self._joined: tuple[list[tuple[Shard, int, int]], JoinedShards] | None = None
         self._flop: dict[tuple[int, ...], int] = {}
+        self._narrow: dict[int, Engine] = {}
         self.choice: Choice | None = None
 
     @property
@@ -193,6 +195,32 @@ class Engine:
         iterations = count_member_iterations(self._work.settings, data.counts)
         return RoundResult(updates_NP, losses_N, iterations, data.counts)
 
+    def narrow(self, place: int) -> Engine:
+        """Return the engine of the network of the recipe's widths[place], kept until `close`.
+
+        It works as this one was asked to, on vectors of its own, shorter layout. Its settings'
+        narrower widths are shares of its own. ValueError with privacy or on ray, which do not know
+        it.
+        """
+        if place == len(self._work.recipe.widths) - 1:
+            return self
+        if self._private is not None or self._wish.backend == "ray":
+            raise ValueError("a narrower engine trains neither privately nor on ray")
+        if place not in self._narrow:
+            recipe = narrow_recipe(self._work.recipe, place)
+            settings = self._work.settings
+            own = replace(settings, slim_widths=recipe.widths[:-1] if settings.slim_widths else ())
+            self._narrow[place] = Engine(
+                recipe,
+                own,
+                self._wish.backend,
+                self._cache_dir,
+                tier=self._wish.tier,
+                rounds_expected=self._wish.rounds_expected,
+                worker_count=self._worker_count,
+            )
+        return self._narrow[place]
+
     def evaluate(
         self, vectors_MP: Tensor, inputs: Tensor, targets: Tensor, width: float = 1.0
     ) -> tuple[Tensor, Tensor]:
@@ -221,6 +249,8 @@ class Engine:
             self._backend.close()
         self._backend = None
         self._joined = None
+        for engine in self._narrow.values():
+            engine.close()
 
     def __enter__(self) -> Engine:
         return self
