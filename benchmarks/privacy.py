@@ -125,7 +125,7 @@ def show_masking(console: Console, sizes: tuple[int, ...], members: int) -> None
     names = [f"m{n:02d}" for n in range(members)]
     threshold = members // 2 + 1
     secrets = {
-        n: masking.derive_mask_secrets(derive_stream_key(bytes(32), n), "benchmark", 1)
+        n: masking.derive_mask_secrets(derive_stream_key(bytes(32), n), "benchmark", 1, 1)
         for n in names
     }
     cards = {n: masking.make_card(each) for n, each in secrets.items()}

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from kumiai.base.events import Event
 from kumiai.base.log import Record
+from kumiai.rounds.state import OpenedGroup
 from kumiai.settlement.ledger import LedgerCommand
 
 
@@ -26,6 +27,8 @@ class TrainJob:
     codec_state: str = ""  # of the member's last `TrainResult` that entered the model; "": none
     server_state: str = ""  # blob of the server rule's state, for algorithms that share it
     trained_before: int = 0  # the member's earlier rounds and attempts: each spent privacy
+    attempt: int = 0  # of a secure run's round: its masks are of this attempt only
+    cards: tuple[tuple[str, str, str], ...] = ()  # of its group: (member, public, own seed's hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,10 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class UpdateRef:
-    """A revealed update: whose, which blob, and its place in the order of commitments."""
+    """A revealed update: whose, which blob, and its place in the order of commitments.
+
+    In a secure run a group's: its name, and what names its masked updates.
+    """
 
     member: str
     blob: str
@@ -70,6 +76,7 @@ class ScoreJob:
     updates: tuple[UpdateRef, ...]
     seed: str  # the round's beacon, 64 hex digits: drawn after the commitments closed
     wants_root: bool = False  # also train an update of one's own, the committee's root of trust
+    groups: tuple[OpenedGroup, ...] = ()  # what the updates are sums of, in secure runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,8 @@ class AggregateJob:
     """Ask for the next global model. Integers only: every machine gets the same bytes.
 
     previous_model: the global model one round earlier; seed: the round's beacon, 64 hex digits;
-    roots: blobs of the updates that the committee's members trained themselves, if any.
+    roots: blobs of the updates that the committee's members trained themselves, if any. groups: in
+    secure runs, the sums that the included updates are opened in.
     """
 
     round: int
@@ -120,6 +128,7 @@ class AggregateJob:
     previous_model: str | None = None
     seed: str = ""
     roots: tuple[str, ...] = ()
+    groups: tuple[OpenedGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def make_aggregate_job(
     current: RoundState, model: str, server_state: str, model_previous: str
 ) -> AggregateJob:
     """Return the aggregation that the log asks for: the same for validators and verifiers."""
+    included = {member for member, _, _ in current.included}
     return AggregateJob(
         round=current.index,
         model=model,
@@ -58,6 +59,36 @@ def make_aggregate_job(
         previous_model=model_previous or None,
         seed=current.beacon,
         roots=current.roots,
+        groups=tuple(group for group in current.opened if included & {*group.members}),
+    )
+
+
+def make_score_job(
+    current: RoundState,
+    validator: str,
+    model: str,
+    model_previous: str,
+    wants_root: bool = False,
+) -> ScoreJob:
+    """Return the scoring that the log asks one validator for."""
+    updates = [
+        UpdateRef(key, current.assignments[key].blob, current.assignments[key].commit_height)
+        for key in current.revealed
+    ]
+    if current.opened:
+        updates = [
+            UpdateRef(group.name, canonical.hash_document(list(group.masked)), place)
+            for place, group in enumerate(current.opened)
+        ]
+    return ScoreJob(
+        round=current.index,
+        validator=validator,
+        model=model,
+        previous_model=model_previous or None,
+        updates=tuple(updates),
+        seed=current.beacon,
+        wants_root=wants_root,
+        groups=current.opened,
     )
 
 
@@ -110,24 +141,10 @@ class Validator:
 
     def _score(self, run: RunState, current: RoundState) -> Action:
         assert run.task is not None
-        updates = tuple(
-            UpdateRef(
-                member, current.assignments[member].blob, current.assignments[member].commit_height
-            )
-            for member in current.revealed
+        job = make_score_job(
+            current, self.key.pubkey, run.model, run.model_previous, has_root(run.task)
         )
-        return Work(
-            current.attempt,
-            ScoreJob(
-                round=current.index,
-                validator=self.key.pubkey,
-                model=run.model,
-                previous_model=run.model_previous or None,
-                updates=updates,
-                seed=current.beacon,
-                wants_root=has_root(run.task),
-            ),
-        )
+        return Work(current.attempt, job)
 
     def _on_done(self, memory: Memory, run: RunState, event: JobDone) -> Steps:
         current, place = run.round, (event.round, event.attempt)
