@@ -126,9 +126,11 @@ def run_local(
     codec_states = DirectoryBlobs(run_dir.codec_states)
     log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
     vault = SqliteVault(run_dir.vault)
+    noise_key = run_dir.take_noise_key() if task.privacy.mode != "none" else b""
+    secrets = derive_secrets(population, noise_key)
     try:
         driver = Driver(
-            roles=cast_roles(task, population, workload.publish_holdouts(blobs)),
+            roles=cast_roles(task, population, workload.publish_holdouts(blobs), secrets),
             trainers=frozenset(person.name for person in population.named("trainer", "canary")),
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
@@ -140,7 +142,7 @@ def run_local(
                 workload,
                 blobs,
                 codec_states,
-                run_dir.take_noise_key() if task.privacy.mode != "none" else b"",
+                secrets,
                 telemetry.note,
             ),
             log=log,
@@ -181,13 +183,12 @@ def make_compute(
     workload: Workload,
     blobs: DirectoryBlobs,
     codec_states: DirectoryBlobs | None = None,
-    noise_key: bytes = b"",
+    secrets: Mapping[str, bytes] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> AdversarialCompute:
     """The engine over everybody's data, and the lies of those who lie.
 
-    noise_key: with privacy, the run's secret, from which each member gets its own. Not from the
-    members' keys: those of a local run derive from the task, which everybody can read.
+    secrets: with privacy, each trainer's own, see `derive_secrets`.
     """
     owners = [p for p in population.named("trainer") if has_shard(p)]
     judges = population.named("validator")
@@ -218,11 +219,7 @@ def make_compute(
         kernels=load_kernels(find_cache_dir() / "native", count_cores()),
         member_trainer=workload.member_trainer,
         tell=tell,
-        noise_secrets={
-            population.pubkey(person.name): derive_stream_key(noise_key, person.name)
-            for person in owners
-            if noise_key
-        },
+        noise_secrets=secrets,
     )
     return AdversarialCompute(
         inner=honest,
@@ -239,6 +236,18 @@ def make_compute(
         codec=honest.codec,
         claim_epsilon=honest.claim_epsilon,
     )
+
+
+def derive_secrets(population: Population, noise_key: bytes) -> dict[str, bytes]:
+    """Return each trainer's own 32 bytes, from the run's secret; none without one.
+
+    Not from the members' keys: those of a local run derive from the task, which everybody can read.
+    """
+    return {
+        population.pubkey(person.name): derive_stream_key(noise_key, person.name)
+        for person in population.named("trainer", "canary")
+        if noise_key
+    }
 
 
 def slow_down_copiers(network: NetworkModel, victims: Mapping[str, str]) -> NetworkModel:

@@ -21,9 +21,8 @@ down.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isqrt
-
 from dataclasses import replace
+from math import isqrt
 
 from kumiai.base.amounts import PPM
 from kumiai.proofs import flags as flag

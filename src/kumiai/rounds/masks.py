@@ -81,7 +81,9 @@ def on_deal(state: RunState, record: Record, content: Mapping[str, Any]) -> Outc
         tuple(content["sealed"]),
     )
     if member in current.dealings:
-        detail = "dealt already" if current.dealings[member] == dealing else "two different dealings"
+        detail = (
+            "dealt already" if current.dealings[member] == dealing else "two different dealings"
+        )
         return refuse(state, "duplicate", detail, member=member)
     detail = _check_dealing(dealing, len(group))
     if detail:
@@ -279,4 +281,3 @@ def _find(
     if not group:
         return None, (), refuse(state, "no-group", "not in a group of this round")
     return current, group, None
-

@@ -1,9 +1,10 @@
 """When a phase ends and what follows: the only place that moves a run or a round on.
 
 A training round closes TRAIN -> REVEAL -> SCORE -> SCORE_REVEAL -> CERTIFY, in a secure run with
-DEAL in front and UNMASK before SCORE (`masks`); the final one only SCORE_REVEAL -> CERTIFY. A phase that lacks its quorum at the deadline is extended once by half;
-if that does not help, the round is replayed (nobody is blamed); after `ATTEMPTS_MAX` the run is
-DEGRADED and waits for members to come back, and then FAILED, with what is left refunded.
+DEAL in front and UNMASK before SCORE (`masks`); the final one only SCORE_REVEAL -> CERTIFY. A phase
+that lacks its quorum at the deadline is extended once by half; if that does not help, the round is
+replayed (nobody is blamed); after `ATTEMPTS_MAX` the run is DEGRADED and waits for members to come
+back, and then FAILED, with what is left refunded.
 """
 
 from __future__ import annotations
@@ -83,10 +84,10 @@ def _close_deal(
     assert closed.round is not None
     states = {key: a.state for key, a in closed.round.assignments.items()}
     silent = frozenset(k for k, found in states.items() if found is AssignmentState.NO_REPLY)
-    closed = _count_misses(closed, silent)
+    counted = _count_misses(closed, silent)
     if AssignmentState.OFFERED not in states.values():
-        return _replay(closed, current, now_ms, "too few trainers dealt shares", frozenset())
-    return _enter(closed, closed.round, RoundPhase.TRAIN, now_ms)
+        return _replay(counted, current, now_ms, "too few trainers dealt shares", frozenset())
+    return _enter(counted, closed.round, RoundPhase.TRAIN, now_ms)
 
 
 def _close_train(
@@ -130,7 +131,6 @@ def _close_unmask(
     live = frozenset(k for k, m in state.members.items() if m.state is NodeState.ACTIVE)
     if not masks.is_unmask_complete(current, live) and now_ms < current.deadline_ms:
         return None
-    assert state.task is not None
     opened, blamed = masks.open_groups(current)
     counted = _count_misses(state, blamed)
     if not opened.opened:
@@ -221,9 +221,7 @@ def _enter(
     length_ms = state.task.deadlines.score_ms
     if phase is not RoundPhase.SCORE:
         length_ms = training.compute_trainers_time_ms(state, phase)
-    begun = replace(
-        current, phase=phase, phase_started_ms=now_ms, deadline_ms=now_ms + length_ms
-    )
+    begun = replace(current, phase=phase, phase_started_ms=now_ms, deadline_ms=now_ms + length_ms)
     return _entered(replace(state, round=begun))
 
 

@@ -24,6 +24,7 @@ from kumiai.adapters.compute.coalitions import CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.methods import value_players
+from kumiai.adapters.compute.secure_work import GroupSums
 from kumiai.adapters.compute.task_rules import find_span
 from kumiai.base.amounts import PPM
 from kumiai.nodes import ports
@@ -67,8 +68,11 @@ def score_round(
     measure: HoldoutMeasure,
     decoded: DecodedBlobs,
     jobs: Sequence[ports.ScoreJob],
+    sums: GroupSums | None = None,
 ) -> list[ports.ScoreResult]:
     """Return one result a job, in their order.
+
+    sums: what opens the groups of a secure run, whose sums are then the players.
 
     `measure` holds part A and part B of each job's validator, in the order of the jobs. All jobs
     are of one round, with the same model, updates and seed: ValueError if they are not.
@@ -76,8 +80,15 @@ def score_round(
     first = jobs[0]
     if any(_name_work(job) != _name_work(first) for job in jobs):
         raise ValueError(f"jobs of round {first.round} do not judge the same updates")
-    updates = [decoded.find("update", ref.blob) for ref in first.updates]
-    findings = find_findings(task, decoded, first, updates)
+    updates: list[IntVector | None]
+    if first.groups:
+        if sums is None:
+            raise ValueError(f"round {first.round} has groups, and nothing to open them")
+        updates = [sums.find(group) for group in first.groups]
+        findings = [Finding(0 if sum_P is not None else flag.MALFORMED, None) for sum_P in updates]
+    else:
+        updates = [decoded.find("update", ref.blob) for ref in first.updates]
+        findings = find_findings(task, decoded, first, updates)
     round_values = value_members(task, measure, decoded, first, updates, findings)
     return [
         _report(job, findings, round_values, column=2 * index) for index, job in enumerate(jobs)
@@ -157,7 +168,10 @@ def value_members(
     places = [i for _, i, _ in played]
     player_updates = [update_P for _, _, update_P in played]
     competes = task.mode == "compete"
-    divisor = 1 if competes else max(1, len(played))
+    member_count = len(played)
+    if job.groups:  # sums are played, and the step is the mean over their members
+        member_count = sum(len(job.groups[i].members) for i in places)
+    divisor = 1 if competes else max(1, member_count)
     game = CoalitionGame(measure, decoded.get("model", job.model), player_updates, divisor)
     count, game_count = len(job.updates), len(game.losses_K)
     standalone_NK = np.zeros((count, game_count))
@@ -204,7 +218,7 @@ def _report(
 
 
 def _name_work(job: ports.ScoreJob) -> tuple[object, ...]:
-    return (job.round, job.model, job.previous_model, job.updates, job.seed)
+    return (job.round, job.model, job.previous_model, job.updates, job.seed, job.groups)
 
 
 def _convert_ppm(values: FloatArray) -> list[int]:

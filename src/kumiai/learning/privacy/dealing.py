@@ -100,6 +100,8 @@ def open_pieces(
     return pieces[:SHARE_BYTES], pieces[SHARE_BYTES:]
 
 
-def _agree(share_secret: bytes, public: str, dealer: str, holder: str, place: Sequence[object]) -> bytes:
+def _agree(
+    share_secret: bytes, public: str, dealer: str, holder: str, place: Sequence[object]
+) -> bytes:
     shared = PrivateKey(share_secret).ecdh(bytes.fromhex(public))
     return derive_stream_key(shared, "mask-mail", *map(str, place), dealer, holder)

@@ -55,9 +55,7 @@ class MaskCard:
     own_seed_hash: str
 
 
-def derive_mask_secrets(
-    secret: bytes, task_id: str, round_index: int, attempt: int
-) -> MaskSecrets:
+def derive_mask_secrets(secret: bytes, task_id: str, round_index: int, attempt: int) -> MaskSecrets:
     """Return a member's secrets of one attempt at a round, from 32 bytes that only it knows.
 
     A round that is redone has other secrets: opened ones must not open its other update.
