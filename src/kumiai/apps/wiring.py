@@ -126,8 +126,7 @@ def run_local(
     codec_states = DirectoryBlobs(run_dir.codec_states)
     log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
     vault = SqliteVault(run_dir.vault)
-    noise_key = run_dir.take_noise_key() if task.privacy.mode != "none" else b""
-    secrets = derive_secrets(population, noise_key)
+    secrets = take_secrets(task, population, run_dir)
     try:
         driver = Driver(
             roles=cast_roles(task, population, workload.publish_holdouts(blobs), secrets),
@@ -188,7 +187,7 @@ def make_compute(
 ) -> AdversarialCompute:
     """The engine over everybody's data, and the lies of those who lie.
 
-    secrets: with privacy, each trainer's own, see `derive_secrets`.
+    secrets: with privacy, each trainer's own, see `take_secrets`.
     """
     owners = [p for p in population.named("trainer") if has_shard(p)]
     judges = population.named("validator")
@@ -238,15 +237,17 @@ def make_compute(
     )
 
 
-def derive_secrets(population: Population, noise_key: bytes) -> dict[str, bytes]:
-    """Return each trainer's own 32 bytes, from the run's secret; none without one.
+def take_secrets(task: TaskDocument, population: Population, run_dir: RunDir) -> dict[str, bytes]:
+    """Return each trainer's own 32 bytes, from the run's secret; none without privacy.
 
     Not from the members' keys: those of a local run derive from the task, which everybody can read.
     """
+    if task.privacy.mode == "none":
+        return {}
+    noise_key = run_dir.take_noise_key()
     return {
         population.pubkey(person.name): derive_stream_key(noise_key, person.name)
         for person in population.named("trainer", "canary")
-        if noise_key
     }
 
 
