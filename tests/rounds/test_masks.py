@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -171,7 +172,7 @@ def test_a_run_with_everybody_sums_everybody_and_follows_the_table():
     assert find_rejects(finished) == []
     seen = [p.round_phase for p in finished.watcher.phases if p.run_phase is RunPhase.TRAINING]
     assert seen[: len(ROUND_TABLE)] == list(RoundPhase)
-    for old, new in zip(seen, seen[1:], strict=False):
+    for old, new in itertools.pairwise(seen):
         assert new in ROUND_TABLE[old] or (old, new) == (RoundPhase.CERTIFY, RoundPhase.DEAL)
 
 
@@ -188,7 +189,7 @@ def test_a_member_that_drops_out_anywhere_costs_nobody_else_the_sum(kind, traine
         )
         if kind is Kind.UNMASK:
             continue
-        is_dealt = kind is not Kind.DEAL and lost in dict((m, p) for m, p, _ in group.cards)
+        is_dealt = kind is not Kind.DEAL and lost in {m: p for m, p, _ in group.cards}
         assert (lost in dict(group.agreements)) == is_dealt
     others = [f"t{i}" for i in range(trainers) if i != 1]
     assert all(finished.reasons(name)[0] == "group-counted" for name in others)
@@ -264,7 +265,7 @@ LIARS: dict[str, Any] = {}
 
 def test_shares_of_the_other_kind_are_refused_and_the_sum_opens_without_them():
     task = make_task(6, 4, 1, **SECURE)
-    driver, population = make_driver(task, make_people(6, 4))
+    driver, _population = make_driver(task, make_people(6, 4))
     LIARS["t0"] = driver.roles["t0"]
     finished, compute = play(6, rounds=1, lie=swap_kind)
     assert finished.state.phase is RunPhase.FINISHED
