@@ -123,7 +123,6 @@ def run_local(
     telemetry = Telemetry(task.training.rounds, progress, workload.token_bytes_ppm)
     blobs = DirectoryBlobs(run_dir.blobs)
     blobs.remove_partial()
-    codec_states = DirectoryBlobs(run_dir.codec_states)
     log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
     vault = SqliteVault(run_dir.vault)
     secrets = take_secrets(task, population, run_dir)
@@ -140,7 +139,7 @@ def run_local(
                 population,
                 workload,
                 blobs,
-                codec_states,
+                DirectoryBlobs(run_dir.codec_states),
                 secrets,
                 telemetry.note,
             ),
