@@ -19,6 +19,8 @@ from kumiai.adapters.sim.recorded import RecordedCompute
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.base import events
 from kumiai.base.log import Record
+from kumiai.learning.aggregation import NumpyKernels, aggregate
+from kumiai.learning.fixed_point import decode_long_vector, encode_vector
 from kumiai.learning.privacy.dealing import deal_secrets
 from kumiai.learning.privacy.masking import derive_mask_secrets
 from kumiai.learning.privacy.stream import derive_stream_key
@@ -415,3 +417,25 @@ def test_a_holder_that_did_not_get_its_piece_says_so_instead_of_guessing():
     stranger = MaskHolder(derive_stream_key(bytes(32), "somebody else"))
     assert stranger.unmask(state, state.round, member) == {"shares": ["", "", ""]}
     assert "secret" not in repr(stranger)
+
+
+def test_the_mean_over_groups_is_the_open_mean_bit_for_bit():
+    _, compute = play(7, rounds=1)
+    groups = [group for _, group, _ in compute.summed[:2]]
+    members = [member for group in groups for member in group.members]
+    assert len(members) == 7
+    updates = [compute.plain[member, 1, 1] for member in members]
+    kernels = NumpyKernels()
+    mean_P = GroupSums(compute.blobs, SIZE).compute_mean(groups, kernels)
+    assert np.array_equal(mean_P, aggregate("mean", updates, [1] * 7, kernels=kernels))
+
+
+def test_a_sum_beyond_the_fixed_point_is_none():
+    _, compute = play(3, rounds=1)
+    _, group, sum_P = compute.summed[0]
+    assert sum_P is not None
+    member, blob = group.masked[0]
+    words_P = decode_long_vector("masked", compute.blobs.get(blob, 10**4), SIZE)
+    other = compute.blobs.put(encode_vector("masked", words_P + 2**31))
+    changed = replace(group, masked=((member, other), *group.masked[1:]))
+    assert GroupSums(compute.blobs, SIZE).find(changed) is None
