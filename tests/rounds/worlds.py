@@ -11,6 +11,7 @@ from kumiai.adapters.memory.vault import MemoryVault
 from kumiai.adapters.sim.recorded import RecordedCompute
 from kumiai.adapters.sim.world import NetworkModel, SimWorld
 from kumiai.apps.population import Person, Population, cast_roles, gather
+from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
 from kumiai.tasks.document import TaskDocument, task_from_mapping
 
@@ -48,6 +49,12 @@ def make_people(
     return [*people, *extra]
 
 
+def make_secrets(population: Population) -> dict[str, bytes]:
+    """A trainer's own 32 bytes, for tasks that ask for privacy."""
+    named = population.named("trainer", "canary")
+    return {population.pubkey(p.name): derive_stream_key(bytes(32), p.name) for p in named}
+
+
 def make_driver(
     task: TaskDocument,
     people: Sequence[Person],
@@ -64,7 +71,7 @@ def make_driver(
         raised={population.pubkey(n): v for n, v in (raised or {}).items()},
     )
     driver = Driver(
-        roles=cast_roles(task, population, []),
+        roles=cast_roles(task, population, [], make_secrets(population)),
         trainers=frozenset(p.name for p in people if p.role in ("trainer", "canary")),
         setup_roles=("escrow", "customer"),
         orderer=population.orderer,

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.base.keys import SigningKey, derive_key
 from kumiai.nodes.customer import Customer, Escrow
+from kumiai.nodes.masks import MaskHolder
 from kumiai.nodes.member import Delegator, Enrolment
 from kumiai.nodes.role import Role
 from kumiai.nodes.trainer import Trainer
 from kumiai.nodes.validator import Validator, make_beacon_tip
 from kumiai.tasks.document import TaskDocument
+from kumiai.tasks.secure import is_secure
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,15 @@ def gather(task: TaskDocument, people: Sequence[Person], guardian_count: int = 3
 
 
 def cast_roles(
-    task: TaskDocument, population: Population, holdout_blobs: Sequence[str]
+    task: TaskDocument,
+    population: Population,
+    holdout_blobs: Sequence[str],
+    secrets: Mapping[str, bytes] | None = None,
 ) -> dict[str, Role]:
-    """Give every person its role machine; roles are named by the member's name."""
+    """Give every person its role machine; roles are named by the member's name.
+
+    secrets: in a secure run, 32 bytes of each trainer's own, by key; ValueError without one.
+    """
     seed = hashlib.sha256(f"kumiai/{task.name}/{task.seed}".encode()).digest()
     roles: dict[str, Role] = {}
     canaries, stakes, delegations = [], {}, []
@@ -97,6 +105,12 @@ def cast_roles(
             if person.role == "validator"
             else "",
         )
+        masks = None
+        if is_secure(task) and enrolment.role == "trainer":
+            if key.pubkey not in (secrets or {}):
+                raise ValueError(f"{person.name} has no secret, which a secure run needs")
+            masks = MaskHolder((secrets or {})[key.pubkey])
+            enrolment = replace(enrolment, share_key=masks.share_key)
         if person.role == "canary":
             canaries.append(key.pubkey)
         if person.role == "delegator":
@@ -104,7 +118,7 @@ def cast_roles(
         elif person.role == "validator":
             roles[person.name] = Validator(key, enrolment)
         else:
-            roles[person.name] = Trainer(key, enrolment)
+            roles[person.name] = Trainer(key, enrolment, masks)
         stakes[key.pubkey] = 0 if person.role == "delegator" else person.stake
         delegations += [
             (key.pubkey, population.pubkey(node), amount) for node, amount in person.backs

@@ -123,12 +123,12 @@ def run_local(
     telemetry = Telemetry(task.training.rounds, progress, workload.token_bytes_ppm)
     blobs = DirectoryBlobs(run_dir.blobs)
     blobs.remove_partial()
-    codec_states = DirectoryBlobs(run_dir.codec_states)
     log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
     vault = SqliteVault(run_dir.vault)
+    secrets = take_secrets(task, population, run_dir)
     try:
         driver = Driver(
-            roles=cast_roles(task, population, workload.publish_holdouts(blobs)),
+            roles=cast_roles(task, population, workload.publish_holdouts(blobs), secrets),
             trainers=frozenset(person.name for person in population.named("trainer", "canary")),
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
@@ -139,8 +139,8 @@ def run_local(
                 population,
                 workload,
                 blobs,
-                codec_states,
-                run_dir.take_noise_key() if task.privacy.mode != "none" else b"",
+                DirectoryBlobs(run_dir.codec_states),
+                secrets,
                 telemetry.note,
             ),
             log=log,
@@ -181,13 +181,12 @@ def make_compute(
     workload: Workload,
     blobs: DirectoryBlobs,
     codec_states: DirectoryBlobs | None = None,
-    noise_key: bytes = b"",
+    secrets: Mapping[str, bytes] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> AdversarialCompute:
     """The engine over everybody's data, and the lies of those who lie.
 
-    noise_key: with privacy, the run's secret, from which each member gets its own. Not from the
-    members' keys: those of a local run derive from the task, which everybody can read.
+    secrets: with privacy, each trainer's own, see `take_secrets`.
     """
     owners = [p for p in population.named("trainer") if has_shard(p)]
     judges = population.named("validator")
@@ -218,11 +217,7 @@ def make_compute(
         kernels=load_kernels(find_cache_dir() / "native", count_cores()),
         member_trainer=workload.member_trainer,
         tell=tell,
-        noise_secrets={
-            population.pubkey(person.name): derive_stream_key(noise_key, person.name)
-            for person in owners
-            if noise_key
-        },
+        noise_secrets=secrets,
     )
     return AdversarialCompute(
         inner=honest,
@@ -240,6 +235,20 @@ def make_compute(
         claim_epsilon=honest.claim_epsilon,
         find_outside=honest.find_outside,
     )
+
+
+def take_secrets(task: TaskDocument, population: Population, run_dir: RunDir) -> dict[str, bytes]:
+    """Return each trainer's own 32 bytes, from the run's secret; none without privacy.
+
+    Not from the members' keys: those of a local run derive from the task, which everybody can read.
+    """
+    if task.privacy.mode == "none":
+        return {}
+    noise_key = run_dir.take_noise_key()
+    return {
+        population.pubkey(person.name): derive_stream_key(noise_key, person.name)
+        for person in population.named("trainer", "canary")
+    }
 
 
 def slow_down_copiers(network: NetworkModel, victims: Mapping[str, str]) -> NetworkModel:

@@ -197,9 +197,9 @@ def make_engine(task: TaskDocument, recipe: Recipe) -> Engine:
 
 
 def make_privacy(task: TaskDocument) -> PrivacySettings | None:
-    """Translate the task's privacy, None where it asks for none."""
+    """Translate the task's privacy of training, None where it asks for none."""
     privacy = task.privacy
-    if privacy.mode == "none":
+    if privacy.mode != "local":
         return None
     return PrivacySettings(
         noise_multiplier=privacy.noise_multiplier_milli / 1_000,

@@ -56,7 +56,9 @@ EPOCH_S = 1_767_225_600  # created_at of virtual time 0: 2026-01-01T00:00:00Z
 REJECTS_KEPT_MAX = 10_000
 BUFFER_MAX = 256  # records; how much a crash may cost, all of it re-created on resume
 
-_TRAINERS_WORK = frozenset({RoundPhase.TRAIN, RoundPhase.REVEAL})
+_TRAINERS_WORK = frozenset(
+    {RoundPhase.DEAL, RoundPhase.TRAIN, RoundPhase.REVEAL, RoundPhase.UNMASK}
+)
 _SETTING_UP = frozenset({RunPhase.DRAFT, RunPhase.FUNDED, RunPhase.ENROLLING})
 
 

@@ -20,6 +20,7 @@ class Enrolment:
     funds_key: SigningKey
     sigma_ppm: int = 0
     beacon_tip: str = ""
+    share_key: str = ""  # of a trainer in a secure run
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +67,5 @@ def _enrol_content(key: SigningKey, enrolment: Enrolment, run: RunState) -> dict
         "beacon_tip": enrolment.beacon_tip,
         "address": keys.compute_address(enrolment.funds_key),
         "binding": keys.sign_binding(enrolment.funds_key, key.pubkey),
+        **({"share_key": enrolment.share_key} if enrolment.share_key else {}),
     }

@@ -13,6 +13,7 @@ from typing import Protocol
 from kumiai.base.amounts import PPM
 from kumiai.base.events import Event
 from kumiai.base.log import Record
+from kumiai.rounds.state import OpenedGroup
 from kumiai.settlement.ledger import LedgerCommand
 
 
@@ -28,6 +29,8 @@ class TrainJob:
     server_state: str = ""  # blob of the server rule's state, for algorithms that share it
     trained_before: int = 0  # the member's earlier rounds and attempts: each spent privacy
     width_ppm: int = PPM  # train, and send, the leading block of this width alone
+    attempt: int = 0  # of a secure run's round: its masks are of this attempt only
+    cards: tuple[tuple[str, str, str], ...] = ()  # of its group: (member, public, own seed's hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,10 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class UpdateRef:
-    """A revealed update: whose, which blob, and its place in the order of commitments."""
+    """A revealed update: whose, which blob, and its place in the order of commitments.
+
+    In a secure run a group's: its name, and what names its masked updates.
+    """
 
     member: str
     blob: str
@@ -73,6 +79,7 @@ class ScoreJob:
     updates: tuple[UpdateRef, ...]
     seed: str  # the round's beacon, 64 hex digits: drawn after the commitments closed
     wants_root: bool = False  # also train an update of one's own, the committee's root of trust
+    groups: tuple[OpenedGroup, ...] = ()  # what the updates are sums of, in secure runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,8 @@ class AggregateJob:
     """Ask for the next global model. Integers only: every machine gets the same bytes.
 
     previous_model: the global model one round earlier; seed: the round's beacon, 64 hex digits;
-    roots: blobs of the updates that the committee's members trained themselves, if any.
+    roots: blobs of the updates that the committee's members trained themselves, if any. groups: in
+    secure runs, the sums that the included updates are opened in.
     """
 
     round: int
@@ -124,6 +132,7 @@ class AggregateJob:
     seed: str = ""
     roots: tuple[str, ...] = ()
     widths_ppm: tuple[int, ...] = ()  # of the included, in their order; () where all are full
+    groups: tuple[OpenedGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

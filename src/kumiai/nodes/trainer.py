@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kumiai.base.keys import SigningKey
+from kumiai.nodes.masks import MaskHolder
 from kumiai.nodes.member import Enrolment, enrol_or_rejoin
 from kumiai.nodes.ports import TrainJob, TrainResult
 from kumiai.nodes.role import (
@@ -28,6 +29,7 @@ class Trainer:
 
     key: SigningKey
     enrolment: Enrolment
+    masks: MaskHolder | None = None  # in a secure run
 
     def step(
         self, memory: Memory, run: RunState, event: Input
@@ -43,6 +45,8 @@ class Trainer:
         if current is None or assignment is None:
             return memory, ()
         place = (current.index, current.attempt)
+        if self.masks is not None and current.phase in (RoundPhase.DEAL, RoundPhase.UNMASK):
+            return self._care_for_masks(memory, run, current, self.masks)
         if current.phase is RoundPhase.TRAIN and assignment.state is AssignmentState.OFFERED:
             return self._train(memory, run, current, place)
         if current.phase is RoundPhase.REVEAL and assignment.state is AssignmentState.COMMITTED:
@@ -69,8 +73,26 @@ class Trainer:
             before,
             current.assignments[self.key.pubkey].width_ppm,
         )
+        if self.masks is not None:
+            cards = self.masks.list_cards(current, self.key.pubkey)
+            job = replace(job, attempt=current.attempt, cards=cards)
         remembered = replace(_did(memory, "train", place), trained_count=before + 1)
         return remembered, (Work(current.attempt, job),)
+
+    def _care_for_masks(
+        self, memory: Memory, run: RunState, current: RoundState, masks: MaskHolder
+    ) -> tuple[Memory, tuple[Action, ...]]:
+        """Deal, or open, once an attempt: who is asked again for shares has shown the others."""
+        member, place = self.key.pubkey, (current.index, current.attempt)
+        kind = Kind.DEAL if current.phase is RoundPhase.DEAL else Kind.UNMASK
+        if (kind.name, *place) in memory.done:
+            return memory, ()
+        found = masks.deal if kind is Kind.DEAL else masks.unmask
+        content = found(run, current, member)
+        if content is None:
+            return memory, ()
+        named = {"task": run.task_id, "round": place[0], "attempt": place[1]}
+        return _did(memory, kind.name, place), (Publish(kind, {**named, **content}),)
 
     def _on_trained(
         self, memory: Memory, run: RunState, event: JobDone

@@ -52,6 +52,7 @@ def make_aggregate_job(
 ) -> AggregateJob:
     """Return the aggregation that the log asks for: the same for validators and verifiers."""
     widths = tuple(current.assignments[member].width_ppm for member, _, _ in current.included)
+    included = {member for member, _, _ in current.included}
     return AggregateJob(
         round=current.index,
         model=model,
@@ -61,6 +62,33 @@ def make_aggregate_job(
         seed=current.beacon,
         roots=current.roots,
         widths_ppm=widths if any(width < PPM for width in widths) else (),
+        groups=tuple(group for group in current.opened if included & {*group.members}),
+    )
+
+
+def make_score_job(
+    current: RoundState,
+    validator: str,
+    model: str,
+    model_previous: str,
+    wants_root: bool = False,
+) -> ScoreJob:
+    """Return the scoring that the log asks one validator for."""
+    updates = list_updates(current)
+    if current.opened:
+        updates = tuple(
+            UpdateRef(group.name, canonical.hash_document(list(group.masked)), place)
+            for place, group in enumerate(current.opened)
+        )
+    return ScoreJob(
+        round=current.index,
+        validator=validator,
+        model=model,
+        previous_model=model_previous or None,
+        updates=updates,
+        seed=current.beacon,
+        wants_root=wants_root,
+        groups=current.opened,
     )
 
 
@@ -119,18 +147,10 @@ class Validator:
 
     def _score(self, run: RunState, current: RoundState) -> Action:
         assert run.task is not None
-        return Work(
-            current.attempt,
-            ScoreJob(
-                round=current.index,
-                validator=self.key.pubkey,
-                model=run.model,
-                previous_model=run.model_previous or None,
-                updates=list_updates(current),
-                seed=current.beacon,
-                wants_root=has_root(run.task),
-            ),
+        job = make_score_job(
+            current, self.key.pubkey, run.model, run.model_previous, has_root(run.task)
         )
+        return Work(current.attempt, job)
 
     def _on_done(self, memory: Memory, run: RunState, event: JobDone) -> Steps:
         current, place = run.round, (event.round, event.attempt)

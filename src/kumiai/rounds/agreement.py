@@ -21,6 +21,7 @@ down.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isqrt
 
 from kumiai.base.amounts import PPM
@@ -30,6 +31,7 @@ from kumiai.rounds.state import AssignmentState, Judgement, ScoreSheet
 INLIER_MADS = 3
 NOISE_FLOOR = 500  # ppm of a nat: differences below this mean nothing on a hold-out of hundreds
 
+_GROUP_REASONS = ("counted", "no-gain", "harmful")  # any other is a sum that is none
 _FLAG_REASONS = {
     flag.MALFORMED: "malformed",
     flag.OUTSIDE: "outside",
@@ -63,6 +65,34 @@ def judge(
                 index, member, column, weights, revealed, (harm_floor, harm_limit, balance)
             )
         )
+    return tuple(judgements)
+
+
+def share_equally(
+    by_group: Sequence[Judgement], groups: Mapping[str, Sequence[str]]
+) -> tuple[Judgement, ...]:
+    """Return a judgement a member: an equal part of what its group is worth, rounded down.
+
+    Nobody is INVALID: who in a group did harm cannot be seen. Penalties would hit the others.
+    """
+    judgements = []
+    for found in by_group:
+        members = groups[found.member]
+        verdict, value = found.verdict, found.value // len(members)
+        reason = found.reason if found.reason in _GROUP_REASONS else "malformed"
+        if verdict is AssignmentState.INVALID:
+            verdict = AssignmentState.INCONCLUSIVE
+        elif verdict is AssignmentState.VALID:
+            value = max(1, value)  # what is paid by rank is more than nothing
+        shared = replace(
+            found,
+            verdict=verdict,
+            reason=f"group-{reason}",
+            detail=found.member,
+            value=value,
+            error=found.error // len(members),
+        )
+        judgements += [replace(shared, member=member) for member in members]
     return tuple(judgements)
 
 

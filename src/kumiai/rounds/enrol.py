@@ -15,6 +15,7 @@ from kumiai.base import canonical, keys
 from kumiai.base.errors import InputError
 from kumiai.base.log import Record
 from kumiai.consensus.quorum import compute_quorum
+from kumiai.learning.privacy.masking import is_public_key
 from kumiai.rounds.effects import Outcome, PhaseEntered, refuse
 from kumiai.rounds.kinds import parse_amount
 from kumiai.rounds.state import (
@@ -27,6 +28,7 @@ from kumiai.rounds.state import (
     check_transition,
 )
 from kumiai.tasks.document import compute_task_id, task_from_document
+from kumiai.tasks.secure import is_secure
 
 NAME_LENGTH_MAX = 40
 GUARDIAN_COUNT_MAX = 64
@@ -123,6 +125,11 @@ def on_enrol(state: RunState, record: Record, content: Mapping[str, Any]) -> Out
         return refuse(state, "stake-too-small", f"stake {stake} is below the minimum {least}")
     if role == "validator" and not canonical.is_hash(content["beacon_tip"]):
         return refuse(state, "no-beacon", "a validator publishes the tip of its hash chain")
+    share_key = content.get("share_key", "")
+    if bool(share_key) != (role == "trainer" and is_secure(state.task)):
+        return refuse(state, "no-share-key", "trainers of a secure run have one, nobody else")
+    if share_key and not is_public_key(share_key):
+        return refuse(state, "bad-share-key", "share_key is no compressed point of the curve")
     enrolled = Member(
         pubkey=member,
         role=role,
@@ -132,6 +139,7 @@ def on_enrol(state: RunState, record: Record, content: Mapping[str, Any]) -> Out
         sigma_ppm=content["sigma_ppm"],
         state=NodeState.STANDBY,
         beacon_element=content["beacon_tip"],
+        share_key=share_key,
     )
     return Outcome(replace(state, members={**state.members, member: enrolled}))
 

@@ -118,11 +118,13 @@ def compute_final_values(state: RunState) -> dict[str, int]:
     for part in state.finals.values():
         opened = sorted(part.values)
         weights = [state.members[key].stake for key in opened]
-        for index, member in enumerate(part.trainers):
-            totals.setdefault(member, 0)
-            if opened and member not in canaries and is_established(state.tallies.get(member)):
-                column = [part.values[key][index] for key in opened]
-                totals[member] += stake_weighted_median(column, weights)
+        for index, unit in enumerate(part.trainers):
+            column = [part.values[key][index] for key in opened]
+            members = part.groups.get(unit, (unit,))
+            for member in members:
+                totals.setdefault(member, 0)
+                if opened and member not in canaries and is_established(state.tallies.get(member)):
+                    totals[member] += stake_weighted_median(column, weights) // len(members)
     return totals
 
 

@@ -22,6 +22,8 @@ class Kind(IntEnum):
     ENROL = 8403  # member: I take part in this role, under these terms
     START = 8404  # customer: enrolment is over
     READY = 8405  # validator: the initial model has this digest
+    DEAL = 8406  # trainer: my masks' public card, and the sealed shares of what is behind it
+    UNMASK = 8407  # trainer: the shares that take the masks off my group's sum
     ACCEPT = 8409  # trainer: I will do this round's work (optional; a commitment implies it)
     COMMIT = 8410  # trainer: the hash that binds me to my update
     REVEAL = 8411  # trainer: the update's blob and what opens the commitment
@@ -65,6 +67,15 @@ SHAPES: dict[Kind, dict[str, type]] = {
     },
     Kind.START: _COMMON,
     Kind.READY: {**_COMMON, "model": str},
+    Kind.DEAL: {
+        **_ROUND,
+        "public": str,
+        "own_seed_hash": str,
+        "own_hashes": list,
+        "agreement_hashes": list,
+        "sealed": list,
+    },
+    Kind.UNMASK: {**_ROUND, "shares": list},
     Kind.ACCEPT: _ROUND,
     Kind.COMMIT: {**_ROUND, "commitment": str},
     Kind.REVEAL: {
@@ -102,6 +113,7 @@ SHAPES: dict[Kind, dict[str, type]] = {
 }
 # fields that may be left out, and are where the task does not ask for them
 OPTIONAL: dict[Kind, dict[str, type]] = {
+    Kind.ENROL: {"share_key": str},  # of a trainer; privacy.mode secure
     Kind.SCORE_REVEAL: {"root": str},  # blob of the validator's own update; aggregator trust_root
 }
 

@@ -1,9 +1,10 @@
 """When a phase ends and what follows: the only place that moves a run or a round on.
 
-A training round closes TRAIN -> REVEAL -> SCORE -> SCORE_REVEAL -> CERTIFY; the final one only
-SCORE_REVEAL -> CERTIFY. A phase that lacks its quorum at the deadline is extended once by half;
-if that does not help, the round is replayed (nobody is blamed); after `ATTEMPTS_MAX` the run is
-DEGRADED and waits for members to come back, and then FAILED, with what is left refunded.
+A training round closes TRAIN -> REVEAL -> SCORE -> SCORE_REVEAL -> CERTIFY, in a secure run with
+DEAL in front and UNMASK before SCORE (`masks`); the final one only SCORE_REVEAL -> CERTIFY. A phase
+that lacks its quorum at the deadline is extended once by half; if that does not help, the round is
+replayed (nobody is blamed); after `ATTEMPTS_MAX` the run is DEGRADED and waits for members to come
+back, and then FAILED, with what is left refunded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from kumiai.consensus.quorum import compute_quorum
-from kumiai.rounds import final, scoring, settle
+from kumiai.rounds import final, masks, scoring, settle
 from kumiai.rounds import round as training
 from kumiai.rounds.certificate import draft_body, find_certificate
 from kumiai.rounds.control import ENDED, end_run
@@ -21,7 +22,9 @@ from kumiai.rounds.effects import Certified, Effect, PhaseEntered, RunEnded
 from kumiai.rounds.enrol import find_agreed_model
 from kumiai.rounds.receipt import advance_heads
 from kumiai.rounds.state import (
+    ROUND_TABLE,
     RUN_TABLE,
+    AssignmentState,
     NodeState,
     RoundPhase,
     RoundState,
@@ -29,6 +32,7 @@ from kumiai.rounds.state import (
     RunState,
     check_transition,
 )
+from kumiai.tasks.secure import is_secure
 
 ATTEMPTS_MAX = 3  # until the run is DEGRADED
 ATTEMPTS_PER_ROUND_MAX = 2 * ATTEMPTS_MAX  # one recovery a round; beacon chains are that long
@@ -71,6 +75,21 @@ def _leave_warmup(state: RunState, now_ms: int) -> tuple[RunState, Effects] | No
     return None
 
 
+def _close_deal(
+    state: RunState, current: RoundState, now_ms: int
+) -> tuple[RunState, Effects] | None:
+    if not masks.is_deal_complete(current) and now_ms < current.deadline_ms:
+        return None
+    closed = masks.close_deal(state)
+    assert closed.round is not None
+    states = {key: a.state for key, a in closed.round.assignments.items()}
+    silent = frozenset(k for k, found in states.items() if found is AssignmentState.NO_REPLY)
+    counted = _count_misses(closed, silent)
+    if AssignmentState.OFFERED not in states.values():
+        return _replay(counted, current, now_ms, "too few trainers dealt shares", frozenset())
+    return _enter(counted, closed.round, RoundPhase.TRAIN, now_ms)
+
+
 def _close_train(
     state: RunState, current: RoundState, now_ms: int
 ) -> tuple[RunState, Effects] | None:
@@ -97,7 +116,27 @@ def _close_reveal(
     assert closed.round is not None
     if not closed.round.revealed:
         return _replay(closed, closed.round, now_ms, "no trainer revealed an update", frozenset())
-    return _entered(closed)
+    if not closed.round.groups:
+        return _entered(closed)
+    masked = masks.close_masked_reveal(closed.round)
+    if not masked.revealed:
+        reason = "too few of every group revealed an update"
+        return _replay(closed, masked, now_ms, reason, frozenset())
+    return _enter(closed, replace(masked, phase=current.phase), RoundPhase.UNMASK, now_ms)
+
+
+def _close_unmask(
+    state: RunState, current: RoundState, now_ms: int
+) -> tuple[RunState, Effects] | None:
+    live = frozenset(k for k, m in state.members.items() if m.state is NodeState.ACTIVE)
+    if not masks.is_unmask_complete(current, live) and now_ms < current.deadline_ms:
+        return None
+    opened, blamed = masks.open_groups(current)
+    counted = _count_misses(state, blamed)
+    if not opened.opened:
+        reason = "no group's sum could be opened"
+        return _replay(counted, current, now_ms, reason, frozenset())
+    return _enter(counted, opened, RoundPhase.SCORE, now_ms)
 
 
 def _close_score(
@@ -171,6 +210,24 @@ def _after_certificate(state: RunState, index: int, now_ms: int) -> tuple[RunSta
         check_transition(RUN_TABLE, state.phase, RunPhase.FINALIZING)
         return _entered(final.open_final(state, now_ms))
     return _entered(training.open_round(state, index + 1, 1, now_ms))
+
+
+def _enter(
+    state: RunState, current: RoundState, phase: RoundPhase, now_ms: int
+) -> tuple[RunState, Effects]:
+    """Begin a phase that a secure run has more, or the one after it."""
+    assert state.task is not None
+    check_transition(ROUND_TABLE, current.phase, phase)
+    length_ms = state.task.deadlines.score_ms
+    if phase is not RoundPhase.SCORE:
+        length_ms = training.compute_trainers_time_ms(state, phase)
+    begun = replace(current, phase=phase, phase_started_ms=now_ms, deadline_ms=now_ms + length_ms)
+    return _entered(replace(state, round=begun))
+
+
+def _count_misses(state: RunState, silent: frozenset[str]) -> RunState:
+    members = {k: training.count_miss(m) if k in silent else m for k, m in state.members.items()}
+    return replace(state, members=members)
 
 
 def _enter_certify(state: RunState, now_ms: int) -> tuple[RunState, Effects]:
@@ -252,9 +309,11 @@ def _leave_degraded(state: RunState, now_ms: int) -> tuple[RunState, Effects] | 
     ]
     validators = [m for m in state.members.values() if m.role == "validator"]
     committee = [m for m in validators if m.state in training.COMMITTEE_STATES]
+    assert state.task is not None
+    least = state.task.privacy.group_size if is_secure(state.task) else 1
     is_able = bool(committee) and (
         sum(m.role == "validator" for m in present) >= compute_quorum(len(committee))
-        and any(m.role == "trainer" for m in present)
+        and sum(m.role == "trainer" for m in present) >= least
     )
     back = any(m.state is NodeState.SYNCING for m in present)
     if is_able and back:
@@ -291,8 +350,10 @@ def _entered(state: RunState) -> tuple[RunState, Effects]:
 _CLOSERS: dict[
     RoundPhase, Callable[[RunState, RoundState, int], tuple[RunState, Effects] | None]
 ] = {
+    RoundPhase.DEAL: _close_deal,
     RoundPhase.TRAIN: _close_train,
     RoundPhase.REVEAL: _close_reveal,
+    RoundPhase.UNMASK: _close_unmask,
     RoundPhase.SCORE: _close_score,
     RoundPhase.SCORE_REVEAL: _close_score_reveal,
     RoundPhase.CERTIFY: _close_certify,

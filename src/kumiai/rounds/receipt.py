@@ -34,6 +34,18 @@ REASONS: Mapping[str, str] = {
     "late": "0 because: late reveal; the commitment was in time, the update was not; no penalty.",
     "declined": "0 because: declined this round.",
     "withdrawn": "0 because: left the run.",
+    "void": "0 because: too few of the group stayed to open its sum; nothing of it is shown, and "
+    "there is no penalty.",
+    "group-counted": "The sum of {detail} helped: it counted towards the model, and an equal part "
+    "of its value is paid by rank.",
+    "group-no-gain": "0 because: no measurable gain of {detail}, this round or on balance; no "
+    "penalty.",
+    "group-carried": "0 because: no measurable gain of {detail} this round; its sum still entered "
+    "the model, because its members had helped before.",
+    "group-harmful": "0 because: the sum of {detail} made the model worse for most validators; who "
+    "in it did, nobody can see, so there is no penalty.",
+    "group-malformed": "0 because: the masked updates of {detail} do not give a well-formed sum; "
+    "whose fault it is, nobody can see, so there is no penalty.",
     "scored": "Scored this round: paid by coverage and distance to the committee's consensus.",
     "silent": "0 because: no scores were revealed this round.",
     "backed": "Backed members who were paid: a share of what the stake added.",
@@ -43,13 +55,19 @@ REASONS: Mapping[str, str] = {
     "canary": "A probe of the customer's with a known value: takes no part in rewards.",
     "final-backed": "Backed members who were paid at the end.",
 }
-INCLUDED_REASONS = ("counted", "carried")  # of those whose update entered the round's model
+INCLUDED_REASONS = (
+    "counted",
+    "carried",
+    "group-counted",
+    "group-carried",
+)  # of those whose update entered the round's model
 
 _STATE_REASONS = {
     AssignmentState.NO_REPLY: "no-reply",
     AssignmentState.LATE: "late",
     AssignmentState.DECLINED: "declined",
     AssignmentState.WITHDRAWN: "withdrawn",
+    AssignmentState.VOID: "void",
 }
 
 
@@ -110,8 +128,9 @@ def explain_assignment(
     is_included: the update is part of the next model.
     """
     if judgement is not None:
-        is_carried = is_included and judgement.reason == "no-gain"
-        reason = "carried" if is_carried else judgement.reason
+        reason = judgement.reason
+        if is_included:
+            reason = reason.replace("no-gain", "carried")
         return judgement.verdict.value, reason, judgement.detail
     return "-", _STATE_REASONS.get(assignment.state, "no-reply"), ""
 

@@ -14,6 +14,7 @@ from typing import Any
 from kumiai.base import canonical
 from kumiai.base.log import Record
 from kumiai.consensus import beacon
+from kumiai.rounds import masks
 from kumiai.rounds.commitments import commit_update
 from kumiai.rounds.deadlines import compute_allowance_ms
 from kumiai.rounds.effects import Outcome, refuse
@@ -26,10 +27,12 @@ from kumiai.rounds.state import (
     NodeState,
     RoundPhase,
     RoundState,
+    RunPhase,
     RunState,
     check_transition,
 )
 from kumiai.rounds.widths import compute_live_widths
+from kumiai.tasks.secure import is_secure
 
 MISSES_UNTIL_DROPPED = 2
 COMMITTEE_STATES = frozenset(
@@ -48,24 +51,34 @@ def open_round(state: RunState, index: int, attempt: int, now_ms: int) -> RunSta
             k for k, m in members.items() if m.role == "validator" and m.state in COMMITTEE_STATES
         )
     )
-    limits = state.task.deadlines
     widths = compute_live_widths(state, trainers)
-    allowance_ms = compute_allowance_ms(
-        state.durations_ms.get(RoundPhase.TRAIN, ()), limits.train_ms_min, limits.train_ms_max
-    )
+    is_dealt = is_secure(state.task) and state.phase is not RunPhase.FINALIZING
+    first = RoundPhase.DEAL if is_dealt else RoundPhase.TRAIN
     opened = RoundState(
         index=index,
         attempt=attempt,
-        phase=RoundPhase.TRAIN,
+        phase=first,
         phase_started_ms=now_ms,
-        deadline_ms=now_ms + allowance_ms,
+        deadline_ms=now_ms + compute_trainers_time_ms(state, first),
         trainers=trainers,
         committee=committee,
         assignments={
             key: Assignment(key, AssignmentState.OFFERED, width_ppm=widths[key]) for key in trainers
         },
+        groups=masks.draw_round_groups(state, index, attempt, trainers) if is_dealt else (),
     )
     return replace(state, members=members, round=opened)
+
+
+def compute_trainers_time_ms(state: RunState, phase: RoundPhase) -> int:
+    """Return how long a phase may take in which trainers are waited for."""
+    assert state.task is not None
+    limits = state.task.deadlines
+    if phase is not RoundPhase.TRAIN:
+        return limits.reveal_ms + limits.grace_ms
+    return compute_allowance_ms(
+        state.durations_ms.get(RoundPhase.TRAIN, ()), limits.train_ms_min, limits.train_ms_max
+    )
 
 
 def on_accept(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
@@ -196,12 +209,11 @@ def close_train(state: RunState, now_ms: int) -> RunState:
             members[key] = count_miss(members[key])
         elif assignment.state is AssignmentState.COMMITTED and members[key].missed_count:
             members[key] = replace(members[key], missed_count=0)
-    limits = state.task.deadlines
     closed = replace(
         state.round,
         phase=RoundPhase.REVEAL,
         phase_started_ms=now_ms,
-        deadline_ms=now_ms + limits.reveal_ms + limits.grace_ms,
+        deadline_ms=now_ms + compute_trainers_time_ms(state, RoundPhase.REVEAL),
         assignments=assignments,
         is_extended=False,
     )

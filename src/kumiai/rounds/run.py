@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from kumiai.base.log import Record
-from kumiai.rounds import certificate, control, enrol, final, scoring, widths
+from kumiai.rounds import certificate, control, enrol, final, masks, scoring, widths
 from kumiai.rounds import round as training
 from kumiai.rounds.effects import Effect, Outcome, refuse
 from kumiai.rounds.kinds import Kind, parse_content
@@ -32,6 +32,8 @@ HANDLERS: Mapping[Kind, Handler] = {
     Kind.ENROL: enrol.on_enrol,
     Kind.START: enrol.on_start,
     Kind.READY: enrol.on_ready,
+    Kind.DEAL: masks.on_deal,
+    Kind.UNMASK: masks.on_unmask,
     Kind.ACCEPT: training.on_accept,
     Kind.DECLINE: training.on_decline,
     Kind.COMMIT: training.on_commit,

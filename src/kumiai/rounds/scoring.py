@@ -14,7 +14,7 @@ from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.log import Record
 from kumiai.proofs import flags as flag
-from kumiai.rounds.agreement import NOISE_FLOOR, judge
+from kumiai.rounds.agreement import NOISE_FLOOR, judge, share_equally
 from kumiai.rounds.commitments import commit_scores
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.state import (
@@ -82,7 +82,7 @@ def on_score_reveal(state: RunState, record: Record, content: Mapping[str, Any])
     if opened != committed:
         detail = "the scores do not open the commitment"
         return refuse(state, "commitment-mismatch", detail, commit_event=event_id)
-    reason = check_lines(content["lines"], len(current.revealed))
+    reason = check_lines(content["lines"], len(current.units))
     if reason is not None or content["accuracy_ppm"] > PPM:
         return refuse(state, "bad-scores", reason or "accuracy above 1")
     sheets = {
@@ -146,9 +146,10 @@ def judge_round(state: RunState) -> RunState:
     sheets = [current.score_sheets[key] for key in sorted(current.score_sheets)]
     stakes = {sheet.validator: state.members[sheet.validator].stake for sheet in sheets}
     balances = {key: tally.balance for key, tally in state.tallies.items()}
-    judgements = judge(
-        current.revealed, sheets, stakes, state.task.validation.harm_floor_ppm, balances
-    )
+    groups = {group.name: group.members for group in current.opened}
+    balances |= {name: sum(balances.get(m, 0) for m in group) for name, group in groups.items()}
+    by_unit = judge(current.units, sheets, stakes, state.task.validation.harm_floor_ppm, balances)
+    judgements = share_equally(by_unit, groups) if groups else by_unit
     assignments = dict(current.assignments)
     for judgement in judgements:
         key = judgement.member
@@ -157,7 +158,9 @@ def judge_round(state: RunState) -> RunState:
         current,
         judgements=judgements,
         assignments=assignments,
-        included=_choose_included(state, judgements, assignments),
+        included=_choose_groups(current, by_unit, balances)
+        if groups
+        else _choose_included(state, judgements, assignments),
     )
     finals = {**state.finals, current.index: _final_part(current)}
     return replace(state, round=judged, finals=finals)
@@ -219,9 +222,27 @@ def _choose_included(
     )
 
 
+def _choose_groups(
+    current: RoundState, by_unit: Sequence[Judgement], balances: Mapping[str, int]
+) -> tuple[tuple[str, str, int], ...]:
+    """As `_choose_included`, of whole groups: a sum enters undivided or not at all."""
+    chosen = {
+        judgement.member
+        for judgement in by_unit
+        if judgement.verdict is AssignmentState.VALID
+        or (
+            judgement.verdict is AssignmentState.INCONCLUSIVE
+            and _is_covered(judgement.value, balances.get(judgement.member, 0))
+        )
+    }
+    members = {m for group in current.opened if group.name in chosen for m in group.members}
+    return tuple((m, current.assignments[m].blob, 1) for m in current.revealed if m in members)
+
+
 def _final_part(current: RoundState) -> FinalPart:
     return FinalPart(
-        trainers=current.revealed,
+        trainers=current.units,
+        groups={group.name: group.members for group in current.opened},
         commitments={key: sheet.final_commitment for key, sheet in current.score_sheets.items()},
         flagged={
             key: tuple(bool(line[3]) or line[0] <= NOISE_FLOOR for line in sheet.lines)

@@ -14,6 +14,7 @@ from typing import TypeVar
 from kumiai.base.amounts import PPM
 from kumiai.base.log import GENESIS_HEAD
 from kumiai.governance.stop import Votes
+from kumiai.learning.privacy.dealing import MaskDealing
 from kumiai.settlement.ledger import LedgerCommand
 from kumiai.tasks.document import TaskDocument
 
@@ -37,8 +38,10 @@ class RunPhase(StrEnum):
 class RoundPhase(StrEnum):
     """The phases of one round that wait for somebody; ASSIGN and SETTLE take no time."""
 
+    DEAL = "DEAL"  # secure runs only: mask secrets are dealt before anybody trains
     TRAIN = "TRAIN"
     REVEAL = "REVEAL"
+    UNMASK = "UNMASK"  # secure runs only: the groups' sums are opened
     SCORE = "SCORE"
     SCORE_REVEAL = "SCORE_REVEAL"
     CERTIFY = "CERTIFY"
@@ -60,6 +63,7 @@ class AssignmentState(StrEnum):
     NO_REPLY = "NO_REPLY"
     LATE = "LATE"
     WITHDRAWN = "WITHDRAWN"
+    VOID = "VOID"  # of a group whose sum could not be opened
 
 
 class NodeState(StrEnum):
@@ -97,10 +101,12 @@ RUN_TABLE: Mapping[RunPhase, frozenset[RunPhase]] = {
 }
 
 ASSIGNMENT_TABLE: Mapping[AssignmentState, frozenset[AssignmentState]] = {
-    _A.OFFERED: frozenset({_A.ACCEPTED, _A.COMMITTED, _A.DECLINED, _A.NO_REPLY, _A.WITHDRAWN}),
+    _A.OFFERED: frozenset(
+        {_A.ACCEPTED, _A.COMMITTED, _A.DECLINED, _A.NO_REPLY, _A.WITHDRAWN, _A.VOID}
+    ),
     _A.ACCEPTED: frozenset({_A.COMMITTED, _A.DECLINED, _A.NO_REPLY, _A.WITHDRAWN}),
     _A.COMMITTED: frozenset({_A.REVEALED, _A.LATE, _A.WITHDRAWN}),
-    _A.REVEALED: frozenset({_A.VALID, _A.INVALID, _A.INCONCLUSIVE}),
+    _A.REVEALED: frozenset({_A.VALID, _A.INVALID, _A.INCONCLUSIVE, _A.VOID}),
     _A.VALID: frozenset({_A.PAID}),
     _A.INVALID: frozenset({_A.SLASHED}),
     _A.INCONCLUSIVE: frozenset(),
@@ -110,6 +116,19 @@ ASSIGNMENT_TABLE: Mapping[AssignmentState, frozenset[AssignmentState]] = {
     _A.NO_REPLY: frozenset(),
     _A.LATE: frozenset(),
     _A.WITHDRAWN: frozenset(),
+    _A.VOID: frozenset(),
+}
+
+_P = RoundPhase
+# What may follow when a phase is closed; a round that is redone begins anew and is not listed.
+ROUND_TABLE: Mapping[RoundPhase, frozenset[RoundPhase]] = {
+    _P.DEAL: frozenset({_P.TRAIN}),
+    _P.TRAIN: frozenset({_P.REVEAL}),
+    _P.REVEAL: frozenset({_P.UNMASK, _P.SCORE}),
+    _P.UNMASK: frozenset({_P.SCORE}),
+    _P.SCORE: frozenset({_P.SCORE_REVEAL}),
+    _P.SCORE_REVEAL: frozenset({_P.CERTIFY}),
+    _P.CERTIFY: frozenset(),
 }
 
 NODE_TABLE: Mapping[NodeState, frozenset[NodeState]] = {
@@ -138,6 +157,7 @@ class Member:
     beacon_element: str
     missed_count: int = 0  # rounds in a row without an answer
     invalid_count: int = 0  # rounds whose verdict was INVALID on evidence
+    share_key: str = ""  # for which others seal shares of their mask secrets, in secure runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +189,26 @@ class Assignment:
     loss_ppm: int = 0
     epsilon_milli: int = 0
     width_ppm: int = PPM
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedGroup:
+    """A group whose sum can be computed by anybody: masked updates, and what takes the masks off.
+
+    All in the order of the keys. `own_seeds` are of exactly the members whose updates are summed,
+    `agreements` of exactly those who dealt and then dropped out: never both of one member.
+    """
+
+    name: str
+    masked: tuple[tuple[str, str], ...]  # (member, blob)
+    cards: tuple[tuple[str, str, str], ...]  # (member, public key, hash of its own seed)
+    own_seeds: tuple[tuple[str, str], ...]  # (member, hex)
+    agreements: tuple[tuple[str, str], ...]  # (member, hex)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Whose updates are in the sum."""
+        return tuple(member for member, _ in self.masked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +300,16 @@ class RoundState:
     included: tuple[tuple[str, str, int], ...] = ()  # (member, blob, weight) to aggregate
     receipts: tuple[Mapping[str, object], ...] = ()
     payments: Payments | None = None  # settlement of this round, applied when it is certified
+    groups: tuple[tuple[str, ...], ...] = ()  # secure runs: by lot, each sorted by key
+    dealings: Mapping[str, MaskDealing] = field(default_factory=dict)
+    openings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # holder -> shares, hex
+    opened: tuple[OpenedGroup, ...] = ()
     votes: Mapping[str, Vote] = field(default_factory=dict)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """What the score lines are about: members, or in secure runs groups."""
+        return tuple(group.name for group in self.opened) or self.revealed
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -283,10 +332,11 @@ class Certificate:
 class FinalPart:
     """What the final settlement needs of a certified round."""
 
-    trainers: tuple[str, ...]  # in the order of the score lines
+    trainers: tuple[str, ...]  # in the order of the score lines; groups in secure runs
     commitments: Mapping[str, str]  # validator -> commitment to its second hold-out's scores
     flagged: Mapping[str, tuple[bool, ...]]  # validator -> did it see nothing good in member i
     values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # opened
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # line's group -> members
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from kumiai.tasks.aggregators import list_aggregator_problems
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
 from kumiai.tasks.live import list_live_problems
 from kumiai.tasks.sections import ADAPTIVE_SERVER_OPTIMIZERS
+from kumiai.tasks.secure import list_secure_problems, list_secure_warnings
 
 if TYPE_CHECKING:
     from kumiai.tasks.document import TaskDocument
@@ -39,6 +40,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_budget(task),
         *_check_deadlines(task),
         *_check_privacy(task),
+        *list_secure_problems(task),
     ]
 
 
@@ -75,6 +77,7 @@ def list_warnings(task: TaskDocument) -> list[str]:
             f"validation.work_z_milli = {task.validation.work_z_milli}: private updates carry "
             "noise and may be taken for no work; 0 turns the test off"
         )
+    warnings += list_secure_warnings(task)
     if task.rewards.alpha > 1:
         warnings.append(
             f"rewards.alpha = {task.rewards.alpha}: a big stake earns more than its share"
@@ -241,7 +244,7 @@ def _check_deadlines(task: TaskDocument) -> list[InputError]:
 
 def _check_privacy(task: TaskDocument) -> list[InputError]:
     privacy, backend = task.privacy, task.training.backend
-    if privacy.mode == "none":
+    if privacy.mode != "local":
         return []
     problems = []
     with_mode = f'with privacy.mode = "{privacy.mode}"'

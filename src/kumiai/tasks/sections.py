@@ -32,6 +32,7 @@ from kumiai.tasks.fields import (
     setting,
     share,
 )
+from kumiai.tasks.secure import GROUP_SIZE_MAX, GROUP_SIZE_MIN
 
 # DiLoCo's outer optimiser (A. Douillard et al., 2023, section 3): Nesterov, rate 0.7, momentum 0.9
 DILOCO_SERVER_LEARNING_RATE_PPM = 700_000
@@ -358,10 +359,19 @@ class ValidationSection(Section):
 class PrivacySection(Section):
     """What a member's updates may tell about one of its samples, and how that is kept small."""
 
-    mode: Literal["none", "local"] = one_of(
+    mode: Literal["none", "local", "secure"] = one_of(
         "none",
         "none: updates are sent as they are; local: each member trains by DP-SGD, so that its "
-        "updates hide every single sample from everybody else.",
+        "updates hide every single sample from everybody else; secure: updates are masked, and "
+        "only their sums by group can be opened.",
+    )
+    group_size: int = setting(
+        3,
+        "trainers",
+        "secure: least trainers whose updates are summed before anybody sees them, put together "
+        "by lot every round; more hides better and tells less about who contributed what.",
+        ge=GROUP_SIZE_MIN,
+        le=GROUP_SIZE_MAX,
     )
     noise_multiplier_milli: int = setting(
         1_000,

@@ -27,7 +27,7 @@ TASK = "ab" * 32
 def enrol(count, round_index=1):
     names = [f"m{i}" for i in range(count)]
     secrets = {
-        name: derive_mask_secrets(derive_stream_key(ROOT, name), TASK, round_index)
+        name: derive_mask_secrets(derive_stream_key(ROOT, name), TASK, round_index, 1)
         for name in names
     }
     return names, secrets, {name: make_card(each) for name, each in secrets.items()}

@@ -30,6 +30,7 @@ from kumiai.adapters.compute.nesting import Nesting
 from kumiai.adapters.compute.private_work import NoiseKeys, Shard, account_epsilon
 from kumiai.adapters.compute.roots import ROOT, train_roots
 from kumiai.adapters.compute.scoring import Holdout, score_round
+from kumiai.adapters.compute.secure_work import GroupSums, encode_masked
 from kumiai.adapters.compute.task_rules import TaskRules, build_task_codec
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.base.amounts import PPM
@@ -40,7 +41,8 @@ from kumiai.learning.codecs import for_round
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import Recipe, build_seeded
 from kumiai.nodes import ports
-from kumiai.tasks.document import TaskDocument
+from kumiai.tasks.document import TaskDocument, compute_task_id
+from kumiai.tasks.secure import is_secure
 
 AGGREGATES_KEPT_MAX = 8
 PROGRAM_BYTES_MAX = 2**31  # of a member's program: twice what it may give
@@ -74,7 +76,8 @@ class EngineCompute:
         killed run goes on from it; without it, it is kept in memory. kernels: compiled loops of
         aggregation; numpy's, which give the same bits, without them. member_trainer: does the local
         work instead of the engine; `tell` (member, sentence) hears why a member has no update.
-        noise_secrets: member -> 32 bytes that nobody else knows, where the task asks for privacy.
+        noise_secrets: member -> 32 bytes that nobody else knows, where the task asks for privacy;
+        noise and masks follow from them.
         """
         self.task, self.recipe, self.engine, self._blobs = task, recipe, engine, blobs
         maps = label_maps or {}
@@ -87,7 +90,10 @@ class EngineCompute:
         self._decoded = DecodedBlobs(blobs, engine.layout.size, self.codec)
         self._nesting = Nesting(recipe, task.model.widths_ppm)
         self._kernels = kernels or NumpyKernels()
-        self._noise = NoiseKeys(task, dict(noise_secrets or {}), self._shards)
+        self._secrets = dict(noise_secrets or {})
+        self._noise = NoiseKeys(task, self._secrets, self._shards)
+        self._sums = GroupSums(blobs, engine.layout.size)
+        self._task_id = compute_task_id(task)
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
 
@@ -104,7 +110,7 @@ class EngineCompute:
         point) gets a result with an empty `update`; the others are not disturbed. KeyError for a
         member without a shard (or, with privacy, a secret) here.
         """
-        is_private = self.task.privacy.mode != "none"
+        is_private = self.task.privacy.mode == "local"
         results: dict[int, ports.TrainResult] = {}
         for start in dict.fromkeys((job.model, job.server_state) for job in jobs):
             places = [i for i, j in enumerate(jobs) if (j.model, j.server_state) == start]
@@ -196,7 +202,9 @@ class EngineCompute:
             places = [i for i, job in enumerate(jobs) if job.round == number]
             chosen = [jobs[i] for i in places]
             measure = self._get_measure(tuple(job.validator for job in chosen))
-            scored = score_round(self.task, measure, self._decoded, chosen, self._nesting)
+            scored = score_round(
+                self.task, measure, self._decoded, chosen, self._nesting, self._sums
+            )
             roots = self._train_roots([job for job in chosen if job.wants_root])
             scored = [replace(one, root=roots.get(one.validator, "")) for one in scored]
             results.update(zip(places, scored, strict=True))
@@ -233,14 +241,19 @@ class EngineCompute:
         if not job.included:
             return ports.AggregateResult(job.model, job.server_state)
         weights = [weight for _, _, weight in job.included]
-        updates = [self._decoded.get("update", blob) for _, blob, _ in job.included]
+        updates: list[NDArray[np.int32]] = []
+        if not job.groups:
+            updates = [self._decoded.get("update", blob) for _, blob, _ in job.included]
 
         def combine(vectors: list[NDArray[np.int32]]) -> NDArray[np.int32]:
             if job.widths_ppm:
                 return self._nesting.average(vectors, weights, job.widths_ppm, self._kernels)
             return combine_updates(self.task.training, self._decoded, job, vectors, self._kernels)
 
-        delta_P = combine(self._rules.prepare(updates, weights))
+        if job.groups:
+            delta_P = self._sums.compute_mean(job.groups, self._kernels)
+        else:
+            delta_P = combine(self._rules.prepare(updates, weights))
         rule = self._rules.server
         state = self._load_server_state(job.server_state or "")
         try:
@@ -300,8 +313,11 @@ class EngineCompute:
             )
         remembered = encode_memory(Memory(control_P, after, memory.program))
         state = self._codec_states.put(remembered) if remembered else ""
+        if is_secure(self.task):  # the open update leaves no trace outside of this process
+            data = encode_masked(self._secrets[job.member], self._task_id, job, ints_P)
         blob = self._blobs.put(data)
-        self._decoded.keep("update", blob, ints_P)
+        if not is_secure(self.task):
+            self._decoded.keep("update", blob, ints_P)
         training = self.task.training
         seen = sample_count * training.local_epochs
         if training.local_iterations:
@@ -315,7 +331,8 @@ class EngineCompute:
             sample_count=sample_count,
             iteration_count=iteration_count,
             flop=engine.count_flop(tuple(inputs.shape[1:]), targets[:1]) * seen,
-            loss_ppm=min(LOSS_PPM_MAX, round(loss * PPM)),  # 0 with privacy
+            # 0 with privacy: what no noise or mask covers is not told
+            loss_ppm=0 if is_secure(self.task) else min(LOSS_PPM_MAX, round(loss * PPM)),
             codec_state=state,
             epsilon_milli=self.claim_epsilon(job.trained_before, sample_count, iteration_count),
         )

@@ -47,7 +47,7 @@ class NoiseKeys:
 
 def account_epsilon(task: TaskDocument, step_count: int, sample_count: int) -> int:
     """Return milli-epsilon of `step_count` private steps on `sample_count` samples, rounded up."""
-    if task.privacy.mode == "none" or step_count == 0:
+    if task.privacy.mode != "local" or step_count == 0:
         return 0
     return compute_epsilon_milli(
         step_count,

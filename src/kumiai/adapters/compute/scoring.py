@@ -25,6 +25,7 @@ from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.methods import value_players
 from kumiai.adapters.compute.nesting import Nesting
+from kumiai.adapters.compute.secure_work import GroupSums
 from kumiai.adapters.compute.task_rules import find_span
 from kumiai.base.amounts import PPM
 from kumiai.nodes import ports
@@ -69,22 +70,32 @@ def score_round(
     decoded: DecodedBlobs,
     jobs: Sequence[ports.ScoreJob],
     nesting: Nesting | None = None,
+    sums: GroupSums | None = None,
 ) -> list[ports.ScoreResult]:
     """Return one result a job, in their order.
 
     `measure` holds part A and part B of each job's validator, in the order of the jobs. All jobs
     are of one round, with the same model, updates and seed: ValueError if they are not. nesting:
-    needed where an update is of less than the full width.
+    needed where an update is of less than the full width. sums: what opens the groups of a secure
+    run, whose sums are then the players.
     """
     first = jobs[0]
     if any(_name_work(job) != _name_work(first) for job in jobs):
         raise ValueError(f"jobs of round {first.round} do not judge the same updates")
-    updates = [decoded.find("update", ref.blob) for ref in first.updates]
-    if nesting is not None and any(ref.width_ppm < PPM for ref in first.updates):
-        findings = find_nested_findings(task, decoded, first, updates, nesting)
-        counts_P = _count_players(first, updates, findings, nesting)
+    updates: list[IntVector | None]
+    counts_P = None
+    if first.groups:
+        if sums is None:
+            raise ValueError(f"round {first.round} has groups, and nothing to open them")
+        updates = [sums.find(group) for group in first.groups]
+        findings = [Finding(0 if sum_P is not None else flag.MALFORMED, None) for sum_P in updates]
     else:
-        findings, counts_P = find_findings(task, decoded, first, updates), None
+        updates = [decoded.find("update", ref.blob) for ref in first.updates]
+        if nesting is not None and any(ref.width_ppm < PPM for ref in first.updates):
+            findings = find_nested_findings(task, decoded, first, updates, nesting)
+            counts_P = _count_players(first, updates, findings, nesting)
+        else:
+            findings = find_findings(task, decoded, first, updates)
     round_values = value_members(task, measure, decoded, first, updates, findings, counts_P)
     return [
         _report(job, findings, round_values, column=2 * index) for index, job in enumerate(jobs)
@@ -230,7 +241,10 @@ def value_members(
     places = [i for _, i, _ in played]
     player_updates = [update_P for _, _, update_P in played]
     competes = task.mode == "compete"
-    divisor = 1 if competes else max(1, len(played)) if counts_P is None else counts_P
+    member_count = len(played)
+    if job.groups:  # sums are played, and the step is the mean over their members
+        member_count = sum(len(job.groups[i].members) for i in places)
+    divisor = 1 if competes else max(1, member_count) if counts_P is None else counts_P
     game = CoalitionGame(measure, decoded.get("model", job.model), player_updates, divisor)
     count, game_count = len(job.updates), len(game.losses_K)
     standalone_NK = np.zeros((count, game_count))
@@ -291,7 +305,7 @@ def _report(
 
 
 def _name_work(job: ports.ScoreJob) -> tuple[object, ...]:
-    return (job.round, job.model, job.previous_model, job.updates, job.seed)
+    return (job.round, job.model, job.previous_model, job.updates, job.seed, job.groups)
 
 
 def _convert_ppm(values: FloatArray) -> list[int]:

@@ -193,7 +193,7 @@ def check_privacy(subject: Subject) -> int:
             least = account_epsilon(task, spent[key], assignment.samples)
             claimed = assignment.epsilon_milli
             # one thousandth: the last digit of another machine's logarithm
-            if claimed + 1 < least or (task.privacy.mode == "none" and claimed):
+            if claimed + 1 < least or (task.privacy.mode != "local" and claimed):
                 subject.report.error(
                     f"round {number}",
                     f"{replay.state.members[key].name} claims {claimed} milli-epsilon, "

@@ -21,7 +21,7 @@ from kumiai.apps.audit.compute import map_rounds, open_compute
 from kumiai.apps.audit.replay import Replay
 from kumiai.apps.audit.subject import ScoreRounds, Subject
 from kumiai.nodes import ports
-from kumiai.nodes.validator import list_updates
+from kumiai.nodes.validator import make_score_job
 from kumiai.rounds.state import RoundState
 
 SCORE_TOLERANCE_PPM = 2_000  # between machines that round differently; none is needed on one
@@ -86,12 +86,8 @@ def _find_liars(
 ) -> tuple[list[str], int]:
     """Return the validators whose scores are not what their hold-outs give, and how many judged."""
     model, _, previous = replay.models_before[current.index]
-    updates = list_updates(current)
     judges = sorted(current.score_sheets)
-    jobs = [
-        ports.ScoreJob(current.index, judge, model, previous or None, updates, current.beacon)
-        for judge in judges
-    ]
+    jobs = [make_score_job(current, judge, model, previous) for judge in judges]
     finals = replay.state.finals[current.index].values
     liars = set()
     for judge, result in zip(judges, compute.score(jobs), strict=True):

@@ -111,11 +111,17 @@ def _judged(view: RunView) -> Sentence | None:
 
 
 def _private(view: RunView) -> Sentence | None:
-    """The largest claimed epsilon of those who trained privately; probes have no data to hide."""
+    """The largest claimed epsilon of those who trained privately; probes have no data to hide.
+
+    In a secure run, what masks hide and what is lost by it.
+    """
+    privacy = view.task.get("privacy", {})
+    if privacy.get("mode") == "secure":
+        return Sentence("headline.secure", {"n": privacy["group_size"]})
     spent = [m.epsilon_milli for m in view.members if m.role == "trainer" and m.epsilon_milli]
     if not spent:
         return None
-    delta_ppb = view.task.get("privacy", {}).get("delta_ppb", 0)
+    delta_ppb = privacy.get("delta_ppb", 0)
     places = {"epsilon": format_epsilon(max(spent)), "delta": f"{delta_ppb / 1e9:g}"}
     return Sentence("headline.private", places)
 

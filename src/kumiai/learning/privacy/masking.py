@@ -31,6 +31,7 @@ from kumiai.learning.fixed_point import IntVector, LongVector
 from kumiai.learning.privacy.stream import SecretStream, derive_stream_key
 
 MEMBERS_MIN = 2  # the sum of one is that one
+PUBLIC_HEX_DIGITS = 66
 
 Words = NDArray[np.uint64]
 
@@ -54,11 +55,14 @@ class MaskCard:
     own_seed_hash: str
 
 
-def derive_mask_secrets(secret: bytes, task_id: str, round_index: int) -> MaskSecrets:
-    """Return a member's secrets of one round, from 32 bytes that only it knows."""
+def derive_mask_secrets(secret: bytes, task_id: str, round_index: int, attempt: int) -> MaskSecrets:
+    """Return a member's secrets of one attempt at a round, from 32 bytes that only it knows.
+
+    A round that is redone has other secrets: opened ones must not open its other update.
+    """
     return MaskSecrets(
-        derive_stream_key(secret, "mask-agreement", task_id, round_index),
-        derive_stream_key(secret, "mask-own", task_id, round_index),
+        derive_stream_key(secret, "mask-agreement", task_id, round_index, attempt),
+        derive_stream_key(secret, "mask-own", task_id, round_index, attempt),
     )
 
 
@@ -66,6 +70,27 @@ def make_card(secrets: MaskSecrets) -> MaskCard:
     """Return what the member publishes before anybody masks."""
     public = PublicKey.from_secret(secrets.agreement).format().hex()
     return MaskCard(public, hashlib.sha256(secrets.own_seed).hexdigest())
+
+
+def is_public_key(text: str) -> bool:
+    """Tell whether a card's public key is a compressed point of the curve, in hex."""
+    try:
+        return len(text) == PUBLIC_HEX_DIGITS and bool(PublicKey(bytes.fromhex(text)))
+    except ValueError:
+        return False
+
+
+def is_own_seed(card: MaskCard, seed: bytes) -> bool:
+    """Tell whether this is the seed on the card."""
+    return hashlib.sha256(seed).hexdigest() == card.own_seed_hash
+
+
+def is_agreement(card: MaskCard, secret: bytes) -> bool:
+    """Tell whether this is the secret of the card's public key."""
+    try:
+        return PublicKey.from_secret(secret).format().hex() == card.public
+    except ValueError:  # no number of the curve's order
+        return False
 
 
 def mask_update(
@@ -105,11 +130,11 @@ def unmask_sum(
         raise ValueError(f"masked updates of lengths {sorted(sizes)}: expected one length")
     total_P = np.zeros(sizes.pop(), dtype=np.uint64)
     for member, vector_P in sorted(masked.items()):
-        if hashlib.sha256(own_seeds[member]).hexdigest() != cards[member].own_seed_hash:
+        if not is_own_seed(cards[member], own_seeds[member]):
             raise ValueError(f"the own seed of {member} is not the one on its card")
         total_P += vector_P - _draw(own_seeds[member], len(vector_P))
     for member, secret in sorted(agreements.items()):
-        if PublicKey.from_secret(secret).format().hex() != cards[member].public:
+        if not is_agreement(cards[member], secret):
             raise ValueError(f"the agreement secret of {member} is not the one on its card")
         # what the survivors hold against the dropped one is its own masks, negated
         total_P = _add_pairs(total_P, member, secret, cards, set(masked))

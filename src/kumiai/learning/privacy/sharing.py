@@ -58,8 +58,13 @@ def deal(secret: bytes, holders: Sequence[str], threshold: int, stream: SecretSt
         holder: _evaluate(coefficients, place).to_bytes(SHARE_BYTES, "big")
         for place, holder in enumerate(holders, start=1)
     }
-    hashes = tuple(hashlib.sha256(shares[holder]).hexdigest() for holder in holders)
+    hashes = tuple(hash_share(shares[holder]) for holder in holders)
     return Dealing(tuple(holders), threshold, hashes, shares)
+
+
+def hash_share(share: bytes) -> str:
+    """Return what is published of a share: its sha256."""
+    return hashlib.sha256(share).hexdigest()
 
 
 def join(
@@ -73,7 +78,7 @@ def join(
         if holder not in holders:
             raise ValueError(f"{holder} holds no share: holders are {list(holders)}")
         place = list(holders).index(holder)
-        if hashlib.sha256(share).hexdigest() != hashes[place]:
+        if hash_share(share) != hashes[place]:
             raise ValueError(f"the share of {holder} is not the one that was dealt")
         points[place + 1] = int.from_bytes(share, "big")
     used = dict(list(points.items())[:threshold])
