@@ -198,6 +198,45 @@ def inspect(
     inspection.inspect(run_dir, member, round_, lang)
 
 
+@app.command(
+    epilog=_examples(
+        "kumiai export runs/cooperative-7 --member Aoba",
+        "kumiai export runs/cooperative-7 --width 50% --out my-model",
+        "kumiai export runs/cooperative-7 --full --onnx",
+    )
+)
+def export(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A finished run's folder.")],
+    member: Annotated[
+        str | None,
+        typer.Option("--member", metavar="NAME", help="The model that this member earned."),
+    ] = None,
+    width: Annotated[
+        str | None,
+        typer.Option("--width", metavar="W", help="One of the task's widths: 0.5 or 50%."),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", metavar="", help="All of the model (the default).")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="A new folder (default: one in exports/)."),
+    ] = None,
+    onnx: Annotated[
+        bool,
+        typer.Option("--onnx", metavar="", help="Also as model.onnx (needs kumiai\\[onnx])."),
+    ] = False,
+    lang: LangOption = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", metavar="", help="Print nothing but the new folder.")
+    ] = False,
+) -> None:
+    """Take a model out: plain files with a model card, loadable without Kumiai."""
+    from kumiai.apps.cli import exporting
+
+    exporting.export(run_dir, member, width, full, out, onnx, lang, quiet)
+
+
 @app.command(epilog=_examples("kumiai scenarios", "kumiai demo --scenario poisoner"))
 def scenarios(lang: LangOption = None) -> None:
     """List the ready-made runs: attacks, faults, and what is expected to happen."""
