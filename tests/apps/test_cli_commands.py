@@ -19,7 +19,17 @@ from kumiai.apps.cli.running import choose_folder, parse_overrides
 from kumiai.apps.view import ProgressEvent, RunView, save_view
 from kumiai.base.errors import InputError, InternalError, RunFailedError, StoreError
 
-COMMANDS = ("demo", "new", "run", "verify", "inspect", "scenarios", "flower run", "bench aequa")
+COMMANDS = (
+    "demo",
+    "new",
+    "run",
+    "verify",
+    "inspect",
+    "export",
+    "scenarios",
+    "flower run",
+    "bench aequa",
+)
 Install = Callable[..., list[tuple[object, ...]]]
 
 

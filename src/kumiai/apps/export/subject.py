@@ -94,6 +94,8 @@ def open_subject(root: Path) -> Subject:
         raise InputError("run directory", str(root), fix)
     if faults:
         raise VerificationError(f"{faults[0]}: run `kumiai verify {root}`")
+    if state.certificates[-1].body["model"] != state.model:
+        raise VerificationError("the last certificate names another model than the log ends with")
     assert state.task is not None
     recipe = _load_recipe(plan, state.task)
     return Subject(
