@@ -26,10 +26,12 @@ def run(
     overrides: Mapping[str, str] | None = None,
     resume: bool = False,
     progress: Callable[[Any], None] | None = None,
+    alone: bool = False,
 ) -> RunView:
     """Run a task (the path of a task.toml, or a `TaskDocument`) with local members.
 
     out: the run's folder, default `runs/<task name>`. Returns the finished run as plain objects:
+    alone: members also train alone after the end, and compare with what they received.
     `members`, `rounds` (also as `history`), `receipts`, `records(name)` for pandas.
     """
     from kumiai.apps import wiring
@@ -48,6 +50,7 @@ def run(
         tell,
         resume=resume,
         base_dir=base_dir,
+        is_compared=alone,
     )
 
 

@@ -63,13 +63,24 @@ def install(monkeypatch: pytest.MonkeyPatch, sample_view: RunView) -> Install:
             return sample_view
 
         def run_demo(
-            scenario: str, seed: int, out: Path, progress: object, *, resume: bool = False
+            scenario: str,
+            seed: int,
+            out: Path,
+            progress: object,
+            *,
+            resume: bool = False,
+            is_compared: bool = False,
         ) -> RunView:
             calls.append((scenario, seed, out, resume))
             return work(out, progress)  # type: ignore[arg-type]
 
         def run_task(
-            path: Path, settings: dict[str, str], out: Path, resume: bool, progress: object
+            path: Path,
+            settings: dict[str, str],
+            out: Path,
+            resume: bool,
+            progress: object,
+            is_compared: bool = False,
         ) -> RunView:
             calls.append((path, settings, out, resume))
             return work(out, progress)  # type: ignore[arg-type]

@@ -54,6 +54,15 @@ ResumeOption = Annotated[
     bool,
     typer.Option("--resume", metavar="", help="Continue a run that was interrupted, from its log."),
 ]
+AloneOption = Annotated[
+    bool,
+    typer.Option(
+        "--alone",
+        metavar="",
+        help="After the end each member trains alone and compares; "
+        "takes about as long again as the training.",
+    ),
+]
 
 
 def _show_version(is_asked: bool) -> None:
@@ -100,13 +109,14 @@ def demo(
     ] = DEMO_SEED,
     out: OutOption = None,
     resume: ResumeOption = False,
+    alone: AloneOption = False,
     lang: LangOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Show the whole of it on real data, in about a minute: train, score, pay, report."""
     from kumiai.apps.cli import running
 
-    running.demo(scenario, seed, out, resume, lang, quiet)
+    running.demo(scenario, seed, out, resume, lang, quiet, alone)
 
 
 @app.command(
@@ -136,13 +146,14 @@ def run(
     ] = None,
     out: OutOption = None,
     resume: ResumeOption = False,
+    alone: AloneOption = False,
     lang: LangOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run your own task: your model, your data, as many members as you ask for."""
     from kumiai.apps.cli import running
 
-    running.run(task, overrides or [], out, resume, lang, quiet)
+    running.run(task, overrides or [], out, resume, lang, quiet, alone)
 
 
 @app.command(
