@@ -135,14 +135,14 @@ def run_local(
 ) -> RunView:
     """Run `task` with these members in this process; leave a sealed run directory; return its view.
 
-    is_compared: members also train alone after the end, and compare (`apps/alone`).
-    RunFailedError when the run ends in anything but FINISHED (the directory is left, sealed too).
+    is_compared: see `apps/alone`. RunFailedError when the run does not end in FINISHED (sealed too).
     """
     torch.set_num_threads(1)  # members stand for machines of their own; see docs/adr/0008
     run_dir = RunDir(out)
     population = gather(task, casting.people)
     workload = load_workload(task, base_dir)
     run_dir.open(make_plan(task, casting, population, workload, base_dir), resume)
+    noise_key = run_dir.take_noise_key() if task.privacy.mode != "none" else b""
     telemetry = Telemetry(task.training.rounds, progress, workload.token_bytes_ppm)
     blobs = DirectoryBlobs(run_dir.blobs)
     blobs.remove_partial()
@@ -157,14 +157,7 @@ def run_local(
             orderer=population.orderer,
             world=SimWorld(slow_down_copiers(casting.network, casting.victims)),
             compute=make_compute(
-                task,
-                casting,
-                population,
-                workload,
-                blobs,
-                codec_states,
-                run_dir.take_noise_key() if task.privacy.mode != "none" else b"",
-                telemetry.note,
+                task, casting, population, workload, blobs, codec_states, noise_key, telemetry.note
             ),
             log=log,
             ledger=ledger,
