@@ -135,7 +135,7 @@ def run_local(
 ) -> RunView:
     """Run `task` with these members in this process; leave a sealed run directory; return its view.
 
-    is_compared: see `apps/alone`. RunFailedError when the run does not end in FINISHED (sealed too).
+    is_compared: see `apps/alone`. RunFailedError when it does not end in FINISHED (sealed too).
     """
     torch.set_num_threads(1)  # members stand for machines of their own; see docs/adr/0008
     run_dir = RunDir(out)
