@@ -28,7 +28,7 @@ def build_member_table(view: RunView, texts: Texts, columns: int) -> RenderableT
     if len(members) > len(shown):
         more = texts.text("page.more_rows", n=len(members) - len(shown))
         parts.append(Text(more, "dim"))
-    parts += [tell_alone(m, view.alone_part, texts) for m in members if m.is_worse_off]
+    parts += [tell_alone(m, view.alone_part, texts) for m in shown if m.is_worse_off]
     return table if len(parts) == 1 else Group(*parts)
 
 
