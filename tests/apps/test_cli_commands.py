@@ -145,6 +145,8 @@ def test_the_package_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "kumiai", "--version"]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert found.stdout == f"kumiai {__version__}\n"
+    wrong = [sys.executable, "-m", "kumiai", "run", "absent.toml"]
+    assert subprocess.run(wrong, capture_output=True, check=False).returncode == 2
 
 
 def test_help_loads_no_heavy_library() -> None:
