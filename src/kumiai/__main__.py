@@ -1,5 +1,7 @@
 """`python -m kumiai`: the command line where no script is installed."""
 
+import sys
+
 from kumiai.apps.cli.entry import main
 
-main()
+sys.exit(main())

@@ -19,7 +19,17 @@ from kumiai.apps.cli.running import choose_folder, parse_overrides
 from kumiai.apps.view import ProgressEvent, RunView, save_view
 from kumiai.base.errors import InputError, InternalError, RunFailedError, StoreError
 
-COMMANDS = ("demo", "new", "run", "verify", "inspect", "scenarios", "flower run", "bench aequa")
+COMMANDS = (
+    "demo",
+    "new",
+    "run",
+    "verify",
+    "inspect",
+    "export",
+    "scenarios",
+    "flower run",
+    "bench aequa",
+)
 Install = Callable[..., list[tuple[object, ...]]]
 
 
@@ -53,13 +63,24 @@ def install(monkeypatch: pytest.MonkeyPatch, sample_view: RunView) -> Install:
             return sample_view
 
         def run_demo(
-            scenario: str, seed: int, out: Path, progress: object, *, resume: bool = False
+            scenario: str,
+            seed: int,
+            out: Path,
+            progress: object,
+            *,
+            resume: bool = False,
+            is_compared: bool = False,
         ) -> RunView:
             calls.append((scenario, seed, out, resume))
             return work(out, progress)  # type: ignore[arg-type]
 
         def run_task(
-            path: Path, settings: dict[str, str], out: Path, resume: bool, progress: object
+            path: Path,
+            settings: dict[str, str],
+            out: Path,
+            resume: bool,
+            progress: object,
+            is_compared: bool = False,
         ) -> RunView:
             calls.append((path, settings, out, resume))
             return work(out, progress)  # type: ignore[arg-type]
@@ -124,6 +145,8 @@ def test_the_package_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "kumiai", "--version"]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert found.stdout == f"kumiai {__version__}\n"
+    wrong = [sys.executable, "-m", "kumiai", "run", "absent.toml"]
+    assert subprocess.run(wrong, capture_output=True, check=False).returncode == 2
 
 
 def test_help_loads_no_heavy_library() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from kumiai.adapters.store import seal
+from kumiai.apps.alone import Comparison, compare_alone
 from kumiai.apps.finished import ExportedModel, Finished, read_model
 from kumiai.apps.personal import write_personal
 from kumiai.apps.picture import make_view
@@ -28,10 +31,29 @@ _PPM = 1_000_000
 _VERDICT_ORDER = ("VALID", "INVALID", "INCONCLUSIVE")
 
 
-def write_results(finished: Finished) -> RunView:
-    """Write receipts and models; return the view of the whole run."""
+def write_results(finished: Finished, is_compared: bool = False) -> RunView:
+    """Write receipts and models; return the view of the whole run.
+
+    is_compared: every data owner also finds out what it reaches alone (`alone`).
+    """
     receipts = _write_receipts(finished)
-    return make_view(finished, receipts, _write_models(finished), write_personal(finished))
+    view = make_view(finished, receipts, _write_models(finished), write_personal(finished))
+    return add_comparison(view, *compare_alone(finished)) if is_compared else view
+
+
+def add_comparison(view: RunView, part: str, found: Mapping[str, Comparison]) -> RunView:
+    """Return the view with each member's comparison of what it received with what it has alone."""
+    members = tuple(
+        replace(
+            member,
+            alone_accuracy_ppm=found[member.pubkey].alone_ppm,
+            received_accuracy_ppm=found[member.pubkey].received_ppm,
+        )
+        if member.pubkey in found
+        else member
+        for member in view.members
+    )
+    return replace(view, members=members, alone_part=part)
 
 
 def seal_and_report(

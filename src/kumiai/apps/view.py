@@ -70,6 +70,14 @@ class MemberView(_Plain):
     shared_accuracy_ppm: int | None = None  # the received model's on the same samples
     epsilon_milli: int = 0  # claimed privacy loss over the run, thousandths; 0: not private
     round_widths_ppm: tuple[int, ...] = ()  # it was given, one a round; () where all were full
+    alone_accuracy_ppm: int | None = None  # of the network it trained alone, with --alone
+    received_accuracy_ppm: int | None = None  # the received model's on the same samples
+
+    @property
+    def is_worse_off(self) -> bool:
+        """Tell whether the member would have had a better model alone, as far as it compared."""
+        alone, received = self.alone_accuracy_ppm, self.received_accuracy_ppm
+        return alone is not None and (received is None or received < alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,7 @@ class RunView(_Plain):
     token_bytes_ppm: int = 0  # mean bytes of a target, where the targets are text; else 0
     text_start: str = ""  # what the final model was given, and what it wrote on
     text_written: str = ""
+    alone_part: str = ""  # what members compared on: "holdout", "test", "" where nobody did
     width_curve: tuple[tuple[int, int], ...] = ()  # (width, accuracy) as the validators signed, ppm
 
     @property

@@ -45,7 +45,13 @@ TASK_FILE_BYTES_MAX = 1_000_000
 
 
 def run_demo(
-    scenario: str, seed: int, out: Path, progress: Progress, *, resume: bool = False
+    scenario: str,
+    seed: int,
+    out: Path,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    is_compared: bool = False,
 ) -> RunView:
     """Run one entry of the menu; InputError for an unknown name."""
     if scenario not in SCENARIOS:
@@ -53,7 +59,15 @@ def run_demo(
     chosen = SCENARIOS[scenario]
     casting = Casting(chosen.name, chosen.people, chosen.victims, chosen.network)
     task = chosen.make_task(seed)
-    return run_local(task, casting, out, progress, resume=resume, base_dir=Path.cwd())
+    return run_local(
+        task,
+        casting,
+        out,
+        progress,
+        resume=resume,
+        base_dir=Path.cwd(),
+        is_compared=is_compared,
+    )
 
 
 def run_task(
@@ -62,11 +76,18 @@ def run_task(
     out: Path,
     resume: bool,
     progress: Progress,
+    is_compared: bool = False,
 ) -> RunView:
     """Run the user's own task with as many local members as it asks for."""
     task = read_task(task_path, overrides)
     return run_local(
-        task, cast_locally(task), out, progress, resume=resume, base_dir=task_path.parent.resolve()
+        task,
+        cast_locally(task),
+        out,
+        progress,
+        resume=resume,
+        base_dir=task_path.parent.resolve(),
+        is_compared=is_compared,
     )
 
 
@@ -110,16 +131,18 @@ def run_local(
     *,
     resume: bool,
     base_dir: Path,
+    is_compared: bool = False,
 ) -> RunView:
     """Run `task` with these members in this process; leave a sealed run directory; return its view.
 
-    RunFailedError when the run ends in anything but FINISHED (the directory is left, sealed too).
+    is_compared: see `apps/alone`. RunFailedError when it does not end in FINISHED (sealed too).
     """
     torch.set_num_threads(1)  # members stand for machines of their own; see docs/adr/0008
     run_dir = RunDir(out)
     population = gather(task, casting.people)
     workload = load_workload(task, base_dir)
     run_dir.open(make_plan(task, casting, population, workload, base_dir), resume)
+    codec_states = DirectoryBlobs(run_dir.codec_states)
     telemetry = Telemetry(task.training.rounds, progress, workload.token_bytes_ppm)
     blobs = DirectoryBlobs(run_dir.blobs)
     blobs.remove_partial()
@@ -134,14 +157,7 @@ def run_local(
             orderer=population.orderer,
             world=SimWorld(slow_down_copiers(casting.network, casting.victims)),
             compute=make_compute(
-                task,
-                casting,
-                population,
-                workload,
-                blobs,
-                DirectoryBlobs(run_dir.codec_states),
-                secrets,
-                telemetry.note,
+                task, casting, population, workload, blobs, codec_states, secrets, telemetry.note
             ),
             log=log,
             ledger=ledger,
@@ -161,7 +177,7 @@ def run_local(
             blobs=blobs,
             commands=tuple(applied.command for applied in ledger.history()),
         )
-        view = outcome.write_results(finished)
+        view = outcome.write_results(finished, is_compared)
     finally:
         workload.close()
         for store in (log, ledger, vault):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,15 @@ OptionValue = int | str | bool
 Build = Callable[[float], nn.Module]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-ClassNet = mlp.MlpBuilder | cnn.CnnBuilder | resnet18.ResNet18Builder
+Net = mlp.MlpBuilder | cnn.CnnBuilder | resnet18.ResNet18Builder | transformer.TransformerBuilder
 
-RECIPES_BUILT_IN = ("mlp", "cnn", "resnet18", "transformer")
+_NETWORKS: Mapping[str, tuple[type[nn.Module], Callable[..., Net]]] = {
+    "mlp": (mlp.Mlp, mlp.read_options),
+    "cnn": (cnn.Cnn, cnn.read_options),
+    "resnet18": (resnet18.ResNet18, resnet18.read_options),
+    "transformer": (transformer.Transformer, transformer.read_options),
+}
+RECIPES_BUILT_IN = tuple(_NETWORKS)
 
 
 @dataclass(frozen=True)
@@ -83,16 +90,23 @@ def build_recipe(
     widths = convert_widths(widths_ppm)
     given = tuple(sorted(options.items()))
     origin = RecipeOrigin(name, given, tuple(widths_ppm), shape, class_count)
+    net = _NETWORKS[name][1](options, shape, class_count)
     if name == "transformer":
-        lm = transformer.read_options(options, shape, class_count)
-        return Recipe(name, lm.build, compute_token_loss, compute_token_correct, widths, origin)
-    readers: dict[str, Callable[..., ClassNet]] = {
-        "mlp": mlp.read_options,
-        "cnn": cnn.read_options,
-        "resnet18": resnet18.read_options,
-    }
-    net = readers[name](options, shape, class_count)
+        return Recipe(name, net.build, compute_token_loss, compute_token_correct, widths, origin)
     return Recipe(name, net.build, compute_class_loss, compute_class_correct, widths, origin)
+
+
+def describe_network(origin: RecipeOrigin, width: float) -> tuple[type[nn.Module], tuple[Any, ...]]:
+    """Return the class of a built-in recipe's network and what it is made with at `width`.
+
+    class(*arguments) is `build(width)`: enough to write the network down without this package.
+    Raises ValueError for a recipe that is not built in.
+    """
+    if origin.name not in _NETWORKS:
+        raise ValueError(f"recipe {origin.name!r} is not built in: its file says what it is")
+    network, read_options = _NETWORKS[origin.name]
+    net = read_options(dict(origin.options), origin.input_shape, origin.class_count)
+    return network, net.list_arguments(width)
 
 
 def wrap_recipe(

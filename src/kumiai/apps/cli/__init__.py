@@ -1,4 +1,4 @@
-"""The command line: `kumiai demo`, `new`, `run`, `verify`, `inspect`, `scenarios`."""
+"""The command line: `kumiai demo`, `new`, `run`, `verify`, `inspect`, `export`, `scenarios`."""
 
 from kumiai.apps.cli.entry import main
 

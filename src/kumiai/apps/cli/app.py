@@ -54,6 +54,15 @@ ResumeOption = Annotated[
     bool,
     typer.Option("--resume", metavar="", help="Continue a run that was interrupted, from its log."),
 ]
+AloneOption = Annotated[
+    bool,
+    typer.Option(
+        "--alone",
+        metavar="",
+        help="After the end each member trains alone and compares; "
+        "takes about as long again as the training.",
+    ),
+]
 
 
 def _show_version(is_asked: bool) -> None:
@@ -100,13 +109,14 @@ def demo(
     ] = DEMO_SEED,
     out: OutOption = None,
     resume: ResumeOption = False,
+    alone: AloneOption = False,
     lang: LangOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Show the whole of it on real data, in about a minute: train, score, pay, report."""
     from kumiai.apps.cli import running
 
-    running.demo(scenario, seed, out, resume, lang, quiet)
+    running.demo(scenario, seed, out, resume, lang, quiet, alone)
 
 
 @app.command(
@@ -136,13 +146,14 @@ def run(
     ] = None,
     out: OutOption = None,
     resume: ResumeOption = False,
+    alone: AloneOption = False,
     lang: LangOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run your own task: your model, your data, as many members as you ask for."""
     from kumiai.apps.cli import running
 
-    running.run(task, overrides or [], out, resume, lang, quiet)
+    running.run(task, overrides or [], out, resume, lang, quiet, alone)
 
 
 @app.command(
@@ -196,6 +207,45 @@ def inspect(
     from kumiai.apps.cli import inspection
 
     inspection.inspect(run_dir, member, round_, lang)
+
+
+@app.command(
+    epilog=_examples(
+        "kumiai export runs/cooperative-7 --member Aoba",
+        "kumiai export runs/cooperative-7 --width 50% --out my-model",
+        "kumiai export runs/cooperative-7 --full --onnx",
+    )
+)
+def export(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A finished run's folder.")],
+    member: Annotated[
+        str | None,
+        typer.Option("--member", metavar="NAME", help="The model that this member earned."),
+    ] = None,
+    width: Annotated[
+        str | None,
+        typer.Option("--width", metavar="W", help="One of the task's widths: 0.5 or 50%."),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", metavar="", help="All of the model (the default).")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="A new folder (default: one in exports/)."),
+    ] = None,
+    onnx: Annotated[
+        bool,
+        typer.Option("--onnx", metavar="", help="Also as model.onnx (needs kumiai\\[onnx])."),
+    ] = False,
+    lang: LangOption = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", metavar="", help="Print nothing but the new folder.")
+    ] = False,
+) -> None:
+    """Take a model out: plain files with a model card, loadable without Kumiai."""
+    from kumiai.apps.cli import exporting
+
+    exporting.export(run_dir, member, width, full, out, onnx, lang, quiet)
 
 
 @app.command(epilog=_examples("kumiai scenarios", "kumiai demo --scenario poisoner"))

@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from kumiai.apps.cli.entry import get_language
-from kumiai.apps.cli.tables import build_headline_text, build_member_table
+from kumiai.apps.cli.tables import build_headline_text, build_member_table, tell_alone
 from kumiai.apps.cli.terminal import VERDICT_STYLES, clean, safe
 from kumiai.apps.report.summary import get_unit
 from kumiai.apps.report.texts import (
@@ -95,6 +95,8 @@ def _member_tree(view: RunView, run_dir: Path, name: str, texts: Texts) -> Tree:
         ("inspect.sum_wrong", "bold red") if account.difference else ("inspect.sum", "green")
     )
     tree.add(Text(texts.text(key, **places), style))
+    if member.alone_accuracy_ppm is not None:
+        tree.add(tell_alone(member, view.alone_part, texts))
     return tree
 
 

@@ -28,7 +28,13 @@ Work = Callable[[Path, Callable[[ProgressEvent], None]], RunView]
 
 
 def demo(
-    scenario: str | None, seed: int, out: Path | None, resume: bool, lang: str | None, quiet: bool
+    scenario: str | None,
+    seed: int,
+    out: Path | None,
+    resume: bool,
+    lang: str | None,
+    quiet: bool,
+    is_compared: bool = False,
 ) -> None:
     """Run one entry of the menu and show it."""
     from kumiai.apps.scenarios import DEFAULT, SCENARIOS
@@ -37,12 +43,12 @@ def demo(
     if name not in SCENARIOS:
         raise InputError("--scenario", name, f"choose one of: {', '.join(SCENARIOS)}")
     folder = choose_folder(f"{name}-{seed}", out, resume)
-    again = f"kumiai demo --scenario {name} --seed {seed}"
+    again = f"kumiai demo --scenario {name} --seed {seed}" + " --alone" * is_compared
 
     def work(target: Path, progress: Callable[[ProgressEvent], None]) -> RunView:
         from kumiai.apps import wiring  # takes seconds: the display is up by now
 
-        return wiring.run_demo(name, seed, target, progress, resume=resume)
+        return wiring.run_demo(name, seed, target, progress, resume=resume, is_compared=is_compared)
 
     _show_run(work, name, folder, again, lang, quiet)
 
@@ -54,6 +60,7 @@ def run(
     resume: bool,
     lang: str | None,
     quiet: bool,
+    is_compared: bool = False,
 ) -> None:
     """Run the user's own task and show it."""
     settings = parse_overrides(overrides)
@@ -65,11 +72,12 @@ def run(
     words = ["kumiai", "run", str(task)]
     for override in overrides:
         words += ["--set", override]
+    words += ["--alone"] * is_compared
 
     def work(target: Path, progress: Callable[[ProgressEvent], None]) -> RunView:
         from kumiai.apps import wiring  # takes seconds: the display is up by now
 
-        return wiring.run_task(task, settings, target, resume, progress)
+        return wiring.run_task(task, settings, target, resume, progress, is_compared)
 
     _show_run(work, stem, folder, shlex.join(words), lang, quiet)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import groupby
 
 from rich import box
@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kumiai.apps.cli.terminal import VERDICT_STYLES, safe
+from kumiai.apps.cli.terminal import VERDICT_STYLES, clean, safe
 from kumiai.apps.report.summary import build_headline
 from kumiai.apps.report.tables import sort_members
-from kumiai.apps.report.texts import Texts, format_amount, format_nat, format_width
+from kumiai.apps.report.texts import Texts, format_amount, format_nat, format_percent, format_width
 from kumiai.apps.view import MemberView, RunView
 
 WIDE_COLUMNS = 120  # below, two lines a member: the second holds role, error and stake
@@ -26,9 +26,27 @@ def build_member_table(view: RunView, texts: Texts, columns: int) -> RenderableT
     members = sort_members(view.members)
     shown = members[:MEMBERS_MAX]
     table = _wide(shown, texts) if columns >= WIDE_COLUMNS else _narrow(shown, texts)
-    if len(members) == len(shown):
-        return table
-    return Group(table, Text(texts.text("page.more_rows", n=len(members) - len(shown)), "dim"))
+    parts: list[RenderableType] = [table]
+    if len(members) > len(shown):
+        more = texts.text("page.more_rows", n=len(members) - len(shown))
+        parts.append(Text(more, "dim"))
+    parts += [tell_alone(m, view.alone_part, texts) for m in shown if m.is_worse_off]
+    return table if len(parts) == 1 else Group(*parts)
+
+
+def tell_alone(member: MemberView, part: str, texts: Texts) -> Text:
+    """What a member is told who compared: what it has alone, what it received, on which data."""
+    state = "better"
+    if member.is_worse_off:
+        state = "none" if member.received_accuracy_ppm is None else "worse"
+    sentence = texts.text(
+        f"alone.{state}",
+        name=clean(member.name),
+        alone=format_percent(member.alone_accuracy_ppm),
+        received=format_percent(member.received_accuracy_ppm),
+        part=texts.text(f"alone.part.{part}"),
+    )
+    return Text(sentence, "yellow" if member.is_worse_off else "green")
 
 
 def build_headline_text(view: RunView, texts: Texts) -> Text:
@@ -45,13 +63,16 @@ def build_headline_text(view: RunView, texts: Texts) -> Text:
     return joined
 
 
-def _wide(members: Iterable[MemberView], texts: Texts) -> Table:
+def _wide(members: Sequence[MemberView], texts: Texts) -> Table:
+    is_compared = any(member.alone_accuracy_ppm is not None for member in members)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column(texts.text("column.member"), max_width=24, overflow="fold")
     table.add_column(texts.text("column.role"), no_wrap=True)
     table.add_column(texts.text("column.verdict"), no_wrap=True)
     for key in ("column.contribution", "column.stake", "column.reward", "column.model"):
         table.add_column(texts.text(key), justify="right", no_wrap=True)
+    if is_compared:
+        table.add_column(texts.text("column.alone"), justify="right", no_wrap=True)
     table.add_column(texts.text("column.reason"), ratio=1, overflow="fold")
     for member in members:
         table.add_row(
@@ -62,19 +83,30 @@ def _wide(members: Iterable[MemberView], texts: Texts) -> Table:
             _stake(member),
             _reward(member),
             _model(member),
+            *([_alone(member)] if is_compared else []),
             safe(texts.reason(member.reason, member.reason_code)),
         )
     return table
 
 
-def _narrow(members: Iterable[MemberView], texts: Texts) -> Table:
+def _alone(member: MemberView) -> Text:
+    if member.alone_accuracy_ppm is None:
+        return Text("–", "dim")
+    both = (member.alone_accuracy_ppm, member.received_accuracy_ppm)
+    return Text(" / ".join(map(format_percent, both)), "yellow" if member.is_worse_off else "")
+
+
+def _narrow(members: Sequence[MemberView], texts: Texts) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(texts.text("column.member"), max_width=18, overflow="fold")
     table.add_column(texts.text("column.verdict"), no_wrap=True)
     table.add_column(texts.text("column.contribution"), justify="right", no_wrap=True)
     reward = f"{texts.text('column.reward')}\n{texts.text('column.stake')}"
     table.add_column(reward, justify="right", no_wrap=True)
-    table.add_column(texts.text("column.model"), justify="right", no_wrap=True)
+    is_compared = any(member.alone_accuracy_ppm is not None for member in members)
+    model = texts.text("column.model")
+    model += f"\n{texts.text('column.alone')}" if is_compared else ""
+    table.add_column(model, justify="right", overflow="fold")
     table.add_column(texts.text("column.reason"), ratio=1, overflow="fold")
     for member in members:
         stake = Text(str(_stake(member)), "dim")
@@ -85,7 +117,7 @@ def _narrow(members: Iterable[MemberView], texts: Texts) -> Table:
             _verdict(member, texts),
             _contribution(member, "\n"),
             Text.assemble(_reward(member), "\n", stake),
-            _model(member),
+            Text.assemble(_model(member), "\n", _alone(member)) if is_compared else _model(member),
             safe(texts.reason(member.reason, member.reason_code)),
         )
     return table

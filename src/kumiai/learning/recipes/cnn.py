@@ -71,11 +71,14 @@ class CnnBuilder:
     group_size: int
     class_count: int
 
-    def build(self, width: float) -> nn.Module:
+    def list_arguments(self, width: float) -> tuple[tuple[int, ...], int, int, int]:
+        """Return what `Cnn` of this width is made with."""
         channels = tuple(scale_size(size, width, self.group_size) for size in self.channels)
-        return Cnn(
-            (self.image_channels, *channels), self.pixels_out, self.group_size, self.class_count
-        )
+        sizes = (self.image_channels, *channels)
+        return sizes, self.pixels_out, self.group_size, self.class_count
+
+    def build(self, width: float) -> nn.Module:
+        return Cnn(*self.list_arguments(width))
 
 
 def read_options(

@@ -49,9 +49,13 @@ class MlpBuilder:
     hidden_sizes: tuple[int, ...]
     class_count: int
 
-    def build(self, width: float) -> nn.Module:
+    def list_arguments(self, width: float) -> tuple[tuple[int, ...], int]:
+        """Return what `Mlp` of this width is made with."""
         hidden = tuple(scale_size(size, width) for size in self.hidden_sizes)
-        return Mlp((self.input_size, *hidden), self.class_count)
+        return (self.input_size, *hidden), self.class_count
+
+    def build(self, width: float) -> nn.Module:
+        return Mlp(*self.list_arguments(width))
 
 
 def read_options(

@@ -103,10 +103,14 @@ class ResNet18Builder:
     group_size: int
     class_count: int
 
-    def build(self, width: float) -> nn.Module:
+    def list_arguments(self, width: float) -> tuple[int, tuple[int, ...], str, int, int]:
+        """Return what `ResNet18` of this width is made with."""
         sizes = (self.base << stage for stage in range(STAGES))
         channels = tuple(scale_size(size, width, self.group_size) for size in sizes)
-        return ResNet18(self.image_channels, channels, self.stem, self.group_size, self.class_count)
+        return self.image_channels, channels, self.stem, self.group_size, self.class_count
+
+    def build(self, width: float) -> nn.Module:
+        return ResNet18(*self.list_arguments(width))
 
 
 def read_options(

@@ -113,9 +113,13 @@ class TransformerBuilder:
     heads: int
     head_size: int
 
-    def build(self, width: float) -> nn.Module:
+    def list_arguments(self, width: float) -> tuple[int, int, int, int, int]:
+        """Return what `Transformer` of this width is made with."""
         heads = scale_size(self.heads, width)
-        return Transformer(self.vocabulary, self.length, self.layers, heads, self.head_size)
+        return self.vocabulary, self.length, self.layers, heads, self.head_size
+
+    def build(self, width: float) -> nn.Module:
+        return Transformer(*self.list_arguments(width))
 
 
 def read_options(
