@@ -3,7 +3,7 @@
 "FILE.py:function" names it. The file runs with the user's rights in this process: a task file is
 code that its author is trusted with, like a notebook. Whatever it raises becomes an InputError.
 
-A data function returns (X, y), (X, y, owners), or a dict with X, y and, optionally, owners,
+A data function returns (X, y), (X, y, owners), a Dataset, or a dict with X, y and, optionally, owners,
 class_count, licence and description; numpy arrays, torch tensors, lists and data frames will do.
 Labels may be text: they become numbers in sorted order. Owners may be any names.
 A network file has `build(width, **options)` under the named function, and optionally
@@ -54,7 +54,7 @@ def load_user_dataset(
         arguments.setdefault("seed", seed)
     with _calling(FIELD, reference, module):
         result = function(**arguments)
-    return _convert_result(result, reference)
+    return result if isinstance(result, Dataset) else _convert_result(result, reference)
 
 
 def load_user_recipe(
