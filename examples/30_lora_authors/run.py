@@ -28,9 +28,9 @@ from kumiai.apps.workload import load_workload  # noqa: E402
 from kumiai.learning.text_loss import compute_bits_per_byte  # noqa: E402
 
 BASE = HERE / "base"
-BASE_ITERATIONS = 300
+BASE_ITERATIONS = 250
 BASE_BATCH = 16
-BASE_RATE = 3e-3
+BASE_RATE = 6e-3
 BYTES = 256  # the vocabulary: a token is a byte
 
 
@@ -60,7 +60,7 @@ def make_base() -> float:
     transformers = require_transformers()
     save_tokenizer()
     config = transformers.GPT2Config(
-        vocab_size=BYTES, n_positions=LENGTH, n_embd=96, n_layer=2, n_head=4,
+        vocab_size=BYTES, n_positions=LENGTH, n_embd=64, n_layer=2, n_head=4,
         bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     torch.manual_seed(0)
@@ -76,7 +76,7 @@ def make_base() -> float:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        mean = 0.95 * (mean or float(loss)) + 0.05 * float(loss)
+        mean = 0.95 * (mean or loss.item()) + 0.05 * loss.item()
     model.save_pretrained(BASE)
     return mean
 
