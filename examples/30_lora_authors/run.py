@@ -121,11 +121,11 @@ def find_customer(out: Path) -> str:
 
 def report_traffic(out: Path, adapter_size: int) -> None:
     """Bytes that travelled, and what the same rounds would take with all weights."""
-    travelled = sum(json.loads((out / "telemetry.json").read_text())["round_bytes"])
+    travelled = sum(json.loads((out / "telemetry.json").read_text())["round_bytes"].values())
     from safetensors import safe_open
 
     with safe_open(BASE / "model.safetensors", framework="pt") as content:
-        base_size = sum(content.get_tensor(name).numel() for name in content.keys())  # noqa: SIM118
+        base_size = sum(content.get_tensor(name).numel() for name in content.offset_keys())
     times = base_size / adapter_size
     print(f"trained numbers: {adapter_size} of {base_size}")
     print(

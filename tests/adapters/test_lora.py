@@ -194,7 +194,9 @@ def test_a_recipe_is_made_again_from_its_origin(home):
     assert again.origin == recipe.origin
     vector_P, (inputs, _) = draw_vector(recipe), draw_batch()
     state = unflatten(compute_layout(build_seeded(recipe, 1.0, 0)), vector_P)
-    one, other = (functional_call(build_seeded(r, 1.0, 0), state, (inputs,)) for r in (recipe, again))
+    one, other = (
+        functional_call(build_seeded(r, 1.0, 0), state, (inputs,)) for r in (recipe, again)
+    )
     assert torch.equal(one, other)
 
 
@@ -224,36 +226,33 @@ def test_a_task_without_the_hash_is_told_what_to_write(mine):
         load_lora_recipe({"base": "base"}, WIDTHS_PPM, mine, (LENGTH,), VOCABULARY, 0)
 
 
+FORBIDDEN = {
+    "code": {"auto_map": {"AutoModelForCausalLM": "own.Own"}},
+    "quantised": {"quantization_config": {"quant_method": "bitsandbytes"}},
+    "typeless": {"model_type": None},
+    "strange": {"model_type": "no_such_model"},
+    "huge": {"n_layer": 40},
+    "partial": {"tie_word_embeddings": False},
+    "long": {"note": "x" * base_folder.CONFIG_BYTES_MAX},
+}
+
+
 def spoil(base: Path, kind: str) -> None:
-    config = json.loads((base / "config.json").read_text())
-    if kind == "pickle":
-        (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    config, weights = base / "config.json", base / "model.safetensors"
+    if kind in FORBIDDEN:
+        config.write_text(json.dumps({**json.loads(config.read_text()), **FORBIDDEN[kind]}))
+    if kind == "code":
+        (base / "own.py").write_text("raise SystemExit('code of a model was run')")
+    elif kind == "pickle":
+        weights.rename(base / "pytorch_model.bin")
     elif kind == "empty":
-        (base / "model.safetensors").unlink()
+        weights.unlink()
     elif kind == "adapter":
         (base / "adapter_config.json").write_text("{}")
     elif kind == "gone":
         shutil.rmtree(base)
-    elif kind == "code":
-        (base / "own.py").write_text("raise SystemExit('code of a model was run')")
-        config["auto_map"] = {"AutoModelForCausalLM": "own.Own"}
-    elif kind == "quantised":
-        config["quantization_config"] = {"quant_method": "bitsandbytes"}
-    elif kind == "typeless":
-        del config["model_type"]
-    elif kind == "strange":
-        config["model_type"] = "no_such_model"
-    elif kind == "huge":
-        config["n_layer"] = 40
-    elif kind == "partial":
-        config["tie_word_embeddings"] = False
     elif kind == "torn":
-        whole = (base / "model.safetensors").read_bytes()
-        (base / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    elif kind == "long":
-        config["note"] = "x" * base_folder.CONFIG_BYTES_MAX
-    if base.exists():
-        (base / "config.json").write_text(json.dumps(config))
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
 
 
 @pytest.mark.parametrize(
@@ -304,7 +303,9 @@ def test_options_that_do_not_hold_are_named(mine, options, message):
 
 
 def test_targets_are_chosen_by_the_end_of_their_names(mine):
-    names = {n.split(".")[-2] for n in layout_names(load(mine, target_modules="c_attn, mlp.c_proj"))}
+    names = {
+        n.split(".")[-2] for n in layout_names(load(mine, target_modules="c_attn, mlp.c_proj"))
+    }
     assert names == {"c_attn", "c_proj"}
     assert len(layout_names(load(mine, target_modules="mlp.c_proj"))) == 1
     assert not any("lm_head" in n for n in layout_names(load(mine)))
@@ -355,5 +356,5 @@ def test_a_tokenizer_with_merges_counts_the_bytes_of_its_tokens(mine):
 def test_a_tokenizer_that_changes_texts_is_refused(mine, field, value):
     file = mine / "base" / "tokenizer.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
-    with pytest.raises(InputError, match="byte-level|refused"):
+    with pytest.raises(InputError, match=r"byte-level|refused"):
         cut_token_texts(["text " * 10], ("one",), mine / "base", LENGTH)

@@ -1,9 +1,8 @@
-"""Whole runs whose members adapt a base model: what travels, what is delivered, what verify finds."""
+"""Whole runs whose members adapt a base model: what travels, what comes out, what verify finds."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch

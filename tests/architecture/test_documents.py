@@ -30,7 +30,7 @@ def test_every_dependency_is_pinned() -> None:
         if "==" in line and not line.startswith("#")
     }
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["flower"]]
+    wanted = [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["flower"], *extras["lm"]]
     names = {_normalise(re.split(r"[\[<>=!~ ]", item)[0]) for item in wanted}
     assert names - pins == set()
 

@@ -3,8 +3,9 @@
 "FILE.py:function" names it. The file runs with the user's rights in this process: a task file is
 code that its author is trusted with, like a notebook. Whatever it raises becomes an InputError.
 
-A data function returns (X, y), (X, y, owners), a Dataset, or a dict with X, y and, optionally, owners,
+A data function returns (X, y), (X, y, owners), or a dict with X, y and, optionally, owners,
 class_count, licence and description; numpy arrays, torch tensors, lists and data frames will do.
+Or a `Dataset`, as `language.tokens` makes it of texts.
 Labels may be text: they become numbers in sorted order. Owners may be any names.
 A network file has `build(width, **options)` under the named function, and optionally
 `loss(outputs, targets)` and `correct(outputs, targets)` beside it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
@@ -90,7 +89,8 @@ def count_numbers(path: Path) -> int:
     for file in sorted(path.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt") as content:
-                total += sum(math.prod(content.get_slice(n).get_shape()) for n in content.keys())
-        except (struct.error, OSError) as error:
+                names = content.offset_keys()
+                total += sum(math.prod(content.get_slice(name).get_shape()) for name in names)
+        except (SafetensorError, OSError) as error:
             raise InputError(FIELD, str(file), f"cannot be read: {error}") from error
     return total

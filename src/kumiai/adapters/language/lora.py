@@ -1,10 +1,10 @@
 """The recipe `lora`: its options, read; its base, checked and loaded; adapters as the network.
 
-    base            folder of the base, beside the task file or absolute
-    base_sha256     the base's hash; filled in where a task file is read, checked wherever it is run
-    rank, alpha     r (8) and alpha (16) of `learning.recipes.lora`
-    target_modules  endings of layers' names, "c_attn,c_proj"; or "all-linear" (the default)
-    train_a         false: A is drawn from the task's seed and only B is trained
+base            folder of the base, beside the task file or absolute
+base_sha256     the base's hash; filled in where a task file is read, checked wherever it is run
+rank, alpha     r (8) and alpha (16) of `learning.recipes.lora`
+target_modules  endings of layers' names, "c_attn,c_proj"; or "all-linear" (the default)
+train_a         false: A is drawn from the task's seed and only B is trained
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def find_folder(options: Mapping[str, OptionValue], base_dir: Path) -> Path:
     """Return where the base lies; InputError unless `base` is given."""
     base = options.get("base")
     if not isinstance(base, str) or not base:
-        fix = "recipe lora needs the folder of a base model: base = \"FOLDER\""
+        fix = 'recipe lora needs the folder of a base model: base = "FOLDER"'
         raise InputError(FIELD, base, fix)
     return (base_dir / base).resolve()
 
@@ -106,9 +106,7 @@ def load_lora_recipe(
     origin = RecipeOrigin(
         LORA, given, tuple(widths_ppm), input_shape, class_count, folder=str(base_dir.resolve())
     )
-    return Recipe(
-        LORA, builder.build, compute_token_loss, compute_token_correct, widths, origin
-    )
+    return Recipe(LORA, builder.build, compute_token_loss, compute_token_correct, widths, origin)
 
 
 def remake_lora_recipe(origin: RecipeOrigin) -> Recipe:

@@ -98,7 +98,7 @@ class LoraBuilder:
 
     @property
     def scale(self) -> float:
-        """alpha / r, of the full rank at every width."""
+        """Alpha / r, of the full rank at every width."""
         return self.alpha / self.rank
 
     def build(self, width: float) -> nn.Module:
@@ -180,9 +180,10 @@ def measure_linear(module: nn.Module) -> tuple[int, int] | None:
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     # GPT-2's linear layer holds its weight the other way round: [inputs, outputs]
-    if type(module).__name__ == "Conv1D" and getattr(module, "weight", None) is not None:
-        inputs, outputs = module.weight.shape
-        return int(inputs), int(outputs)
+    weight = getattr(module, "weight", None)
+    if type(module).__name__ == "Conv1D" and isinstance(weight, Tensor):
+        inputs, outputs = weight.shape
+        return inputs, outputs
     return None
 
 
