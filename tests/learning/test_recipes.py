@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from kumiai.learning.recipe import (
     convert_widths,
     wrap_recipe,
 )
+from kumiai.learning.recipes.lora import LoraBuilder, choose_targets, draw_uniform, freeze
 from kumiai.learning.recipes.options import scale_size
 from kumiai.learning.slim import check_nested, compute_shapes, extract_width, slice_state
 
@@ -36,12 +39,44 @@ CASES = {
         10,
     ),
     "transformer": ("transformer", {"head_size": 4}, (7,), 11),
+    "lora": ("lora", {"train_a": True}, (7,), 11),
+    "lora-frozen-a": ("lora", {"train_a": False}, (7,), 11),
 }
+
+
+class TinyBase(nn.Module):
+    """What adapters are put on, in the shape that language models have: no file, no library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Embedding(11, 8)
+        self.mixer = nn.Sequential(nn.Linear(8, 12), nn.Tanh(), nn.Dropout(0.5), nn.Linear(12, 8))
+        self.head = nn.Linear(8, 11, bias=False)
+        self.head.weight = self.token.weight
+
+    def forward(self, input_ids, use_cache):
+        stream = self.token(input_ids)
+        return SimpleNamespace(logits=self.head(stream + self.mixer(stream)))
+
+
+FIRST_DRAWN = [0.19230180978775024, -0.44870924949645996, 0.18220579624176025]
+
+
+def make_lora(train_a: bool) -> Recipe:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        base = freeze(TinyBase())
+    targets = choose_targets(base, "all-linear", base.head, 4)
+    builder = LoraBuilder(base, targets, 4, 8, train_a, 9)
+    widths = convert_widths(WIDTHS_PPM)
+    return Recipe("lora", builder.build, compute_token_loss, compute_token_correct, widths)
 
 
 @pytest.fixture(params=CASES, scope="module")
 def recipe(request) -> Recipe:
     name, options, shape, classes = CASES[request.param]
+    if name == "lora":
+        return make_lora(options["train_a"])
     return build_recipe(name, options, WIDTHS_PPM, shape, classes)
 
 
@@ -49,7 +84,7 @@ def recipe(request) -> Recipe:
 def batch(request, recipe):
     _, _, shape, classes = CASES[request.node.callspec.params["recipe"]]
     generator = torch.Generator().manual_seed(5)
-    if recipe.name == "transformer":
+    if recipe.name in ("transformer", "lora"):
         tokens = torch.randint(classes, (6, shape[0] + 1), generator=generator)
         return tokens[:, :-1].float(), tokens[:, 1:]
     return (
@@ -138,7 +173,7 @@ def test_a_future_token_does_not_change_the_past():
     assert not torch.allclose(before[:, 5:], after[:, 5:], atol=1e-4)
 
 
-def test_building_is_seeded_and_leaves_the_global_state_alone(recipe):
+def test_building_is_seeded_and_leaves_the_global_state_alone(recipe, request):
     torch.manual_seed(7)
     before = torch.get_rng_state()
     first, second = build_seeded(recipe, 1.0, 11), build_seeded(recipe, 1.0, 11)
@@ -146,8 +181,28 @@ def test_building_is_seeded_and_leaves_the_global_state_alone(recipe):
     layout = compute_layout(first)
     vectors = [flatten(layout, module.state_dict()) for module in (first, second, other)]
     assert torch.equal(vectors[0], vectors[1])
-    assert not torch.equal(vectors[0], vectors[2])
+    # adapters whose A is not trained start as nothing, whatever the seed
+    starts_at_nought = request.node.callspec.params["recipe"] == "lora-frozen-a"
+    assert torch.equal(vectors[0], vectors[2]) == starts_at_nought
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_adapters_are_the_papers_product_beside_the_frozen_layer():
+    layer = make_lora(True).build(1.0).base.mixer[0]
+    nn.init.normal_(layer.lora_b)
+    values = torch.randn(3, 8)
+    weight = layer.inner.weight + 8 / 4 * layer.lora_b @ layer.lora_a
+    expected = values @ weight.T + layer.inner.bias
+    assert torch.allclose(layer(values), expected, atol=1e-5)
+
+
+def test_frozen_a_is_the_same_numbers_on_every_machine():
+    drawn = draw_uniform("9/mixer.0", (4, 8), 0.5)
+    assert drawn.dtype == torch.float32 and drawn.abs().max() <= 0.5
+    assert drawn[0, :3].tolist() == FIRST_DRAWN
+    many = draw_uniform("0/many", (100, 1000), 1.0)
+    assert abs(float(many.mean())) < 0.01
+    assert float(many.var()) == pytest.approx(1 / 3, rel=0.02)
 
 
 def test_flatten_and_unflatten_are_inverse_views(recipe):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from kumiai.adapters.language.peft_format import make_adapter_files
 from kumiai.adapters.store import seal
 from kumiai.apps.alone import Comparison, compare_alone
 from kumiai.apps.finished import ExportedModel, Finished, read_model
@@ -127,9 +128,17 @@ def _write_models(finished: Finished) -> dict[str, ExportedModel]:
             n: t.contiguous() for n, t in extract_width(workload.recipe, vector_P, width).items()
         }
         save_file(tensors, path, metadata)
+        write_adapter(path.with_suffix(""), make_adapter_files(workload.recipe, vector_P, width))
         accuracy_ppm = round(accuracies[width] * _PPM)
         exported[key] = ExportedModel(str(path.relative_to(finished.run_dir.root)), accuracy_ppm)
     return exported
+
+
+def write_adapter(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write an adapter beside the model's file, in the form that peft loads; nothing if empty."""
+    for name, content in files.items():
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def _grid_index(task: TaskDocument, width_ppm: int) -> int:

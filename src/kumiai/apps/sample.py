@@ -31,7 +31,7 @@ def write_sample(finished: Finished) -> tuple[str, str]:
     workload, blob = finished.workload, finished.state.model
     inputs, targets = workload.data.test
     is_sequence = len(inputs) > 0 and targets.dim() == 2 and inputs.shape == targets.shape
-    if not workload.alphabet or not blob or not is_sequence:
+    if not workload.spellings or not blob or not is_sequence:
         return "", ""
     module = build_seeded(workload.recipe, 1.0, 0).eval()
     vector_P = torch.from_numpy(read_model(finished, blob))
@@ -41,7 +41,7 @@ def write_sample(finished: Finished) -> tuple[str, str]:
         _Bound(module, state), start_T, CHARACTERS, window, finished.task.seed, TEMPERATURE
     )
     start, written = (
-        "".join(workload.alphabet[token] for token in tokens.tolist())
+        b"".join(workload.spellings[token] for token in tokens.tolist()).decode("utf-8", "replace")
         for tokens in (start_T, written_T)
     )
     return start, written

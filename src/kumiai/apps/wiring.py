@@ -18,6 +18,7 @@ from kumiai.adapters.compute.execution.process import count_cores
 from kumiai.adapters.compute.native.kernels import load_kernels
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.data.user_file import is_user_reference
+from kumiai.adapters.language.lora import LORA, bind_base
 from kumiai.adapters.sim.adversaries import AdversarialCompute
 from kumiai.adapters.sim.world import NetworkModel, SimWorld
 from kumiai.adapters.store.blobs import DirectoryBlobs
@@ -100,7 +101,19 @@ def read_task(task_path: Path, overrides: Mapping[str, str] | None = None) -> Ta
     except (OSError, UnicodeDecodeError) as error:
         fix = f"cannot be read ({error}); give the path of a task.toml"
         raise InputError("task file", str(task_path), fix) from error
-    return parse_task(text, overrides or {})
+    task = parse_task(text, overrides or {})
+    return bind_model(task, task_path.parent.resolve())
+
+
+def bind_model(task: TaskDocument, base_dir: Path) -> TaskDocument:
+    """Write into the task which base its adapters are for, where its author left that out.
+
+    So the task's hash binds the base, and every member checks its own copy against it.
+    """
+    if task.model.recipe != LORA:
+        return task
+    model = task.model.model_copy(update={"options": bind_base(task.model.options, base_dir)})
+    return task.model_copy(update={"model": model})
 
 
 def cast_locally(task: TaskDocument) -> Casting:
@@ -282,6 +295,11 @@ def shift_labels(class_count: int, seed: int) -> list[int]:
     return [(label + shift) % class_count for label in range(class_count)]
 
 
+def needs_folder(recipe: str) -> bool:
+    """Tell whether a recipe is made from files beside the task."""
+    return recipe == LORA or is_user_reference(recipe)
+
+
 def make_plan(
     task: TaskDocument,
     casting: Casting,
@@ -293,7 +311,7 @@ def make_plan(
     return {
         "format": PLAN_FORMAT,
         "scenario": casting.scenario,
-        "base_dir": str(base_dir) if is_user_reference(task.model.recipe) else "",
+        "base_dir": str(base_dir) if needs_folder(task.model.recipe) else "",
         "shape": {"input": list(workload.input_shape), "classes": workload.class_count},
         "task": to_document(task),
         "people": [

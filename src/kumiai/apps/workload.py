@@ -22,6 +22,12 @@ from kumiai.adapters.data.federated import FederatedData, keep_own, split
 from kumiai.adapters.data.sources import load_source
 from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
 from kumiai.adapters.flower.library import require_flower
+from kumiai.adapters.language.lora import (
+    LORA,
+    check_tokenizer,
+    load_lora_recipe,
+    open_bound,
+)
 from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.layout import Layout, compute_layout
@@ -49,14 +55,14 @@ class Workload:
     class_count: int
     licence: str
     description: str
-    alphabet: str = ""
+    spellings: tuple[bytes, ...] = ()  # of tokens, where the targets are text
 
     @property
     def token_bytes_ppm(self) -> int:
         """Mean bytes of a target of the test part, in millionths; 0 where targets are no text."""
-        if not self.alphabet:
+        if not self.spellings:
             return 0
-        sizes = torch.tensor([len(character.encode()) for character in self.alphabet])
+        sizes = torch.tensor([len(spelling) for spelling in self.spellings])
         return round(_PPM * float(sizes[self.data.test[1]].double().mean()))
 
     member_trainer: FlowerTrainer | None = None  # the members' own program, if the task names one
@@ -92,6 +98,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
     if task.model_rewards.personalise != "none":
         data = keep_own(data, task.model_rewards.personal_test_ppm, task.seed)
     recipe = load_recipe(task, base_dir, dataset.input_shape, dataset.class_count)
+    check_tokens(task, base_dir)
     try_recipe(recipe, dataset)
     layout = compute_layout(build_seeded(recipe, 1.0, 0))
     check_codec(task, layout)
@@ -106,7 +113,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
         class_count=dataset.class_count,
         licence=dataset.licence,
         description=dataset.description,
-        alphabet=dataset.alphabet,
+        spellings=dataset.spellings,
         member_trainer=load_member_trainer(task, recipe, base_dir),
     )
 
@@ -138,6 +145,10 @@ def load_recipe(
     try:
         if is_user_reference(model.recipe):
             recipe = load_user_recipe(model.recipe, dict(model.options), model.widths_ppm, base_dir)
+        elif model.recipe == LORA:
+            recipe = load_lora_recipe(
+                model.options, model.widths_ppm, base_dir, input_shape, class_count, task.seed
+            )
         else:
             recipe = build_recipe(
                 model.recipe, dict(model.options), model.widths_ppm, input_shape, class_count
@@ -146,6 +157,13 @@ def load_recipe(
     except ValueError as error:
         raise InputError("model.recipe", model.recipe, str(error)) from error
     return recipe
+
+
+def check_tokens(task: TaskDocument, base_dir: Path) -> None:
+    """InputError where a built-in text is numbered by another tokenizer than the base's own."""
+    tokenizer = task.data.options.get("tokenizer")
+    if task.model.recipe == LORA and tokenizer and not is_user_reference(task.data.source):
+        check_tokenizer(base_dir / str(tokenizer), open_bound(task.model.options, base_dir))
 
 
 def try_recipe(recipe: Recipe, dataset: Dataset) -> None:

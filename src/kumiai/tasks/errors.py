@@ -97,7 +97,7 @@ def _write_path(location: tuple[str | int, ...]) -> str:
 
 
 _FORMS = {
-    RECIPE_PATTERN: "must be mlp, cnn, resnet18, transformer, or FILE.py:function",
+    RECIPE_PATTERN: "must be mlp, cnn, resnet18, transformer, lora, or FILE.py:function",
     SOURCE_PATTERN: "must be mnist5k, digits, penguins, sotu, or FILE.py:function",
     OPTION_NAME_PATTERN: "an option's name has letters, digits and _, and starts with no digit",
     UNIT_PATTERN: "must be a short name of letters, digits, _ and -, such as point or msat",

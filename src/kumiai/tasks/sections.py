@@ -50,7 +50,8 @@ class ModelSection(Section):
     recipe: Text = setting(
         "mlp",
         "recipe",
-        "The network: mlp, cnn, resnet18, transformer, or FILE.py:function of your own.",
+        "The network: mlp, cnn, resnet18, transformer, lora (adapters on a language model in a "
+        "folder: docs/lora.md), or FILE.py:function of your own.",
         pattern=RECIPE_PATTERN,
         max_length=200,
     )

@@ -19,6 +19,7 @@ import numpy as np
 from kumiai.adapters.data.dataset import Dataset
 
 SOTU_ALPHABET = " !\"$%&'(),-./0123456789:;?abcdefghijklmnopqrstuvwxyz"
+SOTU_LICENCE = "public domain (works of the United States Government); CC0-1.0 (datasets-sotu)"
 LENGTH_DEFAULT = 64
 LENGTH_MAX = 1_024
 _FOLDER = Path(__file__).parent / "corpora"
@@ -26,16 +27,18 @@ _FOLDER = Path(__file__).parent / "corpora"
 
 def load_sotu(length: int = LENGTH_DEFAULT) -> Dataset:
     """Return features [n, length] of whole numbers and labels [n, length]; owners: presidents."""
+    texts, authors = read_sotu()
+    description = "State of the Union addresses, character by character, by president"
+    return cut_texts(
+        texts, authors, SOTU_ALPHABET, length, licence=SOTU_LICENCE, description=description
+    )
+
+
+def read_sotu() -> tuple[list[str], tuple[str, ...]]:
+    """Return the presidents' texts and names, in the order of time."""
     paths = sorted((_FOLDER / "sotu").glob("*.txt.xz"))
     texts = [lzma.decompress(path.read_bytes()).decode("ascii") for path in paths]
-    return cut_texts(
-        texts,
-        tuple(_name_author(path) for path in paths),
-        SOTU_ALPHABET,
-        length,
-        licence="public domain (works of the United States Government); CC0-1.0 (datasets-sotu)",
-        description="State of the Union addresses, character by character, by president",
-    )
+    return texts, tuple(_name_author(path) for path in paths)
 
 
 def cut_texts(
@@ -51,24 +54,50 @@ def cut_texts(
 
     Raises ValueError for a character outside the alphabet or a length that leaves no sample.
     """
-    tokens = [_number(text, alphabet) for text in texts]
-    counts = [max(0, len(each) - 1) // length for each in tokens]
+    numbered = [_number(text, alphabet) for text in texts]
+    return cut_tokens(
+        numbered,
+        authors,
+        len(alphabet),
+        length,
+        alphabet=alphabet,
+        licence=licence,
+        description=description,
+    )
+
+
+def cut_tokens(
+    numbered: list[np.ndarray],
+    authors: tuple[str, ...],
+    class_count: int,
+    length: int,
+    *,
+    alphabet: str = "",
+    tokens: tuple[bytes, ...] = (),
+    licence: str = "",
+    description: str = "",
+) -> Dataset:
+    """Cut each author's text, numbered already (int64 [T]), into samples of `length`.
+
+    What is left over at a text's end is dropped. Raises ValueError where no sample is left.
+    """
+    counts = [max(0, len(each) - 1) // length for each in numbered]
     if not sum(counts):
         raise ValueError(f"no text is longer than length {length}")
-    cuts = [each[: n * length].reshape(n, length) for each, n in zip(tokens, counts, strict=True)]
-    nexts = [
-        each[1 : n * length + 1].reshape(n, length) for each, n in zip(tokens, counts, strict=True)
-    ]
+    pairs = list(zip(numbered, counts, strict=True))
+    cuts = [each[: n * length].reshape(n, length) for each, n in pairs]
+    nexts = [each[1 : n * length + 1].reshape(n, length) for each, n in pairs]
     return Dataset(
         features=np.concatenate(cuts).astype(np.float32),
         labels=np.concatenate(nexts),
         owners=np.repeat(np.arange(len(authors), dtype=np.int64), counts),
-        class_count=len(alphabet),
+        class_count=class_count,
         input_shape=(length,),
         owner_names=authors,
         licence=licence,
         description=description,
         alphabet=alphabet,
+        tokens=tokens,
     )
 
 

@@ -20,6 +20,7 @@ class Dataset:
     features: float32 [n, *input_shape]; labels: int64 [n], or [n, T] for sequences, within
     0..class_count-1; owners: int64 [n], an index into owner_names, or None when nobody owns them.
     alphabet: the character that each class stands for, where the labels are text; else empty.
+    tokens: the bytes that each class stands for, where the labels are a tokenizer's; else empty.
     """
 
     features: NDArray[np.float32]
@@ -31,6 +32,12 @@ class Dataset:
     licence: str = ""
     description: str = ""
     alphabet: str = ""
+    tokens: tuple[bytes, ...] = ()
+
+    @property
+    def spellings(self) -> tuple[bytes, ...]:
+        """The bytes of text that each class stands for; empty where the labels are no text."""
+        return self.tokens or tuple(character.encode() for character in self.alphabet)
 
 
 def check_dataset(dataset: Dataset, shards: int = 1, source: str = "") -> None:

@@ -22,7 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kumiai.adapters.data.corpus import LENGTH_DEFAULT, LENGTH_MAX, load_sotu
+from kumiai.adapters.data.corpus import (
+    LENGTH_DEFAULT,
+    LENGTH_MAX,
+    SOTU_LICENCE,
+    load_sotu,
+    read_sotu,
+)
 from kumiai.adapters.data.dataset import FIELD, Dataset, check_dataset
 from kumiai.adapters.data.user_file import OptionValue, is_user_reference, load_user_dataset
 from kumiai.base.errors import InputError
@@ -48,14 +54,16 @@ def load_source(
     """Return the checked data set `source`: a built-in name or "FILE.py:function".
 
     options: for built-in sets `samples`, to take a random part (by `seed`), and for sotu `length`,
-    the characters of a sample; for the user's function its keyword arguments. folder: where a
-    relative FILE.py is looked up (default: here).
+    the characters of a sample, and `tokenizer`, a folder whose tokenizer.json numbers the text (the
+    length is then counted in tokens); for the user's function its keyword arguments. folder: where
+    a relative FILE.py or tokenizer is looked up (default: here).
     Raises InputError for an unknown name or option, a missing package, or data that fail the check.
     """
     if is_user_reference(source):
         dataset = load_user_dataset(source, options, seed, folder or Path())
     elif source in SOURCES_BUILT_IN:
-        dataset = _take_samples(*_load_built_in(source, options), source, seed)
+        found, rest = _load_built_in(source, options, folder or Path())
+        dataset = _take_samples(found, rest, source, seed)
     else:
         raise InputError(
             FIELD, source, f'use one of {", ".join(SOURCES_BUILT_IN)}, or "FILE.py:function"'
@@ -143,7 +151,7 @@ def _find(package: str, module: str, inside: str, source: str) -> Path:
 
 
 def _load_built_in(
-    source: str, options: Mapping[str, OptionValue]
+    source: str, options: Mapping[str, OptionValue], folder: Path
 ) -> tuple[Dataset, Mapping[str, OptionValue]]:
     """Load the set; return it with the options that are left for `_take_samples`."""
     rest = dict(options)
@@ -153,13 +161,23 @@ def _load_built_in(
     if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= LENGTH_MAX:
         fix = f"use a whole number of characters within 1..{LENGTH_MAX}"
         raise InputError("data.options.length", length, fix)
-    return load_sotu(length), rest
+    if "tokenizer" not in rest:
+        return load_sotu(length), rest
+    from kumiai.adapters.language.tokens import cut_token_texts
+
+    place = folder / str(rest.pop("tokenizer"))
+    texts, authors = read_sotu()
+    description = "State of the Union addresses, token by token, by president"
+    dataset = cut_token_texts(
+        texts, authors, place, length, licence=SOTU_LICENCE, description=description
+    )
+    return dataset, rest
 
 
 def _take_samples(
     dataset: Dataset, options: Mapping[str, OptionValue], source: str, seed: int
 ) -> Dataset:
-    known = "`samples` and `length`" if source == "sotu" else "only `samples`"
+    known = "`samples`, `length` and `tokenizer`" if source == "sotu" else "only `samples`"
     for name in options:
         if name != "samples":
             raise InputError(f"data.options.{name}", options[name], f"{source} has {known}")

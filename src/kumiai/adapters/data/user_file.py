@@ -5,6 +5,7 @@ code that its author is trusted with, like a notebook. Whatever it raises become
 
 A data function returns (X, y), (X, y, owners), or a dict with X, y and, optionally, owners,
 class_count, licence and description; numpy arrays, torch tensors, lists and data frames will do.
+Or a `Dataset`, as `language.tokens` makes it of texts.
 Labels may be text: they become numbers in sorted order. Owners may be any names.
 A network file has `build(width, **options)` under the named function, and optionally
 `loss(outputs, targets)` and `correct(outputs, targets)` beside it.
@@ -54,7 +55,7 @@ def load_user_dataset(
         arguments.setdefault("seed", seed)
     with _calling(FIELD, reference, module):
         result = function(**arguments)
-    return _convert_result(result, reference)
+    return result if isinstance(result, Dataset) else _convert_result(result, reference)
 
 
 def load_user_recipe(

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.private_work import account_epsilon
+from kumiai.adapters.language.peft_format import make_adapter_files
 from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.apps.audit.compute import map_rounds, open_compute
@@ -173,6 +174,12 @@ def check_models(subject: Subject) -> int:
         )
         if not same:
             report.error(f"models/{path.name}", f"is not width {width_ppm} ppm of the final model")
+        width = compute.recipe.widths[places[width_ppm]]
+        for file, content in make_adapter_files(compute.recipe, vector_P, width).items():
+            adapter = path.with_suffix("") / file
+            if not adapter.is_file() or adapter.read_bytes() != content:
+                fault = "missing" if not adapter.is_file() else "is not the final model's adapter"
+                report.error(f"models/{path.stem}/{file}", fault)
     return len(wanted)
 
 

@@ -31,6 +31,7 @@ from kumiai.adapters.compute.execution.lowered_step import LoweredStep
 from kumiai.adapters.compute.execution.lowering import LoweringError, Tier
 from kumiai.adapters.compute.execution.shards import JoinedShards
 from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
+from kumiai.adapters.language.lora import LORA, remake_lora_recipe
 from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import InputError
 from kumiai.learning.client import LocalWork, TrainSettings, build_local_work
@@ -178,6 +179,8 @@ def make_bench(order: WorkOrder, shards: PackedShards, global_P: Tensor) -> Benc
 
 def remake_recipe(origin: RecipeOrigin) -> Recipe:
     """Return the recipe that `origin` names; InputError where its file is missing or another."""
+    if origin.name == LORA:
+        return remake_lora_recipe(origin)
     options = dict(origin.options)
     if not is_user_reference(origin.name):
         return build_recipe(
