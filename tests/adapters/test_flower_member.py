@@ -108,6 +108,14 @@ def test_state_goes_on_from_what_was_kept_and_the_work_repeats(tmp_path: Path) -
         ("metrics['num-examples'] = 0", "num-examples = 0"),
         ("metrics['num-examples'] = float('nan')", "num-examples = nan"),
         ("metrics['loss'] = float('inf')", "loss is inf"),
+        ("metrics['loss'] = 10**400", "loss is an integer beyond any float"),
+        (
+            (
+                "from flwr.app import Array; a = arrays['bias']; arrays['bias'] = "
+                "Array(dtype=a.dtype, shape=a.shape, stype=a.stype, data=b'')"
+            ),
+            "'bias' cannot be read",
+        ),
         ("raise OSError('no data here')", r"OSError: no data here \(tiny_app/client_app.py"),
     ],
 )

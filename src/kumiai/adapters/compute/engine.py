@@ -306,7 +306,7 @@ class EngineCompute:
             sample_count=sample_count,
             iteration_count=iteration_count,
             flop=self.engine.count_flop(tuple(inputs.shape[1:]), targets[:1]) * seen,
-            loss_ppm=min(LOSS_PPM_MAX, round(loss * PPM)),  # 0 with privacy
+            loss_ppm=_convert_loss(loss),  # 0 with privacy
             codec_state=state,
             epsilon_milli=self.claim_epsilon(job.trained_before, sample_count, iteration_count),
         )
@@ -350,6 +350,11 @@ class EngineCompute:
         blob = self._blobs.put(fixed_point.encode_vector(name, ints_P))
         self._decoded.keep(name, blob, ints_P)
         return blob
+
+
+def _convert_loss(loss: float) -> int:
+    """Return millionths, bounded: a member's program may claim any finite loss."""
+    return round(math.copysign(min(abs(loss), LOSS_PPM_MAX / PPM), loss) * PPM)
 
 
 def _falsify(shard: Shard, label_map: Sequence[int] | None) -> Shard:
