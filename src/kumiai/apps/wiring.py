@@ -35,8 +35,10 @@ from kumiai.apps.workload import Workload, find_cache_dir, load_workload
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
+from kumiai.rounds.control import ENDED
 from kumiai.rounds.state import RunPhase
 from kumiai.tasks.document import TaskDocument, parse_task, to_document
+from kumiai.tasks.rules import list_warnings
 
 Progress = Callable[[ProgressEvent], None]
 
@@ -113,6 +115,7 @@ def run_local(
 ) -> RunView:
     """Run `task` with these members in this process; leave a sealed run directory; return its view.
 
+    What the task allows but is weak is told first (`list_warnings`), but for the menu's scenarios.
     RunFailedError when the run ends in anything but FINISHED (the directory is left, sealed too).
     """
     torch.set_num_threads(1)  # members stand for machines of their own; see docs/adr/0008
@@ -121,6 +124,8 @@ def run_local(
     workload = load_workload(task, base_dir)
     run_dir.open(make_plan(task, casting, population, workload, base_dir), resume)
     telemetry = Telemetry(task.training.rounds, progress, workload.token_bytes_ppm)
+    for warning in list_warnings(task) if not casting.scenario else ():
+        telemetry.note(warning)
     blobs = DirectoryBlobs(run_dir.blobs)
     blobs.remove_partial()
     codec_states = DirectoryBlobs(run_dir.codec_states)
@@ -149,7 +154,8 @@ def run_local(
             observer=telemetry,
         )
         final = driver.run()
-        run_dir.forget_secrets()
+        if final.phase in ENDED:  # else it may be taken up again, and needs them
+            run_dir.forget_secrets()
         finished = Finished(
             run_dir=run_dir,
             task=task,
