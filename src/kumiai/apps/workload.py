@@ -24,6 +24,7 @@ from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
 from kumiai.adapters.flower.library import require_flower
 from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
+from kumiai.learning.distill import check_distillable
 from kumiai.learning.layout import Layout, compute_layout
 from kumiai.learning.personal import make_personal_settings
 from kumiai.learning.privacy.sgd import PrivacySettings
@@ -50,6 +51,7 @@ class Workload:
     licence: str
     description: str
     alphabet: str = ""
+    member_trainer: FlowerTrainer | None = None  # the members' own program, if the task names one
 
     @property
     def token_bytes_ppm(self) -> int:
@@ -58,8 +60,6 @@ class Workload:
             return 0
         sizes = torch.tensor([len(character.encode()) for character in self.alphabet])
         return round(_PPM * float(sizes[self.data.test[1]].double().mean()))
-
-    member_trainer: FlowerTrainer | None = None  # the members' own program, if the task names one
 
     def close(self) -> None:
         """Stop the engine's workers and let go of the members' program."""
@@ -96,6 +96,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
     layout = compute_layout(build_seeded(recipe, 1.0, 0))
     check_codec(task, layout)
     check_method(task, layout)
+    check_distillation(task, recipe)
     check_task_server(task)
     engine = make_engine(task, recipe)
     return Workload(
@@ -175,6 +176,16 @@ def check_codec(task: TaskDocument, layout: Layout) -> None:
         build_task_codec(task, layout.shapes).compute_size_bytes_max(layout.size)
     except ValueError as error:
         raise InputError("training.codec", task.training.codec, str(error)) from error
+
+
+def check_distillation(task: TaskDocument, recipe: Recipe) -> None:
+    """InputError where narrow widths shall learn from outputs that are no probabilities."""
+    if not task.training.slim_distill:
+        return
+    try:
+        check_distillable(recipe)
+    except ValueError as error:
+        raise InputError("training.slim_distill", True, str(error)) from error
 
 
 def make_engine(task: TaskDocument, recipe: Recipe) -> Engine:
