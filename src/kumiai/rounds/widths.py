@@ -137,7 +137,8 @@ def compute_widths(state: RunState, values: Mapping[str, int]) -> dict[str, int]
             widths[key] = choose_width(value, best, grid, fitted, least)
         else:
             earned = least + (PPM - least) * value // best if best > 0 else least
-            widths[key] = max((w for w in grid if w <= earned), default=grid[0])
+            allowed = [w for w in grid if w >= least]
+            widths[key] = max((w for w in allowed if w <= earned), default=allowed[0])
     return widths
 
 
