@@ -79,16 +79,7 @@ class Workload:
 def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
     """Load and deal the data, build and try the recipe; InputError names what does not fit."""
     dataset = load_source(task.data.source, dict(task.data.options), task.seed, base_dir)
-    data = split(
-        dataset,
-        trainers=task.data.trainers,
-        partition=task.data.partition,
-        alpha_ppm=task.data.alpha_ppm,
-        holdout_ppm=task.data.holdout_ppm,
-        test_ppm=task.data.test_ppm,
-        validators=task.validation.validators,
-        seed=task.seed,
-    )
+    data = split_task(task, dataset)
     if task.model_rewards.personalise != "none":
         data = keep_own(data, task.model_rewards.personal_test_ppm, task.seed)
     recipe = load_recipe(task, base_dir, dataset.input_shape, dataset.class_count)
@@ -109,6 +100,20 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
         description=dataset.description,
         alphabet=dataset.alphabet,
         member_trainer=load_member_trainer(task, recipe, base_dir),
+    )
+
+
+def split_task(task: TaskDocument, dataset: Dataset) -> FederatedData:
+    """Deal a data set out as the task says."""
+    return split(
+        dataset,
+        trainers=task.data.trainers,
+        partition=task.data.partition,
+        alpha_ppm=task.data.alpha_ppm,
+        holdout_ppm=task.data.holdout_ppm,
+        test_ppm=task.data.test_ppm,
+        validators=task.validation.validators,
+        seed=task.seed,
     )
 
 
