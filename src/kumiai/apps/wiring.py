@@ -65,8 +65,13 @@ def run_task(
     resume: bool,
     progress: Progress,
 ) -> RunView:
-    """Run the user's own task with as many local members as it asks for."""
+    """Run the user's own task with as many local members as it asks for.
+
+    What it allows but is weak is told first (`list_warnings`).
+    """
     task = read_task(task_path, overrides)
+    for warning in list_warnings(task):
+        Telemetry(task.training.rounds, progress).note(warning)
     return run_local(
         task, cast_locally(task), out, progress, resume=resume, base_dir=task_path.parent.resolve()
     )
@@ -115,7 +120,6 @@ def run_local(
 ) -> RunView:
     """Run `task` with these members in this process; leave a sealed run directory; return its view.
 
-    What the task allows but is weak is told first (`list_warnings`), but for the menu's scenarios.
     RunFailedError when the run ends in anything but FINISHED (the directory is left, sealed too).
     """
     torch.set_num_threads(1)  # members stand for machines of their own; see docs/adr/0008
@@ -124,11 +128,8 @@ def run_local(
     workload = load_workload(task, base_dir)
     run_dir.open(make_plan(task, casting, population, workload, base_dir), resume)
     telemetry = Telemetry(task.training.rounds, progress, workload.token_bytes_ppm)
-    for warning in list_warnings(task) if not casting.scenario else ():
-        telemetry.note(warning)
     blobs = DirectoryBlobs(run_dir.blobs)
     blobs.remove_partial()
-    codec_states = DirectoryBlobs(run_dir.codec_states)
     log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
     vault = SqliteVault(run_dir.vault)
     try:
@@ -144,7 +145,7 @@ def run_local(
                 population,
                 workload,
                 blobs,
-                codec_states,
+                DirectoryBlobs(run_dir.codec_states),
                 run_dir.take_noise_key() if task.privacy.mode != "none" else b"",
                 telemetry.note,
             ),
