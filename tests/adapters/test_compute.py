@@ -21,6 +21,7 @@ from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.measure import HoldoutMeasure, Losses, compute_bound
+from kumiai.adapters.compute.member_work import MemberWork
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.data import load_source, split
 from kumiai.adapters.memory.blobs import MemoryBlobs
@@ -1152,3 +1153,18 @@ def test_decoded_blobs_forget_the_oldest(monkeypatch):
     decoded.get("update", names[0])
     decoded.get("update", names[4])
     assert [name for _, name in decoded._kept] == [names[2], names[3], names[0], names[4]]
+
+
+@pytest.mark.parametrize(
+    ("loss", "claimed"), [(0.25, 250_000), (1e305, 2**52), (-1e305, -(2**52)), (-0.5, -500_000)]
+)
+def test_whatever_loss_a_members_program_claims_is_a_number_on_the_wire(
+    make, loss: float, claimed: int
+) -> None:
+    class Boasting:
+        def train(self, model_P, jobs):
+            return [MemberWork(np.zeros_like(model_P), loss, 9, b"") for _ in jobs]
+
+    port = make(member_trainer=Boasting())
+    (result, *_) = port.train(train_jobs(port.init_model()))
+    assert result.loss_ppm == claimed

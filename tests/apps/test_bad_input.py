@@ -138,6 +138,22 @@ def test_an_unusable_recipe_is_named_before_anybody_works(
     assert "model.recipe" in message
 
 
+OWN_LOSS = """\
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+def loss(outputs, targets):
+    return nn.functional.cross_entropy(outputs, targets)
+"""
+
+
+def test_distillation_of_a_loss_of_ones_own_is_bad_input(
+    complain: Callable[..., str], tmp_path: Path
+) -> None:
+    write_task(tmp_path / "task", RECIPE_HEAD + OWN_LOSS, "net.py")
+    message = complain(RECIPE_TASK, "training.slim_distill=true")
+    assert "training.slim_distill" in message and "leave it off" in message
+
+
 def _run(tmp_path: Path, **settings: str) -> RunView:
     overrides = {name.replace("__", "."): value for name, value in settings.items()}
     return kumiai.run(write_task(tmp_path), tmp_path / "run", overrides)

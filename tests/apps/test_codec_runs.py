@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,9 +18,11 @@ import kumiai
 from kumiai.apps import wiring
 from kumiai.apps.cli import main
 from kumiai.apps.verify import verify_path
-from kumiai.apps.view import RunView, load_view
-from kumiai.base.errors import InputError
+from kumiai.apps.view import ProgressEvent, RunView, load_view
+from kumiai.base.errors import InputError, RunFailedError
 from kumiai.learning.codecs import build_codec, cut, for_round
+from kumiai.nodes.driver import Driver
+from kumiai.rounds.state import RunPhase
 
 SPARSE = "ef|topk:density=0.05|int2"
 CODECS = [SPARSE, "ef|powersgd:rank=1|int8:stochastic=1", "dct:chunk=8|int4", "bf16"]
@@ -180,3 +183,28 @@ def test_an_unknown_codec_is_one_line_on_the_command_line(
     message = capsys.readouterr().err
     assert "training.codec" in message
     assert "use one of ef, dct" in message
+
+
+def test_a_run_that_is_not_over_keeps_what_its_members_remember(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Driver.run
+    monkeypatch.setattr(
+        Driver, "run", lambda driver: replace(finish(driver), phase=RunPhase.PAUSED)
+    )
+    path = write_task(tmp_path)
+    settings = {"training.rounds": "1", "training.codec": "ef|int8"}
+    notes: list[str] = []
+
+    def listen(event: ProgressEvent) -> None:
+        if event.kind == "note":
+            notes.append(event.message)
+
+    out = tmp_path / "run"
+    with pytest.raises(RunFailedError, match="PAUSED"):
+        wiring.run_task(path, settings, out, False, listen)
+    assert any((out / "codec").glob("??/*"))  # it may be taken up again
+    assert notes == ['governance.responsible = "": nobody is on record as answering for the run']
+    monkeypatch.undo()
+    wiring.run_task(path, settings, out, True, lambda event: None)
+    assert not (out / "codec").exists()

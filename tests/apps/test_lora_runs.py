@@ -154,3 +154,10 @@ def read_everything(out: Path) -> dict[str, bytes]:
         for file in files
         if file.is_file()
     }
+
+
+def test_export_says_where_the_adapters_are(finished, tmp_path):
+    _, out = finished
+    with pytest.raises(InputError, match=r"model\.recipe = 'lora'.*models/MEMBER.*from_pretrained"):
+        kumiai.export(out, full=True, out=tmp_path / "taken")
+    assert not (tmp_path / "taken").exists()

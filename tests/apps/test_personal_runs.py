@@ -14,7 +14,7 @@ from tests.apps.test_resume import WAIT_S, count_records, kill_at, start
 from tests.apps.tiny import write_task
 
 import kumiai
-from kumiai.adapters.data.federated import keep_own, split
+from kumiai.adapters.data.federated import keep_own
 from kumiai.adapters.data.sources import load_source
 from kumiai.apps import wiring, workload
 from kumiai.apps.report import write_report
@@ -64,7 +64,7 @@ def test_accuracies_are_those_of_the_files_on_samples_nobody_trained_on(folder: 
     view = load_view(folder / "run")
     task = wiring.read_task(folder / "task.toml", DITTO)
     loaded = workload.load_workload(task, folder)
-    dealt = split_task(task, load_source(task.data.source, {}, task.seed, folder)).shards
+    dealt = workload.split_task(task, load_source(task.data.source, {}, task.seed, folder)).shards
     for whole, rest, kept in zip(dealt, loaded.data.shards, loaded.data.kept, strict=True):
         assert len(rest[1]) + len(kept[1]) == len(whole[1])
     for member in view.members:
@@ -80,19 +80,6 @@ def test_accuracies_are_those_of_the_files_on_samples_nobody_trained_on(folder: 
             right = (module.eval()(inputs).argmax(1) == targets).double().mean()
             assert expected == pytest.approx(1_000_000 * float(right), abs=2)
     loaded.close()
-
-
-def split_task(task, dataset):  # type: ignore[no-untyped-def]
-    return split(
-        dataset,
-        trainers=task.data.trainers,
-        partition=task.data.partition,
-        alpha_ppm=task.data.alpha_ppm,
-        holdout_ppm=task.data.holdout_ppm,
-        test_ppm=task.data.test_ppm,
-        validators=task.validation.validators,
-        seed=task.seed,
-    )
 
 
 def test_the_folder_verifies_and_a_changed_file_breaks_its_seal(
@@ -153,7 +140,7 @@ def test_a_killed_run_ends_with_the_same_models_of_their_own(tmp_path: Path) -> 
 
 def test_what_is_kept_aside_is_no_longer_in_the_shard(tmp_path: Path) -> None:
     task = wiring.read_task(write_task(tmp_path), {})
-    data = split_task(task, load_source(task.data.source, {}, task.seed, tmp_path))
+    data = workload.split_task(task, load_source(task.data.source, {}, task.seed, tmp_path))
     aside = keep_own(data, 250_000, 3)
     for before, after, kept in zip(data.shards, aside.shards, aside.kept, strict=True):
         joined = torch.cat([after[0], kept[0]]).flatten(1)

@@ -335,6 +335,30 @@ def test_a_final_value_that_the_second_holdout_does_not_give_is_noted(
     assert state.members[liar].name in finding.what
 
 
+@pytest.mark.parametrize(
+    ("field", "place"),
+    [*(("lines", place) for place in range(5)), ("loss_ppm", 0), ("accuracy_ppm", 0)],
+)
+def test_whatever_a_sheet_says_wrongly_is_noted(
+    subject: audit.Subject, field: str, place: int
+) -> None:
+    """Errors and the copied update decide verdicts as values do; loss and accuracy are shown."""
+    replay = subject.replay
+    current = replay.rounds[1]
+    liar = min(current.score_sheets)
+    sheet = current.score_sheets[liar]
+    if field == "lines":
+        line = list(sheet.lines[-1])
+        line[place] = {3: 1, 4: 0}.get(place, line[place] + 10 * SCORE_TOLERANCE_PPM)
+        wrong = replace(sheet, lines=(*sheet.lines[:-1], tuple(line)))
+    else:
+        wrong = replace(sheet, **{field: getattr(sheet, field) + 10 * SCORE_TOLERANCE_PPM})
+    replay.rounds[1] = replace(current, score_sheets={**current.score_sheets, liar: wrong})
+    audit.CHECKS["scores"](subject)
+    (finding,) = subject.report.findings  # type: ignore[attr-defined]
+    assert replay.state.members[liar].name in finding.what
+
+
 def _rounds(count: int, updates: int) -> list[RoundState]:
     revealed = {str(i): "" for i in range(updates)}
     return [SimpleNamespace(index=i + 1, revealed=revealed) for i in range(count)]  # type: ignore[misc]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rounds.worlds import make_driver, make_people, make_task
@@ -105,6 +106,15 @@ def test_without_curves_the_rule_is_rank() -> None:
     values = {key: state.tallies[key].value for key in state.tallies}
     rank = make_task(model_rewards={"policy": "rank"})
     assert compute_widths(silent, values) == compute_widths(replace(state, task=rank), values)
+
+
+@pytest.mark.parametrize("policy", ["rank", "aequa"])
+def test_nobody_gets_less_than_the_least_width_also_between_two_of_the_grid(policy: str) -> None:
+    state, _ = play_aequa({"t0": 400_000, "t1": 1_000})
+    least = make_task(model_rewards={"policy": policy, "width_min_ppm": 300_000})
+    values = {key: state.tallies[key].value for key in state.tallies}
+    widths = compute_widths(replace(state, task=least), values)
+    assert min(width for width in widths.values() if width) == 500_000
 
 
 def test_a_curve_that_is_none_is_refused() -> None:

@@ -21,6 +21,9 @@ CASES = [
     ("geometric_median", 2, 3, 4, "geometric_median", 1),
     ("trimmed_mean", 1, 2, 10, "trimmed_mean", 2),
     ("trimmed_mean", 1, 2, 8, "trimmed_mean", 1),
+    ("trimmed_mean", 1, 1, 5, "trimmed_mean", 1),
+    ("trimmed_mean", 1, 1, 4, "median", 1),  # a fifth of four is nobody: it would be the mean
+    ("trimmed_mean", 0, 1, 4, "trimmed_mean", 1),
     ("centered_clip", 0, 3, 2, "centered_clip", 3),
     ("mean", 0, 1, 1, "mean", 1),
     ("trust_root", 5, 2, 2, "trust_root", 2),

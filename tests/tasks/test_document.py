@@ -224,6 +224,51 @@ def test_warnings_name_what_is_weak() -> None:
     assert len(list_warnings(weak)) == 4
 
 
+UNREAD = [
+    ("data", "alpha_ppm", 7_000, "partition", "iid", "quantity"),
+    ("training", "prox_mu_ppm", 7, "algorithm", "fedavg", "fedprox"),
+    ("training", "lr_final_ppm", 7, "lr_schedule", "step", "cosine"),
+    ("training", "lr_step_rounds", 7, "lr_schedule", "linear", "step"),
+    ("training", "server_tau_ppm", 7, "server_optimizer", "sgd", "adagrad"),
+    ("training", "server_beta_square_ppm", 7, "server_optimizer", "adagrad", "yogi"),
+    ("training", "trim_ppm", 300_000, "aggregator", "median", "trimmed_mean"),
+    ("validation", "truncation_ppm", 7, "valuation", "tmc", "gtg"),
+    ("privacy", "noise_multiplier_milli", 7, "mode", "none", "local"),
+    ("model_rewards", "personal_epochs", 7, "personalise", "none", "ditto"),
+    ("model_rewards", "personal_lambda_ppm", 7, "personalise", "fine_tune", "ditto"),
+]
+
+
+@pytest.mark.parametrize(("section", "field", "value", "key", "idle", "reading"), UNREAD)
+def test_what_is_set_and_not_read_is_told(
+    section: str, field: str, value: int, key: str, idle: str, reading: str
+) -> None:
+    def tell(chosen: str) -> list[str]:
+        task = task_from_mapping({"name": "x", section: {field: value, key: chosen}})
+        return [line for line in list_warnings(task) if line.startswith(f"{section}.{field} ")]
+
+    assert tell(idle) == [f"{section}.{field} = {value}: not used with {section}.{key} = {idle}"]
+    assert tell(reading) == []
+
+
+@pytest.mark.parametrize(
+    ("training", "trainers", "told"),
+    [
+        ({"aggregator": "multi_krum"}, 9, True),
+        ({"aggregator": "multi_krum", "byzantine_count": 1}, 9, False),
+        ({"aggregator": "krum"}, 9, False),
+        ({"aggregator": "trimmed_mean"}, 4, True),
+        ({"aggregator": "trimmed_mean"}, 5, False),
+        ({"aggregator": "trimmed_mean", "bucket_size": 2}, 8, True),
+    ],
+)
+def test_a_robust_rule_that_drops_nobody_is_told(
+    training: dict[str, object], trainers: int, told: bool
+) -> None:
+    task = task_from_mapping({"name": "x", "data": {"trainers": trainers}, "training": training})
+    assert any("it is the mean" in line for line in list_warnings(task)) == told
+
+
 def test_every_field_says_what_it_is() -> None:
     rows = describe_fields()
     assert [row.path for row in rows] == list_paths()

@@ -36,8 +36,10 @@ from kumiai.apps.workload import Workload, find_cache_dir, load_workload
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
+from kumiai.rounds.control import ENDED
 from kumiai.rounds.state import RunPhase
 from kumiai.tasks.document import TaskDocument, parse_task, to_document
+from kumiai.tasks.rules import list_warnings
 
 Progress = Callable[[ProgressEvent], None]
 
@@ -79,8 +81,13 @@ def run_task(
     progress: Progress,
     is_compared: bool = False,
 ) -> RunView:
-    """Run the user's own task with as many local members as it asks for."""
+    """Run the user's own task with as many local members as it asks for.
+
+    What it allows but is weak is told first (`list_warnings`).
+    """
     task = read_task(task_path, overrides)
+    for warning in list_warnings(task):
+        Telemetry(task.training.rounds, progress).note(warning)
     return run_local(
         task,
         cast_locally(task),
@@ -178,7 +185,8 @@ def run_local(
             observer=telemetry,
         )
         final = driver.run()
-        run_dir.forget_secrets()
+        if final.phase in ENDED:  # else it may be taken up again, and needs them
+            run_dir.forget_secrets()
         finished = Finished(
             run_dir=run_dir,
             task=task,

@@ -30,6 +30,7 @@ from kumiai.adapters.language.lora import (
 )
 from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
+from kumiai.learning.distill import check_distillable
 from kumiai.learning.layout import Layout, compute_layout
 from kumiai.learning.personal import make_personal_settings
 from kumiai.learning.privacy.sgd import PrivacySettings
@@ -56,6 +57,7 @@ class Workload:
     licence: str
     description: str
     spellings: tuple[bytes, ...] = ()  # of tokens, where the targets are text
+    member_trainer: FlowerTrainer | None = None  # the members' own program, if the task names one
 
     @property
     def token_bytes_ppm(self) -> int:
@@ -64,8 +66,6 @@ class Workload:
             return 0
         sizes = torch.tensor([len(spelling) for spelling in self.spellings])
         return round(_PPM * float(sizes[self.data.test[1]].double().mean()))
-
-    member_trainer: FlowerTrainer | None = None  # the members' own program, if the task names one
 
     def close(self) -> None:
         """Stop the engine's workers and let go of the members' program."""
@@ -85,16 +85,7 @@ class Workload:
 def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
     """Load and deal the data, build and try the recipe; InputError names what does not fit."""
     dataset = load_source(task.data.source, dict(task.data.options), task.seed, base_dir)
-    data = split(
-        dataset,
-        trainers=task.data.trainers,
-        partition=task.data.partition,
-        alpha_ppm=task.data.alpha_ppm,
-        holdout_ppm=task.data.holdout_ppm,
-        test_ppm=task.data.test_ppm,
-        validators=task.validation.validators,
-        seed=task.seed,
-    )
+    data = split_task(task, dataset)
     if task.model_rewards.personalise != "none":
         data = keep_own(data, task.model_rewards.personal_test_ppm, task.seed)
     recipe = load_recipe(task, base_dir, dataset.input_shape, dataset.class_count)
@@ -103,6 +94,7 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
     layout = compute_layout(build_seeded(recipe, 1.0, 0))
     check_codec(task, layout)
     check_method(task, layout)
+    check_distillation(task, recipe)
     check_task_server(task)
     engine = make_engine(task, recipe)
     return Workload(
@@ -115,6 +107,20 @@ def load_workload(task: TaskDocument, base_dir: Path) -> Workload:
         description=dataset.description,
         spellings=dataset.spellings,
         member_trainer=load_member_trainer(task, recipe, base_dir),
+    )
+
+
+def split_task(task: TaskDocument, dataset: Dataset) -> FederatedData:
+    """Deal a data set out as the task says."""
+    return split(
+        dataset,
+        trainers=task.data.trainers,
+        partition=task.data.partition,
+        alpha_ppm=task.data.alpha_ppm,
+        holdout_ppm=task.data.holdout_ppm,
+        test_ppm=task.data.test_ppm,
+        validators=task.validation.validators,
+        seed=task.seed,
     )
 
 
@@ -193,6 +199,16 @@ def check_codec(task: TaskDocument, layout: Layout) -> None:
         build_task_codec(task, layout.shapes).compute_size_bytes_max(layout.size)
     except ValueError as error:
         raise InputError("training.codec", task.training.codec, str(error)) from error
+
+
+def check_distillation(task: TaskDocument, recipe: Recipe) -> None:
+    """InputError where narrow widths shall learn from outputs that are no probabilities."""
+    if not task.training.slim_distill:
+        return
+    try:
+        check_distillable(recipe)
+    except ValueError as error:
+        raise InputError("training.slim_distill", True, str(error)) from error
 
 
 def make_engine(task: TaskDocument, recipe: Recipe) -> Engine:

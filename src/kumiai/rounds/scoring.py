@@ -30,6 +30,7 @@ from kumiai.rounds.state import (
 )
 from kumiai.tasks.aggregators import has_root
 
+WEIGHT_SUM_MAX = 2**31  # as `learning.aggregation` has it; trainers are 10,000 at most
 VALUE_MAX = 10**9  # ppm of a nat: a thousand nats; anything beyond is nonsense
 EVIDENCE_REASONS = frozenset({"copy", "replay", "empty", "no-work"})
 INVALID_UNTIL_EJECTED = 3
@@ -213,12 +214,10 @@ def _choose_included(
         return ((best.member, assignments[best.member].blob, 1),)
     if state.task.training.weighting == "equal":
         return tuple((j.member, assignments[j.member].blob, 1) for j in valid)
-    # Sizes are claims: one that exceeds four times the median counts as four times the median.
-    claimed = sorted(assignments[j.member].samples for j in valid)
-    cap = 4 * claimed[len(claimed) // 2] if claimed else 0
+    weights = limit_claims([assignments[j.member].samples for j in valid])
     return tuple(
-        (j.member, assignments[j.member].blob, max(1, min(cap, assignments[j.member].samples)))
-        for j in valid
+        (j.member, assignments[j.member].blob, weight)
+        for j, weight in zip(valid, weights, strict=True)
     )
 
 
@@ -237,6 +236,23 @@ def _choose_groups(
     }
     members = {m for group in current.opened if group.name in chosen for m in group.members}
     return tuple((m, current.assignments[m].blob, 1) for m in current.revealed if m in members)
+
+
+def limit_claims(samples: Sequence[int]) -> list[int]:
+    """Return a weight of at least 1 for each claimed number of samples, summing below 2**31.
+
+    A claim counts as four times the median at most (of two middle ones the smaller: one of two
+    members cannot raise it). What would still be too much for the aggregation's integers shrinks in
+    proportion: no claim can stop the round.
+    """
+    if not samples:
+        return []
+    cap = 4 * sorted(samples)[(len(samples) - 1) // 2]
+    weights = [max(1, min(cap, claim)) for claim in samples]
+    total = sum(weights)
+    if total < WEIGHT_SUM_MAX:
+        return weights
+    return [max(1, weight * (WEIGHT_SUM_MAX // 2) // total) for weight in weights]
 
 
 def _final_part(current: RoundState) -> FinalPart:

@@ -122,9 +122,13 @@ def choose_width(
 
 
 def share_width(value: int, best: int, grid: Sequence[int], least: int) -> int:
-    """Return the widest of `grid` within least + (1 - least) * value / best, `best` the largest."""
+    """Return the widest of `grid` within least + (1 - least) * value / best, `best` the largest.
+
+    Never less than `least`, also where it lies between two widths of the grid.
+    """
     earned = least + (PPM - least) * max(0, value) // best if best > 0 else least
-    return max((width for width in grid if width <= earned), default=grid[0])
+    allowed = [width for width in grid if width >= least]
+    return max((width for width in allowed if width <= earned), default=allowed[0])
 
 
 def is_live(task: TaskDocument) -> bool:

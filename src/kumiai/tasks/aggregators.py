@@ -49,14 +49,15 @@ def choose_for_count(training: TrainingSection, updates: int) -> tuple[str, int]
     """Return aggregator and bucket size for a round in which that many updates are left.
 
     Where verdicts left too few, buckets get smaller, down to none, until the rows withstand
-    byzantine_count; where that is not enough for Krum, the median takes its place.
+    byzantine_count; where that is not enough for Krum, or trimmed_mean would cut off fewer than
+    byzantine_count, the median takes their place.
     """
     size = training.bucket_size
     while size > 1 and not _withstands(training, count_rows(updates, size)):
         size -= 1
     is_enough = _withstands(training, count_rows(updates, size))
-    name = "median" if training.aggregator in KRUMS and not is_enough else training.aggregator
-    return name, size
+    is_replaced = training.aggregator in (*KRUMS, "trimmed_mean") and not is_enough
+    return "median" if is_replaced else training.aggregator, size
 
 
 def has_root(task: TaskDocument) -> bool:

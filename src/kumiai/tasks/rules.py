@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
-from kumiai.tasks.aggregators import list_aggregator_problems
+from kumiai.tasks.aggregators import count_rows, list_aggregator_problems
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
 from kumiai.tasks.live import list_live_problems
 from kumiai.tasks.sections import ADAPTIVE_SERVER_OPTIMIZERS
@@ -21,6 +21,28 @@ if TYPE_CHECKING:
 
 LOSSY_STAGES = frozenset({"sign", "int2", "topk", "powersgd"})  # biased: need error feedback
 FAULT_TOLERANT_MIN = 4  # n = 3f + 1 with f = 1
+
+# (section, fields, the field that decides whether they are read, with which values; () for all but
+# "none"). What is set away from its default there and not read is told.
+READERS: tuple[tuple[str, tuple[str, ...], str, tuple[str, ...]], ...] = (
+    ("data", ("alpha_ppm",), "partition", ("dirichlet", "quantity")),
+    ("training", ("prox_mu_ppm",), "algorithm", ("fedprox",)),
+    ("training", ("lr_final_ppm",), "lr_schedule", ("linear", "cosine")),
+    ("training", ("lr_step_rounds", "lr_step_ppm"), "lr_schedule", ("step",)),
+    (
+        "training",
+        ("server_beta_mean_ppm", "server_tau_ppm"),
+        "server_optimizer",
+        ADAPTIVE_SERVER_OPTIMIZERS,
+    ),
+    ("training", ("server_beta_square_ppm",), "server_optimizer", ("yogi", "adam")),
+    ("training", ("trim_ppm",), "aggregator", ("trimmed_mean",)),
+    ("validation", ("truncation_ppm",), "valuation", ("gtg",)),
+    ("privacy", ("noise_multiplier_milli", "clip_norm_ppm", "delta_ppb"), "mode", ("local",)),
+    ("privacy", ("group_size",), "mode", ("secure",)),
+    ("model_rewards", ("personal_epochs", "personal_test_ppm"), "personalise", ()),
+    ("model_rewards", ("personal_lambda_ppm",), "personalise", ("ditto",)),
+)
 
 
 def list_contradictions(task: TaskDocument) -> list[InputError]:
@@ -66,7 +88,7 @@ def list_warnings(task: TaskDocument) -> list[str]:
             f"validation.validators = {validators}: tolerates no faulty validator; "
             f"{FAULT_TOLERANT_MIN} tolerate one"
         )
-    warnings += _warn_of_codec(task)
+    warnings += _warn_of_codec(task) + _warn_of_aggregator(task) + _warn_of_unread(task)
     if task.training.algorithm == "fednova" and task.training.local_iterations:
         warnings.append(
             "training.algorithm = fednova: with training.local_iterations set all members work "
@@ -108,6 +130,33 @@ def _warn_of_codec(task: TaskDocument) -> list[str]:
             f"training.aggregator = {aggregator}: with topk most updates are zero at most weights, "
             "and so is their middle; the model hardly moves"
         )
+    return warnings
+
+
+def _warn_of_aggregator(task: TaskDocument) -> list[str]:
+    """A robust rule that drops nobody is the mean, whatever its name promises."""
+    training = task.training
+    rows = count_rows(task.data.trainers, training.bucket_size)
+    if training.aggregator == "multi_krum" and training.byzantine_count == 0:
+        reason = "training.byzantine_count = 0 leaves nobody out"
+    elif training.aggregator == "trimmed_mean" and rows * training.trim_ppm // PPM == 0:
+        reason = f"training.trim_ppm = {training.trim_ppm} cuts off none of {rows}"
+    else:
+        return []
+    return [f"training.aggregator = {training.aggregator}: {reason}; it is the mean"]
+
+
+def _warn_of_unread(task: TaskDocument) -> list[str]:
+    warnings = []
+    for name, fields, key, readers in READERS:
+        section = getattr(task, name)
+        chosen = getattr(section, key)
+        if chosen in readers or (not readers and chosen != "none"):
+            continue
+        for field in fields:
+            value = getattr(section, field)
+            if value != type(section).model_fields[field].default:
+                warnings.append(f"{name}.{field} = {value}: not used with {name}.{key} = {chosen}")
     return warnings
 
 

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
 from itertools import pairwise
 from pathlib import Path
 
 import torch
+from flower_work import TimedFedAvg
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import FedAvg
 from reference_work import build_net, clone_state, compute_norm
 
 from bench_app import SETTINGS
 
 app = ServerApp()
-
-
-class TimedFedAvg(FedAvg):
-    """Notes the time at the start of the first round and at the end of each."""
-
-    times: list[float]
-
-    def configure_train(self, server_round, arrays, config, grid):
-        if server_round == 1:
-            while len(list(grid.get_node_ids())) < self.min_available_nodes:
-                time.sleep(0.05)
-            self.times = [time.perf_counter()]
-        return super().configure_train(server_round, arrays, config, grid)
-
-    def aggregate_evaluate(self, server_round, replies):
-        result = super().aggregate_evaluate(server_round, replies)
-        self.times.append(time.perf_counter())
-        return result
 
 
 @app.main()

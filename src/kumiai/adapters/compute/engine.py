@@ -332,7 +332,7 @@ class EngineCompute:
             iteration_count=iteration_count,
             flop=engine.count_flop(tuple(inputs.shape[1:]), targets[:1]) * seen,
             # 0 with privacy: what no noise or mask covers is not told
-            loss_ppm=0 if is_secure(self.task) else min(LOSS_PPM_MAX, round(loss * PPM)),
+            loss_ppm=0 if is_secure(self.task) else _convert_loss(loss),
             codec_state=state,
             epsilon_milli=self.claim_epsilon(job.trained_before, sample_count, iteration_count),
         )
@@ -380,6 +380,11 @@ class EngineCompute:
         blob = self._blobs.put(fixed_point.encode_vector(name, ints_P))
         self._decoded.keep(name, blob, ints_P)
         return blob
+
+
+def _convert_loss(loss: float) -> int:
+    """Return millionths, bounded: a member's program may claim any finite loss."""
+    return round(math.copysign(min(abs(loss), LOSS_PPM_MAX / PPM), loss) * PPM)
 
 
 def _falsify(shard: Shard, label_map: Sequence[int] | None) -> Shard:

@@ -27,9 +27,10 @@ class NoiseKeys:
         self._shard_digests: dict[str, str] = {}
 
     def derive_key(self, job: TrainJob) -> bytes:
-        """Return the key of this very work: other data or another model must get other noise.
+        """Return the key of this very work: other data or another start must get other noise.
 
-        Equal noise on two different results would cancel in their difference. KeyError for a member
+        The start is the model, what the member holds back and the server's control variate. Equal
+        noise on two different results would cancel in their difference. KeyError for a member
         without a secret.
         """
         member = job.member
@@ -40,6 +41,8 @@ class NoiseKeys:
             "dp-sgd",
             self._task_hash,
             job.model,
+            job.codec_state,
+            job.server_state,
             job.seed,
             self._shard_digests[member],
         )

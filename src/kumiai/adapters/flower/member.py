@@ -137,7 +137,7 @@ class FlowerTrainer:
                 raise ValueError(f"tensor {name!r} has shape {shown}, expected {list(shape)}")
             try:
                 values = TravelledArray(array).numpy()
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, EOFError) as error:
                 raise ValueError(f"tensor {name!r} cannot be read: {error}") from error
             if values.dtype != FLOAT32 or values.shape != shape:
                 shown = f"{values.dtype} {list(values.shape)}"
@@ -157,7 +157,10 @@ def _read_metrics(reply: RecordDict) -> tuple[int, float]:
     if not is_number or not 1 <= count <= SAMPLES_MAX:
         raise ValueError(f"the reply's metrics have {WEIGHT_KEY} = {count!r}, expected 1 or more")
     losses = [metrics[key] for key in LOSS_KEYS if isinstance(metrics.get(key), int | float)]
-    loss = float(losses[0]) if losses else 0.0
+    try:
+        loss = float(losses[0]) if losses else 0.0
+    except OverflowError as error:
+        raise ValueError("the reply's training loss is an integer beyond any float") from error
     if not math.isfinite(loss):
         raise ValueError(f"the reply's training loss is {loss}")
     return int(count), loss

@@ -22,7 +22,7 @@ from kumiai.apps.audit.replay import Replay
 from kumiai.apps.audit.subject import ScoreRounds, Subject
 from kumiai.nodes import ports
 from kumiai.nodes.validator import make_score_job
-from kumiai.rounds.state import RoundState
+from kumiai.rounds.state import RoundState, ScoreSheet
 
 SCORE_TOLERANCE_PPM = 2_000  # between machines that round differently; none is needed on one
 HOLDOUT_BYTES_MAX = 2**31
@@ -89,15 +89,29 @@ def _find_liars(
     judges = sorted(current.score_sheets)
     jobs = [make_score_job(current, judge, model, previous) for judge in judges]
     finals = replay.state.finals[current.index].values
-    liars = set()
-    for judge, result in zip(judges, compute.score(jobs), strict=True):
-        sheet = current.score_sheets[judge]
-        opened = finals.get(judge, tuple(line.final for line in result.lines))
-        for line, shown, final in zip(result.lines, sheet.lines, opened, strict=True):
-            gap = max(abs(line.value - shown[0]), abs(line.final - final))
-            if gap > SCORE_TOLERANCE_PPM or line.flags != shown[3]:
-                liars.add(judge)
-    return sorted(liars), len(judges)
+    liars = [
+        judge
+        for judge, result in zip(judges, compute.score(jobs), strict=True)
+        if not _is_honest(result, current.score_sheets[judge], finals.get(judge))
+    ]
+    return liars, len(judges)
+
+
+def _is_honest(found: ports.ScoreResult, sheet: ScoreSheet, finals: Sequence[int] | None) -> bool:
+    """Tell whether a sheet, and the second hold-out's values if opened, say what was found."""
+    order = {line.member: index for index, line in enumerate(found.lines)}
+    gaps = [abs(found.loss_ppm - sheet.loss_ppm), abs(found.accuracy_ppm - sheet.accuracy_ppm)]
+    for line, (value, error, standalone, flags, original) in zip(
+        found.lines, sheet.lines, strict=True
+    ):
+        if (line.flags, order.get(line.duplicate_of, -1)) != (flags, original):
+            return False
+        gaps += [
+            abs(line.value - value), abs(line.error - error), abs(line.standalone - standalone)
+        ]  # fmt: skip
+    if finals is not None:
+        gaps += [abs(line.final - shown) for line, shown in zip(found.lines, finals, strict=True)]
+    return max(gaps) <= SCORE_TOLERANCE_PPM
 
 
 def _check_curves(subject: Subject, holdouts: Mapping[str, Holdout]) -> int:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from kumiai.adapters.language.lora import LORA
 from kumiai.adapters.store.blobs import SealedBlobs
 from kumiai.apps.audit.replay import Replay, replay_log
 from kumiai.apps.rundir import RunDir
@@ -97,6 +98,7 @@ def open_subject(root: Path) -> Subject:
     if state.certificates[-1].body["model"] != state.model:
         raise VerificationError("the last certificate names another model than the log ends with")
     assert state.task is not None
+    _check_exportable(state.task, run_dir)
     recipe = _load_recipe(plan, state.task)
     return Subject(
         run_dir=run_dir,
@@ -165,6 +167,16 @@ def _choose_width(subject: Subject, text: str) -> int:
 def _list(names: list[str]) -> str:
     shown = ", ".join(sorted(names)[:NAMES_SHOWN_MAX])
     return shown + (", ..." if len(names) > NAMES_SHOWN_MAX else "")
+
+
+def _check_exportable(task: TaskDocument, run_dir: RunDir) -> None:
+    """Raise InputError for adapters: no network by themselves, and delivered already."""
+    if task.model.recipe == LORA:
+        fix = (
+            f"adapters need their base: {run_dir.models}/MEMBER holds each in peft's own format, "
+            "for PeftModel.from_pretrained(base, folder)"
+        )
+        raise InputError("model.recipe", LORA, fix)
 
 
 def _load_recipe(plan: dict[str, Any], task: TaskDocument) -> Recipe:
