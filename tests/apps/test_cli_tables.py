@@ -183,3 +183,17 @@ def test_inspect_refuses_strangers_gaps_and_other_folders(
         explain_member(outside, run_dir, "Lumen Tools")
     with pytest.raises(InputError, match="there are: 佐藤精機"):
         explain_member(sample_view, run_dir, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "In 2 of 3 rounds 0 because: "), ("ja", "3 ラウンド中 2 ラウンド")],
+)
+def test_who_was_refused_later_is_not_told_that_all_was_for_nothing(
+    sample_view: RunView, language: Language, said: str
+) -> None:
+    texts = load_texts(language)
+    cheat = next(m for m in sample_view.members if m.verdict == "INVALID")
+    assert texts.conclude(replace(cheat, reward=0)) == texts.reason(cheat.reason, cheat.reason_code)
+    paid = replace(cheat, reward=7, round_verdicts=("VALID", "INVALID", "INVALID"))
+    assert texts.conclude(paid).startswith(said)

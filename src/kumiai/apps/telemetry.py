@@ -13,8 +13,6 @@ from kumiai.rounds.effects import Certified, Effect, PhaseEntered
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.state import AssignmentState, RoundPhase, RunPhase, RunState
 
-WORK = ("train", "score", "aggregate", "build")
-
 
 class Telemetry:
     """An observer of the driver: wall-clock seconds by round and kind of work, and progress."""

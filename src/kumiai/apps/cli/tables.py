@@ -84,7 +84,7 @@ def _wide(members: Sequence[MemberView], texts: Texts) -> Table:
             _reward(member),
             _model(member),
             *([_alone(member)] if is_compared else []),
-            safe(texts.reason(member.reason, member.reason_code)),
+            safe(texts.conclude(member)),
         )
     return table
 
@@ -118,7 +118,7 @@ def _narrow(members: Sequence[MemberView], texts: Texts) -> Table:
             _contribution(member, "\n"),
             Text.assemble(_reward(member), "\n", stake),
             Text.assemble(_model(member), "\n", _alone(member)) if is_compared else _model(member),
-            safe(texts.reason(member.reason, member.reason_code)),
+            safe(texts.conclude(member)),
         )
     return table
 

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from kumiai.apps.report import charts, summary, texts
 from kumiai.apps.report.tables import build_tables
-from kumiai.apps.view import RunView
+from kumiai.apps.view import MemberView, RunView
 from kumiai.base.errors import InternalError, StoreError
 
 CHART_LIBRARY = "vendor/echarts.min.js"
@@ -104,6 +104,7 @@ def _environment() -> Environment:
         named=_named,
         said=_unit,
         reason=_reason,
+        conclude=_conclude,
         percent=texts.format_percent,
         nat=texts.format_nat,
         width=texts.format_width,
@@ -135,6 +136,10 @@ def _named(group: str, code: str) -> Markup:
 
 def _unit(unit: str) -> Markup:
     return _twins([texts.load_texts(lang).unit(unit) for lang in texts.LANGUAGES])
+
+
+def _conclude(member: MemberView) -> Markup:
+    return _twins([texts.load_texts(lang).conclude(member) for lang in texts.LANGUAGES])
 
 
 def _reason(sentence: str, code: str) -> Markup:

@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+from kumiai.apps.view import MemberView
 from kumiai.learning.text_loss import compute_bits_per_byte
 
 Language = Literal["en", "ja"]
@@ -65,6 +66,15 @@ class Texts:
         if self.language == "en":
             return sentence or translated
         return translated or sentence
+
+    def conclude(self, member: MemberView) -> str:
+        """The reason of a member's verdict; where other rounds paid it, in how many it was so."""
+        why = self.reason(member.reason, member.reason_code)
+        rounds = member.round_verdicts
+        count = rounds.count(member.verdict)
+        if not member.reward or member.verdict not in ("INVALID", "INCONCLUSIVE") or not count:
+            return why
+        return self.text("reason.partly", count=count, total=len(rounds), reason=why)
 
 
 @cache
