@@ -76,7 +76,7 @@ class Job:
 class Outcome:
     """What became of a message: the reply's content, or the line and code of an error.
 
-    state: the node's new state, where another process found it. printed: what the app printed there.
+    state: the node's new state, where another process found it; printed: what it printed there.
     """
 
     content: RecordDict | None

@@ -7,8 +7,9 @@ and itself. Messages are taken in order, so what a time limit leaves over is alw
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from kumiai.adapters.flower.calls import Job, Outcome
 from kumiai.adapters.flower.workers import Workers
@@ -31,39 +32,56 @@ def answer_shared(
     workers: Workers,
 ) -> Iterator[Outcome]:
     """Answer in this process and in the workers; once not `is_open`, what was begun is finished."""
-    own = {job.identity for job in jobs}
-    done: dict[str, Outcome] = {}
-    given = shown = 0
+    share = _Share(jobs, here, is_open, workers, {job.identity: job for job in jobs})
+    shown = 0
+    while shown < len(jobs):
+        share.settle(0)
+        has_worked = share.give()
+        while shown < share.given and jobs[shown].identity in share.done:
+            yield share.done.pop(jobs[shown].identity)
+            shown += 1
+        if has_worked:
+            continue
+        if shown == share.given and not (workers.is_busy and is_open()):
+            return
+        share.settle(None)
 
-    def settle(timeout: float | None) -> None:
-        for job, outcome in workers.collect(timeout):
-            if job.identity not in own:
+
+@dataclass(slots=True)
+class _Share:
+    """One exchange while it lasts: the first `given` jobs are done or under way."""
+
+    jobs: Sequence[Job]
+    here: Callable[[Job], Outcome]
+    is_open: Callable[[], bool]
+    workers: Workers
+    own: Mapping[str, Job]
+    done: dict[str, Outcome] = field(default_factory=dict)
+    given: int = 0
+
+    def settle(self, timeout: float | None) -> None:
+        """Take in what has come back, and do what a dead worker left undone."""
+        for job, outcome in self.workers.collect(timeout):
+            if job.identity not in self.own:
                 continue  # of an exchange that an exception ended
             if outcome.state is not None and job.node is not None:
                 job.node.state = outcome.state
-            done[job.identity] = outcome
-        for job in workers.take_returned():
-            if job.identity in own:
-                done[job.identity] = here(job)
+            self.done[job.identity] = outcome
+        for job in self.workers.take_returned():
+            if job.identity in self.own:
+                self.done[job.identity] = self.here(job)
 
-    while shown < len(jobs):
-        settle(0)
-        is_idle = True
-        while given < len(jobs) and not workers.serves(jobs[given].node_id) and is_open():
-            job = jobs[given]
-            given += 1
-            if job.can_travel and workers.hand_out(job, len(jobs) - given + 1):
-                continue
-            done[job.identity] = here(job)
-            is_idle = False
-            break
-        while shown < given and jobs[shown].identity in done:
-            yield done.pop(jobs[shown].identity)
-            shown += 1
-        if is_idle and (shown < given or (workers.is_busy and is_open())):
-            settle(None)
-        elif is_idle:
-            return
+    def give(self) -> bool:
+        """Hand out what the workers have room for, then do one here; False if none was left."""
+        while self.given < len(self.jobs):
+            job = self.jobs[self.given]
+            if self.workers.serves(job.node_id) or not self.is_open():
+                return False
+            self.given += 1
+            if not (job.can_travel and self.workers.hand_out(job, len(self.jobs) - self.given + 1)):
+                self.done[job.identity] = self.here(job)
+                return True
+        return False
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from kumiai.adapters.flower.frames import receive_frames, send_frames
+from kumiai.base.errors import InputError
 
 if TYPE_CHECKING:  # slow to import: only once the reader watches
     from flwr.app import RecordDict
@@ -47,8 +48,8 @@ def main(descriptor: int) -> None:
     with ExitStack() as stack:
         try:
             client = _load(setup, folder, stack)
-        except (Exception, SystemExit) as error:
-            # Whatever keeps the app from loading here is one line for the grid, which goes on.
+        except (InputError, SystemExit) as error:
+            # What keeps the app from loading here is one line for the grid, which goes on.
             replies.put(({"ready": False, "line": f"{error}"}, ()))
             threading.Event().wait()  # the grid closes the pipe when it has read the line
             return

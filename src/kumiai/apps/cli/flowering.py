@@ -50,7 +50,6 @@ def run(
     total = rounds if isinstance(rounds, int) else 0
     with Display(console, texts, project.name, total, is_quiet=quiet) as display:
         from kumiai.adapters.flower.running import choose_supernodes, run_app
-
         from kumiai.adapters.flower.workers import choose_workers
 
         count = choose_supernodes(project, supernodes)
