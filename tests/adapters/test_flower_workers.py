@@ -27,7 +27,7 @@ from kumiai.adapters.flower.calls import Job, Outcome
 from kumiai.adapters.flower.exchange import Exchange
 from kumiai.adapters.flower.project import read_project
 from kumiai.adapters.flower.running import AppRun, run_app
-from kumiai.adapters.flower.sharing import answer_alone, answer_shared
+from kumiai.adapters.flower.sharing import answer_alone, answer_shared, one_thread
 from kumiai.adapters.flower.workers import Workers, choose_workers
 from kumiai.apps.cli import main
 from kumiai.base.errors import InputError, RunFailedError
@@ -274,6 +274,46 @@ def main(grid, context):
     assert f"seen {seen}" in out
     assert "none 0" in out and "some True True" in out
     assert "printed in a worker" in out
+
+
+def test_a_content_that_changes_between_exchanges_arrives_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = """\
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import ServerApp
+
+app = ServerApp()
+
+@app.main()
+def main(grid, context):
+    content = RecordDict({"config": ConfigRecord()})
+    for number in range(3):
+        content["config"]["n"] = number
+        asked = [Message(content, node, "train") for node in grid.get_node_ids()]
+        print("seen", [m.content["m"]["n"] for m in grid.send_and_receive(asked)])
+"""
+    body = """\
+    number = message.content["config"]["n"]
+    return Message(content=RecordDict({"m": MetricRecord({"n": number})}), reply_to=message)
+"""
+    play(write_app(tmp_path, body, server=server), 3, 4)
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if "seen" in line] == [
+        f"seen {[number] * 4}" for number in range(3)
+    ]
+
+
+def test_torch_has_one_thread_while_messages_are_shared() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
