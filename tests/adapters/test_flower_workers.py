@@ -197,7 +197,8 @@ def test_no_worker_outlives_the_process_that_started_it(
     body = (
         "    import os, pathlib, time\n"
         "    pathlib.Path(os.environ['PIDS'], str(os.getpid())).touch()\n"
-        "    time.sleep(1.0)\n" + ADD_ONE
+        "    is_worker = pathlib.Path(os.environ['PIDS'], str(os.getppid())).exists()\n"
+        "    time.sleep(30.0 if is_worker else 0.5)\n" + ADD_ONE
     )
     server = SERVER.replace("num_rounds=rounds", "num_rounds=100")
     folder = write_app(tmp_path / "app", body, server=server)
