@@ -17,8 +17,10 @@ from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.adapters.store.log import SqliteLog
 from kumiai.apps import wiring
 from kumiai.apps.cli import main
+from kumiai.apps.rundir import RunDir
 from kumiai.apps.verify import verify_path
 from kumiai.apps.view import RunView
+from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import InputError, StoreError
 from kumiai.base.log import Record
 from kumiai.nodes import ports
@@ -323,3 +325,34 @@ def test_a_file_where_the_folder_should_be_is_a_plain_message(tmp_path: Path) ->
     with pytest.raises(InputError, match="it is a file"):
         _run(tmp_path)
     assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_recipe_file_that_changed_since_the_run_is_not_run(tmp_path: Path) -> None:
+    """Same shapes, other network: the scores could not be what they were."""
+    source = Path(__file__).parents[1] / "adapters" / "recipes" / "conv.py"
+    text = source.read_text().replace("self.conv(x)", "self.conv(x.view(-1, 1, 8, 8))")
+    text = text.replace(", 4)", ", 10)")
+    task = write_task(tmp_path, TASK.replace('recipe = "mlp"', 'recipe = "model.py:build"'))
+    task.write_text(task.read_text().replace("options = { hidden = 16 }", ""))
+    recipe = tmp_path / "model.py"
+    recipe.write_text(text)
+    run = {"training.rounds": "1"}
+    kumiai.run(task, tmp_path / "run", run)
+    assert verify_path(tmp_path / "run").is_ok
+    recipe.write_text(f"raise SystemExit('was run')\n{text}")
+    hashes = [sha256_hex(each.encode()) for each in (recipe.read_text(), text)]
+    report = verify_path(tmp_path / "run")
+    with pytest.raises(InputError) as caught:
+        kumiai.export(tmp_path / "run")
+    for word in ("model.recipe = 'model.py:build'", *hashes, "put back"):
+        assert word in str(caught.value)
+        assert any(word in str(finding) for finding in report.findings)
+    recipe.write_text(f"{text}# a remark\n")
+    with pytest.raises(InputError, match="another task, recipe file"):
+        kumiai.run(task, tmp_path / "run", run, resume=True)
+
+
+def test_a_plan_of_another_version_is_named(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text('{"format":"kumiai/plan/1"}')
+    with pytest.raises(InputError, match=r"format = 'kumiai/plan/1'.*kumiai/plan/2"):
+        RunDir(tmp_path).read_plan()

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.apps.test_resume import WAIT_S, count_records, kill_at, start
 from tests.apps.tiny import TASK, write_task
 
 import kumiai
@@ -17,7 +18,7 @@ from kumiai.apps.population import Casting, Person
 from kumiai.apps.report import render_report
 from kumiai.apps.rundir import RunDir
 from kumiai.apps.verify import verify_path
-from kumiai.apps.view import RunView
+from kumiai.apps.view import RunView, load_view
 from kumiai.base.errors import InputError
 from kumiai.learning import fixed_point
 from kumiai.rounds.kinds import Kind
@@ -169,3 +170,23 @@ def test_what_is_lost_is_said_before_the_run():
     assert any("go unnoticed" in warning for warning in list_warnings(parse_task(SECURE)))
     one = SECURE.replace("trainers = 6", "trainers = 5")
     assert any("one group" in warning for warning in list_warnings(parse_task(one)))
+
+
+@pytest.mark.slow
+def test_a_run_killed_twice_ends_as_one_killed_once(finished, tmp_path):
+    """Its secrets are drawn by chance, so the same run is what goes on from the same folder."""
+    task, once, twice = write_task(tmp_path, SECURE), tmp_path / "once", tmp_path / "twice"
+    last = count_records(finished[1])
+    assert kill_at(start(task, twice, settings=()), twice, last // 3)
+    shutil.copytree(twice, once)
+    before = count_records(once)
+    process = start(task, twice, "--resume", settings=())
+    assert kill_at(process, twice, max(last * 2 // 3, before + 1))
+    for out in (once, twice):
+        process = start(task, out, "--resume", settings=())
+        _, complaints = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 0, complaints.decode()
+        assert verify_path(out).is_ok
+    certificates = [[c.hash for c in load_view(out).certificates] for out in (once, twice)]
+    assert certificates[0] == certificates[1]
+    assert not (twice / "noise.key").exists()

@@ -27,6 +27,7 @@ from typing import Any
 from kumiai.base import canonical
 from kumiai.base.errors import InputError, StoreError
 
+PLAN_FORMAT = "kumiai/plan/2"
 PLAN_BYTES_MAX = 64 * 2**20
 NOISE_KEY_BYTES = 32
 UNSEALED = ("codec", "noise.key", "view.json", "telemetry.json", "report.html", ".cache")
@@ -60,7 +61,7 @@ class RunDir:
                 fix = "it holds a run already: choose another --out, or --resume to continue it"
                 raise InputError("out", str(self.root), fix)
             if self.plan.read_bytes() != data:
-                fix = "the run in there is of another task or other members: choose another --out"
+                fix = "the run in it has another task, recipe file or members: choose another --out"
                 raise InputError("out", str(self.root), fix)
             return
         if self.root.exists() and any(self.root.iterdir()):
@@ -109,6 +110,9 @@ class RunDir:
             raise StoreError(f"{self.plan} is damaged: {error}") from error
         if not isinstance(plan, dict):
             raise StoreError(f"{self.plan} is damaged: not an object")
+        if plan.get("format") != PLAN_FORMAT:
+            fix = f"this version of kumiai reads {PLAN_FORMAT}: use the version that made the run"
+            raise InputError("plan.json, format", plan.get("format"), fix)
         return plan
 
     def write_json(self, path: Path, document: object) -> None:

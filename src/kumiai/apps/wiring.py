@@ -28,11 +28,11 @@ from kumiai.adapters.store.vault import SqliteVault
 from kumiai.apps import outcome
 from kumiai.apps.finished import Finished
 from kumiai.apps.population import Casting, Person, Population, cast_roles, gather
-from kumiai.apps.rundir import RunDir
+from kumiai.apps.rundir import PLAN_FORMAT, RunDir
 from kumiai.apps.scenarios import SCENARIOS, has_shard
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
-from kumiai.apps.workload import Workload, find_cache_dir, load_workload
+from kumiai.apps.workload import Workload, find_cache_dir, hash_recipe, load_workload
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
@@ -43,7 +43,6 @@ from kumiai.tasks.rules import list_warnings
 
 Progress = Callable[[ProgressEvent], None]
 
-PLAN_FORMAT = "kumiai/plan/1"
 TASK_FILE_BYTES_MAX = 1_000_000
 
 
@@ -320,6 +319,7 @@ def make_plan(
         "format": PLAN_FORMAT,
         "scenario": casting.scenario,
         "base_dir": str(base_dir) if needs_folder(task.model.recipe) else "",
+        "recipe_sha256": hash_recipe(task, base_dir),
         "shape": {"input": list(workload.input_shape), "classes": workload.class_count},
         "task": to_document(task),
         "people": [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save
@@ -20,7 +21,7 @@ from kumiai.adapters.compute.task_rules import (
 from kumiai.adapters.data.dataset import Dataset
 from kumiai.adapters.data.federated import FederatedData, keep_own, split
 from kumiai.adapters.data.sources import load_source
-from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
+from kumiai.adapters.data.user_file import hash_user_file, is_user_reference, load_user_recipe
 from kumiai.adapters.flower.library import require_flower
 from kumiai.adapters.language.lora import (
     LORA,
@@ -141,6 +142,26 @@ def load_member_trainer(task: TaskDocument, recipe: Recipe, base_dir: Path) -> F
         "local-iterations": training.local_iterations,
     }
     return FlowerTrainer(training.flower, base_dir, recipe, settings)
+
+
+def hash_recipe(task: TaskDocument, base_dir: Path) -> str:
+    """Return the sha256 of the task's own recipe file; "" for a recipe that is not one's own."""
+    name = task.model.recipe
+    return hash_user_file(name, base_dir) if is_user_reference(name) else ""
+
+
+def load_run_recipe(plan: Mapping[str, Any], task: TaskDocument) -> Recipe:
+    """Return the recipe of a run by its plan.
+
+    InputError where its file is gone, or is another than the one the run was made with: nothing of
+    such a file is run.
+    """
+    shape, folder = plan["shape"], Path(str(plan["base_dir"]))
+    found, known = hash_recipe(task, folder), str(plan["recipe_sha256"])
+    if found != known:
+        fix = f"the file has changed since the run (sha256 {found}): put back the one with {known}"
+        raise InputError("model.recipe", task.model.recipe, fix)
+    return load_recipe(task, folder, tuple(shape["input"]), int(shape["classes"]))
 
 
 def load_recipe(

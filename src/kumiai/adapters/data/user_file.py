@@ -88,13 +88,23 @@ def load_user_recipe(
     return replace(recipe, origin=origin)
 
 
+def hash_user_file(reference: str, folder: Path) -> str:
+    """Return the sha256 of the file that holds the user's recipe, without running it."""
+    return sha256_hex(_find_file(RECIPE_FIELD, reference, folder).read_bytes())
+
+
+def _find_file(field: str, reference: str, folder: Path) -> Path:
+    path = (folder / reference.rpartition(":")[0]).resolve()
+    if not path.is_file():
+        raise InputError(field, reference, f"there is no file {path}")
+    return path
+
+
 def _load_function(
     field: str, reference: str, folder: Path
 ) -> tuple[Callable[..., Any], ModuleType]:
-    file, _, name = reference.rpartition(":")
-    path = (folder / file).resolve()
-    if not path.is_file():
-        raise InputError(field, reference, f"there is no file {path}")
+    name = reference.rpartition(":")[2]
+    path = _find_file(field, reference, folder)
     module_name = f"kumiai_user_{path.stem}_{sha256_hex(str(path).encode())[:8]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 MAGIC = b"\x93NUMPY\x01\x00"  # version 1.0, as numpy writes all but strange headers
 LENGTH_BYTES = 2
 NUMPY_TYPE = "numpy.ndarray"
+FIELDS = ("dtype", "shape", "stype", "data")
 
 
 class TravelledArray(Array):
@@ -25,6 +26,14 @@ class TravelledArray(Array):
     def __init__(self, original: Array) -> None:
         # Array.__init__ sorts out which of its forms was meant: most of the cost of a small array.
         self.__dict__.update(original.__dict__)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to any `Array` with the same fields."""
+        if not isinstance(other, Array):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in FIELDS)
+
+    __hash__ = None  # type: ignore[assignment]  # an Array can be changed: it has none either
 
     def numpy(self) -> NDArray[np.generic]:
         """Return a new array with the values."""
@@ -38,6 +47,13 @@ class TravelledArray(Array):
             return super().numpy()
         count = int(np.prod(shape, dtype=np.int64))
         return np.frombuffer(data, dtype, count, end).reshape(shape).copy()
+
+
+def build_array(dtype: str, shape: tuple[int, ...], stype: str, data: bytes) -> TravelledArray:
+    """Return an array with these fields."""
+    array = TravelledArray.__new__(TravelledArray)
+    array.__dict__.update(dtype=dtype, shape=shape, stype=stype, data=data)
+    return array
 
 
 @lru_cache(maxsize=4096)

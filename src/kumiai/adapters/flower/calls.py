@@ -22,9 +22,13 @@ from flwr.app import (
 )
 
 from kumiai.adapters.flower.arrays import copy_arrays
+from kumiai.adapters.flower.library import SERVER_NODE_ID
 from kumiai.adapters.flower.project import Scalar, describe
 
 TTL_SECONDS = 3_600.0
+# Flower's documented error codes
+CLIENT_APP_RAISED = 2
+NODE_UNAVAILABLE = 5
 
 Client = Callable[[Message, Context], Message]
 
@@ -47,6 +51,39 @@ class Node:
     def partition(self) -> int:
         """The node's partition-id."""
         return int(self.config["partition-id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A message that waits for its reply; node: None where there is no node of that number."""
+
+    identity: str
+    message: Message
+    node: Node | None
+
+    @property
+    def node_id(self) -> int:
+        """The node that the message is for."""
+        return self.message.metadata.dst_node_id
+
+    @property
+    def can_travel(self) -> bool:
+        """Whether a ClientApp has to see it at all."""
+        return self.node is not None and self.message.has_content()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a message: the reply's content, or the line and code of an error.
+
+    state: the node's new state, where another process found it; printed: what it printed there.
+    """
+
+    content: RecordDict | None
+    line: str = ""
+    state: RecordDict | None = None
+    printed: str = ""
+    code: int = CLIENT_APP_RAISED
 
 
 def build_node(
@@ -73,6 +110,13 @@ def build_message(
         message_type=kind,
     )
     return Message(content=content, metadata=metadata)
+
+
+def address(node: Node, identity: str, kind: str, group: str, content: RecordDict) -> Message:
+    """The server's message to a node, with a content of its own."""
+    return build_message(
+        node.run_id, SERVER_NODE_ID, node.node_id, kind, identity, group, copy_records(content)
+    )
 
 
 def call_client(client: Client, node: Node, message: Message, folder: Path) -> RecordDict:
@@ -108,12 +152,16 @@ def call_client(client: Client, node: Node, message: Message, folder: Path) -> R
 
 def copy_records(records: RecordDict) -> RecordDict:
     """Return the same records in objects of their own; the arrays' bytes are shared."""
-    return RecordDict({name: _copy_record(record) for name, record in records.items()})
+    copied = records.copy()  # without the checks that each item has passed already
+    for name, record in records.items():
+        copied[name] = _copy_record(record)
+    return copied
 
 
 def count_bytes(records: RecordDict) -> int:
     """The bytes of all arrays: what would travel, without a few for names and numbers."""
-    arrays = records.array_records.values()
+    # `array_records` would build a dictionary that writes through
+    arrays = [record for record in records.values() if isinstance(record, ArrayRecord)]
     return sum(len(array.data) for record in arrays for array in record.values())
 
 
@@ -122,7 +170,8 @@ def _copy_record(
 ) -> ArrayRecord | MetricRecord | ConfigRecord:
     if isinstance(record, ArrayRecord):
         return copy_arrays(record)
-    values = {
-        name: list(value) if isinstance(value, list) else value for name, value in record.items()
-    }
-    return type(record)(values)
+    copied = record.copy()
+    for name, value in record.items():
+        if isinstance(value, list):
+            copied[name] = list(value)
+    return copied

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flwr.app import Message, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from kumiai.adapters.flower.calls import count_bytes
 
@@ -67,7 +67,9 @@ class Tally:
         self.answered += 1
         self.sent_bytes += count_bytes(message.content)
         self.received_bytes += count_bytes(reply)
-        for record in reply.metric_records.values():
+        for record in reply.values():
+            if not isinstance(record, MetricRecord):
+                continue
             weight = record.get(WEIGHT_KEY)
             share = float(weight) if isinstance(weight, int | float) else None
             for name, value in record.items():
@@ -97,8 +99,8 @@ Observer = Callable[[Exchange], None]
 def read_round(message: Message, default: int) -> int:
     """The round that a strategy wrote into the message's config, else `default`."""
     if message.has_content():
-        for record in message.content.config_records.values():
-            value = record.get(ROUND_KEY)
+        for record in message.content.values():
+            value = record.get(ROUND_KEY) if isinstance(record, ConfigRecord) else None
             if isinstance(value, int) and not isinstance(value, bool):
                 return value
     group = message.metadata.group_id

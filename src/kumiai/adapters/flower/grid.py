@@ -1,14 +1,17 @@
-"""Flower's Grid in one process: a ServerApp's messages go straight to ClientApps.
+"""Flower's Grid without a network: a ServerApp's messages go straight to ClientApps.
 
 A message is handled when its reply is asked for, in the order of pushing, so that a time limit
 holds between two messages. A ClientApp that fails is an error reply, as in Flower's own engines:
-the strategy decides what it means.
+the strategy decides what it means. Nodes and their states live here, whoever runs the ClientApp:
+this process, or workers that share the messages with it.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +19,32 @@ from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 
 from kumiai.adapters.flower.calls import (
+    NODE_UNAVAILABLE,
     TTL_SECONDS,
     Client,
     ClientFaultError,
-    Node,
+    Job,
+    Outcome,
+    address,
     build_message,
     build_node,
     call_client,
-    copy_records,
 )
 from kumiai.adapters.flower.exchange import NodeFault, Observer, Tally, read_round
 from kumiai.adapters.flower.library import SERVER_NODE_ID
 from kumiai.adapters.flower.project import Scalar
+from kumiai.adapters.flower.sharing import answer_alone, answer_shared, one_thread
+from kumiai.adapters.flower.workers import Workers
 
 FIRST_NODE_ID = SERVER_NODE_ID + 1
 PENDING_MAX = 1_000_000
-# Flower's documented error codes
-CLIENT_APP_RAISED = 2
-NODE_UNAVAILABLE = 5
 
 
 class InProcessGrid(Grid):
-    """`node_count` nodes that all run `client`; `observe` is told of every reply."""
+    """`node_count` nodes that all run `client`; `observe` is told of every reply.
+
+    workers: processes that share the messages with this one; the caller ends them.
+    """
 
     def __init__(
         self,
@@ -47,9 +54,10 @@ class InProcessGrid(Grid):
         run_config: Mapping[str, Scalar],
         folder: Path,
         observe: Observer,
+        workers: Workers | None = None,
     ) -> None:
         self._client, self._run_id, self._folder = client, run_id, folder
-        self._observe = observe
+        self._observe, self._workers = observe, workers
         nodes = [
             build_node(i, node_count, run_id, run_config, FIRST_NODE_ID) for i in range(node_count)
         ]
@@ -108,63 +116,77 @@ class InProcessGrid(Grid):
 
     def _answer(self, identities: list[str], timeout: float | None) -> list[Message]:
         begin = time.perf_counter()
+        jobs = [self._take(identity) for identity in dict.fromkeys(identities)]
         replies: list[Message] = []
         tally: Tally | None = None
-        for identity in identities:
-            if timeout is not None and time.perf_counter() - begin > timeout:
-                break
-            message = self._pending.pop(identity)
-            kind = message.metadata.message_type
-            number = read_round(message, self._round)
-            if tally is None or (tally.kind, tally.round) != (kind, number):
-                self._report(tally, is_over=True)
-                self._round = max(self._round, number)
-                left = len(identities) - len(replies)
-                tally = Tally(number, kind, left, time.perf_counter() - self._start)
-            replies.append(self._handle(identity, message, tally))
-            self._report(tally, is_over=False)
+        with self._share(jobs, None if timeout is None else begin + timeout) as outcomes:
+            for job in jobs:
+                kind = job.message.metadata.message_type
+                number = read_round(job.message, self._round)
+                if tally is not None and (tally.kind, tally.round) != (kind, number):
+                    self._report(tally, is_over=True)
+                    tally = None
+                start = time.perf_counter() - self._start
+                outcome = next(outcomes, None)
+                if outcome is None:
+                    break  # too late for the rest: nobody waits for it
+                if tally is None:
+                    self._round = max(self._round, number)
+                    tally = Tally(number, kind, len(jobs) - len(replies), start)
+                replies.append(self._reply(job, outcome, tally))
+                self._report(tally, is_over=False)
         self._report(tally, is_over=True)
-        for identity in identities[len(replies) :]:
-            self._pending.pop(identity, None)  # too late: nobody waits for it
         return replies
 
-    def _handle(self, identity: str, message: Message, tally: Tally) -> Message:
-        target, kind = message.metadata.dst_node_id, message.metadata.message_type
-        node = self._nodes.get(target)
-        if node is None:
-            return self._fail(identity, message, tally, NODE_UNAVAILABLE, "there is no such node")
-        try:
-            if not message.has_content():
-                raise ClientFaultError("the message has no content")
-            sent = build_message(
-                self._run_id,
-                SERVER_NODE_ID,
-                target,
-                kind,
-                identity,
-                message.metadata.group_id,
-                copy_records(message.content),
-            )
-            content = call_client(self._client, node, sent, self._folder)
-        except ClientFaultError as fault:
-            return self._fail(identity, message, tally, CLIENT_APP_RAISED, str(fault), node)
-        tally.add(message, content)
-        return Message(content=content, metadata=self._reply_metadata(identity, message))
+    def _take(self, identity: str) -> Job:
+        message = self._pending.pop(identity)
+        return Job(identity, message, self._nodes.get(message.metadata.dst_node_id))
 
-    def _fail(
-        self,
-        identity: str,
-        message: Message,
-        tally: Tally,
-        code: int,
-        line: str,
-        node: Node | None = None,
-    ) -> Message:
-        partition = -1 if node is None else node.partition
-        target = message.metadata.dst_node_id
-        tally.faults.append(NodeFault(tally.round, tally.kind, partition, target, line))
-        error = Error(code=code, reason=line)
-        return Message(error=error, metadata=self._reply_metadata(identity, message))
+    @contextmanager
+    def _share(self, jobs: Sequence[Job], deadline: float | None) -> Iterator[Iterator[Outcome]]:
+        def is_open() -> bool:
+            return deadline is None or time.perf_counter() <= deadline
+
+        if self._workers is None:
+            yield answer_alone(jobs, self._handle, is_open)
+            return
+        try:
+            with one_thread():
+                yield answer_shared(jobs, self._handle, is_open, self._workers)
+        finally:
+            self._workers.forget()
+
+    def _handle(self, job: Job) -> Outcome:
+        """Run the ClientApp in this process."""
+        if job.node is None:
+            return Outcome(None, "there is no such node", code=NODE_UNAVAILABLE)
+        if not job.message.has_content():
+            return Outcome(None, "the message has no content")
+        metadata = job.message.metadata
+        try:
+            sent = address(
+                job.node,
+                job.identity,
+                metadata.message_type,
+                metadata.group_id,
+                job.message.content,
+            )
+            return Outcome(call_client(self._client, job.node, sent, self._folder))
+        except ClientFaultError as fault:
+            return Outcome(None, str(fault))
+
+    def _reply(self, job: Job, outcome: Outcome, tally: Tally) -> Message:
+        metadata = self._reply_metadata(job.identity, job.message)
+        if outcome.printed:
+            sys.stdout.write(outcome.printed)
+        if outcome.content is None:
+            partition = -1 if job.node is None else job.node.partition
+            tally.faults.append(
+                NodeFault(tally.round, tally.kind, partition, job.node_id, outcome.line)
+            )
+            return Message(error=Error(code=outcome.code, reason=outcome.line), metadata=metadata)
+        tally.add(job.message, outcome.content)
+        return Message(content=outcome.content, metadata=metadata)
 
     def _reply_metadata(self, identity: str, message: Message) -> Metadata:
         return Metadata(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,9 @@ from flwr.clientapp import ClientApp  # noqa: E402
 from flwr.serverapp import ServerApp  # noqa: E402
 
 from kumiai.adapters.flower.exchange import Exchange, NodeFault, Observer  # noqa: E402
-from kumiai.adapters.flower.grid import InProcessGrid  # noqa: E402
+from kumiai.adapters.flower.grid import FIRST_NODE_ID, InProcessGrid  # noqa: E402
 from kumiai.adapters.flower.library import SERVER_NODE_ID  # noqa: E402
+from kumiai.adapters.flower.workers import Workers  # noqa: E402
 
 RUN_ID = 1
 TRAIN = "train"
@@ -58,8 +60,13 @@ def run_app(
     observe: Observer,
     *,
     shows_log: bool = False,
+    workers: int = 1,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> AppRun:
     """Run the app; `observe` sees each exchange grow (`is_over` at its end).
+
+    workers: processes that answer messages, this one among them; `tell` hears why the others, where
+    they cannot load the app, do not.
 
     InputError for an app that cannot be loaded, RunFailedError when its ServerApp raises or no
     node ever answered a train message that was sent.
@@ -77,11 +84,40 @@ def run_app(
         field = "tool.flwr.app.components"
         client = load_component(project.clientapp, f"{field}.clientapp", ClientApp, project.folder)
         server = load_component(project.serverapp, f"{field}.serverapp", ServerApp, project.folder)
-        grid = InProcessGrid(client, supernodes, RUN_ID, config, project.folder, note)
-        _serve(server, grid, config, project.folder, over)
+        with _open_workers(project, supernodes, config, shows_log, workers - 1, tell) as helpers:
+            grid = InProcessGrid(client, supernodes, RUN_ID, config, project.folder, note, helpers)
+            _serve(server, grid, config, project.folder, over)
     faults = [fault for exchange in over for fault in exchange.faults][:FAULTS_KEPT_MAX]
     _check_answers(over, faults)
     return AppRun(tuple(over), tuple(faults), time.perf_counter() - begin)
+
+
+@contextmanager
+def _open_workers(
+    project: FlowerProject,
+    supernodes: int,
+    config: dict[str, Scalar],
+    shows_log: bool,
+    count: int,
+    tell: Callable[[str], None],
+) -> Iterator[Workers | None]:
+    if count < 1:
+        yield None
+        return
+    setup = {
+        "folder": str(project.folder),
+        "clientapp": project.clientapp,
+        "config": config,
+        "run_id": RUN_ID,
+        "nodes": supernodes,
+        "base": FIRST_NODE_ID,
+        "log": shows_log,
+    }
+    workers = Workers(count, setup, tell)
+    try:
+        yield workers
+    finally:
+        workers.close()
 
 
 def _serve(

@@ -1,9 +1,11 @@
 """A `RecordDict` as bytes and back: what a ClientApp keeps in `context.state` survives a crash.
 
+Between a grid and its workers, messages and replies travel so too.
+
     8 bytes: length of the head; the head, JSON; then all buffers, one after the other
 
 Numbers and texts stand in the head; of arrays and bytes their sizes do. Nothing is executed when it
-is read, and it is read only from the member's own store.
+is read, and it is read only from the member's own store or a process of one's own.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from kumiai.adapters.flower.arrays import build_array
 
 LENGTH_BYTES = 8
 STATE_BYTES_MAX = 2**30
@@ -74,7 +78,7 @@ def _decode(kind: str, part: dict[str, Any], take: Callable[[int], bytes]) -> An
     if kind == "arrays":
         record = ArrayRecord()
         for name, (dtype, shape, stype, size) in part.items():
-            record[name] = Array(dtype=dtype, shape=tuple(shape), stype=stype, data=take(size))
+            record[name] = build_array(dtype, tuple(shape), stype, take(size))
         return record
     values = {name: _decode_value(value, take) for name, value in part.items()}
     return MetricRecord(values) if kind == "metrics" else ConfigRecord(values)

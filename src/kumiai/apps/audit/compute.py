@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -14,7 +13,7 @@ from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.execution.process import count_cores
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.apps.audit.subject import Subject
-from kumiai.apps.workload import load_recipe, make_settings
+from kumiai.apps.workload import load_run_recipe, make_settings
 
 WORKERS_MAX = 8  # each keeps the decoded updates of a round in memory
 
@@ -26,9 +25,7 @@ def open_compute(subject: Subject, holdouts: Mapping[str, Holdout]) -> EngineCom
     """Return the compute port over the run's blobs, without anybody's training data."""
     task, plan = subject.replay.state.task, subject.run_dir.read_plan()
     assert task is not None
-    shape = plan["shape"]
-    base_dir = Path(str(plan["base_dir"]))
-    recipe = load_recipe(task, base_dir, tuple(shape["input"]), int(shape["classes"]))
+    recipe = load_run_recipe(plan, task)
     engine = Engine(recipe, make_settings(task, recipe), "inline", None)
     return EngineCompute(task, recipe, engine, subject.blobs, {}, holdouts)
 

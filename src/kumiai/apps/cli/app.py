@@ -287,6 +287,14 @@ def flower_run(
         int | None,
         typer.Option("--supernodes", metavar="N", help="Nodes (default: the app's, or 10)."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            help="Processes that run nodes (default: one a core, up to 16); 1: this one only.",
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", metavar="", help="Show Flower's own log as well.")
     ] = False,
@@ -295,10 +303,10 @@ def flower_run(
         bool, typer.Option("--quiet", "-q", metavar="", help="Print what the app prints only.")
     ] = False,
 ) -> None:
-    """Run a whole Flower app (ServerApp, strategy, ClientApp) in this process."""
+    """Run a whole Flower app (ServerApp, strategy, ClientApp) on this machine."""
     from kumiai.apps.cli import flowering
 
-    flowering.run(path, run_config or [], supernodes, verbose, lang, quiet)
+    flowering.run(path, run_config or [], supernodes, workers, verbose, lang, quiet)
 
 
 bench = typer.Typer(

@@ -32,6 +32,7 @@ def run(
     path: Path,
     overrides: Sequence[str],
     supernodes: int | None,
+    workers: int | None,
     verbose: bool,
     lang: str | None,
     quiet: bool,
@@ -49,10 +50,23 @@ def run(
     total = rounds if isinstance(rounds, int) else 0
     with Display(console, texts, project.name, total, is_quiet=quiet) as display:
         from kumiai.adapters.flower.running import choose_supernodes, run_app
+        from kumiai.adapters.flower.workers import choose_workers
 
         count = choose_supernodes(project, supernodes)
-        console.print(safe(texts.text("flower.start", name=project.name, n=count)))
-        done = run_app(project, count, overrides, display, shows_log=verbose)
+        processes = choose_workers(workers, count)
+        key = "flower.start" if processes == 1 else "flower.start_shared"
+        console.print(safe(texts.text(key, name=project.name, n=count, processes=processes)))
+        done = run_app(
+            project,
+            count,
+            overrides,
+            display,
+            shows_log=verbose,
+            workers=processes,
+            tell=lambda line: console.print(
+                Text(texts.text("flower.alone", line=clean(line)), "yellow"), soft_wrap=True
+            ),
+        )
     show_result(console, texts, done)
 
 

@@ -205,14 +205,14 @@ def _list_limits(facts: Facts, texts: Texts) -> str:
     keys: list[tuple[str, dict[str, object]]] = [("measured_on", {}), ("certified", {})]
     if facts.wanted.width_ppm < PPM:
         keys.append(("narrow", {"width": format_width(facts.wanted.width_ppm)}))
-    if privacy.mode == "none":
+    if privacy.mode == "secure":
+        keys.append(("secure", {}))
+    elif privacy.mode == "none":
         keys.append(("not_private", {}))
     else:
         delta = f"{privacy.delta_ppb / 1e9:g}"
         epsilon = format_epsilon(facts.epsilon_milli)
         keys.append(("private", {"epsilon": epsilon, "delta": delta}))
-    if is_user_reference(facts.task.model.recipe):
-        keys.append(("recipe_unsigned", {}))
     keys.append(("no_safety", {}))
     return "\n".join(f"- {texts.text(f'card.limit.{key}', **places)}" for key, places in keys)
 

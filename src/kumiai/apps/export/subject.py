@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -20,7 +19,7 @@ from kumiai.adapters.store.blobs import SealedBlobs
 from kumiai.apps.audit.replay import Replay, replay_log
 from kumiai.apps.rundir import RunDir
 from kumiai.apps.view import RunView, load_view
-from kumiai.apps.workload import load_recipe
+from kumiai.apps.workload import load_run_recipe
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError, RunFailedError, StoreError, VerificationError
 from kumiai.learning import fixed_point
@@ -99,7 +98,7 @@ def open_subject(root: Path) -> Subject:
         raise VerificationError("the last certificate names another model than the log ends with")
     assert state.task is not None
     _check_exportable(state.task, run_dir)
-    recipe = _load_recipe(plan, state.task)
+    recipe = load_run_recipe(plan, state.task)
     return Subject(
         run_dir=run_dir,
         replay=replay,
@@ -177,11 +176,6 @@ def _check_exportable(task: TaskDocument, run_dir: RunDir) -> None:
             "for PeftModel.from_pretrained(base, folder)"
         )
         raise InputError("model.recipe", LORA, fix)
-
-
-def _load_recipe(plan: dict[str, Any], task: TaskDocument) -> Recipe:
-    shape, folder = plan["shape"], Path(str(plan["base_dir"]))
-    return load_recipe(task, folder, tuple(shape["input"]), int(shape["classes"]))
 
 
 def _read_model(run_dir: RunDir, state: RunState, recipe: Recipe) -> Tensor:
