@@ -30,6 +30,7 @@ import json
 import multiprocessing
 import re
 import statistics
+import sys
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -219,7 +220,12 @@ def main() -> None:
         picture = str(given.save / "robustness.svg")
         console.save_svg(picture, title="kumiai: robustness", code_format=PICTURE)
         settings = {k: v for k, v in vars(given).items() if k not in ("save", "workers")}
-        document = {"settings": settings, "clean": cleans, "cells": [asdict(c) for c in cells]}
+        document = {
+            "command": " ".join(["python", *sys.argv]),
+            "settings": settings,
+            "clean": cleans,
+            "cells": [asdict(c) for c in cells],
+        }
         text = json.dumps(document, indent=1) + "\n"
         (given.save / "robustness.json").write_text(text, encoding="utf-8")
 

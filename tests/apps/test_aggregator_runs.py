@@ -58,7 +58,7 @@ def test_a_run_ends_verifies_and_repeats_itself_without_a_compiler(
     settings = SETTINGS.get(name, {})
     first = run(tmp_path / "compiled", name, **settings)
     assert first.phase == "FINISHED"
-    assert first.rounds[-1].accuracy_ppm > first.rounds[0].accuracy_ppm
+    assert first.rounds[-1].loss_ppm < first.rounds[0].loss_ppm
     report = verify_path(tmp_path / "compiled" / "run")
     assert report.is_ok, report.findings
     loaded = []

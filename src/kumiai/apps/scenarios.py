@@ -176,7 +176,7 @@ _ALL = (
         expected="Each receives the width whose accuracy its contribution earned: who gave most "
         "the full model, who gave least a narrow one.",
         settings={
-            "data": {"source": "mnist5k", "partition": "quantity", "alpha_ppm": 1_500_000},
+            "data": {"source": "mnist5k", "partition": "quantity", "alpha_ppm": 3_000_000},
             "model": {
                 "recipe": "mlp",
                 "options": {"hidden": 128},
