@@ -135,7 +135,7 @@ def test_another_task_in_the_same_folder_is_refused(
 ) -> None:
     _, folder = undisturbed
     books = _read_books(folder)
-    with pytest.raises(InputError, match="another task or other members"):
+    with pytest.raises(InputError, match="another task, recipe file or members"):
         kumiai.run(
             folder.parent / "task.toml", folder, {"training.rounds": "2", **change}, resume=True
         )
