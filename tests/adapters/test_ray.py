@@ -292,6 +292,16 @@ def test_a_worker_that_would_compute_something_else_refuses(trait):
     )
 
 
+def test_a_run_that_could_not_be_opened_is_refused_with_where_to_look():
+    start = flatten(
+        build_local_work(load("mlp"), TRAIN).layout,
+        build_seeded(load("mlp"), 1.0, seed=3).state_dict(),
+    )
+    answer = RayWorker().train("run", start.detach().numpy(), [0], [1])
+    assert answer.kind == "refused"
+    assert "could not open the run" in answer.message
+
+
 def test_without_ray_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(room.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(

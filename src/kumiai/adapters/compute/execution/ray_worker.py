@@ -95,6 +95,12 @@ class Bench:
     data: JoinedShards
 
 
+UNOPENED = Answer(
+    "refused",
+    message="a worker could not open the run's samples or recipe: Ray's log says why",
+)
+
+
 class RayWorker:
     """Trains members of the runs that were opened in it, one at a time, on one thread."""
 
@@ -127,7 +133,7 @@ class RayWorker:
         guides_CG: NDArray[np.float32] | None = None,
     ) -> Answer:
         """Train `members` from the global model, each with its seed and its guide, if any."""
-        bench = self._benches[key]
+        bench = self._benches.get(key, UNOPENED)
         if isinstance(bench, Answer):
             return bench
         updates_CP = np.empty((len(members), len(global_P)), dtype=np.float32)
