@@ -226,7 +226,9 @@ class Driver:
 
     def _work_off(self, ticket: int) -> None:
         sort = work.sort_of(self._waiting[ticket][1])
-        batch = {t: w for t, (_, w) in self._waiting.items() if work.sort_of(w) == sort}
+        # by name, not by who came first: the engine keeps a group's samples for the same group
+        waiting = sorted(self._waiting.items(), key=lambda item: item[1][0])
+        batch = {ticket: asked for ticket, (_, asked) in waiting if work.sort_of(asked) == sort}
         started = time.perf_counter()
         results = work.run_batch(list(batch.values()), self.compute, self.vault)
         self.observer.on_seconds(sort[0], time.perf_counter() - started)

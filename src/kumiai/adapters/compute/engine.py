@@ -96,6 +96,7 @@ class EngineCompute:
         self._task_id = compute_task_id(task)
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
+        self._server_state: tuple[str, server.ServerState] = ("", ())  # the last one that was made
 
     def init_model(self) -> str:
         """Build the initial global model from the task's seed; return its blob."""
@@ -272,6 +273,7 @@ class EngineCompute:
             next_state = self._rules.compute_next_state
             state = next_state(state, updates, weights, job.round, combine)
         state_blob = self._blobs.put(server.encode_state(rule, state)) if state else None
+        self._server_state = (state_blob or "", state)
         return ports.AggregateResult(self._put("model", model_P), state_blob)
 
     def _train_roots(self, jobs: Sequence[ports.ScoreJob]) -> dict[str, str]:
@@ -361,6 +363,9 @@ class EngineCompute:
         rule, size = self._rules.server, self.engine.layout.size
         if not name:
             return rule.init(size)
+        made, state = self._server_state  # read once: verify aggregates in threads
+        if name == made:
+            return state
         cap = server.compute_state_bytes_max(rule, size)
         return server.decode_state(rule, self._blobs.get(name, cap), size)
 

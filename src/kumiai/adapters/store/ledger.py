@@ -13,7 +13,7 @@ Cost: about 1 ms a command, plus 20 microseconds an account that it touches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -74,6 +74,19 @@ _postings = Table(
     Column("account", String, primary_key=True),
     Column("amount", String, nullable=False),
 )
+# Made once: putting a statement together costs more than carrying it out.
+_ADD_COMMAND = _commands.insert()
+_ADD_MARKS = _marks.insert()
+_ADD_POSTINGS = _postings.insert()
+_ADD_BALANCES = _balances.insert()
+_CHANGE_BALANCE = (
+    _balances.update()
+    .where(_balances.c.account == bindparam("name"))
+    .values(amount=bindparam("value"))
+)
+_GET_MARK = select(_marks.c.digest).where(_marks.c.name == bindparam("name"))
+_GET_BALANCE = select(_balances.c.amount).where(_balances.c.account == bindparam("name"))
+_GET_BALANCES = select(_balances).where(_balances.c.account.in_(bindparam("names", expanding=True)))
 
 
 class SqlLedger:
@@ -99,13 +112,14 @@ class SqlLedger:
         # `begin` rolls back whatever leaves the block by an exception, a failed commit included
         with sqlite.store_errors(self._name), self._engine.begin() as connection:
             # written first, as that takes the write lock: nobody can change what is then read
-            added = connection.execute(_commands.insert(), {"command": encode_command(command)})
-            entry = self._plan(connection, command)
+            added = connection.execute(_ADD_COMMAND, {"command": encode_command(command)})
+            known: dict[str, int] = {}
+            entry = self._plan(connection, command, known)
             if isinstance(entry, Reject):
                 raise LedgerRejectError(entry)
             if entry.marks:
                 assert added.inserted_primary_key is not None
-                self._book(connection, added.inserted_primary_key[0], entry)
+                self._book(connection, added.inserted_primary_key[0], entry, known)
             else:
                 connection.rollback()
 
@@ -170,20 +184,30 @@ class SqlLedger:
     ) -> None:
         self.close()
 
-    def _plan(self, connection: Connection, command: LedgerCommand) -> Entry | Reject:
+    def _plan(
+        self, connection: Connection, command: LedgerCommand, known: dict[str, int]
+    ) -> Entry | Reject:
+        """Say what `command` would do; `known` takes the balances that were looked up."""
+
         def get_balance(account: str) -> int:
-            return self._fetch_balances(connection, [account]).get(account, 0)
+            if account not in known:
+                text = connection.execute(_GET_BALANCE, {"name": account}).scalar_one_or_none()
+                if text is None:
+                    return 0
+                known[account] = self._decode_amount(text)
+            return known[account]
 
         def get_mark(name: str) -> str | None:
-            query = select(_marks.c.digest).where(_marks.c.name == name)
-            return connection.execute(query).scalar_one_or_none()
+            return connection.execute(_GET_MARK, {"name": name}).scalar_one_or_none()
 
         return plan(command, get_balance, get_mark)
 
-    def _book(self, connection: Connection, place: int, entry: Entry) -> None:
+    def _book(
+        self, connection: Connection, place: int, entry: Entry, known: Mapping[str, int]
+    ) -> None:
         """Write postings, marks and new balances."""
-        names = [posting.account for posting in entry.postings]
-        known = self._fetch_balances(connection, names)
+        names = [p.account for p in entry.postings if p.account not in known]
+        known = {**known, **self._fetch_balances(connection, names)}
         fresh, changed, rows = [], [], []
         for posting in entry.postings:
             amount = str(known.get(posting.account, 0) + posting.amount)
@@ -194,21 +218,19 @@ class SqlLedger:
             item = {"place": place, "account": posting.account, "amount": str(posting.amount)}
             rows.append(item)
         marks = [{"name": name, "digest": digest} for name, digest in entry.marks]
-        connection.execute(_marks.insert(), marks)
+        connection.execute(_ADD_MARKS, marks)
         if rows:
-            connection.execute(_postings.insert(), rows)
+            connection.execute(_ADD_POSTINGS, rows)
         if fresh:
-            connection.execute(_balances.insert(), fresh)
+            connection.execute(_ADD_BALANCES, fresh)
         if changed:
-            update = _balances.update().where(_balances.c.account == bindparam("name"))
-            connection.execute(update.values(amount=bindparam("value")), changed)
+            connection.execute(_CHANGE_BALANCE, changed)
 
     def _fetch_balances(self, connection: Connection, names: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
         for start in range(0, len(names), _QUERY_NAMES_MAX):
             part = names[start : start + _QUERY_NAMES_MAX]
-            query = select(_balances).where(_balances.c.account.in_(part))
-            for row in connection.execute(query):
+            for row in connection.execute(_GET_BALANCES, {"names": part}):
                 found[row.account] = self._decode_amount(row.amount)
         return found
 
