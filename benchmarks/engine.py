@@ -150,6 +150,7 @@ def make_engine(
         learning_rate=LEARNING_RATE,
         batch_size=BATCH_SIZE,
         shuffle=False,
+        is_filled=False,  # as the peers cut their batches
         slim_widths=tuple(width / 1_000_000 for width in widths_ppm[:-1]),
     )
     # from a file, as a user's recipe: that is how it reaches Ray's workers

@@ -138,11 +138,15 @@ def test_batch_statistics_travel_with_the_update(backend):
     assert (expected.updates_NP[:, start : start + 8].abs() > 0).all()
 
 
-def test_inline_is_the_plain_loop_a_user_would_write():
+@pytest.mark.parametrize("is_filled", [False, True])
+def test_inline_is_the_plain_loop_a_user_would_write(is_filled):
     shards = make_shards(CONV)
-    train = TrainSettings(batch_size=8, shuffle=False, local_epochs=2)
+    train = TrainSettings(batch_size=8, shuffle=False, local_epochs=2, is_filled=is_filled)
     result = run(CONV, train, "inline", shards)
-    for n, (x, y) in enumerate(shards):
+    assert any(len(x) % 8 for x, _ in shards)
+    for n, (inputs, targets) in enumerate(shards):
+        lacking = -len(inputs) % 8 if is_filled and len(inputs) > 8 else 0
+        x, y = (torch.cat([whole, whole[:lacking]]) for whole in (inputs, targets))
         model = build_seeded(CONV, 1.0, seed=3)
         before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)

@@ -224,22 +224,25 @@ plans = st.fixed_dictionaries(
         "epochs": st.integers(1, 3),
         "iterations": st.integers(0, 9),
         "shuffle": st.booleans(),
+        "is_filled": st.booleans(),
     }
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(plans)
-def test_every_epoch_sees_every_sample_once(plan):
+def test_every_epoch_sees_every_sample_and_fills_its_last_batch_if_asked(plan):
     batches = plan_batches(**plan)
     count, size = plan["sample_count"], plan["batch_size"]
     assert len(batches) == count_iterations(count, size, plan["epochs"], plan["iterations"])
     per_epoch = -(-count // size)
     for start in range(0, len(batches) - per_epoch + 1, per_epoch):
-        rows = torch.cat(batches[start : start + per_epoch])
-        assert sorted(rows.tolist()) == list(range(count))
+        rows = torch.cat(batches[start : start + per_epoch]).tolist()
+        assert sorted(rows[:count]) == list(range(count))
+        lacking = -count % size if plan["is_filled"] and count > size else 0
+        assert rows[count:] == rows[:lacking]
         if not plan["shuffle"]:
-            assert rows.tolist() == list(range(count))
+            assert rows[:count] == list(range(count))
     again = plan_batches(**plan)
     assert all(torch.equal(a, b) for a, b in zip(batches, again, strict=True))
 
@@ -282,9 +285,17 @@ def test_segments_hold_each_members_batches_in_order(counts, size, epochs, is_pa
     epochs=st.integers(1, 3),
     iterations=st.integers(0, 5),
     shuffle=st.booleans(),
+    is_filled=st.booleans(),
 )
-def test_a_block_holds_the_batches_of_each_member_alone(counts, size, epochs, iterations, shuffle):
-    options = {"epochs": epochs, "iterations": iterations, "shuffle": shuffle}
+def test_a_block_holds_the_batches_of_each_member_alone(
+    counts, size, epochs, iterations, shuffle, is_filled
+):
+    options = {
+        "epochs": epochs,
+        "iterations": iterations,
+        "shuffle": shuffle,
+        "is_filled": is_filled,
+    }
     seeds = [7 * n for n in range(len(counts))]
     rows, weights = plan_block(counts, seeds, size, **options)
     for n, count in enumerate(counts):

@@ -42,11 +42,15 @@ def plan_batches(
     epochs: int = 1,
     iterations: int = 0,
     shuffle: bool = True,
+    is_filled: bool = True,
 ) -> Batches:
     """Return the rows of each iteration: epochs passes, or exactly `iterations` if that is not 0.
 
-    Every pass is a fresh permutation from `seed`; its last, partial batch is kept. Raises
-    ValueError for no samples, no batch size or nothing to do.
+    Every pass is a fresh permutation from `seed`. is_filled: what its last batch lacks is taken
+    from the pass's beginning, so that all are full (or the whole shard, where that is smaller);
+    else it stays partial, a single sample perhaps, whose gradient then moves the model by a whole
+    step as if it were a batch's mean. Raises ValueError for no samples, no batch size or nothing to
+    do.
     """
     if sample_count < 1:
         raise ValueError(f"sample_count {sample_count}: a shard needs at least one sample")
@@ -59,6 +63,8 @@ def plan_batches(
             order = torch.from_numpy(permute_rows([sample_count], [seed], epoch)[0])
         else:
             order = torch.arange(sample_count)
+        if is_filled and sample_count > batch_size:
+            order = torch.cat((order, order[: -sample_count % batch_size]))
         batches.extend(torch.split(order, batch_size))
         epoch += 1
     return tuple(batches[:iterations] if iterations else batches)
@@ -116,6 +122,7 @@ def plan_block(
     epochs: int = 1,
     iterations: int = 0,
     shuffle: bool = True,
+    is_filled: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Return rows and weights [S, N, B] of all members' batches, padded to one shape.
 
@@ -130,8 +137,9 @@ def plan_block(
     epoch_SN = step_S1 // per_epoch
     size = min(batch_size, int(counts.max()))
     position_SNB = (step_S1 % per_epoch * batch_size)[:, :, None] + np.arange(size)
-    is_real = (position_SNB < counts[:, None]) & (step_S1 < totals)[:, :, None]
-    rows = np.minimum(position_SNB, counts[:, None] - 1)
+    end = np.where(counts > batch_size, per_epoch * batch_size, counts) if is_filled else counts
+    is_real = (position_SNB < end[:, None]) & (step_S1 < totals)[:, :, None]
+    rows = position_SNB % counts[:, None]
     if shuffle:
         epoch_count = int(epoch_SN.max()) + 1
         orders = np.stack([permute_rows(counts_N, seeds_N, e) for e in range(epoch_count)])

@@ -123,7 +123,13 @@ class TrainingSection(Section):
         ge=0,
         le=1_000_000,
     )
-    batch_size: int = setting(32, "samples", "Samples in one optimiser update.", ge=1, le=65_536)
+    batch_size: int = setting(
+        32,
+        "samples",
+        "Samples in one optimiser update; a pass's last batch is filled up.",
+        ge=1,
+        le=65_536,
+    )
     optimizer: Literal["sgd", "adamw", "muon"] = one_of(
         "sgd",
         "The trainers' optimiser. muon: orthogonal steps for matrices, adamw at a tenth of the "

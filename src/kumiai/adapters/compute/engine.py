@@ -320,10 +320,7 @@ class EngineCompute:
         blob = self._blobs.put(data)
         if not is_secure(self.task):
             self._decoded.keep("update", blob, ints_P)
-        training = self.task.training
-        seen = sample_count * training.local_epochs
-        if training.local_iterations:
-            seen = iteration_count * training.batch_size
+        seen = iteration_count * min(self.task.training.batch_size, sample_count)
         inputs, targets = self._shards[job.member]
         engine = self._nesting.get_engine(self.engine, job.width_ppm)
         return ports.TrainResult(

@@ -18,7 +18,8 @@ class TrainSettings:
     the reported loss is the mean over both kinds. shuffle=False keeps the order of the
     samples (reference work of the benchmark only). is_scheduled: each round's guide scales the
     learning rate (see `guided`). has_offset: each round's guide says how far from the global model
-    a member starts (see `learning.fragments`).
+    a member starts (see `learning.fragments`). is_filled: the last batch of a pass is
+    filled up (see `learning.schedule.plan_batches`).
     """
 
     algorithm: str = "fedavg"
@@ -33,6 +34,7 @@ class TrainSettings:
     slim_widths: tuple[float, ...] = ()
     slim_distill: bool = False
     shuffle: bool = True
+    is_filled: bool = True
     is_scheduled: bool = False
     has_offset: bool = False
 

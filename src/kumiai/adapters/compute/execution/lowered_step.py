@@ -1,7 +1,7 @@
 """One member's iteration as a compiled graph, for the batch sizes that most iterations have.
 
-Other sizes (the partial batch at the end of an epoch) run the plain step: same result, and no
-compiling for what runs once an epoch.
+Other sizes (a shard smaller than a batch) run the plain step: same result, and no compiling for
+what runs rarely.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class LoweredStep:
         tensors = convert_format(unflatten(self._work.layout, global_P), data.is_channels_last)
         carry = self._work.init(tensors)
         _, self._spec = pytree.tree_flatten((carry, carry.params))
-        for size in find_frequent_sizes(data.counts, self._work.settings.batch_size):
+        settings = self._work.settings
+        for size in find_frequent_sizes(data.counts, settings.batch_size, settings.is_filled):
             member = next(n for n, count in enumerate(data.counts) if count >= size)
             start = data.offsets[member]
             inputs, targets = data.batch(torch.arange(start, start + size))
@@ -82,12 +83,13 @@ class LoweredStep:
         return [*pytree.tree_leaves(convert_like(moved, carry)), loss]
 
 
-def find_frequent_sizes(counts: tuple[int, ...], batch_size: int) -> list[int]:
+def find_frequent_sizes(counts: tuple[int, ...], batch_size: int, is_filled: bool) -> list[int]:
     """Return the batch sizes that make up at least SHARE_MIN of an epoch's iterations."""
     sizes: Counter[int] = Counter()
     for count in counts:
         sizes[batch_size] += count // batch_size
-        sizes[count % batch_size] += 1
+        rest = count % batch_size
+        sizes[batch_size if rest and is_filled and count > batch_size else rest] += 1
     sizes.pop(0, None)
     total = sum(sizes.values())
     return sorted(size for size, times in sizes.items() if times >= SHARE_MIN * total)

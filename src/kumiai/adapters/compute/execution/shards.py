@@ -105,6 +105,7 @@ def plan_member(settings: TrainSettings, sample_count: int, seed: int) -> Batche
         epochs=settings.local_epochs,
         iterations=settings.local_iterations,
         shuffle=settings.shuffle,
+        is_filled=settings.is_filled,
     )
 
 

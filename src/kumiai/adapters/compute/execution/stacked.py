@@ -133,6 +133,7 @@ class StackedBackend:
             epochs=settings.local_epochs,
             iterations=settings.local_iterations,
             shuffle=settings.shuffle,
+            is_filled=settings.is_filled,
         )
         rows += torch.tensor(part.offsets).view(1, -1, 1)
         size = min(settings.batch_size, max(data.counts))
