@@ -124,11 +124,7 @@ class TrainingSection(Section):
         le=1_000_000,
     )
     batch_size: int = setting(
-        32,
-        "samples",
-        "Samples in one optimiser update; a pass's last batch is filled up.",
-        ge=1,
-        le=65_536,
+        32, "samples", "Samples in one optimiser update; the last is filled up.", ge=1, le=65_536
     )
     optimizer: Literal["sgd", "adamw", "muon"] = one_of(
         "sgd",
