@@ -1,11 +1,11 @@
 """Did the validators score honestly? Their scores, computed anew from the opened hold-outs.
 
 Scores are most of what a run costs beside training, and no payment rests on this check: whom the
-medians and canaries did not find out, it names. So a large run is checked as an auditor checks
-books, by a sample: rounds are drawn by the machine's own randomness, anew at every call, and nobody
-could know them when he scored. Where k of n rounds hold a lie and m are drawn, it stays unseen with
-probability C(n - k, m) / C(n, m): for one lie and a quarter of the rounds 3 in 4, for lies in half
-of 12 rounds 1 in 11. See docs/adr/0014.
+medians and canaries did not find out, it names. So all but small runs are checked as an auditor
+checks books, by a sample: rounds are drawn by the machine's own randomness, anew at every call, and
+nobody could know them when he scored. Where k of n rounds hold a lie and m are drawn, it stays
+unseen with probability C(n - k, m) / C(n, m): for one lie and a quarter of the rounds 3 in 4, for
+lies in half of 12 rounds 1 in 11 (3 drawn) or 1 in 924 (6 drawn). See docs/adr/0014.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kumiai.rounds.state import RoundState, ScoreSheet
 
 SCORE_TOLERANCE_PPM = 2_000  # between machines that round differently; none is needed on one
 HOLDOUT_BYTES_MAX = 2**31
-SAMPLE_UPDATES_MAX = 300  # "auto" checks every round while the run has no more updates to score
+SAMPLE_UPDATES_MAX = 60  # "auto" checks every round while the run has no more updates to score
 SAMPLE_ROUNDS_MIN = 3
 
 
