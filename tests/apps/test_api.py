@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from tests.apps.tiny import write_task
 
 import kumiai
+from kumiai.adapters.compute.execution import engine
+from kumiai.adapters.compute.execution.shards import JoinedShards, Shard, join_shards
 from kumiai.apps.view import RunView
 from kumiai.base.errors import InputError, StoreError
 
@@ -89,3 +92,19 @@ def test_progress_hears_every_round(tmp_path: Path) -> None:
     )
     assert heard.count("round") >= 1
     assert heard[-1] == "done"
+
+
+def test_the_samples_of_a_run_are_laid_out_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is ready first: worker processes would be forked anew for every other order."""
+    joined = []
+
+    def join(shards: Sequence[Shard], **options: bool) -> JoinedShards:
+        joined.append(len(shards))
+        return join_shards(shards, **options)
+
+    monkeypatch.setattr(engine, "join_shards", join)
+    run = kumiai.run(write_task(tmp_path), tmp_path / "run", {"training.rounds": 4})
+    assert len(run.certificates) == 5
+    assert joined == [4]
