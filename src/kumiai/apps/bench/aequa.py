@@ -37,7 +37,6 @@ from kumiai.base.errors import InputError
 SOURCES = ("digits", "mnist5k")
 MEMBERS = (5, 10, 50)
 SEEDS = 3
-ROUNDS = 20
 OURS = "aequa"
 TIE = 0.0005  # half a tenth of a point: nobody is ahead
 MEASURES = ("pearson", "best", "mean", "gain_mean", "gain_spread", "gain_least")

@@ -336,6 +336,9 @@ def bench_aequa(
         str, typer.Option("--members", metavar="NUMBERS", help="How many members.")
     ] = "5,10,50",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repetitions of every cell.")] = 3,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Rounds of training, for every method.")
+    ] = 20,
     quick: Annotated[
         bool,
         typer.Option("--quick", metavar="", help="The first data and number, one seed, 10 rounds."),
@@ -348,4 +351,4 @@ def bench_aequa(
     """Fair model rewards: Aequa and seven peers on the same splits."""
     from kumiai.apps.cli import bench
 
-    bench.bench_aequa(data, splits, members, seeds, quick, out, lang)
+    bench.bench_aequa(data, splits, members, seeds, rounds, quick, out, lang)

@@ -26,6 +26,7 @@ def bench_aequa(
     splits: str,
     members: str,
     seeds: int,
+    rounds: int,
     quick: bool,
     out: Path,
     lang: str | None,
@@ -33,10 +34,9 @@ def bench_aequa(
     """Run the comparison and show it."""
     texts = load_texts(cast(Language, get_language(lang)))
     counts = _read_counts(members)
-    rounds = aequa.ROUNDS
     names = [name for name in sources.split(",") if name]
     if quick:
-        names, counts, seeds, rounds = names[:1], counts[:1], 1, QUICK_ROUNDS
+        names, counts, seeds, rounds = names[:1], counts[:1], 1, min(rounds, QUICK_ROUNDS)
     cells = aequa.list_cells(names, [s for s in splits.split(",") if s], counts, seeds)
     console = Console()
     if not console.is_terminal:
