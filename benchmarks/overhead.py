@@ -2,7 +2,7 @@
 
     python benchmarks/overhead.py [--trainers 10 100] [--rounds 12] [--data mnist5k digits]
 
-A plain local run with the demo's settings (two local epochs, four widths) and everything on: four
+A plain local run with the demo's settings (one local epoch, four widths) and everything on: four
 validators, signatures, commitments, beacon, scores, certificates, receipts, settlement, SQLite log.
 overhead = 1 - (training + evaluation) / round, by wall clock, the median over rounds 2 and later.
 The goals: <= 5 % with 10, <= 10 % with 100, on the demo's data. `verify` is the time of

@@ -30,9 +30,9 @@ def run(
 ) -> RunView:
     """Run a task (the path of a task.toml, or a `TaskDocument`) with local members.
 
-    out: the run's folder, default `runs/<task name>`. Returns the finished run as plain objects:
-    alone: members also train alone after the end, and compare with what they received.
-    `members`, `rounds` (also as `history`), `receipts`, `records(name)` for pandas.
+    out: the run's folder, default `runs/<task name>`. alone: members also train alone after the
+    end, and compare with what they received. Returns the finished run as plain objects: `members`,
+    `rounds` (also as `history`), `receipts`, `records(name)` for pandas.
     """
     from kumiai.apps import wiring
 
