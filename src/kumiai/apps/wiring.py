@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from kumiai.adapters.compute.engine import EngineCompute
-from kumiai.adapters.compute.execution.process import count_cores
 from kumiai.adapters.compute.native.kernels import load_kernels
 from kumiai.adapters.compute.scoring import Holdout
+from kumiai.adapters.cores import count_cores
 from kumiai.adapters.data.user_file import is_user_reference
 from kumiai.adapters.language.lora import LORA, bind_base
 from kumiai.adapters.sim.adversaries import AdversarialCompute

@@ -21,6 +21,7 @@ from typing import Any
 
 from flwr.app import RecordDict
 
+from kumiai.adapters.cores import count_cores
 from kumiai.adapters.flower.calls import Job, Outcome
 from kumiai.adapters.flower.frames import receive_frames, send_frames
 from kumiai.adapters.flower.state import decode_records, encode_records
@@ -45,8 +46,7 @@ Tell = Callable[[str], None]
 def choose_workers(asked: int | None, supernodes: int) -> int:
     """How many processes answer messages: as asked for, else one a core; never more than nodes."""
     if asked is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return min(cores or 1, WORKERS_DEFAULT_MAX, supernodes)
+        return min(count_cores(), WORKERS_DEFAULT_MAX, supernodes)
     if not 1 <= asked <= WORKERS_MAX:
         raise InputError("--workers", asked, f"a number between 1 and {WORKERS_MAX}")
     return min(asked, supernodes)

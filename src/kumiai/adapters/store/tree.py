@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from kumiai.adapters.cores import count_cores
+
 CHUNK_BYTES = 64 * 1024
 DIGEST_BYTES = 32
 
 _READ_BYTES = 16 * CHUNK_BYTES
 _SEGMENT_BYTES = 16 * _READ_BYTES  # what one task of the pool hashes
 _TASKS_MAX = 512  # tasks waiting in the pool at once
-_WORKERS = min(8, os.cpu_count() or 1)
+_WORKERS = min(8, count_cores())
 
 
 @dataclass(frozen=True, slots=True)

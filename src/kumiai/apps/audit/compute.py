@@ -10,8 +10,8 @@ import torch
 
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.execution.engine import Engine
-from kumiai.adapters.compute.execution.process import count_cores
 from kumiai.adapters.compute.scoring import Holdout
+from kumiai.adapters.cores import count_cores
 from kumiai.apps.audit.subject import Subject
 from kumiai.apps.workload import load_run_recipe, make_settings
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from kumiai.adapters.cores import count_cores
 from kumiai.adapters.data.dataset import Dataset
 from kumiai.adapters.data.sources import load_source
 from kumiai.adapters.sim.rewards.compare import (
@@ -93,7 +93,7 @@ def play(
 
     progress: called after every cell with all that is there, the newest last.
     """
-    workers = min(workers or os.cpu_count() or 1, len(cells))
+    workers = min(workers or count_cores(), len(cells))
     found: dict[Cell, list[Score]] = {}
     for cell, scores in _play_all(cells, rounds, workers):
         found[cell] = scores

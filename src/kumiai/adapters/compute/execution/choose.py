@@ -21,8 +21,8 @@ from kumiai.adapters.compute.execution.counting import WorkCounter
 from kumiai.adapters.compute.execution.inline import convert_format
 from kumiai.adapters.compute.execution.lowering import TIERS, Tier, describe_machine, has_compiler
 from kumiai.adapters.compute.execution.probe import Traits
-from kumiai.adapters.compute.execution.process import count_cores
 from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
+from kumiai.adapters.cores import count_cores
 from kumiai.learning.client import LocalWork, expand
 from kumiai.learning.layout import unflatten
 

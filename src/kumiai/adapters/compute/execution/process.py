@@ -27,6 +27,7 @@ from torch import Tensor
 
 from kumiai.adapters.compute.execution.inline import Step, train_member
 from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
+from kumiai.adapters.cores import count_cores
 from kumiai.base.errors import KumiaiError, RunFailedError
 from kumiai.learning.client import LocalWork
 
@@ -222,10 +223,3 @@ def share(tensor: Tensor) -> Tensor:
     """Move a tensor's numbers into shared memory; strides stay."""
     shared: Tensor = tensor.share_memory_()  # type: ignore[no-untyped-call]
     return shared
-
-
-def count_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -26,8 +26,9 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from kumiai.adapters.compute.execution.process import WorkerError, count_cores
+from kumiai.adapters.compute.execution.process import WorkerError
 from kumiai.adapters.compute.execution.ray_worker import RayWorker
+from kumiai.adapters.cores import count_cores
 from kumiai.base.errors import InputError
 
 FIELD = "training.backend"
