@@ -9,8 +9,8 @@ five calls. ratio: the best of the peers' times over Kumiai's, for Kumiai's rows
 of the rows over the time, against reading them once (the best of torch's and numpy's sum). extra:
 resident memory above the rows while the rule runs, as a share of the rows. check: norm of the first
 thousand numbers, which must agree between libraries (int32: to the 24 bits of the fixed point).
---save writes aggregation.json, .md and .svg, with the goals and the machine's load before and
-after: times on a busy machine are good for ratios of one run only.
+With --save the goals and the machine's load before and after are kept too: times on a busy machine
+are good for ratios of one run only.
 
 Kumiai's float32 rules are those of its int32 rules; only int32 results are certified. Goals: median
 and trimmed mean 20 times the better peer, Krum 3 times, geometric median 6 times, mean at 55 % of
@@ -27,10 +27,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from saved_tables import PICTURE
+from saved_tables import Printout, add_save_option
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent / "src"
@@ -137,34 +136,14 @@ def describe(found: dict[str, object]) -> str:
     )
 
 
-def print_table(console: Console, found: dict[str, object]) -> None:
+def show_table(printout: Printout, found: dict[str, object]) -> None:
     """Print one size's table."""
     table = Table(title=describe(found))
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("library", "rule") else "right")
     for line in found["rows"]:
         table.add_row(*format_line(line))
-    console.print(table)
-
-
-def save(folder: Path, command: str, load: list[float], tables: list[dict[str, object]]) -> None:
-    """Write aggregation.json and aggregation.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    goals = {"ratio": RATIO_GOALS, "bandwidth": BANDWIDTH_GOAL, "extra": EXTRA_MAX}
-    machine = {"cores": os.cpu_count(), "load_before": load[0], "load_after": load[1]}
-    record = {"command": command, "machine": machine, "goals": goals, "tables": tables}
-    text = json.dumps(record, indent=1) + "\n"
-    (folder / "aggregation.json").write_text(text, encoding="utf-8")
-    busy = f"load {load[0]:.1f} before and {load[1]:.1f} after"
-    intro = (
-        f"`{command}`, {machine['cores']} cores, {busy}: on a busy machine only the ratios mean "
-        "something. What the columns are says `benchmarks/aggregation.py`."
-    )
-    parts = ["# Aggregation beside other libraries", intro]
-    for found in tables:
-        lines = [COLUMNS, ["---"] * len(COLUMNS), *map(format_line, found["rows"])]
-        parts += [f"## {describe(found)}", "\n".join(f"| {' | '.join(x)} |" for x in lines)]
-    (folder / "aggregation.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    printout.show(table)
 
 
 def main() -> None:
@@ -177,29 +156,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of repeats, a rule")
     parser.add_argument("--libraries", nargs="+", default=["kumiai", "byzfl", "flower"])
     parser.add_argument("--venvs", type=Path, default=VENVS, help="where the peers are installed")
-    parser.add_argument("--save", type=Path, help="a folder for aggregation.json, .md and .svg")
+    add_save_option(parser, "aggregation")
     given = parser.parse_args()
-    console = Console(width=120, record=given.save is not None)
-    load, tables = [os.getloadavg()[0]], []
+    printout, tables = Printout("aggregation", given.save, 120), []
     for text in given.sizes:
         members, numbers = (int(float(part)) for part in text.split("x"))
         rows: list[Row] = []
         for library in given.libraries:
             python = find_python(library, given.venvs)
             if python is None:
-                console.print(f"{library} is not installed: benchmarks/peers/setup.sh {library}")
+                printout.say(f"{library} is not installed: benchmarks/peers/setup.sh {library}")
                 continue
             size = (members, numbers)
             rows += run_library(library, python, size, given.threads, given.seconds)
         tables.append(compare((members, numbers), given.threads, rows))
-        print_table(console, tables[-1])
-    if given.save:
-        load.append(os.getloadavg()[0])
-        command = f"python benchmarks/aggregation.py --sizes {' '.join(given.sizes)}"
-        options = f"--threads {given.threads} --libraries {' '.join(given.libraries)}"
-        save(given.save, f"{command} {options}", load, tables)
-        picture = str(given.save / "aggregation.svg")
-        console.save_svg(picture, title="kumiai: aggregation", code_format=PICTURE)
+        show_table(printout, tables[-1])
+    goals = {"ratio": RATIO_GOALS, "bandwidth": BANDWIDTH_GOAL, "extra": EXTRA_MAX}
+    printout.save({"goals": goals, "tables": tables})
 
 
 if __name__ == "__main__":

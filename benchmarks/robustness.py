@@ -26,18 +26,12 @@ half of it.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
-import re
 import statistics
-import sys
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
-from rich._export_format import CONSOLE_SVG_FORMAT
-from rich.console import Console
 from rich.table import Table
 
 from kumiai.adapters.data.sources import load_digits
@@ -45,13 +39,12 @@ from kumiai.adapters.sim.attacks import ATTACKS
 from kumiai.adapters.sim.federation import Federation, Outcome, play
 from kumiai.learning.aggregation import Settings
 from kumiai.tasks import task_from_mapping
+from saved_tables import Printout, add_save_option
 
 TOLERANCE = 0.03
 WITHSTAND_NONE = ("mean", "norm_clip")  # byzantine_count 0; trust_root needs none
 VALIDATORS = 4
 WIDTH = 150
-# without the fonts that rich would fetch from elsewhere
-PICTURE = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -194,7 +187,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--attacks", nargs="+", default=list(ATTACKS), choices=ATTACKS)
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--save", type=Path, help="a folder for robustness.json and robustness.svg")
+    add_save_option(parser, "robustness")
     given = parser.parse_args()
     digits = load_digits()
     base = Federation(
@@ -209,25 +202,13 @@ def main() -> None:
     )
     rows = [row for name in given.rows for row in ROWS[name]]
     cells, cleans = measure(given, base, rows)
-    console = Console(width=WIDTH, record=given.save is not None)
+    printout = Printout("robustness", given.save, WIDTH)
     for kind in given.partitions:
         skew = f" ({given.alpha})" if kind == "dirichlet" else ""
         title = f"{given.hostile} of {given.members} hostile, {kind}{skew}, {given.rounds} rounds"
         mine = [cell for cell in cells if cell.partition == kind]
-        console.print(build_table(mine, rows, given.attacks, title, cleans[kind]))
-    if given.save is not None:
-        given.save.mkdir(parents=True, exist_ok=True)
-        picture = str(given.save / "robustness.svg")
-        console.save_svg(picture, title="kumiai: robustness", code_format=PICTURE)
-        settings = {k: v for k, v in vars(given).items() if k not in ("save", "workers")}
-        document = {
-            "command": " ".join(["python", *sys.argv]),
-            "settings": settings,
-            "clean": cleans,
-            "cells": [asdict(c) for c in cells],
-        }
-        text = json.dumps(document, indent=1) + "\n"
-        (given.save / "robustness.json").write_text(text, encoding="utf-8")
+        printout.show(build_table(mine, rows, given.attacks, title, cleans[kind]))
+    printout.save({"clean": cleans, "cells": [asdict(cell) for cell in cells]})
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
+from rich.markup import render
 from rich.table import Table
 
 # without the fonts that rich would fetch from elsewhere
@@ -31,7 +33,8 @@ class Printout:
     def show(self, table: Table) -> None:
         """Print a table and keep its cells."""
         heads = [str(column.header) for column in table.columns]
-        rows = list(zip(*(map(str, column.cells) for column in table.columns), strict=True))
+        columns = ([render(str(cell)).plain for cell in column.cells] for column in table.columns)
+        rows = list(zip(*columns, strict=True))
         self._tables.append({"title": str(table.title or ""), "heads": heads, "rows": rows})
         self._console.print(table)
 
@@ -40,8 +43,11 @@ class Printout:
         self._lines.append(line.strip())
         self._console.print(line)
 
-    def save(self) -> None:
-        """Write NAME.svg (what was printed) and NAME.json (the cells, the command, the load)."""
+    def save(self, numbers: Mapping[str, object] | None = None) -> None:
+        """Write NAME.svg (what was printed) and NAME.json (the cells, the command, the load).
+
+        numbers: what the cells are short forms of, as JSON takes it; kept beside them.
+        """
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +59,7 @@ class Printout:
             "machine": {"cores": os.cpu_count(), "load_before": load[0], "load_after": load[1]},
             "tables": self._tables,
             "lines": self._lines,
+            **({"numbers": numbers} if numbers else {}),
         }
         text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
         (self._folder / f"{self._name}.json").write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ class TrainSettings:
     samples (reference work of the benchmark only). is_scheduled: each round's guide scales the
     learning rate (see `guided`). has_offset: each round's guide says how far from the global model
     a member starts (see `learning.fragments`). is_filled: the last batch of a pass is
-    filled up (see `learning.schedule.plan_batches`).
+    filled up (see `learning.schedule.plan_batches`); False as well for reference work only.
     """
 
     algorithm: str = "fedavg"

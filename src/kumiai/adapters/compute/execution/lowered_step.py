@@ -87,10 +87,10 @@ def find_frequent_sizes(counts: tuple[int, ...], batch_size: int, is_filled: boo
     """Return the batch sizes that make up at least SHARE_MIN of an epoch's iterations."""
     sizes: Counter[int] = Counter()
     for count in counts:
-        sizes[batch_size] += count // batch_size
-        rest = count % batch_size
-        sizes[batch_size if rest and is_filled and count > batch_size else rest] += 1
-    sizes.pop(0, None)
+        full, rest = divmod(count, batch_size)
+        if full and rest and is_filled:
+            full, rest = full + 1, 0
+        sizes.update({batch_size: full, rest: int(rest > 0)})
     total = sum(sizes.values())
     return sorted(size for size, times in sizes.items() if times >= SHARE_MIN * total)
 
