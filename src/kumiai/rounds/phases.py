@@ -60,8 +60,19 @@ def _advance_once(state: RunState, now_ms: int) -> tuple[RunState, Effects] | No
     if state.phase is RunPhase.DEGRADED:
         return _leave_degraded(state, now_ms)
     if state.phase in (RunPhase.TRAINING, RunPhase.FINALIZING) and state.round is not None:
-        return _CLOSERS[state.round.phase](state, state.round, now_ms)
+        moved = _CLOSERS[state.round.phase](state, state.round, now_ms)
+        if moved is not None:
+            _check_order(state.round, moved[0].round)
+        return moved
     return None
+
+
+def _check_order(old: RoundState, new: RoundState | None) -> None:
+    """Raise what `check_transition` does where an attempt at a round skips a phase."""
+    if new is None or (old.index, old.attempt) != (new.index, new.attempt):
+        return
+    if old.phase is not new.phase:
+        check_transition(ROUND_TABLE, old.phase, new.phase)
 
 
 def _leave_warmup(state: RunState, now_ms: int) -> tuple[RunState, Effects] | None:
@@ -217,7 +228,6 @@ def _enter(
 ) -> tuple[RunState, Effects]:
     """Begin a phase that a secure run has more, or the one after it."""
     assert state.task is not None
-    check_transition(ROUND_TABLE, current.phase, phase)
     length_ms = state.task.deadlines.score_ms
     if phase is not RoundPhase.SCORE:
         length_ms = training.compute_trainers_time_ms(state, phase)

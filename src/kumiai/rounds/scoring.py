@@ -13,6 +13,7 @@ from typing import Any
 from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.log import Record
+from kumiai.learning.aggregation import WEIGHT_SUM_MAX
 from kumiai.proofs import flags as flag
 from kumiai.rounds.agreement import NOISE_FLOOR, judge, share_equally
 from kumiai.rounds.commitments import commit_scores
@@ -30,7 +31,6 @@ from kumiai.rounds.state import (
 )
 from kumiai.tasks.aggregators import has_root
 
-WEIGHT_SUM_MAX = 2**31  # as `learning.aggregation` has it; trainers are 10,000 at most
 VALUE_MAX = 10**9  # ppm of a nat: a thousand nats; anything beyond is nonsense
 EVIDENCE_REASONS = frozenset({"copy", "replay", "empty", "no-work"})
 INVALID_UNTIL_EJECTED = 3
@@ -184,9 +184,10 @@ def apply_verdicts(state: RunState) -> RunState:
     return replace(state, members=members, evidence=evidence)
 
 
-def _is_covered(value: int, balance: int) -> bool:
-    """Tell whether a member's credit covers a round that cost `value`; who has none is left out."""
-    return balance > 0 and balance + CREDIT_AT_RISK * value > 0
+def _is_carried(judgement: Judgement, balance: int) -> bool:
+    """Tell whether credit covers a round without gain; who has none is left out."""
+    is_covered = balance > 0 and balance + CREDIT_AT_RISK * judgement.value > 0
+    return judgement.verdict is AssignmentState.INCONCLUSIVE and is_covered
 
 
 def _choose_included(
@@ -204,9 +205,8 @@ def _choose_included(
         for j in judgements
         if j.verdict is AssignmentState.VALID
         or (
-            j.verdict is AssignmentState.INCONCLUSIVE
-            and state.task.mode == "federate"
-            and _is_covered(j.value, state.tallies.get(j.member, Tally()).balance)
+            state.task.mode == "federate"
+            and _is_carried(j, state.tallies.get(j.member, Tally()).balance)
         )
     ]
     if state.task.mode == "compete" and valid:
@@ -229,10 +229,7 @@ def _choose_groups(
         judgement.member
         for judgement in by_unit
         if judgement.verdict is AssignmentState.VALID
-        or (
-            judgement.verdict is AssignmentState.INCONCLUSIVE
-            and _is_covered(judgement.value, balances.get(judgement.member, 0))
-        )
+        or _is_carried(judgement, balances.get(judgement.member, 0))
     }
     members = {m for group in current.opened if group.name in chosen for m in group.members}
     return tuple((m, current.assignments[m].blob, 1) for m in current.revealed if m in members)
@@ -249,7 +246,7 @@ def limit_claims(samples: Sequence[int]) -> list[int]:
         return []
     cap = 4 * sorted(samples)[(len(samples) - 1) // 2]
     weights = [max(1, min(cap, claim)) for claim in samples]
-    total = sum(weights)
+    total = sum(weights)  # trainers are 10,000 at most: each keeps a weight
     if total < WEIGHT_SUM_MAX:
         return weights
     return [max(1, weight * (WEIGHT_SUM_MAX // 2) // total) for weight in weights]

@@ -26,10 +26,11 @@ from kumiai.learning.aggregation.coverage import (
 from kumiai.learning.aggregation.door import AGGREGATORS, aggregate, aggregate_floats
 from kumiai.learning.aggregation.kernels import Kernels, NumpyKernels
 from kumiai.learning.aggregation.rounding import divide_half_even
-from kumiai.learning.aggregation.rule import Members, Rule, Settings
+from kumiai.learning.aggregation.rule import WEIGHT_SUM_MAX, Members, Rule, Settings
 
 __all__ = [
     "AGGREGATORS",
+    "WEIGHT_SUM_MAX",
     "Kernels",
     "Members",
     "NumpyKernels",
