@@ -17,7 +17,7 @@ from kumiai.learning.privacy.dealing import (
 )
 from kumiai.learning.privacy.masking import derive_mask_secrets
 from kumiai.learning.privacy.sharing import hash_share
-from kumiai.rounds.masks import find_group, list_dealers
+from kumiai.rounds.masks import find_group, list_asked_hashes, list_dealers
 from kumiai.rounds.state import RoundState, RunState
 from kumiai.tasks.secure import compute_threshold
 
@@ -64,35 +64,17 @@ class MaskHolder:
         }
 
     def unmask(self, run: RunState, current: RoundState, member: str) -> Content | None:
-        """Return the shares to show, None if the member's update is in no sum.
-
-        One share of each who dealt: of the own seed if its update is in the sum, else of the
-        agreement secret.
-        """
+        """Return the shares to show, one of each who dealt; None if one's update is in no sum."""
         if member not in current.revealed:
             return None
         group = find_group(current, member)
-        place = (run.task_id, current.index, current.attempt)
+        place, holder = (run.task_id, current.index, current.attempt), group.index(member)
         shares = []
         for dealer in list_dealers(current, group):
-            sealed = current.dealings[dealer].sealed[group.index(member)]
+            sealed = current.dealings[dealer].sealed[holder]
             dealer_key = run.members[dealer].share_key
-            pieces = open_pieces(self.secret, member, dealer, dealer_key, sealed, place)
-            kind = 0 if dealer in current.revealed else 1
-            shares.append(self._choose(current, dealer, group.index(member), pieces, kind))
+            pieces = open_pieces(self.secret, member, dealer, dealer_key, sealed, place) or ()
+            wanted = list_asked_hashes(current, dealer)[holder]
+            # nothing for what is not what was dealt
+            shares.append(next((p.hex() for p in pieces if hash_share(p) == wanted), ""))
         return {"shares": shares}
-
-    def _choose(
-        self,
-        current: RoundState,
-        dealer: str,
-        holder: int,
-        pieces: tuple[bytes, bytes] | None,
-        kind: int,
-    ) -> str:
-        """Return the piece of this kind in hex; "" for one that is not what was dealt."""
-        dealing = current.dealings[dealer]
-        wanted = (dealing.own_hashes, dealing.agreement_hashes)[kind][holder]
-        if pieces is None or hash_share(pieces[kind]) != wanted:
-            return ""
-        return pieces[kind].hex()

@@ -66,6 +66,15 @@ def list_dealers(current: RoundState, group: Sequence[str]) -> tuple[str, ...]:
     return tuple(member for member in group if member in current.dealings)
 
 
+def list_asked_hashes(current: RoundState, dealer: str) -> tuple[str, ...]:
+    """Return the hashes of the shares of `dealer` that are to be shown, in the holders' order.
+
+    Of its own seed if its update is in the sum, else of its agreement secret: never of both.
+    """
+    dealing = current.dealings[dealer]
+    return dealing.own_hashes if dealer in current.revealed else dealing.agreement_hashes
+
+
 def on_deal(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
     """A trainer publishes its card and deals the shares of the secrets behind it."""
     current, group, problem = _find(state, record, content, RoundPhase.DEAL)
@@ -188,14 +197,13 @@ def _open_group(
         }
         if len(shares) < compute_threshold(len(group)):
             continue
-        dealing, is_in_sum = current.dealings[dealer], dealer in current.revealed
-        hashes = dealing.own_hashes if is_in_sum else dealing.agreement_hashes
+        hashes = list_asked_hashes(current, dealer)
         try:
             secret = join(shares, group, compute_threshold(len(group)), hashes)
         except ValueError:
             secret = b""
-        fits = is_own_seed if is_in_sum else is_agreement
-        if secret and fits(dealing.card, secret):
+        fits = is_own_seed if dealer in current.revealed else is_agreement
+        if secret and fits(current.dealings[dealer].card, secret):
             secrets[dealer] = secret.hex()
         else:
             liars.add(dealer)
@@ -252,14 +260,12 @@ def _check_share(current: RoundState, dealer: str, place: int, share: object) ->
         return ""
     if not _is_hex(share, 2 * SHARE_BYTES):
         return f"not {2 * SHARE_BYTES} hex digits"
-    dealing = current.dealings[dealer]
-    asked, other = dealing.own_hashes, dealing.agreement_hashes
-    if dealer not in current.revealed:
-        asked, other = other, asked
     found = hash_share(bytes.fromhex(str(share)))
-    if found == asked[place]:
+    if found == list_asked_hashes(current, dealer)[place]:
         return ""
-    return "the other kind, which must not be shown" if found == other[place] else "not as dealt"
+    dealing = current.dealings[dealer]
+    is_other = found in (dealing.own_hashes[place], dealing.agreement_hashes[place])
+    return "the other kind, which must not be shown" if is_other else "not as dealt"
 
 
 def _is_hex(text: object, digits: int) -> bool:
