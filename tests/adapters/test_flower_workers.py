@@ -32,6 +32,15 @@ from kumiai.adapters.flower.workers import Workers, choose_workers
 from kumiai.apps.cli import main
 from kumiai.base.errors import InputError, RunFailedError
 
+SENDS_ITSELF = """\
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import ServerApp
+
+app = ServerApp()
+
+@app.main()
+def main(grid, context):
+"""
 READY_SECONDS_MAX = 60.0
 COUNT = """\
     import os
@@ -244,14 +253,9 @@ def is_alive(pid: int) -> bool:
 def test_messages_to_one_node_keep_their_order_and_prints_are_seen(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = """\
-from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.serverapp import ServerApp
-
-app = ServerApp()
-
-@app.main()
-def main(grid, context):
+    server = (
+        SENDS_ITSELF
+        + """\
     nodes = list(grid.get_node_ids())[:2]
     asked = [
         Message(RecordDict({"config": ConfigRecord({"place": place})}), node, "train")
@@ -266,6 +270,7 @@ def main(grid, context):
     print("some", 0 < len(some) < 10, [m.metadata.src_node_id for m in some] == [
         m.metadata.dst_node_id for m in asked[:len(some)]])
 """
+    )
     body = """\
     import os, time
     time.sleep(0.05)
@@ -289,20 +294,16 @@ def main(grid, context):
 def test_a_content_that_changes_between_exchanges_arrives_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = """\
-from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.serverapp import ServerApp
-
-app = ServerApp()
-
-@app.main()
-def main(grid, context):
+    server = (
+        SENDS_ITSELF
+        + """\
     content = RecordDict({"config": ConfigRecord()})
     for number in range(3):
         content["config"]["n"] = number
         asked = [Message(content, node, "train") for node in grid.get_node_ids()]
         print("seen", [m.content["m"]["n"] for m in grid.send_and_receive(asked)])
 """
+    )
     body = """\
     number = message.content["config"]["n"]
     return Message(content=RecordDict({"m": MetricRecord({"n": number})}), reply_to=message)

@@ -22,13 +22,13 @@ from kumiai.apps.rundir import UNSEALED, RunDir
 from kumiai.apps.slugs import slug
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ReceiptView, RunView, save_view
+from kumiai.base.amounts import PPM
 from kumiai.learning.slim import extract_width
 from kumiai.nodes.driver import EPOCH_S
 from kumiai.rounds.receipt import hash_receipt
 from kumiai.rounds.state import RunPhase, RunState
 from kumiai.tasks.document import TaskDocument
 
-_PPM = 1_000_000
 _VERDICT_ORDER = ("VALID", "INVALID", "INCONCLUSIVE")
 
 
@@ -114,7 +114,7 @@ def _write_models(finished: Finished) -> dict[str, ExportedModel]:
     }
     exported = {}
     wanted = [(key, ppm, state.members[key].name) for key, ppm in state.widths_ppm.items() if ppm]
-    wanted.append((state.customer, _PPM, "customer"))
+    wanted.append((state.customer, PPM, "customer"))
     for key, width_ppm, name in wanted:
         width = workload.recipe.widths[_grid_index(finished.task, width_ppm)]
         path = finished.run_dir.models / f"{slug(name, key)}.safetensors"
@@ -129,7 +129,7 @@ def _write_models(finished: Finished) -> dict[str, ExportedModel]:
         }
         save_file(tensors, path, metadata)
         write_adapter(path.with_suffix(""), make_adapter_files(workload.recipe, vector_P, width))
-        accuracy_ppm = round(accuracies[width] * _PPM)
+        accuracy_ppm = round(accuracies[width] * PPM)
         exported[key] = ExportedModel(str(path.relative_to(finished.run_dir.root)), accuracy_ppm)
     return exported
 

@@ -16,11 +16,10 @@ from kumiai.apps.finished import Finished, read_model
 from kumiai.apps.scenarios import has_shard
 from kumiai.apps.slugs import slug
 from kumiai.apps.workload import make_personal
+from kumiai.base.amounts import PPM
 from kumiai.learning.slim import extract_width
 from kumiai.nodes.role import derive_seed
 from kumiai.rounds.state import RunPhase
-
-_PPM = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def write_personal(finished: Finished) -> dict[str, PersonalModel]:
             save_file(personal.tensors, path, metadata)
             written[key] = PersonalModel(
                 str(path.relative_to(finished.run_dir.root)),
-                round(personal.accuracy * _PPM),
-                round(personal.shared_accuracy * _PPM),
+                round(personal.accuracy * PPM),
+                round(personal.shared_accuracy * PPM),
             )
     return written

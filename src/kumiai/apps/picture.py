@@ -17,13 +17,13 @@ from kumiai.apps.population import Person
 from kumiai.apps.sample import write_sample
 from kumiai.apps.scenarios import has_shard
 from kumiai.apps.view import CertificateView, MemberView, ReceiptView, RoundView, RunView
+from kumiai.base.amounts import PPM
 from kumiai.rounds.final import is_established
 from kumiai.rounds.receipt import INCLUDED_REASONS, REASONS
 from kumiai.rounds.state import NodeState, RunState, Tally
 from kumiai.rounds.widths import compute_curve, is_live
 from kumiai.tasks.document import to_document
 
-_PPM = 1_000_000
 _JOULE_PER_FLOP = 1e-9  # a core of 15 W at 15 GFLOP/s on small networks: an estimate, shown as one
 
 
@@ -108,8 +108,8 @@ def _round_views(finished: Finished) -> tuple[RoundView, ...]:
         views.append(
             RoundView(
                 round=index,
-                loss_ppm=round(float(losses[place]) * _PPM),
-                accuracy_ppm=round(float(accuracies[place]) * _PPM),
+                loss_ppm=round(float(losses[place]) * PPM),
+                accuracy_ppm=round(float(accuracies[place]) * PPM),
                 bytes=telemetry.round_bytes.get(index, 0),
                 virtual_ms=telemetry.round_ended_ms[index]
                 - telemetry.round_started_ms.get(index, 0),
@@ -151,7 +151,7 @@ def _member_views(
             role="customer",
             reason="Posted and funded the task.",
             reason_code="customer",
-            width_ppm=_PPM if full else 0,
+            width_ppm=PPM if full else 0,
             model_path=full.path if full else "",
             model_accuracy_ppm=full.accuracy_ppm if full else None,
         )

@@ -92,7 +92,8 @@ class Telemetry:
         self._tell("done", run, run.phase.value, message=run.reason)
 
     def _on_phase(self, effect: PhaseEntered, run: RunState) -> None:
-        opens = effect.round_phase is RoundPhase.TRAIN or effect.run_phase is RunPhase.FINALIZING
+        is_training = effect.round_phase in (RoundPhase.DEAL, RoundPhase.TRAIN)
+        opens = is_training or effect.run_phase is RunPhase.FINALIZING
         if opens and effect.round != self._round:
             self._round = effect.round
             self._round_started = time.perf_counter()

@@ -29,6 +29,7 @@ from kumiai.adapters.language.lora import (
     load_lora_recipe,
     open_bound,
 )
+from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.distill import check_distillable
@@ -42,8 +43,6 @@ from kumiai.tasks.document import TaskDocument
 
 if TYPE_CHECKING:  # flwr is an extra
     from kumiai.adapters.flower.member import FlowerTrainer
-
-_PPM = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Workload:
         if not self.spellings:
             return 0
         sizes = torch.tensor([len(spelling) for spelling in self.spellings])
-        return round(_PPM * float(sizes[self.data.test[1]].double().mean()))
+        return round(PPM * float(sizes[self.data.test[1]].double().mean()))
 
     def close(self) -> None:
         """Stop the engine's workers and let go of the members' program."""
@@ -134,9 +133,9 @@ def load_member_trainer(task: TaskDocument, recipe: Recipe, base_dir: Path) -> F
     from kumiai.adapters.flower.member import FlowerTrainer
 
     settings: dict[str, bool | int | float | str] = {
-        "lr": training.learning_rate_ppm / _PPM,
-        "momentum": training.momentum_ppm / _PPM,
-        "weight-decay": training.weight_decay_ppm / _PPM,
+        "lr": training.learning_rate_ppm / PPM,
+        "momentum": training.momentum_ppm / PPM,
+        "weight-decay": training.weight_decay_ppm / PPM,
         "batch-size": training.batch_size,
         "local-epochs": training.local_epochs,
         "local-iterations": training.local_iterations,
@@ -258,7 +257,7 @@ def make_privacy(task: TaskDocument) -> PrivacySettings | None:
         return None
     return PrivacySettings(
         noise_multiplier=privacy.noise_multiplier_milli / 1_000,
-        clip_norm=privacy.clip_norm_ppm / _PPM,
+        clip_norm=privacy.clip_norm_ppm / PPM,
         delta=privacy.delta_ppb / 1_000_000_000,
     )
 
@@ -269,10 +268,10 @@ def make_settings(task: TaskDocument, recipe: Recipe) -> TrainSettings:
     return TrainSettings(
         algorithm=training.algorithm,
         optimizer=training.optimizer,
-        learning_rate=training.learning_rate_ppm / _PPM,
-        momentum=training.momentum_ppm / _PPM,
-        weight_decay=training.weight_decay_ppm / _PPM,
-        prox_mu=training.prox_mu_ppm / _PPM,
+        learning_rate=training.learning_rate_ppm / PPM,
+        momentum=training.momentum_ppm / PPM,
+        weight_decay=training.weight_decay_ppm / PPM,
+        prox_mu=training.prox_mu_ppm / PPM,
         batch_size=training.batch_size,
         local_epochs=training.local_epochs,
         local_iterations=training.local_iterations,
@@ -301,5 +300,5 @@ def make_personal(task: TaskDocument, recipe: Recipe) -> TrainSettings | None:
         make_settings(task, recipe),
         rewards.personalise,
         rewards.personal_epochs,
-        rewards.personal_lambda_ppm / _PPM,
+        rewards.personal_lambda_ppm / PPM,
     )

@@ -98,9 +98,8 @@ def narrow_recipe(recipe: Recipe, place: int) -> Recipe:
     Its widths are the narrower ones as shares of its own, so that it trains by the sandwich rule
     too. It has no origin: another process cannot make it again.
     """
-    widths = {
-        width / recipe.widths[place]: width for width in recipe.widths[: place + 1]
-    }  # its share -> the full recipe's
+    own = recipe.widths[place]
+    widths = {width / own: width for width in recipe.widths[: place + 1]}  # its share -> the full's
 
     def build(share: float) -> nn.Module:
         return recipe.build(widths[share])

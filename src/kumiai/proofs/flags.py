@@ -8,11 +8,5 @@ ZERO = 16  # (almost) nothing but zeros
 OUTSIDE = 32  # changes numbers outside of the width that the member was given
 
 ALL = MALFORMED | DUPLICATE | REPLAY | NO_WORK | ZERO | OUTSIDE
-EACH = (
-    MALFORMED,
-    OUTSIDE,
-    DUPLICATE,
-    REPLAY,
-    ZERO,
-    NO_WORK,
-)  # the first that is set names the verdict
+# the first that is set names the verdict
+EACH = (MALFORMED, OUTSIDE, DUPLICATE, REPLAY, ZERO, NO_WORK)

@@ -55,12 +55,8 @@ REASONS: Mapping[str, str] = {
     "canary": "A probe of the customer's with a known value: takes no part in rewards.",
     "final-backed": "Backed members who were paid at the end.",
 }
-INCLUDED_REASONS = (
-    "counted",
-    "carried",
-    "group-counted",
-    "group-carried",
-)  # of those whose update entered the round's model
+# of those whose update entered the round's model
+INCLUDED_REASONS = ("counted", "carried", "group-counted", "group-carried")
 
 _STATE_REASONS = {
     AssignmentState.NO_REPLY: "no-reply",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,23 @@ from kumiai.nodes.ports import BlobPort
 BYTES_KEPT_MAX = 512 * 2**20
 COUNT_KEPT_MIN = 4
 UPDATE = "update"
+
+Result = TypeVar("Result")
+
+
+def read_or_none(read: Callable[[], Result]) -> Result | None:
+    """Return what `read` does, None for what is malformed or does not exist: a peer's fault.
+
+    StoreError only where trying again may help: no verdict may rest on a passing failure of ours.
+    """
+    try:
+        return read()
+    except ValueError:
+        return None
+    except StoreError as error:
+        if error.is_retriable:
+            raise
+        return None
 
 
 class DecodedBlobs:
@@ -49,18 +68,8 @@ class DecodedBlobs:
         return fixed_point.decode_vector(name, data, self._size)
 
     def find(self, name: str, blob: str) -> NDArray[np.int32] | None:
-        """As `get`, but None for what is malformed or does not exist: a peer's fault, not ours.
-
-        StoreError only where trying again may help: no verdict may rest on a passing failure.
-        """
-        try:
-            return self.get(name, blob)
-        except ValueError:
-            return None
-        except StoreError as error:
-            if error.is_retriable:
-                raise
-            return None
+        """As `get`, but None for what is malformed or does not exist."""
+        return read_or_none(lambda: self.get(name, blob))
 
     def keep(self, name: str, blob: str, vector_P: NDArray[np.int32]) -> None:
         """Remember a vector that was just encoded into `blob`, or decoded from it."""

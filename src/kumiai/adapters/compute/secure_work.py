@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kumiai.base.errors import StoreError
+from kumiai.adapters.compute.decoded import read_or_none
 from kumiai.learning import fixed_point
 from kumiai.learning.aggregation import Kernels
 from kumiai.learning.aggregation.linear import combine
 from kumiai.learning.aggregation.rows import PlainRows
-from kumiai.learning.fixed_point import INTEGER_ABS_MAX, IntVector
+from kumiai.learning.fixed_point import INTEGER_ABS_MAX, IntVector, LongVector
 from kumiai.learning.privacy.masking import (
     MaskCard,
     derive_mask_secrets,
@@ -75,31 +75,27 @@ class GroupSums:
         return mean_P
 
     def _open(self, group: OpenedGroup) -> IntVector | None:
-        cap = fixed_point.compute_size_bytes_max(self._size, 8)
-        try:
-            masked = {
-                member: fixed_point.decode_long_vector(
-                    MASKED, self._blobs.get(blob, cap), self._size
-                ).view(np.uint64)
-                for member, blob in group.masked
-            }
-            sum_P = unmask_sum(
-                masked,
-                _read_cards(group.cards),
-                _read_secrets(group.own_seeds),
-                _read_secrets(group.agreements),
-            )
-        except ValueError:
-            return None
-        except StoreError as error:
-            if error.is_retriable:
-                raise
-            return None
-        if int(sum_P.min()) < -INTEGER_ABS_MAX or int(sum_P.max()) > INTEGER_ABS_MAX:
+        sum_P = read_or_none(lambda: self._unmask(group))
+        if sum_P is None or max(-int(sum_P.min()), int(sum_P.max())) > INTEGER_ABS_MAX:
             return None
         narrow_P: IntVector = sum_P.astype(np.int32)
         narrow_P.flags.writeable = False
         return narrow_P
+
+    def _unmask(self, group: OpenedGroup) -> LongVector:
+        cap = fixed_point.compute_size_bytes_max(self._size, 8)
+        masked = {
+            member: fixed_point.decode_long_vector(
+                MASKED, self._blobs.get(blob, cap), self._size
+            ).view(np.uint64)
+            for member, blob in group.masked
+        }
+        return unmask_sum(
+            masked,
+            _read_cards(group.cards),
+            _read_secrets(group.own_seeds),
+            _read_secrets(group.agreements),
+        )
 
 
 def _read_cards(cards: Sequence[tuple[str, str, str]]) -> Mapping[str, MaskCard]:
