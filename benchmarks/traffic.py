@@ -15,6 +15,8 @@ in the same order. AdamW; the rate falls on a line to a tenth. What differs is w
                (Douillard et al., 2023) or 0.5; the inner optimiser starts anew every round
     sparse     as fedavg, with ef|topk|int2: after SparseLoCo (2508.15706), without outer momentum
     demo       as fedavg, with ef|dct|topk|int4: after DeMo's (2411.19870) choice of coefficients
+    noloco     H iterations alone, then random pairs meet (2506.10911); a member sends its model and
+               its update to one other and to nobody else, its loss is the members' mean
 
 Each row is run with every rate (and outer momentum, where two are named) and keeps the one with the
 lowest loss at its end on the validation part (2 % of the samples); the table's losses are those of
@@ -60,6 +62,7 @@ from traffic_training import (  # noqa: E402
     BATCH_SIZE,
     LENGTH,
     MEMBERS,
+    PAIRED,
     RECIPE_OPTIONS,
     Job,
     Point,
@@ -70,6 +73,7 @@ from traffic_training import (  # noqa: E402
 FEDAVG = (("fedavg", 1_000_000, 0),)
 DILOCO = (("diloco", 700_000, 900_000),)
 DILOCO_BOTH = (*DILOCO, ("diloco", 700_000, 500_000))
+NOLOCO = ((PAIRED, 700_000, 500_000),)
 TARGET_SHARE = 0.75  # of the per-step row's iterations
 GOAL_DILOCO, GOAL_STACK = 500, 2_000
 SPARSE = "ef|topk:density=0.1,chunk=4096|int2"
@@ -83,6 +87,9 @@ ROWS = (
     Row("sparse H=250", 250, FEDAVG, SPARSE),
     Row("diloco H=50", 50, DILOCO),
     Row("diloco H=1000", 1_000, DILOCO_BOTH),
+    Row("diloco H=500 int4", 500, DILOCO_BOTH, "ef|int4"),
+    Row("noloco H=100", 100, NOLOCO),
+    Row("noloco H=500", 500, NOLOCO),
     Row("demo H=100", 100, FEDAVG, "ef|dct|topk:density=0.1,chunk=4096|int4"),
 )
 
@@ -236,7 +243,7 @@ def print_table(lines: list[Line], target: Point) -> str:
     for head in ("X at", "kB to X", "bits there", "fewer to X"):
         table.add_column(head, justify="right")
     for line in lines:
-        momentum = f"{line.server[2] / 1e6:.1f}" if line.server[0] == "diloco" else "-"
+        momentum = f"{line.server[2] / 1e6:.1f}" if line.server[0] != "fedavg" else "-"
         reached = ["not reached", "-", "-", "-"]
         if line.x_ratio and line.x_bytes and line.x_bits:
             reached = [

@@ -24,12 +24,14 @@ from kumiai.adapters.compute.execution.lowering import (
     trace,
 )
 from kumiai.adapters.data import FederatedData, load_source, split
+from kumiai.base.amounts import PPM
 from kumiai.learning import fixed_point
 from kumiai.learning.aggregation import aggregate
 from kumiai.learning.client import Carry, LocalWork, TrainSettings, build_local_work, expand
 from kumiai.learning.codecs import build_codec
 from kumiai.learning.layout import flatten, unflatten
 from kumiai.learning.local_rules.wrappers import RATE
+from kumiai.learning.pairing import PairStep, draw_pairs
 from kumiai.learning.recipe import build_recipe, build_seeded
 from kumiai.learning.server import build_server
 from kumiai.learning.server.build import ServerSettings
@@ -39,6 +41,7 @@ RECIPE_OPTIONS = {"layers": 1, "heads": 2, "head_size": 16}
 BASE_RATE = 0.01  # the graph's own; the schedule's factor makes it the row's
 RATE_END = 0.1  # of the first
 MEASUREMENTS = 20  # over the whole of a row, as far as it exchanges that often
+PAIRED = "noloco"
 HELD_OUT_PPM = 40_000  # of all samples: half for validation, half for the test
 
 Server = tuple[str, int, int]  # rule, learning rate and momentum in ppm
@@ -105,6 +108,12 @@ class Bench:
         """Return the carry of one member or of all, at this model, its optimiser new."""
         shared = self.work.init(unflatten(self.work.layout, model_P))
         return expand(shared, MEMBERS) if is_stacked else shared
+
+    def start_apart(self, models_NP: Tensor) -> Carry:
+        """Return the carry of all members, each at its own model."""
+        carry = self.start(models_NP[0], is_stacked=True)
+        own = unflatten(self.work.layout, models_NP)
+        return carry._replace(params={name: own[name].contiguous() for name in carry.params})
 
     def draw(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Return every member's batch of this iteration, [members, batch, length]."""
@@ -198,7 +207,9 @@ def compute_rate(job: Job, iteration: float) -> float:
 
 def train(job: Job) -> list[Point]:
     """Return the curve of one job."""
-    return train_per_step(job) if job.row.iterations == 0 else train_rounds(job)
+    if job.row.iterations == 0:
+        return train_per_step(job)
+    return train_pairs(job) if job.server[0] == PAIRED else train_rounds(job)
 
 
 def train_per_step(job: Job) -> list[Point]:
@@ -245,4 +256,28 @@ def train_rounds(job: Job) -> list[Point]:
         if (number + 1) % max(1, rounds // MEASUREMENTS) == 0 or number + 1 == rounds:
             bits = bench.measure(torch.from_numpy(fixed_point.dequantise(model_P)))
             points.append(Point(part.stop, sent // MEMBERS, *bits))
+    return points
+
+
+def train_pairs(job: Job) -> list[Point]:
+    """Rounds of H iterations, then pairs meet (NoLoCo); every member keeps a model of its own.
+
+    A member sends its model and what it changed. The losses are the mean over the members' models.
+    """
+    bench, length = open_bench(), job.row.iterations
+    _, rate_ppm, momentum_ppm = job.server
+    rule = PairStep(momentum_ppm / PPM, rate_ppm / PPM, rate_ppm / PPM)
+    models_NP = np.tile(bench.first_P.numpy(), (MEMBERS, 1))
+    momenta_NP = np.zeros_like(models_NP)
+    points, rounds = [Point(0, 0, *bench.measure(bench.first_P))], job.iterations // length
+    for number in range(rounds):
+        part = range(number * length, (number + 1) * length)
+        rate = compute_rate(job, (part.start + part.stop) / 2)
+        carry = bench.train(bench.start_apart(torch.from_numpy(models_NP)), part, [rate] * length)
+        updates_NP = bench.join(carry).numpy() - models_NP
+        groups = draw_pairs(MEMBERS, number)
+        models_NP, momenta_NP = rule.apply(models_NP, momenta_NP, updates_NP, groups)
+        if (number + 1) % max(1, rounds // MEASUREMENTS) == 0 or number + 1 == rounds:
+            bits = np.mean([bench.measure(torch.from_numpy(own_P)) for own_P in models_NP], 0)
+            points.append(Point(part.stop, (number + 1) * 2 * 4 * bench.size, *map(float, bits)))
     return points
