@@ -1,7 +1,7 @@
 """Bytes against loss: how much a member must send until a language model is good enough.
 
-    python benchmarks/traffic.py [--iterations 3000] [--rates 0.003 0.01] [--rows TEXT ...]
-                                 [--processes 2] [--save docs/results]
+    python benchmarks/traffic.py [--iterations 3000] [--pretrained 0] [--rates 0.003 0.01]
+                                 [--rows TEXT ...] [--processes 2] [--save docs/results]
 
 The corpus `sotu` (State of the Union addresses, character by character); four members, each with
 the speeches of two presidents; the transformer recipe (1 layer, 2 heads of 16; 17,172 numbers).
@@ -17,6 +17,9 @@ in the same order. AdamW; the rate falls on a line to a tenth. What differs is w
     demo       as fedavg, with ef|dct|topk|int4: after DeMo's (2411.19870) choice of coefficients
     noloco     H iterations alone, then random pairs meet (2506.10911); a member sends its model and
                its update to one other and to nobody else, its loss is the members' mean
+
+With --pretrained all rows start from what the first member reached alone in so many iterations of 8
+sequences, for which nothing travels: DiLoCo's authors started from a trained model too.
 
 Each row is run with every rate (and outer momentum, where two are named) and keeps the one with the
 lowest loss at its end on the validation part (2 % of the samples); the table's losses are those of
@@ -103,6 +106,7 @@ class Run:
     server: tuple[str, int, int]
     rate: float
     iterations: int
+    pretrained: int
     seconds: float
     points: list[Point]
 
@@ -132,7 +136,12 @@ class Line:
 
 def key_of(job: Job) -> tuple[object, ...]:
     """Return what tells a finished job from another."""
-    return (job.row.name, job.row.codec, job.server, job.rate, job.iterations)
+    return (job.row.name, job.row.codec, job.server, job.rate, job.iterations, job.pretrained)
+
+
+def key_of_run(run: Run) -> tuple[object, ...]:
+    """Return the key of the job that this was."""
+    return (run.row, run.codec, run.server, run.rate, run.iterations, run.pretrained)
 
 
 def work(job: Job) -> Run:
@@ -140,7 +149,7 @@ def work(job: Job) -> Run:
     started = time.perf_counter()
     points = train(job)
     seconds = time.perf_counter() - started
-    return Run(job.row.name, job.row.codec, job.server, job.rate, job.iterations, seconds, points)
+    return Run(job.row.name, job.row.codec, *key_of(job)[2:], seconds, points)
 
 
 def load_runs(path: Path | None) -> list[Run]:
@@ -273,7 +282,10 @@ def print_table(lines: list[Line], target: Point) -> str:
 def save(path: Path, runs: list[Run], lines: list[Line], given: argparse.Namespace) -> None:
     """Write traffic.json, whole or not at all."""
     rates = " ".join(f"{rate:g}" for rate in given.rates)
-    command = f"python benchmarks/traffic.py --iterations {given.iterations} --rates {rates}"
+    command = (
+        f"python benchmarks/traffic.py --iterations {given.iterations} "
+        f"--pretrained {given.pretrained} --rates {rates}"
+    )
     record = {
         "command": f"{command} --save docs/results",
         "members": MEMBERS,
@@ -311,7 +323,7 @@ def draw(runs: list[Run], rows: list[Row]) -> str:
 def run_missing(jobs: list[Job], given: argparse.Namespace, path: Path | None) -> list[Run]:
     """Run the jobs that no earlier call finished; keep each as it ends."""
     kept = load_runs(path)
-    done = {(r.row, r.codec, r.server, r.rate, r.iterations) for r in kept}
+    done = {key_of_run(run) for run in kept}
     missing = [job for job in jobs if key_of(job) not in done]
     with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
         for future in as_completed([pool.submit(work, job) for job in missing]):
@@ -326,7 +338,7 @@ def run_missing(jobs: list[Job], given: argparse.Namespace, path: Path | None) -
             if path:
                 save(path, kept, [], given)
     wanted = {key_of(job) for job in jobs}
-    return [r for r in kept if (r.row, r.codec, r.server, r.rate, r.iterations) in wanted]
+    return [run for run in kept if key_of_run(run) in wanted]
 
 
 def main() -> None:
@@ -335,6 +347,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--iterations", type=int, default=3_000)
+    parser.add_argument("--pretrained", type=int, default=0)
     parser.add_argument("--rates", type=float, nargs="+", default=[0.003, 0.01])
     parser.add_argument("--rows", nargs="+", default=[row.name for row in ROWS])
     parser.add_argument("--processes", type=int, default=2)
@@ -345,7 +358,7 @@ def main() -> None:
         parser.error(f"--iterations {given.iterations} is not a multiple of every row's H")
     path = given.save / "traffic.json" if given.save else None
     jobs = [
-        Job(row, server, rate, given.iterations)
+        Job(row, server, rate, given.iterations, given.pretrained)
         for row, rate in itertools.product(rows, given.rates)
         for server in row.servers
     ]

@@ -65,6 +65,7 @@ class Job:
     server: Server
     rate: float
     iterations: int
+    pretrained: int = 0  # iterations of one member alone before anything is exchanged
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class Bench:
         self.work: LocalWork = build_local_work(recipe, settings)
         self.first_P = flatten(self.work.layout, build_seeded(recipe, 1.0, seed=0).state_dict())
         self.size = self.work.layout.size
-        self._graphs: dict[bool, Flat] = {}
+        self._graphs: dict[tuple[int, ...], Flat] = {}
+        self._begun: dict[int, Tensor] = {0: self.first_P}
         _, self._spec = pytree.tree_flatten(self.start(self.first_P, is_stacked=False))
 
     def start(self, model_P: Tensor, *, is_stacked: bool) -> Carry:
@@ -115,24 +117,39 @@ class Bench:
         own = unflatten(self.work.layout, models_NP)
         return carry._replace(params={name: own[name].contiguous() for name in carry.params})
 
+    def begin(self, pretrained: int) -> Tensor:
+        """Return the model [P] from which every row starts: the first member's work alone."""
+        if pretrained not in self._begun:
+            carry = self.start(self.first_P, is_stacked=False)
+            rates = [BASE_RATE * (1 - (1 - RATE_END) * k / pretrained) for k in range(pretrained)]
+            # other batches than those of the rows: iterations are counted down from -1
+            carry = self.train(carry, range(-1, -pretrained - 1, -1), rates, members=1)
+            self._begun[pretrained] = self.join(carry)
+        return self._begun[pretrained]
+
     def draw(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Return every member's batch of this iteration, [members, batch, length]."""
-        generator = np.random.default_rng((0, iteration))
+        generator = np.random.default_rng((0, iteration) if iteration >= 0 else (1, -iteration))
         picked = [
             torch.from_numpy(generator.integers(0, len(x), BATCH_SIZE)) for x, _ in self.data.shards
         ]
         pairs = [(x[rows], y[rows]) for (x, y), rows in zip(self.data.shards, picked, strict=True)]
         return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
 
-    def train(self, carry: Carry, iterations: range, rates: Sequence[float]) -> Carry:
-        """Run these iterations: each member on its own batch, or one model on all of them."""
+    def train(
+        self, carry: Carry, iterations: range, rates: Sequence[float], members: int = MEMBERS
+    ) -> Carry:
+        """Run these iterations: each member on its own batch, or one model on all of them.
+
+        members: on how many members' batches one model is trained.
+        """
         is_stacked = next(iter(carry.params.values())).dim() > len(self.work.layout.shapes[0])
         leaves = [leaf.contiguous() for leaf in pytree.tree_leaves(carry)]
         where = find_rate(self._spec, carry)
         for iteration, rate in zip(iterations, rates, strict=True):
             x, y = self.draw(iteration)
             if not is_stacked:
-                x, y = x.flatten(0, 1), y.flatten(0, 1)
+                x, y = x[:members].flatten(0, 1), y[:members].flatten(0, 1)
             leaves[where] = torch.full_like(leaves[where], rate / BASE_RATE)
             leaves = list(self.lower(is_stacked, [*leaves, x, y])(*leaves, x, y))
         moved: Carry = pytree.tree_unflatten(leaves, self._spec)
@@ -152,14 +169,13 @@ class Bench:
             moved, _ = run(carry, carry.params, x, y, None)
             return [leaf.contiguous() for leaf in pytree.tree_leaves(moved)]
 
-        if is_stacked not in self._graphs:
+        shape = tuple(leaves[-1].shape)
+        if shape not in self._graphs:
             graph = trace(step, leaves)
             # one model's iteration is but a third of the members': not worth a minute's compiling
             is_compiled = is_stacked and has_compiler()
-            self._graphs[is_stacked] = (
-                compile_graph(graph, leaves, None, 1) if is_compiled else graph
-            )
-        return self._graphs[is_stacked]
+            self._graphs[shape] = compile_graph(graph, leaves, None, 1) if is_compiled else graph
+        return self._graphs[shape]
 
     def measure(self, model_P: Tensor) -> tuple[float, float]:
         """Return bits a character on the validation and the test part."""
@@ -215,8 +231,9 @@ def train(job: Job) -> list[Point]:
 def train_per_step(job: Job) -> list[Point]:
     """One AdamW step an iteration on the mean gradient of all members' batches."""
     bench = open_bench()
-    carry = bench.start(bench.first_P, is_stacked=False)
-    points, every = [Point(0, 0, *bench.measure(bench.first_P))], job.iterations // MEASUREMENTS
+    first_P = bench.begin(job.pretrained)
+    carry = bench.start(first_P, is_stacked=False)
+    points, every = [Point(0, 0, *bench.measure(first_P))], job.iterations // MEASUREMENTS
     for first in range(0, job.iterations, every):
         part = range(first, min(first + every, job.iterations))
         carry = bench.train(carry, part, [compute_rate(job, iteration) for iteration in part])
@@ -238,8 +255,9 @@ def train_rounds(job: Job) -> list[Point]:
     )
     states = [codec.init(bench.size) for _ in range(MEMBERS)]
     server_state = server.init(bench.size)
-    model_P = fixed_point.quantise(bench.first_P.numpy())
-    points, sent = [Point(0, 0, *bench.measure(bench.first_P))], 0
+    first_P = bench.begin(job.pretrained)
+    model_P = fixed_point.quantise(first_P.numpy())
+    points, sent = [Point(0, 0, *bench.measure(first_P))], 0
     rounds = job.iterations // length
     for number in range(rounds):
         global_P = torch.from_numpy(fixed_point.dequantise(model_P))
@@ -267,9 +285,10 @@ def train_pairs(job: Job) -> list[Point]:
     bench, length = open_bench(), job.row.iterations
     _, rate_ppm, momentum_ppm = job.server
     rule = PairStep(momentum_ppm / PPM, rate_ppm / PPM, rate_ppm / PPM)
-    models_NP = np.tile(bench.first_P.numpy(), (MEMBERS, 1))
+    first_P = bench.begin(job.pretrained)
+    models_NP = np.tile(first_P.numpy(), (MEMBERS, 1))
     momenta_NP = np.zeros_like(models_NP)
-    points, rounds = [Point(0, 0, *bench.measure(bench.first_P))], job.iterations // length
+    points, rounds = [Point(0, 0, *bench.measure(first_P))], job.iterations // length
     for number in range(rounds):
         part = range(number * length, (number + 1) * length)
         rate = compute_rate(job, (part.start + part.stop) / 2)
