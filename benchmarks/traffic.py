@@ -1,7 +1,7 @@
 """Bytes against loss: how much a member must send until a language model is good enough.
 
-    python benchmarks/traffic.py [--iterations 3000] [--rates 0.003 0.01] [--rows TEXT ...]
-                                 [--processes 2] [--save docs/results]
+    python benchmarks/traffic.py [--iterations 3000] [--pretrained 0] [--rates 0.003 0.01]
+                                 [--rows TEXT ...] [--processes 2] [--save docs/results]
 
 The corpus `sotu` (State of the Union addresses, character by character); four members, each with
 the speeches of two presidents; the transformer recipe (1 layer, 2 heads of 16; 17,172 numbers).
@@ -15,6 +15,11 @@ in the same order. AdamW; the rate falls on a line to a tenth. What differs is w
                (Douillard et al., 2023) or 0.5; the inner optimiser starts anew every round
     sparse     as fedavg, with ef|topk|int2: after SparseLoCo (2508.15706), without outer momentum
     demo       as fedavg, with ef|dct|topk|int4: after DeMo's (2411.19870) choice of coefficients
+    noloco     H iterations alone, then random pairs meet (2506.10911); a member sends its model and
+               its update to one other and to nobody else, its loss is the members' mean
+
+With --pretrained all rows start from what the first member reached alone in so many iterations of 8
+sequences, for which nothing travels: DiLoCo's authors started from a trained model too.
 
 Each row is run with every rate (and outer momentum, where two are named) and keeps the one with the
 lowest loss at its end on the validation part (2 % of the samples); the table's losses are those of
@@ -60,6 +65,7 @@ from traffic_training import (  # noqa: E402
     BATCH_SIZE,
     LENGTH,
     MEMBERS,
+    PAIRED,
     RECIPE_OPTIONS,
     Job,
     Point,
@@ -70,6 +76,7 @@ from traffic_training import (  # noqa: E402
 FEDAVG = (("fedavg", 1_000_000, 0),)
 DILOCO = (("diloco", 700_000, 900_000),)
 DILOCO_BOTH = (*DILOCO, ("diloco", 700_000, 500_000))
+NOLOCO = ((PAIRED, 700_000, 500_000),)
 TARGET_SHARE = 0.75  # of the per-step row's iterations
 GOAL_DILOCO, GOAL_STACK = 500, 2_000
 SPARSE = "ef|topk:density=0.1,chunk=4096|int2"
@@ -83,6 +90,9 @@ ROWS = (
     Row("sparse H=250", 250, FEDAVG, SPARSE),
     Row("diloco H=50", 50, DILOCO),
     Row("diloco H=1000", 1_000, DILOCO_BOTH),
+    Row("diloco H=500 int4", 500, DILOCO_BOTH, "ef|int4"),
+    Row("noloco H=100", 100, NOLOCO),
+    Row("noloco H=500", 500, NOLOCO),
     Row("demo H=100", 100, FEDAVG, "ef|dct|topk:density=0.1,chunk=4096|int4"),
 )
 
@@ -96,6 +106,7 @@ class Run:
     server: tuple[str, int, int]
     rate: float
     iterations: int
+    pretrained: int
     seconds: float
     points: list[Point]
 
@@ -125,7 +136,12 @@ class Line:
 
 def key_of(job: Job) -> tuple[object, ...]:
     """Return what tells a finished job from another."""
-    return (job.row.name, job.row.codec, job.server, job.rate, job.iterations)
+    return (job.row.name, job.row.codec, job.server, job.rate, job.iterations, job.pretrained)
+
+
+def key_of_run(run: Run) -> tuple[object, ...]:
+    """Return the key of the job that this was."""
+    return (run.row, run.codec, run.server, run.rate, run.iterations, run.pretrained)
 
 
 def work(job: Job) -> Run:
@@ -133,7 +149,7 @@ def work(job: Job) -> Run:
     started = time.perf_counter()
     points = train(job)
     seconds = time.perf_counter() - started
-    return Run(job.row.name, job.row.codec, job.server, job.rate, job.iterations, seconds, points)
+    return Run(job.row.name, job.row.codec, *key_of(job)[2:], seconds, points)
 
 
 def load_runs(path: Path | None) -> list[Run]:
@@ -236,7 +252,7 @@ def print_table(lines: list[Line], target: Point) -> str:
     for head in ("X at", "kB to X", "bits there", "fewer to X"):
         table.add_column(head, justify="right")
     for line in lines:
-        momentum = f"{line.server[2] / 1e6:.1f}" if line.server[0] == "diloco" else "-"
+        momentum = f"{line.server[2] / 1e6:.1f}" if line.server[0] != "fedavg" else "-"
         reached = ["not reached", "-", "-", "-"]
         if line.x_ratio and line.x_bytes and line.x_bits:
             reached = [
@@ -266,7 +282,10 @@ def print_table(lines: list[Line], target: Point) -> str:
 def save(path: Path, runs: list[Run], lines: list[Line], given: argparse.Namespace) -> None:
     """Write traffic.json, whole or not at all."""
     rates = " ".join(f"{rate:g}" for rate in given.rates)
-    command = f"python benchmarks/traffic.py --iterations {given.iterations} --rates {rates}"
+    command = (
+        f"python benchmarks/traffic.py --iterations {given.iterations} "
+        f"--pretrained {given.pretrained} --rates {rates}"
+    )
     record = {
         "command": f"{command} --save docs/results",
         "members": MEMBERS,
@@ -304,7 +323,7 @@ def draw(runs: list[Run], rows: list[Row]) -> str:
 def run_missing(jobs: list[Job], given: argparse.Namespace, path: Path | None) -> list[Run]:
     """Run the jobs that no earlier call finished; keep each as it ends."""
     kept = load_runs(path)
-    done = {(r.row, r.codec, r.server, r.rate, r.iterations) for r in kept}
+    done = {key_of_run(run) for run in kept}
     missing = [job for job in jobs if key_of(job) not in done]
     with ProcessPoolExecutor(given.processes, get_context("spawn")) as pool:
         for future in as_completed([pool.submit(work, job) for job in missing]):
@@ -319,7 +338,7 @@ def run_missing(jobs: list[Job], given: argparse.Namespace, path: Path | None) -
             if path:
                 save(path, kept, [], given)
     wanted = {key_of(job) for job in jobs}
-    return [r for r in kept if (r.row, r.codec, r.server, r.rate, r.iterations) in wanted]
+    return [run for run in kept if key_of_run(run) in wanted]
 
 
 def main() -> None:
@@ -328,6 +347,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--iterations", type=int, default=3_000)
+    parser.add_argument("--pretrained", type=int, default=0)
     parser.add_argument("--rates", type=float, nargs="+", default=[0.003, 0.01])
     parser.add_argument("--rows", nargs="+", default=[row.name for row in ROWS])
     parser.add_argument("--processes", type=int, default=2)
@@ -338,7 +358,7 @@ def main() -> None:
         parser.error(f"--iterations {given.iterations} is not a multiple of every row's H")
     path = given.save / "traffic.json" if given.save else None
     jobs = [
-        Job(row, server, rate, given.iterations)
+        Job(row, server, rate, given.iterations, given.pretrained)
         for row, rate in itertools.product(rows, given.rates)
         for server in row.servers
     ]

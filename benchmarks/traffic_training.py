@@ -24,12 +24,14 @@ from kumiai.adapters.compute.execution.lowering import (
     trace,
 )
 from kumiai.adapters.data import FederatedData, load_source, split
+from kumiai.base.amounts import PPM
 from kumiai.learning import fixed_point
 from kumiai.learning.aggregation import aggregate
 from kumiai.learning.client import Carry, LocalWork, TrainSettings, build_local_work, expand
 from kumiai.learning.codecs import build_codec
 from kumiai.learning.layout import flatten, unflatten
 from kumiai.learning.local_rules.wrappers import RATE
+from kumiai.learning.pairing import PairStep, draw_pairs
 from kumiai.learning.recipe import build_recipe, build_seeded
 from kumiai.learning.server import build_server
 from kumiai.learning.server.build import ServerSettings
@@ -39,6 +41,7 @@ RECIPE_OPTIONS = {"layers": 1, "heads": 2, "head_size": 16}
 BASE_RATE = 0.01  # the graph's own; the schedule's factor makes it the row's
 RATE_END = 0.1  # of the first
 MEASUREMENTS = 20  # over the whole of a row, as far as it exchanges that often
+PAIRED = "noloco"
 HELD_OUT_PPM = 40_000  # of all samples: half for validation, half for the test
 
 Server = tuple[str, int, int]  # rule, learning rate and momentum in ppm
@@ -62,6 +65,7 @@ class Job:
     server: Server
     rate: float
     iterations: int
+    pretrained: int = 0  # iterations of one member alone before anything is exchanged
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ class Bench:
         self.work: LocalWork = build_local_work(recipe, settings)
         self.first_P = flatten(self.work.layout, build_seeded(recipe, 1.0, seed=0).state_dict())
         self.size = self.work.layout.size
-        self._graphs: dict[bool, Flat] = {}
+        self._graphs: dict[tuple[int, ...], Flat] = {}
+        self._begun: dict[int, Tensor] = {0: self.first_P}
         _, self._spec = pytree.tree_flatten(self.start(self.first_P, is_stacked=False))
 
     def start(self, model_P: Tensor, *, is_stacked: bool) -> Carry:
@@ -106,24 +111,45 @@ class Bench:
         shared = self.work.init(unflatten(self.work.layout, model_P))
         return expand(shared, MEMBERS) if is_stacked else shared
 
+    def start_apart(self, models_NP: Tensor) -> Carry:
+        """Return the carry of all members, each at its own model."""
+        carry = self.start(models_NP[0], is_stacked=True)
+        own = unflatten(self.work.layout, models_NP)
+        return carry._replace(params={name: own[name].contiguous() for name in carry.params})
+
+    def begin(self, pretrained: int) -> Tensor:
+        """Return the model [P] from which every row starts: the first member's work alone."""
+        if pretrained not in self._begun:
+            carry = self.start(self.first_P, is_stacked=False)
+            rates = [BASE_RATE * (1 - (1 - RATE_END) * k / pretrained) for k in range(pretrained)]
+            # other batches than those of the rows: iterations are counted down from -1
+            carry = self.train(carry, range(-1, -pretrained - 1, -1), rates, members=1)
+            self._begun[pretrained] = self.join(carry)
+        return self._begun[pretrained]
+
     def draw(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Return every member's batch of this iteration, [members, batch, length]."""
-        generator = np.random.default_rng((0, iteration))
+        generator = np.random.default_rng((0, iteration) if iteration >= 0 else (1, -iteration))
         picked = [
             torch.from_numpy(generator.integers(0, len(x), BATCH_SIZE)) for x, _ in self.data.shards
         ]
         pairs = [(x[rows], y[rows]) for (x, y), rows in zip(self.data.shards, picked, strict=True)]
         return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
 
-    def train(self, carry: Carry, iterations: range, rates: Sequence[float]) -> Carry:
-        """Run these iterations: each member on its own batch, or one model on all of them."""
+    def train(
+        self, carry: Carry, iterations: range, rates: Sequence[float], members: int = MEMBERS
+    ) -> Carry:
+        """Run these iterations: each member on its own batch, or one model on all of them.
+
+        members: on how many members' batches one model is trained.
+        """
         is_stacked = next(iter(carry.params.values())).dim() > len(self.work.layout.shapes[0])
         leaves = [leaf.contiguous() for leaf in pytree.tree_leaves(carry)]
         where = find_rate(self._spec, carry)
         for iteration, rate in zip(iterations, rates, strict=True):
             x, y = self.draw(iteration)
             if not is_stacked:
-                x, y = x.flatten(0, 1), y.flatten(0, 1)
+                x, y = x[:members].flatten(0, 1), y[:members].flatten(0, 1)
             leaves[where] = torch.full_like(leaves[where], rate / BASE_RATE)
             leaves = list(self.lower(is_stacked, [*leaves, x, y])(*leaves, x, y))
         moved: Carry = pytree.tree_unflatten(leaves, self._spec)
@@ -143,14 +169,13 @@ class Bench:
             moved, _ = run(carry, carry.params, x, y, None)
             return [leaf.contiguous() for leaf in pytree.tree_leaves(moved)]
 
-        if is_stacked not in self._graphs:
+        shape = tuple(leaves[-1].shape)
+        if shape not in self._graphs:
             graph = trace(step, leaves)
             # one model's iteration is but a third of the members': not worth a minute's compiling
             is_compiled = is_stacked and has_compiler()
-            self._graphs[is_stacked] = (
-                compile_graph(graph, leaves, None, 1) if is_compiled else graph
-            )
-        return self._graphs[is_stacked]
+            self._graphs[shape] = compile_graph(graph, leaves, None, 1) if is_compiled else graph
+        return self._graphs[shape]
 
     def measure(self, model_P: Tensor) -> tuple[float, float]:
         """Return bits a character on the validation and the test part."""
@@ -198,14 +223,17 @@ def compute_rate(job: Job, iteration: float) -> float:
 
 def train(job: Job) -> list[Point]:
     """Return the curve of one job."""
-    return train_per_step(job) if job.row.iterations == 0 else train_rounds(job)
+    if job.row.iterations == 0:
+        return train_per_step(job)
+    return train_pairs(job) if job.server[0] == PAIRED else train_rounds(job)
 
 
 def train_per_step(job: Job) -> list[Point]:
     """One AdamW step an iteration on the mean gradient of all members' batches."""
     bench = open_bench()
-    carry = bench.start(bench.first_P, is_stacked=False)
-    points, every = [Point(0, 0, *bench.measure(bench.first_P))], job.iterations // MEASUREMENTS
+    first_P = bench.begin(job.pretrained)
+    carry = bench.start(first_P, is_stacked=False)
+    points, every = [Point(0, 0, *bench.measure(first_P))], job.iterations // MEASUREMENTS
     for first in range(0, job.iterations, every):
         part = range(first, min(first + every, job.iterations))
         carry = bench.train(carry, part, [compute_rate(job, iteration) for iteration in part])
@@ -227,8 +255,9 @@ def train_rounds(job: Job) -> list[Point]:
     )
     states = [codec.init(bench.size) for _ in range(MEMBERS)]
     server_state = server.init(bench.size)
-    model_P = fixed_point.quantise(bench.first_P.numpy())
-    points, sent = [Point(0, 0, *bench.measure(bench.first_P))], 0
+    first_P = bench.begin(job.pretrained)
+    model_P = fixed_point.quantise(first_P.numpy())
+    points, sent = [Point(0, 0, *bench.measure(first_P))], 0
     rounds = job.iterations // length
     for number in range(rounds):
         global_P = torch.from_numpy(fixed_point.dequantise(model_P))
@@ -245,4 +274,29 @@ def train_rounds(job: Job) -> list[Point]:
         if (number + 1) % max(1, rounds // MEASUREMENTS) == 0 or number + 1 == rounds:
             bits = bench.measure(torch.from_numpy(fixed_point.dequantise(model_P)))
             points.append(Point(part.stop, sent // MEMBERS, *bits))
+    return points
+
+
+def train_pairs(job: Job) -> list[Point]:
+    """Rounds of H iterations, then pairs meet (NoLoCo); every member keeps a model of its own.
+
+    A member sends its model and what it changed. The losses are the mean over the members' models.
+    """
+    bench, length = open_bench(), job.row.iterations
+    _, rate_ppm, momentum_ppm = job.server
+    rule = PairStep(momentum_ppm / PPM, rate_ppm / PPM, rate_ppm / PPM)
+    first_P = bench.begin(job.pretrained)
+    models_NP = np.tile(first_P.numpy(), (MEMBERS, 1))
+    momenta_NP = np.zeros_like(models_NP)
+    points, rounds = [Point(0, 0, *bench.measure(first_P))], job.iterations // length
+    for number in range(rounds):
+        part = range(number * length, (number + 1) * length)
+        rate = compute_rate(job, (part.start + part.stop) / 2)
+        carry = bench.train(bench.start_apart(torch.from_numpy(models_NP)), part, [rate] * length)
+        updates_NP = bench.join(carry).numpy() - models_NP
+        groups = draw_pairs(MEMBERS, number)
+        models_NP, momenta_NP = rule.apply(models_NP, momenta_NP, updates_NP, groups)
+        if (number + 1) % max(1, rounds // MEASUREMENTS) == 0 or number + 1 == rounds:
+            bits = np.mean([bench.measure(torch.from_numpy(own_P)) for own_P in models_NP], 0)
+            points.append(Point(part.stop, (number + 1) * 2 * 4 * bench.size, *map(float, bits)))
     return points

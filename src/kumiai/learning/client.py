@@ -14,6 +14,7 @@ each have their own. Computing all and weighing some with 0 would cost the same 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from kumiai.learning.layout import Layout, compute_layout, integer_buffers, unfl
 from kumiai.learning.local_rules import Params, Rule, Slots, TrainSettings, build_rule
 from kumiai.learning.local_rules.wrappers import CONTROL, RATE
 from kumiai.learning.recipe import Recipe, build_seeded, compute_class_loss
+from kumiai.learning.shared_layer import SharedFirstLayer
 from kumiai.learning.slim import slice_state
 
 __all__ = [
@@ -175,10 +177,14 @@ class LocalWork:
         tensors = {**params, **rest}
         total: Tensor | None = None
         teacher: Tensor | None = None
+        shared = SharedFirstLayer(inputs, tensors) if len(self.modules) > 1 else None
         for (module, shapes), integers in zip(self.modules, self.integers, strict=True):
             state = tensors if shapes is None else slice_state(tensors, shapes)
             counters = {name: t.clone() for name, t in integers.items()}
-            outputs = functional_call(module, {**state, **counters}, (inputs,))
+            if shared is not None:
+                shared.register(state)
+            with shared or nullcontext():
+                outputs = functional_call(module, {**state, **counters}, (inputs,))
             if teacher is None:
                 loss = compute_batch_loss(self.recipe, outputs, targets, weights_B)
             else:
