@@ -97,7 +97,7 @@ def find_flags(
         flags = [
             flag | (REPLAY if yes else 0) for flag, yes in zip(flags, is_replay_N, strict=True)
         ]
-    is_copy_NN = _find_copies(gram, count, limits.duplicate_cosine_ppm)
+    is_copy_NN = find_copies(gram, count, limits.duplicate_cosine_ppm)
     originals = _find_originals(is_copy_NN, commit_heights)
     for copy in originals:
         flags[copy] |= DUPLICATE
@@ -173,7 +173,7 @@ def _reaches(gram: IntegerArray, numerator: int, denominator: int) -> NDArray[np
     return reaches
 
 
-def _find_copies(gram: IntegerArray, count: int, cosine_ppm: int) -> NDArray[np.bool_]:
+def find_copies(gram: IntegerArray, count: int, cosine_ppm: int) -> NDArray[np.bool_]:
     """Tell for each two updates whether one is a copy of the other.
 
     Honest members with alike data agree on the way everybody goes, on small models to more than

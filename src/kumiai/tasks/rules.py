@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.tasks.aggregators import count_rows, list_aggregator_problems
+from kumiai.tasks.buffered import list_buffer_problems
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
 from kumiai.tasks.live import list_live_problems
 from kumiai.tasks.sections import ADAPTIVE_SERVER_OPTIMIZERS
@@ -56,6 +57,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_schedule(task),
         *_check_algorithm(task),
         *_check_fragments(task),
+        *list_buffer_problems(task),
         *_check_personal(task),
         *list_live_problems(task),
         *_check_flower(task),
