@@ -39,7 +39,7 @@ def find_shown(
         return np.zeros(count, dtype=bool)
     rows = np.vstack([updates_NP, shown_MP])
     is_copy_RR = find_copies(compute_gram(rows)[0], len(rows), cosine_ppm)
-    is_copied: NDArray[np.bool_] = (is_copy_RR[:count, count:] & ~is_own_NM).any(axis=1)
+    is_copied: NDArray[np.bool_] = np.any(is_copy_RR[:count, count:] & ~is_own_NM, axis=1)
     return is_copied
 
 
