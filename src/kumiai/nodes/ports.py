@@ -81,7 +81,8 @@ class ScoreJob:
     seed: str  # the round's beacon, 64 hex digits: drawn after the commitments closed
     wants_root: bool = False  # also train an update of one's own, the committee's root of trust
     groups: tuple[OpenedGroup, ...] = ()  # what the updates are sums of, in secure runs
-    shown: tuple[tuple[int, str, str], ...] = ()  # (round, member, blob) of the rounds before
+    # (round, member, blob, base) of the rounds before
+    shown: tuple[tuple[int, str, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

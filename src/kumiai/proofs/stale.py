@@ -1,10 +1,17 @@
 """What changes in the search for copies and replays where updates may be older than their round.
 
 A customer's view: work that was shown in one round is not paid a second time in another's name, and
-nobody is blamed for work that honestly began where an earlier round's did.
+nobody is blamed for work that honestly began where an earlier round's did. Every update names its
+base, the round whose model it began at.
 
-    SHOWN      u_i is a copy, as `similarity` understands it, of an update v_k that another member
-               showed in one of the rounds before
+    copies     as `similarity` has it, but what is common to everybody, which is taken out before
+               two updates are compared, is that of the original's base: those who began at the same
+               model went the same way, and in a round of mixed bases the sum of all directions is
+               not theirs. Originals are the round's earlier updates and those shown in the rounds
+               before (SHOWN). Where most of a base are alike, the common direction is theirs: who
+               names the base without having begun there must not make them look like copies. Of one
+               or two updates nobody can tell what they have in common: where a base has no more,
+               only exact copies are found.
     no REPLAY  a stale u_i is not blamed for its likeness to g, the last global step, while
                cos(u_i, g)^2 <= max over k of cos(v_k, g)^2, v_k shown in the last round
 
@@ -15,32 +22,52 @@ g, cos(v_k, g)^2 = (1 + (K - 1) c) / K and cos(u_i, g)^2 = K c^2 / (1 + (K - 1) 
 for every c < 1. A replay of g itself has cosine 1 and stays blamed, as does g with less noise on it
 than the members' own differences; with more it is a mixture, of which the value is measured.
 
-Guarantee and cost as in `similarity`, once for every round that is looked back at. The rules are
-this project's own.
+Who copies gains nothing by naming a wrong base: the original's is what counts. Guarantee and cost
+as in `similarity`, once for every base that is looked back at. The rules are this project's own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from kumiai.proofs.similarity import IntegerArray, compute_gram, find_copies
+from kumiai.proofs.similarity import PPM, IntegerArray, compute_gram, find_copies, reaches
 
 
-def find_shown(
-    updates_NP: IntegerArray, shown_MP: IntegerArray, is_own_NM: NDArray[np.bool_], cosine_ppm: int
+def find_copies_by_base(
+    updates_NP: IntegerArray,
+    bases_N: Sequence[int],
+    shown_MP: IntegerArray,
+    bases_M: Sequence[int],
+    cosine_ppm: int,
 ) -> NDArray[np.bool_]:
-    """Tell for each update [N] whether it copies one of those shown in one earlier round [M, P].
+    """Tell for each update whether it copies each of the updates and of those shown, [N, N + M].
 
-    is_own_NM: which of them are the same member's: its own it cannot steal.
+    The base of the second of a pair, the original, decides what is taken for common.
     """
     count = len(updates_NP)
-    if not count or not len(shown_MP):
-        return np.zeros(count, dtype=bool)
-    rows = np.vstack([updates_NP, shown_MP])
-    is_copy_RR = find_copies(compute_gram(rows)[0], len(rows), cosine_ppm)
-    is_copied: NDArray[np.bool_] = np.any(is_copy_RR[:count, count:] & ~is_own_NM, axis=1)
-    return is_copied
+    is_copy = np.zeros((count, count + len(shown_MP)), dtype=bool)
+    for base in sorted({*bases_N, *bases_M}):
+        shown = [k for k, other in enumerate(bases_M) if other == base]
+        rows = np.vstack([updates_NP, shown_MP[shown]])
+        is_base_N = np.array([other == base for other in bases_N], dtype=bool)
+        gram = compute_gram(rows)[0]
+        group = np.concatenate([is_base_N, np.ones(len(shown), dtype=bool)])
+        found = find_copies(gram, len(rows), cosine_ppm, _find_core(gram, group, cosine_ppm))
+        own = np.flatnonzero(is_base_N)
+        is_copy[:, own] = found[:count, own]
+        is_copy[:, [count + k for k in shown]] = found[:count, count:]
+    return is_copy
+
+
+def _find_core(gram: IntegerArray, group: NDArray[np.bool_], cosine_ppm: int) -> NDArray[np.bool_]:
+    """Return the rows of the group that most of it are like, if they are most; else all of it."""
+    alike_NN = reaches(gram, cosine_ppm**2, PPM**2)
+    size = int(group.sum())
+    core: NDArray[np.bool_] = group & (2 * alike_NN[:, group].sum(axis=1) > size)
+    return core if 2 * int(core.sum()) > size else group
 
 
 def find_excused(

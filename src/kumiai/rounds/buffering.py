@@ -78,5 +78,6 @@ def remember_shown(state: RunState, current: RoundState, staleness_max: int) -> 
     if not staleness_max:
         return state
     kept = [entry for entry in state.shown if entry[0] > current.index - staleness_max]
-    new = [(current.index, key, current.assignments[key].blob) for key in current.revealed]
+    revealed = [current.assignments[key] for key in current.revealed]
+    new = [(current.index, a.member, a.blob, current.index - a.staleness) for a in revealed]
     return replace(state, shown=(*kept, *new))

@@ -310,7 +310,7 @@ class RoundState:
     dealings: Mapping[str, MaskDealing] = field(default_factory=dict)
     openings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # holder -> shares, hex
     opened: tuple[OpenedGroup, ...] = ()
-    shown: tuple[tuple[int, str, str], ...] = ()  # RunState.shown, as the attempt found it
+    shown: tuple[tuple[int, str, str, int], ...] = ()  # RunState.shown, as the attempt found it
     votes: Mapping[str, Vote] = field(default_factory=dict)
 
     @property
@@ -386,7 +386,7 @@ class RunState:
     attempts_used: int = 0  # by the round at which the run was last DEGRADED
     curves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # validator -> ppm a width
     widths_ppm: Mapping[str, int] = field(default_factory=dict)
-    shown: tuple[tuple[int, str, str], ...] = ()  # (round, member, blob): see `buffering`
+    shown: tuple[tuple[int, str, str, int], ...] = ()  # (round, member, blob, base): `buffering`
     deadline_ms: int = 0  # of the run's phase, where a round's does not apply
     reason: str = ""  # why it is PAUSED, DEGRADED, HALTED or FAILED
     height: int = 0

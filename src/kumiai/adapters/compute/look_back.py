@@ -7,6 +7,7 @@ step that was made of its like (`proofs.stale`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,19 @@ from numpy.typing import NDArray
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.nodes import ports
 from kumiai.proofs import flags as flag
-from kumiai.proofs.similarity import Finding
-from kumiai.proofs.stale import find_excused, find_shown
-from kumiai.tasks.document import TaskDocument
+from kumiai.proofs.similarity import Finding, SimilarityLimits, find_flags
+from kumiai.proofs.stale import find_copies_by_base, find_excused
 
-IntVector = NDArray[np.int32]
+IntMatrix = NDArray[np.int32]
+
+
+class Shown(NamedTuple):
+    """What earlier rounds showed, as far as it can be read: rows [M, P], and whose, when, from."""
+
+    rows_MP: IntMatrix
+    owners: list[str]
+    rounds: list[int]
+    bases: list[int]
 
 
 def read_last_step(decoded: DecodedBlobs, job: ports.ScoreJob) -> NDArray[np.int64] | None:
@@ -31,52 +40,51 @@ def read_last_step(decoded: DecodedBlobs, job: ports.ScoreJob) -> NDArray[np.int
     )
 
 
-def look_back(
-    task: TaskDocument,
+def find_flags_looking_back(
     decoded: DecodedBlobs,
     job: ports.ScoreJob,
-    updates: Sequence[IntVector | None],
-    findings: Sequence[Finding],
+    refs: Sequence[ports.UpdateRef],
+    rows_NP: IntMatrix,
+    previous_P: NDArray[np.int64] | None,
+    limits: SimilarityLimits,
 ) -> list[Finding]:
-    """Return the findings with what `job.shown` adds to them, and takes away.
+    """As `find_flags` for the updates `refs`, beside what `job.shown` names.
 
-    What was shown and cannot be read is no original of anybody's.
+    What was shown and cannot be read is no original of anybody's; nor is one's own.
     """
-    places = [i for i, update_P in enumerate(updates) if update_P is not None]
-    if not places:
-        return list(findings)
-    rows_NP = np.stack([update_P for update_P in updates if update_P is not None])
-    flags = {i: findings[i].flags for i in places}
-    for number in sorted({number for number, _, _ in job.shown}):
-        owners, shown_MP = _read_shown(decoded, job, number)
-        own = [[job.updates[i].member == owner for owner in owners] for i in places]
-        is_own_NM = np.array(own, dtype=bool).reshape(len(places), len(owners))
-        limit_ppm = task.validation.duplicate_cosine_ppm
-        for i, is_copy in zip(
-            places, find_shown(rows_NP, shown_MP, is_own_NM, limit_ppm), strict=True
-        ):
-            flags[i] |= flag.SHOWN if is_copy else 0
-        previous_P = read_last_step(decoded, job) if number == job.round - 1 else None
-        if previous_P is not None and len(shown_MP):
-            excused = find_excused(rows_NP, shown_MP, previous_P)
-            for i, is_excused in zip(places, excused, strict=True):
-                if is_excused and job.updates[i].staleness:
-                    flags[i] &= ~flag.REPLAY
-    return [
-        Finding(flags.get(i, finding.flags), finding.duplicate_of)
-        for i, finding in enumerate(findings)
-    ]
+    shown, count = _read_shown(decoded, job), len(refs)
+    is_copy = find_copies_by_base(
+        rows_NP,
+        [job.round - ref.staleness for ref in refs],
+        shown.rows_MP,
+        shown.bases,
+        limits.duplicate_cosine_ppm,
+    )
+    heights = [ref.commit_height for ref in refs]
+    found = find_flags(rows_NP, heights, previous_P, limits, is_copy[:, :count])
+    last = [number == job.round - 1 for number in shown.rounds]
+    excused = np.zeros(count, dtype=bool)
+    if previous_P is not None and any(last):
+        excused = find_excused(rows_NP, shown.rows_MP[last], previous_P)
+    findings = []
+    for place, (ref, finding) in enumerate(zip(refs, found, strict=True)):
+        flags = finding.flags
+        if ref.staleness and excused[place]:
+            flags &= ~flag.REPLAY
+        originals = zip(is_copy[place, count:], shown.owners, strict=True)
+        if any(is_one and owner != ref.member for is_one, owner in originals):
+            flags |= flag.SHOWN
+        findings.append(Finding(flags, finding.duplicate_of))
+    return findings
 
 
-def _read_shown(
-    decoded: DecodedBlobs, job: ports.ScoreJob, number: int
-) -> tuple[list[str], IntVector]:
-    """Return whose and what was shown in round `number`, as far as it can be read [M, P]."""
-    found = [
-        (member, decoded.find("update", blob))
-        for place, member, blob in job.shown
-        if place == number
-    ]
-    rows = [update_P for _, update_P in found if update_P is not None]
-    owners = [member for member, update_P in found if update_P is not None]
-    return owners, np.stack(rows) if rows else np.zeros((0, decoded.size), dtype=np.int32)
+def _read_shown(decoded: DecodedBlobs, job: ports.ScoreJob) -> Shown:
+    found = [(decoded.find("update", blob), who, when, base) for when, who, blob, base in job.shown]
+    read = [(row_P, who, when, base) for row_P, who, when, base in found if row_P is not None]
+    rows = [row_P for row_P, *_ in read]
+    return Shown(
+        np.stack(rows) if rows else np.zeros((0, decoded.size), dtype=np.int32),
+        [who for _, who, _, _ in read],
+        [when for _, _, when, _ in read],
+        [base for *_, base in read],
+    )

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from kumiai.adapters.compute.coalitions import CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
-from kumiai.adapters.compute.look_back import look_back, read_last_step
+from kumiai.adapters.compute.look_back import find_flags_looking_back, read_last_step
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.methods import value_players
 from kumiai.adapters.compute.nesting import Nesting
@@ -119,8 +119,7 @@ def find_findings(
         None if update_P is None or not is_within(update_P, span) else update_P
         for update_P in updates
     ]
-    findings = _compare(task, decoded, job, usable, span)
-    return look_back(task, decoded, job, usable, findings) if job.shown else findings
+    return _compare(task, decoded, job, usable, span)
 
 
 def find_nested_findings(
@@ -190,12 +189,13 @@ def _compare(
     if not usable:
         return findings
     previous_P = read_last_step(decoded, job)
-    found = find_flags(
-        np.stack([update_P[span] for _, update_P in usable]),
-        [job.updates[i].commit_height for i, _ in usable],
-        None if previous_P is None else previous_P[span],
-        limits,
-    )
+    rows_NP = np.stack([update_P[span] for _, update_P in usable])
+    refs = [job.updates[i] for i, _ in usable]
+    step_P = None if previous_P is None else previous_P[span]
+    if job.shown:
+        found = find_flags_looking_back(decoded, job, refs, rows_NP, step_P, limits)
+    else:
+        found = find_flags(rows_NP, [ref.commit_height for ref in refs], step_P, limits)
     for (i, _), finding in zip(usable, found, strict=True):
         original = None if finding.duplicate_of is None else usable[finding.duplicate_of][0]
         findings[i] = Finding(finding.flags, original)
