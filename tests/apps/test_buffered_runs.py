@@ -143,6 +143,20 @@ def test_codecs_with_memory_go_on_with_old_work(tmp_path: Path) -> None:
     assert verify_path(tmp_path / "run").is_ok
 
 
+def test_private_members_account_for_old_work_too(tmp_path: Path) -> None:
+    scenario = shrink(rounds=5)
+    privacy = {"mode": "local", "noise_multiplier_milli": 500}
+    settings = {
+        **scenario.settings,
+        "privacy": privacy,
+        "validation": {"permutations_max": 12, "work_z_milli": 0},
+    }
+    view = play(replace(scenario, settings=settings), tmp_path / "run")
+    old = [r for r in view.receipts if r.staleness]
+    assert old and all(r.epsilon_milli > 0 for r in old)
+    assert verify_path(tmp_path / "run").is_ok
+
+
 def test_a_killed_run_with_a_buffer_is_resumed_to_the_same_end(tmp_path: Path) -> None:
     """Three of four close a round: the fourth, and who comes a moment later, commit old work."""
     settings = {"training.rounds": "4", "training.buffer": "3", "training.staleness_max": "3"}

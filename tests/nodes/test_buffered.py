@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -15,9 +16,12 @@ from kumiai.adapters.memory.log import MemoryLog
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.apps.population import Person
 from kumiai.base import events
+from kumiai.nodes import ports
+from kumiai.nodes.role import JobDone, Memory, Publish, Woken, Work
 from kumiai.proofs import flags as flag
 from kumiai.rounds.kinds import Kind
-from kumiai.rounds.state import NodeState, RoundPhase, RunPhase
+from kumiai.rounds.run import step
+from kumiai.rounds.state import NodeState, RoundPhase, RunPhase, RunState
 from kumiai.tasks.document import TaskDocument
 
 SLOW = {"t0": 5_000_000, "t1": 5_000_000}
@@ -137,6 +141,27 @@ def test_too_old_work_is_given_up_and_silence_counts_again() -> None:
     assert not {r.reason for r in finished.watcher.rejects} & {"bad-base", "equivocation"}
 
 
+def test_who_gave_up_begins_anew_on_the_model_of_that_round() -> None:
+    driver, population = make_driver(
+        make_slow_task({"buffer": 6, "staleness_max": 2}, 9),
+        make_people(8),
+        NetworkModel(slowness_ppm={"t0": 20_000_000}),
+    )
+    compute = Remembering(driver.compute)
+    driver.compute = compute
+    finished = finish(driver, population)
+    begun = [job.round for job in compute.jobs if job.member == finished.key("t0")]
+    assert begun[:2] == [1, 4]  # rounds 1 to 3 are all that its first work could count in
+
+
+def test_what_is_too_old_after_an_absence_is_not_committed() -> None:
+    """t1 is ready, away for some rounds, and back with work that nobody takes any more."""
+    away = {"t1": ((3_000, 17_000),)}
+    finished = play({"buffer": 6, "staleness_max": 1}, slow={}, rounds=10, crashes=away)
+    assert "bad-base" not in {r.reason for r in finished.watcher.rejects}
+    assert finished.reasons("t1")[-2:] == ["counted", "final"]
+
+
 def test_without_a_buffer_late_work_still_counts_after_the_deadline() -> None:
     """The round waits until its deadline, which follows the rounds before; then it goes on."""
     task = make_task(
@@ -254,6 +279,24 @@ def test_a_replayed_round_takes_work_that_began_in_its_first_attempt() -> None:
     assert max(int(str(a)) for a in attempts.values()) > 1
     assert finished.state.phase is RunPhase.FINISHED
     assert all(list_ages(finished, name) for name in SLOW)
+
+
+def test_what_is_ready_during_a_pause_is_committed_after_it() -> None:
+    driver, _ = make_driver(make_slow_task(BUFFERED, 2), make_people(8))
+    trainer = driver.roles["t0"]
+    driver.run()
+    state = RunState()
+    for record in driver.log.read():
+        state = step(state, record).state
+        if state.round is not None and state.round.phase is RoundPhase.TRAIN:
+            break
+    memory, (asked,) = trainer.step(Memory(), state, Woken())
+    assert isinstance(asked, Work) and isinstance(asked.job, ports.TrainJob)
+    done = JobDone(1, 1, driver.compute.train([asked.job])[0])
+    memory, actions = trainer.step(memory, replace(state, phase=RunPhase.PAUSED), done)
+    assert actions == ()
+    _, (said,) = trainer.step(memory, state, Woken())
+    assert isinstance(said, Publish) and said.kind is Kind.COMMIT and "base" not in said.content
 
 
 def test_what_earlier_rounds_showed_is_kept_as_long_as_an_update_may_be_old() -> None:

@@ -255,6 +255,7 @@ def test_a_base_that_is_no_number_is_malformed(base: object) -> None:
 def test_a_task_without_staleness_takes_no_base() -> None:
     outcome = open_round(4, {}).commit(base=3)
     assert outcome.reject is not None and outcome.reject.reason == "bad-base"
+    assert "takes no update that is older" in outcome.reject.detail
     assert open_round(4, {}).commit().reject is None
 
 

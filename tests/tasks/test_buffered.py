@@ -8,6 +8,7 @@ import pytest
 
 from kumiai.base.errors import InputError
 from kumiai.tasks.document import task_from_mapping
+from kumiai.tasks.rules import list_warnings
 
 STALE = {"staleness_max": 4}
 REFUSED: list[tuple[str, Any, str, dict[str, Any]]] = [
@@ -82,6 +83,12 @@ def test_bounds(training: dict[str, int], field: str, fix: str) -> None:
 def test_what_goes_with_it_is_taken(more: dict[str, Any]) -> None:
     task = task_from_mapping({"name": "x", "training": STALE | more})
     assert task.training.staleness_max >= 1
+
+
+@pytest.mark.parametrize(("buffer", "is_warned"), [(0, False), (1, True), (2, True), (3, False)])
+def test_a_buffer_too_small_to_compare_is_told(buffer: int, is_warned: bool) -> None:
+    task = task_from_mapping({"name": "x", "training": STALE | {"buffer": buffer}})
+    assert any("training.buffer" in warning for warning in list_warnings(task)) == is_warned
 
 
 def test_private_training_goes_with_it() -> None:

@@ -26,7 +26,7 @@ from kumiai.nodes.role import (
 )
 from kumiai.rounds.commitments import commit_update
 from kumiai.rounds.kinds import Kind
-from kumiai.rounds.state import AssignmentState, RoundPhase, RoundState, RunState, Tally
+from kumiai.rounds.state import AssignmentState, RoundPhase, RoundState, RunPhase, RunState, Tally
 from kumiai.tasks.buffered import allows_stale
 
 
@@ -141,8 +141,9 @@ class Trainer:
             return self._commit(finished, run, event, place) if place == origin else (finished, ())
         assignment = current.assignments.get(self.key.pubkey)
         is_offered = assignment is not None and assignment.state is AssignmentState.OFFERED
-        if current.phase is not RoundPhase.TRAIN or not is_offered:
-            return finished, ()  # until the next round begins
+        is_open = run.phase is RunPhase.TRAINING and current.phase is RoundPhase.TRAIN
+        if not is_open or not is_offered:
+            return finished, ()  # until the next round begins, or this one goes on
         return self._take_part(finished, run, current, place)
 
     def _commit(

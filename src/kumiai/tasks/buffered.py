@@ -14,6 +14,7 @@ from kumiai.base.errors import InputError
 if TYPE_CHECKING:
     from kumiai.tasks.document import TaskDocument
 
+BUFFER_TO_COMPARE = 3  # of fewer updates nobody can tell what they have in common
 WEIGHED = ("mean", "norm_clip", "multi_krum")  # the aggregators that read weights
 ALGORITHMS = ("fedavg", "fedprox", "diloco")
 
@@ -37,6 +38,18 @@ def list_buffer_problems(task: TaskDocument) -> list[InputError]:
         )
         problems.append(InputError("training.buffer", training.buffer, fix))
     return problems + (_list_stale_problems(task) if training.staleness_max else [])
+
+
+def list_buffer_warnings(task: TaskDocument) -> list[str]:
+    """Return what is allowed but should be known before the run."""
+    buffer = task.training.buffer
+    if not 0 < buffer < BUFFER_TO_COMPARE:
+        return []
+    warning = (
+        f"training.buffer = {buffer}: of updates that began at one model too few are known to tell "
+        "a shaken copy from honest likeness; only exact copies are found"
+    )
+    return [warning]
 
 
 def _list_stale_problems(task: TaskDocument) -> list[InputError]:
