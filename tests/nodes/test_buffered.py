@@ -281,7 +281,8 @@ def test_a_replayed_round_takes_work_that_began_in_its_first_attempt() -> None:
     assert all(list_ages(finished, name) for name in SLOW)
 
 
-def test_what_is_ready_during_a_pause_is_committed_after_it() -> None:
+@pytest.mark.parametrize("what", ["paused", "past TRAIN"])
+def test_what_is_ready_where_nothing_can_be_committed_waits(what: str) -> None:
     driver, _ = make_driver(make_slow_task(BUFFERED, 2), make_people(8))
     trainer = driver.roles["t0"]
     driver.run()
@@ -293,7 +294,10 @@ def test_what_is_ready_during_a_pause_is_committed_after_it() -> None:
     memory, (asked,) = trainer.step(Memory(), state, Woken())
     assert isinstance(asked, Work) and isinstance(asked.job, ports.TrainJob)
     done = JobDone(1, 1, driver.compute.train([asked.job])[0])
-    memory, actions = trainer.step(memory, replace(state, phase=RunPhase.PAUSED), done)
+    assert state.round is not None
+    closed = replace(state, round=replace(state.round, phase=RoundPhase.REVEAL))
+    meanwhile = replace(state, phase=RunPhase.PAUSED) if what == "paused" else closed
+    memory, actions = trainer.step(memory, meanwhile, done)
     assert actions == ()
     _, (said,) = trainer.step(memory, state, Woken())
     assert isinstance(said, Publish) and said.kind is Kind.COMMIT and "base" not in said.content
