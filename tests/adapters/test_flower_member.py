@@ -190,3 +190,13 @@ def test_a_member_whose_app_raises_declines_and_the_others_go_on(tmp_path: Path)
     ]  # the first: nobody answers
     assert told and all(t.startswith("trainer-3: KeyError: 'lost' (digits_app") for t in told)
     assert verify_path(tmp_path / "run").is_ok
+
+
+@pytest.mark.slow
+def test_a_clientapps_work_counts_in_a_later_round_too(tmp_path: Path) -> None:
+    """What the app remembers goes on from its last update that entered the model."""
+    more = {"training.rounds": "3", "training.buffer": "3", "training.staleness_max": "2"}
+    view = run_example(tmp_path, [], **more)
+    assert view.phase == "FINISHED"
+    assert any(r.staleness for r in view.receipts if r.reason_code == "counted")
+    assert verify_path(tmp_path / "run").is_ok

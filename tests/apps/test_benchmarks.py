@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SMALL = {
     "aggregation.py": "--sizes 8x20000 --seconds 0.01 --libraries none",
+    "asynchrony.py": "--rounds 1 --seeds 1",
     "codecs.py": "--size 5000 --drift-size 2000 --rounds 2 --repeats 1",
     "codecs_accuracy.py": "--rounds 2 --codec dense ef|int8",
     "overhead.py": "--trainers 4 --rounds 3 --data digits",

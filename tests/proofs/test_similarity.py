@@ -16,9 +16,9 @@ from kumiai.proofs.similarity import (
     PPM,
     Finding,
     SimilarityLimits,
-    _reaches,
     compute_gram,
     find_flags,
+    reaches,
 )
 
 LIMITS = SimilarityLimits()
@@ -229,8 +229,8 @@ def test_copy_with_little_noise_is_a_duplicate_and_with_much_is_not():
 def test_threshold_is_exact_at_the_boundary():
     """cos = 16/25 exactly: at 640000 ppm it is reached, one millionth above it is not."""
     gram, _ = compute_gram(np.array([[4, 3, 0], [4, 0, 3]], dtype=np.int32) * 100)
-    assert _reaches(gram, 640_000**2, PPM**2)[1, 0]
-    assert not _reaches(gram, 640_001**2, PPM**2)[1, 0]
+    assert reaches(gram, 640_000**2, PPM**2)[1, 0]
+    assert not reaches(gram, 640_001**2, PPM**2)[1, 0]
 
 
 # --- replays and nothing ---
@@ -321,7 +321,7 @@ def test_agrees_with_fractions(count, seed, cosine_ppm):
     """The fast comparison against a dumb one, on short vectors where cosines are all over."""
     rng = np.random.default_rng(seed)
     updates = rng.integers(-3, 4, (count, 4)).astype(np.int32)
-    reaches = _reaches(compute_gram(updates)[0], cosine_ppm**2, PPM**2)
+    is_reached = reaches(compute_gram(updates)[0], cosine_ppm**2, PPM**2)
     for later in range(count):
         for earlier in range(later):
             a, b = updates[later].tolist(), updates[earlier].tolist()
@@ -330,7 +330,7 @@ def test_agrees_with_fractions(count, seed, cosine_ppm):
             expected = (
                 length > 0 and Fraction(dot * dot, length) >= Fraction(cosine_ppm, 10**6) ** 2
             )
-            assert reaches[later, earlier] == expected
+            assert is_reached[later, earlier] == expected
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def _write_receipts(finished: Finished) -> tuple[ReceiptView, ...]:
                     path=str(path.relative_to(finished.run_dir.root)),
                     reason_code=str(receipt["reason"]),
                     epsilon_milli=int(str(receipt["epsilon_milli"])),
+                    staleness=int(str(receipt.get("staleness", 0))),
                 )
             )
     return tuple(views)

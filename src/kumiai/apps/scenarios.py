@@ -16,15 +16,16 @@ from kumiai.tasks.document import TaskDocument, task_from_mapping
 NAMES = ("Aoba", "Birch", "Cedar", "Daichi", "Elm", "Fuji", "Ginkgo", "Hinoki", "Iris")
 VALIDATORS = ("Kotei", "Lens", "Mikan", "Nori")
 
+TRAINING: Mapping[str, object] = {
+    "rounds": 8,
+    "local_epochs": 4,
+    "learning_rate_ppm": 200_000,
+    "weighting": "samples",
+}
 DIGITS: Mapping[str, object] = {
     "data": {"source": "digits", "partition": "dirichlet", "alpha_ppm": 1_000_000},
     "model": {"recipe": "mlp"},
-    "training": {
-        "rounds": 8,
-        "local_epochs": 4,
-        "learning_rate_ppm": 200_000,
-        "weighting": "samples",
-    },
+    "training": TRAINING,
 }
 
 
@@ -204,12 +205,7 @@ _ALL = (
         _people(Person("Hamidashi", "trainer", "overreach")),
         data={"source": "digits", "partition": "quantity", "alpha_ppm": 1_500_000},
         model={"recipe": "mlp", "options": {"hidden": 64}},
-        training={
-            "rounds": 8,
-            "local_epochs": 4,
-            "learning_rate_ppm": 200_000,
-            "weighting": "samples",
-        },
+        training=TRAINING,
         model_rewards={"policy": "aequa-live"},
     ),
     Scenario(
@@ -347,6 +343,17 @@ _ALL = (
         _people(),
         deadlines={"reveal_ms": 3_000, "grace_ms": 500},
         network=NetworkModel(extra_delay_ms={(NAMES[1], int(Kind.REVEAL)): 20_000}),
+    ),
+    _digits(
+        "slow",
+        "Two slow members",
+        "遅い参加者が二人",
+        "Two of eight members need five times as long; a round waits for six commitments only.",
+        "The slow ones' work counts in later rounds, with less weight, and is paid.",
+        _people(honest=8),
+        data={"source": "digits", "partition": "dirichlet", "alpha_ppm": 3_000_000},
+        training={**TRAINING, "rounds": 12, "buffer": 6, "staleness_max": 8},
+        network=NetworkModel(slowness_ppm=dict.fromkeys(NAMES[6:8], 5_000_000)),
     ),
     _digits(
         "crash",

@@ -137,6 +137,7 @@ class ReceiptView(_Plain):
     path: str
     reason_code: str = ""
     epsilon_milli: int = 0  # claimed for all rounds up to this one
+    staleness: int = 0  # rounds between the model that its update began at and this round's
 
 
 @dataclass(frozen=True, slots=True)

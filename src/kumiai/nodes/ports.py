@@ -66,6 +66,7 @@ class UpdateRef:
     blob: str
     commit_height: int
     width_ppm: int = PPM  # of the block that it may change
+    staleness: int = 0  # rounds between the model that it started from, as it says, and this one's
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class ScoreJob:
     seed: str  # the round's beacon, 64 hex digits: drawn after the commitments closed
     wants_root: bool = False  # also train an update of one's own, the committee's root of trust
     groups: tuple[OpenedGroup, ...] = ()  # what the updates are sums of, in secure runs
+    # (round, member, blob, base) of the rounds before
+    shown: tuple[tuple[int, str, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

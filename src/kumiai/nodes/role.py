@@ -81,6 +81,9 @@ class Memory:
 
     codec_states: round -> what a trainer's codec remembers of it, for the last round whose update
     entered the model and for the open one. trained_count: how often a trainer was set to work.
+    A trainer's `result` is of the round and attempt it started in; `committed` is the place it was
+    last committed in, (0, 0) before; `working` that of the job under way, where a round may pass
+    meanwhile.
     """
 
     done: frozenset[tuple[str, int, int]] = frozenset()
@@ -88,6 +91,8 @@ class Memory:
     finals: Mapping[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
     codec_states: Mapping[int, str] = field(default_factory=dict)
     trained_count: int = 0
+    committed: tuple[int, int] = (0, 0)
+    working: tuple[int, int] = (0, 0)
 
 
 class Role(Protocol):

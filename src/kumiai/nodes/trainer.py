@@ -1,4 +1,10 @@
-"""The trainer: works on its own data, binds itself to the result, shows it when all are bound."""
+"""The trainer: works on its own data, binds itself to the result, shows it when all are bound.
+
+Where an update may be older than its round (`training.staleness_max`), a trainer that is not ready
+when a round goes on does not throw its work away: it finishes, and commits in the first round that
+still takes commitments then. Meanwhile it starts nothing else. What was committed is spent, shown
+or not; what has become too old is given up for work on the current model.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +26,8 @@ from kumiai.nodes.role import (
 )
 from kumiai.rounds.commitments import commit_update
 from kumiai.rounds.kinds import Kind
-from kumiai.rounds.state import AssignmentState, RoundPhase, RoundState, RunState, Tally
+from kumiai.rounds.state import AssignmentState, RoundPhase, RoundState, RunPhase, RunState, Tally
+from kumiai.tasks.buffered import allows_stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +55,28 @@ class Trainer:
         if self.masks is not None and current.phase in (RoundPhase.DEAL, RoundPhase.UNMASK):
             return self._care_for_masks(memory, run, current, self.masks)
         if current.phase is RoundPhase.TRAIN and assignment.state is AssignmentState.OFFERED:
-            return self._train(memory, run, current, place)
+            return self._take_part(memory, run, current, place)
         if current.phase is RoundPhase.REVEAL and assignment.state is AssignmentState.COMMITTED:
             return self._reveal(memory, run, place)
         return memory, ()
+
+    def _take_part(
+        self, memory: Memory, run: RunState, current: RoundState, place: tuple[int, int]
+    ) -> tuple[Memory, tuple[Action, ...]]:
+        """Go on with what is under way, commit what is ready, or begin anew."""
+        assert run.task is not None
+        age_max = run.task.training.staleness_max
+        if not age_max:
+            return self._train(memory, run, current, place)
+        if memory.working[0] and place[0] - memory.working[0] <= age_max:
+            return memory, ()
+        kept = memory.result
+        is_spent = kept is None or (
+            memory.committed > (0, 0) and run.members[self.key.pubkey].committed >= memory.committed
+        )
+        if kept is None or is_spent or place[0] - kept.round > age_max:
+            return self._train(memory, run, current, place)
+        return self._commit(memory, run, kept, place)
 
     def _train(
         self, memory: Memory, run: RunState, current: RoundState, place: tuple[int, int]
@@ -76,7 +101,9 @@ class Trainer:
         if self.masks is not None:
             cards = self.masks.list_cards(current, self.key.pubkey)
             job = replace(job, attempt=current.attempt, cards=cards)
-        remembered = replace(_did(memory, "train", place), trained_count=before + 1)
+        remembered = replace(
+            _did(memory, "train", place), trained_count=before + 1, working=place, result=None
+        )
         return remembered, (Work(current.attempt, job),)
 
     def _care_for_masks(
@@ -99,24 +126,53 @@ class Trainer:
     ) -> tuple[Memory, tuple[Action, ...]]:
         result, current = event.result, run.round
         assert isinstance(result, TrainResult)
-        place = (event.round, event.attempt)
-        if current is None or (current.index, current.attempt) != place:
-            return memory, ()  # too late: the round went on without us
-        named = {"task": run.task_id, "round": event.round, "attempt": event.attempt}
-        if not result.update:  # the work failed (see the result's log): say so instead of silence
-            return memory, (Publish(Kind.DECLINE, named),)
+        origin = (event.round, event.attempt)
+        if origin != memory.working:
+            return memory, ()  # given up: too old, or the round went on without us
+        kept = event if result.update else None
+        finished = replace(memory, working=(0, 0), committed=(0, 0), result=kept)
+        if current is None or run.task is None:
+            return finished, ()
+        place = (current.index, current.attempt)
+        if kept is None and place == origin:  # the work failed (see the result's log): say so
+            named = {"task": run.task_id, "round": event.round, "attempt": event.attempt}
+            return finished, (Publish(Kind.DECLINE, named),)
+        if not allows_stale(run.task):
+            return self._commit(finished, run, event, place) if place == origin else (finished, ())
+        assignment = current.assignments.get(self.key.pubkey)
+        is_offered = assignment is not None and assignment.state is AssignmentState.OFFERED
+        is_open = run.phase is RunPhase.TRAINING and current.phase is RoundPhase.TRAIN
+        if not is_open or not is_offered:
+            return finished, ()  # until the next round begins, or this one goes on
+        return self._take_part(finished, run, current, place)
+
+    def _commit(
+        self, memory: Memory, run: RunState, kept: JobDone, place: tuple[int, int]
+    ) -> tuple[Memory, tuple[Action, ...]]:
+        """Bind what is ready in round `place`, once an attempt; if older, say what it began at."""
+        if ("commit", *place) in memory.done:
+            return memory, ()
+        result = kept.result
+        assert isinstance(result, TrainResult)
         salt = derive_salt(self.key, "update", run.task_id, *place)
-        commitment = commit_update(run.task_id, *place, self.key.pubkey, result.update, salt)
-        action = Publish(Kind.COMMIT, {**named, "commitment": commitment})
+        content: dict[str, object] = {
+            "task": run.task_id,
+            "round": place[0],
+            "attempt": place[1],
+            "commitment": commit_update(run.task_id, *place, self.key.pubkey, result.update, salt),
+        }
+        if kept.round < place[0]:
+            content["base"] = kept.round
         included = _find_included(run, self.key.pubkey)
-        states = {included: memory.codec_states.get(included, ""), event.round: result.codec_state}
-        return replace(memory, result=event, codec_states=states), (action,)
+        states = {included: memory.codec_states.get(included, ""), place[0]: result.codec_state}
+        bound = replace(_did(memory, "commit", place), committed=place, codec_states=states)
+        return bound, (Publish(Kind.COMMIT, content),)
 
     def _reveal(
         self, memory: Memory, run: RunState, place: tuple[int, int]
     ) -> tuple[Memory, tuple[Action, ...]]:
         kept = memory.result
-        if ("reveal", *place) in memory.done or kept is None or (kept.round, kept.attempt) != place:
+        if ("reveal", *place) in memory.done or kept is None or memory.committed != place:
             return memory, ()
         result = kept.result
         assert isinstance(result, TrainResult)

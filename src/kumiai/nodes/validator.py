@@ -89,13 +89,16 @@ def make_score_job(
         seed=current.beacon,
         wants_root=wants_root,
         groups=current.opened,
+        shown=current.shown,
     )
 
 
 def list_updates(current: RoundState) -> tuple[UpdateRef, ...]:
     """Return the revealed updates that the log asks to judge, in the order of commitment."""
     revealed = (current.assignments[member] for member in current.revealed)
-    return tuple(UpdateRef(a.member, a.blob, a.commit_height, a.width_ppm) for a in revealed)
+    return tuple(
+        UpdateRef(a.member, a.blob, a.commit_height, a.width_ppm, a.staleness) for a in revealed
+    )
 
 
 def make_beacon_tip(key: SigningKey, rounds: int) -> str:

@@ -78,11 +78,13 @@ def find_flags(
     commit_heights: Sequence[int],
     previous_P: IntegerArray | None,
     limits: SimilarityLimits,
+    is_copy_NN: NDArray[np.bool_] | None = None,
 ) -> list[Finding]:
     """Return one finding an update, in the order of the rows.
 
     `commit_heights`: N different integers, the order of commitments. `previous_P`: the previous
-    global step, or None in the first round. ValueError if shapes, dtypes or heights do not fit.
+    global step, or None in the first round. `is_copy_NN`: which row (first) copies which (second),
+    where that was found otherwise (`stale`). ValueError if shapes, dtypes or heights do not fit.
     """
     _check_arguments(updates_NP, commit_heights, previous_P)
     count = len(updates_NP)
@@ -93,11 +95,12 @@ def find_flags(
     flags = _find_zeros(gram, shifts, count)
     has_previous = previous_P is not None and gram[count, count] > 0
     if has_previous:
-        is_replay_N = _reaches(gram, limits.replay_cosine_ppm**2, PPM**2)[:count, count]
+        is_replay_N = reaches(gram, limits.replay_cosine_ppm**2, PPM**2)[:count, count]
         flags = [
             flag | (REPLAY if yes else 0) for flag, yes in zip(flags, is_replay_N, strict=True)
         ]
-    is_copy_NN = _find_copies(gram, count, limits.duplicate_cosine_ppm)
+    if is_copy_NN is None:
+        is_copy_NN = find_copies(gram, count, limits.duplicate_cosine_ppm)
     originals = _find_originals(is_copy_NN, commit_heights)
     for copy in originals:
         flags[copy] |= DUPLICATE
@@ -156,7 +159,7 @@ def _find_zeros(gram: IntegerArray, shifts: Sequence[int], count: int) -> list[i
     ]
 
 
-def _reaches(gram: IntegerArray, numerator: int, denominator: int) -> NDArray[np.bool_]:
+def reaches(gram: IntegerArray, numerator: int, denominator: int) -> NDArray[np.bool_]:
     """Tell for each two rows whether cos^2 >= numerator / denominator, both rows being non-zero.
 
     Exact: floats decide only where they cannot be wrong (they agree with the integers to 1e-14),
@@ -173,8 +176,15 @@ def _reaches(gram: IntegerArray, numerator: int, denominator: int) -> NDArray[np
     return reaches
 
 
-def _find_copies(gram: IntegerArray, count: int, cosine_ppm: int) -> NDArray[np.bool_]:
+def find_copies(
+    gram: IntegerArray,
+    count: int,
+    cosine_ppm: int,
+    alike_N: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
     """Tell for each two updates whether one is a copy of the other.
+
+    alike_N: whose directions make up what is common, None for everybody's.
 
     Honest members with alike data agree on the way everybody goes, on small models to more than
     0.99; what is left of a copy without that common part still equals what is left of the original.
@@ -182,7 +192,7 @@ def _find_copies(gram: IntegerArray, count: int, cosine_ppm: int) -> NDArray[np.
     G_ij |r|^2 - (u_i . r)(u_j . r), in integers.
     """
     own = gram[:count, :count]
-    alike_NN = _reaches(own, cosine_ppm**2, PPM**2)
+    alike_NN = reaches(own, cosine_ppm**2, PPM**2)
     np.fill_diagonal(alike_NN, False)
     if not alike_NN.any():
         return alike_NN
@@ -190,13 +200,15 @@ def _find_copies(gram: IntegerArray, count: int, cosine_ppm: int) -> NDArray[np.
     weights = np.array(
         [(1 << bits) // isqrt(s) if s > 0 else 0 for s in own.diagonal()], dtype=object
     )
+    if alike_N is not None:
+        weights = np.where(alike_N, weights, 0)
     along_N = own @ weights
     residual = own * int(weights @ along_N) - np.outer(along_N, along_N)
     scale = max(0, max((int(v).bit_length() for v in residual.diagonal()), default=0) - 400)
     rest_ppm = max(0, PPM - RESIDUAL_TOLERANCE * (PPM - cosine_ppm))
-    same_NN = _reaches(residual // (1 << scale), rest_ppm**2, PPM**2)
+    same_NN = reaches(residual // (1 << scale), rest_ppm**2, PPM**2)
     same_NN &= np.sign(residual.astype(np.float64)) == np.sign(own.astype(np.float64))
-    exact_NN = _reaches(own, EXACT_COPY_PPM**2, PPM**2)
+    exact_NN = reaches(own, EXACT_COPY_PPM**2, PPM**2)
     return (alike_NN & same_NN) | exact_NN
 
 
@@ -248,7 +260,7 @@ def _resemble(gram: IntegerArray, size: int, z_milli: int) -> NDArray[np.bool_]:
     square_others = square_all - 2 * dot_all * weights + own * weights * weights
     scale, needed = size * 1_000**2, z_milli**2
     mean = (dot_others * dot_others * scale >= own * square_others * needed) & (square_others > 0)
-    pairs = _reaches(gram, needed, scale)
+    pairs = reaches(gram, needed, scale)
     np.fill_diagonal(pairs, False)
     has_work = pairs.any(axis=1) | mean.astype(np.bool_)
     return np.asarray(has_work, dtype=np.bool_)

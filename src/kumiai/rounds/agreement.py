@@ -36,6 +36,7 @@ _FLAG_REASONS = {
     flag.MALFORMED: "malformed",
     flag.OUTSIDE: "outside",
     flag.DUPLICATE: "copy",
+    flag.SHOWN: "old-copy",
     flag.REPLAY: "replay",
     flag.ZERO: "empty",
     flag.NO_WORK: "no-work",

@@ -114,6 +114,7 @@ SHAPES: dict[Kind, dict[str, type]] = {
 # fields that may be left out, and are where the task does not ask for them
 OPTIONAL: dict[Kind, dict[str, type]] = {
     Kind.ENROL: {"share_key": str},  # of a trainer; privacy.mode secure
+    Kind.COMMIT: {"base": int},  # the round whose model it started from, if an earlier one
     Kind.SCORE_REVEAL: {"root": str},  # blob of the validator's own update; aggregator trust_root
 }
 

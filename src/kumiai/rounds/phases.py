@@ -15,6 +15,7 @@ from dataclasses import replace
 from kumiai.consensus.quorum import compute_quorum
 from kumiai.rounds import final, masks, scoring, settle
 from kumiai.rounds import round as training
+from kumiai.rounds.buffering import compute_close_ms
 from kumiai.rounds.certificate import draft_body, find_certificate
 from kumiai.rounds.control import ENDED, end_run
 from kumiai.rounds.deadlines import remember
@@ -104,7 +105,7 @@ def _close_deal(
 def _close_train(
     state: RunState, current: RoundState, now_ms: int
 ) -> tuple[RunState, Effects] | None:
-    if not training.is_train_complete(current) and now_ms < current.deadline_ms:
+    if not training.is_train_complete(current) and now_ms < compute_close_ms(state, current):
         return None
     closed = training.close_train(state, now_ms)
     durations = remember(

@@ -24,6 +24,8 @@ REASONS: Mapping[str, str] = {
     "because earlier ones had helped.",
     "harmful": "0 because: the update made the model worse for most validators.",
     "copy": "0 because: a near-copy of an update that {detail} had committed earlier.",
+    "old-copy": "0 because: a near-copy of an update that another member had shown in a round "
+    "before.",
     "replay": "0 because: a replay of the previous round's result.",
     "empty": "0 because: the update was empty.",
     "no-work": "0 because: the update is unrelated to everyone else's, as noise is.",
@@ -31,6 +33,8 @@ REASONS: Mapping[str, str] = {
     "outside": "0 because: the update changed the model outside of the width that the member had "
     "been given for the round.",
     "no-reply": "0 because: no commitment before the deadline; no penalty.",
+    "busy": "0 because: still at work when enough others were ready; the same work may count in a "
+    "later round; no penalty.",
     "late": "0 because: late reveal; the commitment was in time, the update was not; no penalty.",
     "declined": "0 because: declined this round.",
     "withdrawn": "0 because: left the run.",
@@ -61,6 +65,7 @@ INCLUDED_REASONS = ("counted", "carried", "group-counted", "group-carried")
 _STATE_REASONS = {
     AssignmentState.NO_REPLY: "no-reply",
     AssignmentState.LATE: "late",
+    AssignmentState.BUSY: "busy",
     AssignmentState.DECLINED: "declined",
     AssignmentState.WITHDRAWN: "withdrawn",
     AssignmentState.VOID: "void",
@@ -111,6 +116,7 @@ def make_receipt(  # one argument a field: the receipt is a flat public document
         "delegated": str(backing),
         "sigma_ppm": enrolled.sigma_ppm,
         "width_ppm": width_ppm,
+        **({"staleness": assignment.staleness} if assignment and assignment.staleness else {}),
         "previous": state.receipt_heads.get(member, ""),
         **money,
     }

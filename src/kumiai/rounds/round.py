@@ -1,8 +1,8 @@
 """One round's first half: trainers commit and reveal, the beacon is drawn.
 
-TRAIN ends when every live trainer has committed, REVEAL when every commitment is opened and every
-validator has given its beacon element, or at their deadlines. Lateness is not fraud: it costs the
-round's pay and never stake.
+TRAIN ends when every live trainer has committed, or `buffer` of them (see `buffering`); REVEAL when
+every commitment is opened and every validator has given its beacon element; or both at their
+deadlines. Lateness is not fraud: it costs the round's pay and never stake.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from kumiai.base import canonical
 from kumiai.base.log import Record
 from kumiai.consensus import beacon
-from kumiai.rounds import masks
+from kumiai.rounds import buffering, masks
 from kumiai.rounds.commitments import commit_update
 from kumiai.rounds.deadlines import compute_allowance_ms
 from kumiai.rounds.effects import Outcome, refuse
@@ -66,6 +66,7 @@ def open_round(state: RunState, index: int, attempt: int, now_ms: int) -> RunSta
             key: Assignment(key, AssignmentState.OFFERED, width_ppm=widths[key]) for key in trainers
         },
         groups=masks.draw_round_groups(state, index, attempt, trainers) if is_dealt else (),
+        shown=state.shown,
     )
     return replace(state, members=members, round=opened)
 
@@ -98,8 +99,13 @@ def on_commit(state: RunState, record: Record, content: Mapping[str, Any]) -> Ou
         return problem or refuse(state, "no-assignment", "not assigned in this round")
     if not canonical.is_hash(content["commitment"]):
         return refuse(state, "bad-hash", "commitment is not a sha256")
+    assert state.task is not None
+    staleness, fault = buffering.read_staleness(current, state.task.training.staleness_max, content)
+    if fault:
+        return refuse(state, "bad-base", fault)
     if assignment.state is AssignmentState.COMMITTED:
-        if assignment.commitment == content["commitment"]:
+        known = (assignment.commitment, assignment.staleness)
+        if known == (content["commitment"], staleness):
             return refuse(state, "duplicate", "committed already")
         return refuse(
             state,
@@ -116,6 +122,7 @@ def on_commit(state: RunState, record: Record, content: Mapping[str, Any]) -> Ou
         commitment=content["commitment"],
         commit_event=record.event.id,
         commit_height=record.height,
+        staleness=staleness,
     )
     return Outcome(_with_assignment(state, current, committed))
 
@@ -200,13 +207,22 @@ def is_reveal_complete(current: RoundState, live: frozenset[str]) -> bool:
 
 
 def close_train(state: RunState, now_ms: int) -> RunState:
-    """The silent ones become NO_REPLY; two rounds of silence in a row, and a member is DROPPED."""
+    """The silent ones become NO_REPLY; two rounds of silence in a row, and a member is DROPPED.
+
+    Where work may be committed later, a silent one is BUSY as long as its work can be used.
+    """
     assert state.round is not None and state.task is not None
     assignments, members = dict(state.round.assignments), dict(state.members)
+    staleness_max = state.task.training.staleness_max
     for key, assignment in state.round.assignments.items():
-        if assignment.state in OPEN_STATES:
+        if assignment.state in OPEN_STATES and buffering.is_busy(members[key], staleness_max):
+            assignments[key] = replace(assignment, state=AssignmentState.BUSY)
+            members[key] = replace(members[key], busy_count=members[key].busy_count + 1)
+        elif assignment.state in OPEN_STATES:
             assignments[key] = replace(assignment, state=AssignmentState.NO_REPLY)
             members[key] = count_miss(members[key])
+        elif assignment.state is AssignmentState.COMMITTED and staleness_max:
+            members[key] = buffering.note_committed(members[key], state.round)
         elif assignment.state is AssignmentState.COMMITTED and members[key].missed_count:
             members[key] = replace(members[key], missed_count=0)
     closed = replace(
@@ -241,7 +257,8 @@ def close_reveal(state: RunState, now_ms: int, log_head: str) -> RunState:
         revealed=tuple(a.member for a in revealed),
         is_extended=False,
     )
-    return replace(state, round=closed)
+    kept = buffering.remember_shown(state, closed, state.task.training.staleness_max)
+    return replace(kept, round=closed)
 
 
 def count_miss(member: Member) -> Member:
@@ -254,7 +271,7 @@ def count_miss(member: Member) -> Member:
 
 def _activate(member: Member) -> Member:
     if member.role != "delegator" and member.state in (NodeState.STANDBY, NodeState.SYNCING):
-        return replace(member, state=NodeState.ACTIVE, missed_count=0)
+        return replace(member, state=NodeState.ACTIVE, missed_count=0, busy_count=0)
     return member
 
 

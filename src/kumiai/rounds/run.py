@@ -19,6 +19,7 @@ from typing import Any
 from kumiai.base.log import Record
 from kumiai.rounds import certificate, control, enrol, final, masks, scoring, widths
 from kumiai.rounds import round as training
+from kumiai.rounds.buffering import compute_close_ms
 from kumiai.rounds.effects import Effect, Outcome, refuse
 from kumiai.rounds.kinds import Kind, parse_content
 from kumiai.rounds.phases import advance
@@ -81,7 +82,7 @@ def next_deadline_ms(state: RunState) -> int | None:
     """Return when a TICK is due at the latest, or None when nothing waits."""
     if state.phase in control.ENDED or state.phase in (RunPhase.PAUSED, RunPhase.DRAFT):
         return None
-    return state.round.deadline_ms if state.round is not None else state.deadline_ms
+    return compute_close_ms(state, state.round) if state.round is not None else state.deadline_ms
 
 
 def _check_sender(

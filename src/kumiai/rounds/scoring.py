@@ -13,7 +13,8 @@ from typing import Any
 from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.log import Record
-from kumiai.learning.aggregation import WEIGHT_SUM_MAX
+from kumiai.learning.aggregation import fit_weights
+from kumiai.learning.staleness import discount_weights
 from kumiai.proofs import flags as flag
 from kumiai.rounds.agreement import NOISE_FLOOR, judge, share_equally
 from kumiai.rounds.commitments import commit_scores
@@ -32,7 +33,7 @@ from kumiai.rounds.state import (
 from kumiai.tasks.aggregators import has_root
 
 VALUE_MAX = 10**9  # ppm of a nat: a thousand nats; anything beyond is nonsense
-EVIDENCE_REASONS = frozenset({"copy", "replay", "empty", "no-work"})
+EVIDENCE_REASONS = frozenset({"copy", "old-copy", "replay", "empty", "no-work"})
 INVALID_UNTIL_EJECTED = 3
 CREDIT_AT_RISK = 4  # a round that costs a quarter of a member's balance or more is left out
 
@@ -212,9 +213,10 @@ def _choose_included(
     if state.task.mode == "compete" and valid:
         best = max(valid, key=lambda j: (j.value, -j.group))
         return ((best.member, assignments[best.member].blob, 1),)
-    if state.task.training.weighting == "equal":
-        return tuple((j.member, assignments[j.member].blob, 1) for j in valid)
-    weights = limit_claims([assignments[j.member].samples for j in valid])
+    weights = [1] * len(valid)
+    if state.task.training.weighting == "samples":
+        weights = limit_claims([assignments[j.member].samples for j in valid])
+    weights = discount_weights(weights, [assignments[j.member].staleness for j in valid])
     return tuple(
         (j.member, assignments[j.member].blob, weight)
         for j, weight in zip(valid, weights, strict=True)
@@ -245,11 +247,7 @@ def limit_claims(samples: Sequence[int]) -> list[int]:
     if not samples:
         return []
     cap = 4 * sorted(samples)[(len(samples) - 1) // 2]
-    weights = [max(1, min(cap, claim)) for claim in samples]
-    total = sum(weights)  # trainers are 10,000 at most: each keeps a weight
-    if total < WEIGHT_SUM_MAX:
-        return weights
-    return [max(1, weight * (WEIGHT_SUM_MAX // 2) // total) for weight in weights]
+    return fit_weights([max(1, min(cap, claim)) for claim in samples])
 
 
 def _final_part(current: RoundState) -> FinalPart:

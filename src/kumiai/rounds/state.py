@@ -62,6 +62,7 @@ class AssignmentState(StrEnum):
     DECLINED = "DECLINED"
     NO_REPLY = "NO_REPLY"
     LATE = "LATE"
+    BUSY = "BUSY"  # not ready yet, where it may commit the same work in a later round
     WITHDRAWN = "WITHDRAWN"
     VOID = "VOID"  # of a group whose sum could not be opened
 
@@ -102,9 +103,9 @@ RUN_TABLE: Mapping[RunPhase, frozenset[RunPhase]] = {
 
 ASSIGNMENT_TABLE: Mapping[AssignmentState, frozenset[AssignmentState]] = {
     _A.OFFERED: frozenset(
-        {_A.ACCEPTED, _A.COMMITTED, _A.DECLINED, _A.NO_REPLY, _A.WITHDRAWN, _A.VOID}
+        {_A.ACCEPTED, _A.COMMITTED, _A.DECLINED, _A.NO_REPLY, _A.BUSY, _A.WITHDRAWN, _A.VOID}
     ),
-    _A.ACCEPTED: frozenset({_A.COMMITTED, _A.DECLINED, _A.NO_REPLY, _A.WITHDRAWN}),
+    _A.ACCEPTED: frozenset({_A.COMMITTED, _A.DECLINED, _A.NO_REPLY, _A.BUSY, _A.WITHDRAWN}),
     _A.COMMITTED: frozenset({_A.REVEALED, _A.LATE, _A.WITHDRAWN}),
     _A.REVEALED: frozenset({_A.VALID, _A.INVALID, _A.INCONCLUSIVE, _A.VOID}),
     _A.VALID: frozenset({_A.PAID}),
@@ -114,6 +115,7 @@ ASSIGNMENT_TABLE: Mapping[AssignmentState, frozenset[AssignmentState]] = {
     _A.SLASHED: frozenset(),
     _A.DECLINED: frozenset(),
     _A.NO_REPLY: frozenset(),
+    _A.BUSY: frozenset(),
     _A.LATE: frozenset(),
     _A.WITHDRAWN: frozenset(),
     _A.VOID: frozenset(),
@@ -158,6 +160,8 @@ class Member:
     missed_count: int = 0  # rounds in a row without an answer
     invalid_count: int = 0  # rounds whose verdict was INVALID on evidence
     share_key: str = ""  # for which others seal shares of their mask secrets, in secure runs
+    busy_count: int = 0  # rounds in a row in which it was BUSY
+    committed: tuple[int, int] = (0, 0)  # (round, attempt) of its last commitment, if it may be old
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,7 @@ class Assignment:
     """One trainer's work in the open round. `commit_height` is 0 until it has committed.
 
     width_ppm: the width of the model that it is given and may change; the rest is not its work.
+    staleness: how many rounds older than this one's the model is that it says it started from.
     """
 
     member: str
@@ -189,6 +194,7 @@ class Assignment:
     loss_ppm: int = 0
     epsilon_milli: int = 0
     width_ppm: int = PPM
+    staleness: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +310,7 @@ class RoundState:
     dealings: Mapping[str, MaskDealing] = field(default_factory=dict)
     openings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # holder -> shares, hex
     opened: tuple[OpenedGroup, ...] = ()
+    shown: tuple[tuple[int, str, str, int], ...] = ()  # RunState.shown, as the attempt found it
     votes: Mapping[str, Vote] = field(default_factory=dict)
 
     @property
@@ -379,6 +386,7 @@ class RunState:
     attempts_used: int = 0  # by the round at which the run was last DEGRADED
     curves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # validator -> ppm a width
     widths_ppm: Mapping[str, int] = field(default_factory=dict)
+    shown: tuple[tuple[int, str, str, int], ...] = ()  # (round, member, blob, base): `buffering`
     deadline_ms: int = 0  # of the run's phase, where a round's does not apply
     reason: str = ""  # why it is PAUSED, DEGRADED, HALTED or FAILED
     height: int = 0

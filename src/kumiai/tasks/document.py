@@ -28,11 +28,11 @@ from kumiai.tasks.fields import (
     text,
 )
 from kumiai.tasks.overrides import apply_overrides
+from kumiai.tasks.privacy import PrivacySection
 from kumiai.tasks.rules import list_contradictions
 from kumiai.tasks.sections import (
     DataSection,
     ModelSection,
-    PrivacySection,
     TrainingSection,
     ValidationSection,
 )

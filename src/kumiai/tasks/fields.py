@@ -24,6 +24,7 @@ LONG_TEXT_LENGTH_MAX = 4_000
 TRAINERS_MAX = 10_000
 ROUNDS_MAX = 10_000
 FRAGMENTS_MAX = 64  # of a model: parts that travel in turn
+STALENESS_MAX = 16  # rounds: what was shown in as many is compared with every update
 VALIDATORS_MAX = 31
 RATIO_PPM_MAX = 1_000 * PPM
 RECIPE_PATTERN = r"^(mlp|cnn|resnet18|transformer|lora|[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*)$"

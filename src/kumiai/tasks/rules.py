@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.tasks.aggregators import count_rows, list_aggregator_problems
+from kumiai.tasks.buffered import list_buffer_problems, list_buffer_warnings
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
 from kumiai.tasks.live import list_live_problems
 from kumiai.tasks.sections import ADAPTIVE_SERVER_OPTIMIZERS
@@ -56,6 +57,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_schedule(task),
         *_check_algorithm(task),
         *_check_fragments(task),
+        *list_buffer_problems(task),
         *_check_personal(task),
         *list_live_problems(task),
         *_check_flower(task),
@@ -99,7 +101,7 @@ def list_warnings(task: TaskDocument) -> list[str]:
             f"validation.work_z_milli = {task.validation.work_z_milli}: private updates carry "
             "noise and may be taken for no work; 0 turns the test off"
         )
-    warnings += list_secure_warnings(task)
+    warnings += list_secure_warnings(task) + list_buffer_warnings(task)
     if task.rewards.alpha > 1:
         warnings.append(
             f"rewards.alpha = {task.rewards.alpha}: a big stake earns more than its share"

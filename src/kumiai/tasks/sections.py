@@ -21,6 +21,7 @@ from kumiai.tasks.fields import (
     RECIPE_PATTERN,
     ROUNDS_MAX,
     SOURCE_PATTERN,
+    STALENESS_MAX,
     TRAINERS_MAX,
     VALIDATORS_MAX,
     CodecText,
@@ -32,7 +33,6 @@ from kumiai.tasks.fields import (
     setting,
     share,
 )
-from kumiai.tasks.secure import GROUP_SIZE_MAX, GROUP_SIZE_MIN
 
 # DiLoCo's outer optimiser (A. Douillard et al., 2023, section 3): Nesterov, rate 0.7, momentum 0.9
 DILOCO_SERVER_LEARNING_RATE_PPM = 700_000
@@ -261,6 +261,22 @@ class TrainingSection(Section):
         ge=1,
         le=FRAGMENTS_MAX,
     )
+    buffer: int = setting(
+        0,
+        "commitments",
+        "Commitments that close the training phase of a round (FedBuff's K); who is not ready goes "
+        "on and commits in a later round. 0: a round waits for everybody.",
+        ge=0,
+        le=TRAINERS_MAX,
+    )
+    staleness_max: int = setting(
+        0,
+        "rounds",
+        "Rounds that an update may be older than the round it is committed in; it then counts "
+        "1/sqrt(1 + age). 0: what is not ready in its round is lost.",
+        ge=0,
+        le=STALENESS_MAX,
+    )
     slim: bool = setting(True, "switch", "Train every width, so that each is a usable model.")
     slim_distill: bool = setting(
         False,
@@ -356,42 +372,4 @@ class ValidationSection(Section):
         "Size of the committee: n members tolerate (n-1)//3 faulty ones.",
         ge=1,
         le=VALIDATORS_MAX,
-    )
-
-
-class PrivacySection(Section):
-    """What a member's updates may tell about one of its samples, and how that is kept small."""
-
-    mode: Literal["none", "local", "secure"] = one_of(
-        "none",
-        "none: updates are sent as they are; local: each member trains by DP-SGD, so that its "
-        "updates hide every single sample from everybody else; secure: updates are masked, and "
-        "only their sums by group can be opened.",
-    )
-    group_size: int = setting(
-        3,
-        "trainers",
-        "secure: least trainers whose updates are summed before anybody sees them, put together "
-        "by lot every round; more hides better and tells less about who contributed what.",
-        ge=GROUP_SIZE_MIN,
-        le=GROUP_SIZE_MAX,
-    )
-    noise_multiplier_milli: int = setting(
-        1_000,
-        "thousandths",
-        "local: noise on a batch's summed gradients, in units of clip_norm; more hides better.",
-        ge=0,
-        le=1_000_000,
-    )
-    clip_norm_ppm: int = share(
-        1_000_000,
-        "local: a single sample's gradient is cut to this length.",
-        le=RATIO_PPM_MAX,
-    )
-    delta_ppb: int = setting(
-        10_000,
-        "billionths",
-        "local: probability with which epsilon may not hold; less than one over a shard's samples.",
-        ge=0,
-        le=1_000_000_000,
     )

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from kumiai.adapters.compute.coalitions import CoalitionGame
 from kumiai.adapters.compute.decoded import DecodedBlobs
+from kumiai.adapters.compute.look_back import find_flags_looking_back, read_last_step
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.compute.methods import value_players
 from kumiai.adapters.compute.nesting import Nesting
@@ -114,16 +115,11 @@ def find_findings(
     zeros around it would make noise look like work.
     """
     span = find_span(task.training, decoded.size, job.round)
-    return _compare(
-        task,
-        decoded,
-        job,
-        [
-            None if update_P is None or not is_within(update_P, span) else update_P
-            for update_P in updates
-        ],
-        span,
-    )
+    usable = [
+        None if update_P is None or not is_within(update_P, span) else update_P
+        for update_P in updates
+    ]
+    return _compare(task, decoded, job, usable, span)
 
 
 def find_nested_findings(
@@ -192,20 +188,14 @@ def _compare(
     usable = [(i, update_P) for i, update_P in enumerate(updates) if update_P is not None]
     if not usable:
         return findings
-    previous_P = None
-    if job.previous_model is not None and job.previous_model != job.model:
-        # in 64 bits: two models within +-128 can be 256 apart
-        previous_P = np.subtract(
-            decoded.get("model", job.model),
-            decoded.get("model", job.previous_model),
-            dtype=np.int64,
-        )[span]
-    found = find_flags(
-        np.stack([update_P[span] for _, update_P in usable]),
-        [job.updates[i].commit_height for i, _ in usable],
-        previous_P,
-        limits,
-    )
+    previous_P = read_last_step(decoded, job)
+    rows_NP = np.stack([update_P[span] for _, update_P in usable])
+    refs = [job.updates[i] for i, _ in usable]
+    step_P = None if previous_P is None else previous_P[span]
+    if job.shown:
+        found = find_flags_looking_back(decoded, job, refs, rows_NP, step_P, limits)
+    else:
+        found = find_flags(rows_NP, [ref.commit_height for ref in refs], step_P, limits)
     for (i, _), finding in zip(usable, found, strict=True):
         original = None if finding.duplicate_of is None else usable[finding.duplicate_of][0]
         findings[i] = Finding(finding.flags, original)
@@ -305,7 +295,7 @@ def _report(
 
 
 def _name_work(job: ports.ScoreJob) -> tuple[object, ...]:
-    return (job.round, job.model, job.previous_model, job.updates, job.seed, job.groups)
+    return (job.round, job.model, job.previous_model, job.updates, job.seed, job.groups, job.shown)
 
 
 def _convert_ppm(values: FloatArray) -> list[int]:

@@ -84,6 +84,8 @@ def _member_tree(view: RunView, run_dir: Path, name: str, texts: Texts) -> Tree:
         if row.epsilon_milli:
             spent = texts.text("inspect.epsilon", epsilon=format_epsilon(row.epsilon_milli))
             branch.add(Text(spent, "dim"))
+        if row.staleness:
+            branch.add(Text(texts.text("inspect.staleness", n=row.staleness), "dim"))
         if line.money["slashed"]:
             slashed = format_amount(line.money["slashed"])
             branch.add(Text(texts.text("inspect.slashed", amount=slashed), "red"))

@@ -26,7 +26,13 @@ from kumiai.learning.aggregation.coverage import (
 from kumiai.learning.aggregation.door import AGGREGATORS, aggregate, aggregate_floats
 from kumiai.learning.aggregation.kernels import Kernels, NumpyKernels
 from kumiai.learning.aggregation.rounding import divide_half_even
-from kumiai.learning.aggregation.rule import WEIGHT_SUM_MAX, Members, Rule, Settings
+from kumiai.learning.aggregation.rule import (
+    WEIGHT_SUM_MAX,
+    Members,
+    Rule,
+    Settings,
+    fit_weights,
+)
 
 __all__ = [
     "AGGREGATORS",
@@ -42,5 +48,6 @@ __all__ = [
     "count_covering",
     "divide_half_even",
     "find_covered",
+    "fit_weights",
     "is_inside",
 ]

@@ -48,3 +48,14 @@ class Members:
 
 
 Rule = Callable[[Members], Vector]
+
+
+def fit_weights(weights: Sequence[int]) -> list[int]:
+    """Return weights that sum to less than WEIGHT_SUM_MAX: smaller in proportion if need be.
+
+    Each keeps at least 1: members are 10,000 at most.
+    """
+    total = sum(weights)
+    if total < WEIGHT_SUM_MAX:
+        return list(weights)
+    return [max(1, weight * (WEIGHT_SUM_MAX // 2) // total) for weight in weights]
