@@ -1,0 +1,104 @@
+"""One iteration of a member inside one of its processes, and how its model lies in there.
+
+`WholeModel` (ddp) is `LocalWork.step` with the gradients added up between processes. `SharedOut`
+(fsdp) keeps of every tensor the rows that PyTorch's `fully_shard` gives to this process; the rule's
+memory is as small, and every rule that treats numbers one by one works on it unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from kumiai.adapters.compute.execution.inline import train_member
+from kumiai.adapters.compute.execution.shards import JoinedShards
+from kumiai.learning.client import Carry, LocalWork, Params
+from kumiai.learning.parallel import compute_share
+
+BUCKET_BYTES_MAX = 32 * 2**20  # of gradients that are added up in one go
+
+
+def mix_seed(seed: int, rank: int) -> int:
+    """Return what a recipe's own randomness in process `rank` comes from: another one in each."""
+    return (seed + rank * 0x9E3779B97F4A7C15) % 2**63
+
+
+class WholeModel:
+    """ddp: the whole model in every process."""
+
+    def __init__(self, work: LocalWork, rank: int, count: int) -> None:
+        self._work, self._rank, self._count = work, rank, count
+
+    def train(
+        self,
+        global_P: Tensor,
+        data: JoinedShards,
+        member: int,
+        seed: int,
+        guide_G: Tensor | None,
+        update_P: Tensor,
+    ) -> float:
+        """Train a member with the others; the first process writes `update_P`. Returns its loss."""
+        local_P, loss = train_member(
+            self._work,
+            self.step,
+            global_P.to(data.device),
+            data,
+            member=member,
+            seed=seed,
+            guide_G=None if guide_G is None else guide_G.to(data.device),
+            draw_seed=mix_seed(seed, self._rank),
+        )
+        if self._rank == 0:
+            update_P.copy_(local_P)
+        return loss
+
+    def step(
+        self,
+        carry: Carry,
+        anchor: Params,
+        inputs: Tensor,
+        targets: Tensor,
+        weights_B: Tensor | None,
+    ) -> tuple[Carry, Tensor]:
+        """`LocalWork.step` on this process's share of the batch, with everybody's gradient."""
+        first, end = compute_share(len(inputs), self._rank, self._count)
+        if first < end:
+            part = slice(first, end)
+            grads, loss, _ = self._work.differentiate(carry, inputs[part], targets[part], weights_B)
+        else:
+            grads = {name: torch.zeros_like(w) for name, w in carry.params.items()}
+            loss = inputs.new_zeros((), dtype=torch.float32)
+        weight = (end - first) / len(inputs)
+        tensors = [*grads.values(), loss]
+        *summed, loss_1 = add_up([weight * tensor for tensor in tensors])
+        whole = {name: t.view_as(grads[name]) for name, t in zip(grads, summed, strict=True)}
+        params, slots = self._work.rule.apply(whole, carry.slots, carry.params, anchor)
+        return Carry(params, carry.rest, slots), loss_1[0]
+
+
+def add_up(tensors: list[Tensor]) -> list[Tensor]:
+    """Return the sums over all processes, exchanged in buckets; each tensor flat."""
+    sums: list[Tensor] = []
+    for bucket in fill_buckets(tensors):
+        joined = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        dist.all_reduce(joined)
+        sums.extend(torch.split(joined, [tensor.numel() for tensor in bucket]))
+    return sums
+
+
+def fill_buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield the tensors in order, as many at once as BUCKET_BYTES_MAX allows, one at least."""
+    bucket: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        more = tensor.numel() * tensor.element_size()
+        if bucket and size + more > BUCKET_BYTES_MAX:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(tensor)
+        size += more
+    yield bucket
