@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kumiai.adapters.compute.execution.devices import FIELD, is_worth_gpu
+from kumiai.adapters.compute.execution.devices import FIELD, drawing, is_worth_gpu
+from kumiai.adapters.compute.execution.inline import describe_fault
 from kumiai.adapters.compute.execution.probe import is_divisible
 from kumiai.adapters.compute.execution.shards import CPU, JoinedShards
 from kumiai.base.errors import InputError
 from kumiai.learning.client import LocalWork, TrainSettings
+from kumiai.learning.layout import unflatten
 from kumiai.learning.parallel import COUNT, MODE, Parallel
 from kumiai.learning.recipe import Recipe
 
@@ -61,14 +63,31 @@ def check_parallel(
 
 
 def check_divisible(work: LocalWork, global_P: Tensor, data: JoinedShards) -> None:
-    """InputError where a batch's loss is not the mean of its shares' (found on these samples)."""
+    """InputError where a batch's loss is not the mean of its shares' (found on these samples).
+
+    ValueError, naming recipe and member, where the recipe raises on them.
+    """
     if not is_divisible(work, global_P, data):
+        find_first_fault(work, global_P, data)
         fix = (
             f"it declares {MODE}, but its loss is not the mean of its samples' losses, or samples "
             "see each other (BatchNorm): use GroupNorm or LayerNorm and an unweighted mean, or "
             f'{MODE} = "none"'
         )
         raise InputError("model.recipe", work.recipe.name, fix)
+
+
+def find_first_fault(work: LocalWork, global_P: Tensor, data: JoinedShards) -> None:
+    """Run every member's first samples, for what the recipe raises."""
+    carry = work.init(unflatten(work.layout, global_P))
+    for member, (offset, count) in enumerate(zip(data.offsets, data.counts, strict=True)):
+        rows = torch.arange(offset, offset + min(count, work.settings.batch_size))
+        try:
+            with drawing(data.device, 1):
+                work.compute_loss(carry.params, carry.rest, *data.batch(rows), None)
+        except Exception as error:
+            # whatever the user's network or loss raises is one fault with one address
+            raise ValueError(describe_fault(work, member, error)) from error
 
 
 def pick_device_type(parallel: Parallel, wanted: torch.device | None, flop: int) -> str:

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch._dynamo  # fully_shard imports it: here once, before processes are forked
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
+from torch.utils import _pytree as pytree
 
 from kumiai.adapters.compute.execution.inline import iterate
 from kumiai.adapters.compute.execution.parallel_step import mix_seed
@@ -42,6 +44,7 @@ class SharedOut:
         module = work.modules[0][0]
         mesh = init_device_mesh(device.type, (count,))
         for part in [*find_blocks(module), module]:
+            part.register_forward_hook(own_outputs)  # before PyTorch's own
             fully_shard(part, mesh=mesh)
         for part in module.modules():
             if isinstance(part, FSDPModule):
@@ -171,6 +174,15 @@ class SharedOut:
                     f"{tuple(held.to_local().shape)}, expected {local}"
                 )
             yield name, Piece(offset + first * row, offset + end * row, local)
+
+
+def own_outputs(module: nn.Module, inputs: object, outputs: object) -> object:
+    """Return outputs that are no views of other tensors.
+
+    PyTorch hangs the gathering for the backward pass on a part's outputs, and an operation in place
+    would take a view off that hook without a word.
+    """
+    return pytree.tree_map_only(Tensor, lambda t: t.clone() if t._is_view() else t, outputs)
 
 
 def find_blocks(module: nn.Module) -> list[nn.Module]:
