@@ -70,8 +70,8 @@ def is_divisible(work: LocalWork, global_P: Tensor, data: JoinedShards) -> bool:
     with drawing(data.device, 1):
         _, moved = work.compute_loss(work.divide(tensors)[0], rest, inputs, targets, None)
     outputs = _forward(work, tensors, inputs, 1)
-    samples_B = compute_sample_losses(work.recipe, outputs, targets)
-    is_mean = _is_close(work.recipe.compute_loss(outputs, targets), samples_B.mean())
+    samples_B = compute_sample_losses(work.recipe, outputs.clone(), targets)
+    is_mean = _is_close(work.recipe.compute_loss(outputs.clone(), targets), samples_B.mean())
     return is_mean and all(torch.equal(moved[name], rest[name]) for name in rest)
 
 
@@ -101,8 +101,9 @@ def _is_separable(work: LocalWork, tensors: Params, data: JoinedShards, rows: Te
     try:
         outputs = _forward(work, tensors, inputs, 1)
         fewer = _forward(work, tensors, inputs[:half], 1)
-        whole = work.recipe.compute_loss(outputs, targets)
-        samples_B = compute_sample_losses(work.recipe, outputs, targets)
+        # a loss may change what it is given
+        whole = work.recipe.compute_loss(outputs.clone(), targets)
+        samples_B = compute_sample_losses(work.recipe, outputs.clone(), targets)
     except (RuntimeError, ValueError, TypeError, IndexError):
         # a recipe that cannot take half a batch or single samples is simply not separable; if it
         # cannot take these samples at all, training will say so with the member's index
