@@ -73,18 +73,17 @@ class WholeModel:
             grads = {name: torch.zeros_like(w) for name, w in carry.params.items()}
             loss = inputs.new_zeros((), dtype=torch.float32)
         weight = (end - first) / len(inputs)
-        tensors = [*grads.values(), loss]
-        *summed, loss_1 = add_up([weight * tensor for tensor in tensors])
+        *summed, loss_1 = add_up([*grads.values(), loss], weight)
         whole = {name: t.view_as(grads[name]) for name, t in zip(grads, summed, strict=True)}
         params, slots = self._work.rule.apply(whole, carry.slots, carry.params, anchor)
         return Carry(params, carry.rest, slots), loss_1[0]
 
 
-def add_up(tensors: list[Tensor]) -> list[Tensor]:
-    """Return the sums over all processes, exchanged in buckets; each tensor flat."""
+def add_up(tensors: list[Tensor], weight: float) -> list[Tensor]:
+    """Return the sums over all processes, each with its `weight`; every tensor flat."""
     sums: list[Tensor] = []
     for bucket in fill_buckets(tensors):
-        joined = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        joined = torch.cat([tensor.reshape(-1) for tensor in bucket]).mul_(weight)
         dist.all_reduce(joined)
         sums.extend(torch.split(joined, [tensor.numel() for tensor in bucket]))
     return sums
