@@ -4,12 +4,12 @@
 
 A transformer (heads of 64) is trained on random tokens by AdamW: in one worker process, in several
 that hold the whole model (ddp), in several that share it out (fsdp). The three take turns as often
-as `repeats` says; each row's time is its best round's, divided by its iterations, and the ratio is to the one
-process of the same run. Memory is the largest that was seen of a process's own pages (Linux: the
-private ones of smaps_rollup, looked at all the time), samples and libraries that are shared left
-out. Every process computes on one thread. With as many processes as idle cores ratios mean
-something; on a machine that is busy they are too small. The last column compares each update with
-the single process's.
+as `repeats` says; each row's time is its best round's, divided by its iterations, and the ratio is
+to the one process of the same run. Memory is the largest that was seen of a process's own pages
+(Linux: the private ones of smaps_rollup, looked at all the time), samples and libraries that are
+shared left out. Every process computes on one thread. With as many processes as idle cores ratios
+mean something; a busy machine makes them look worse. The last column compares each update
+with the single process's.
 """
 
 from __future__ import annotations
