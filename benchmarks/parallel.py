@@ -5,11 +5,12 @@
 A transformer (heads of 64) is trained on random tokens by AdamW: in one worker process, in several
 that hold the whole model (ddp), in several that share it out (fsdp). The three take turns as often
 as `repeats` says; each row's time is its best round's, divided by its iterations, and the ratio is
-to the one process of the same run. Memory is the largest that was seen of a process's own pages
-(Linux: the private ones of smaps_rollup, looked at all the time), samples and libraries that are
-shared left out. Every process computes on one thread. With as many processes as idle cores ratios
-mean something; a busy machine makes them look worse. The last column compares each update
-with the single process's.
+to the one process of the same run. CPU seconds are what the busiest process computed meanwhile,
+waiting left out: what a round would take on idle cores, but for the exchange. MB is the most that
+was seen of a process's own pages (Linux: the private ones of smaps_rollup, looked at all the time),
+without shared samples and libraries. Every process computes on one thread. With as many processes
+as idle cores the seconds mean something; a busy machine makes them look worse. The last column
+compares each update with the single process's.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Row:
     name: str
     recipe: Recipe
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     bytes_max: int = 0
     update_P: torch.Tensor | None = None
 
@@ -84,7 +86,16 @@ def main() -> None:
             measure(row, settings)
     printout = Printout("parallel", options.save)
     show(printout, rows, options)
-    printout.save({row.name: {"seconds": row.seconds, "bytes": row.bytes_max} for row in rows})
+    printout.save(
+        {
+            row.name: {
+                "seconds": row.seconds,
+                "cpu_seconds": row.cpu_seconds,
+                "bytes": row.bytes_max,
+            }
+            for row in rows
+        }
+    )
 
 
 def measure(row: Row, settings: TrainSettings) -> None:
@@ -98,10 +109,13 @@ def measure(row: Row, settings: TrainSettings) -> None:
         start_P = flatten(engine.layout, state).detach()
         engine.train(start_P, shards, [1])  # starts the processes
         assert engine._backend is not None
-        with Watch(engine._backend.worker_pids) as watch:
-            begin = time.perf_counter()
+        pids = engine._backend.worker_pids
+        with Watch(pids) as watch:
+            before, begin = [read_cpu_seconds(pid) for pid in pids], time.perf_counter()
             row.update_P = engine.train(start_P, shards, [1]).updates_NP[0]
             row.seconds.append((time.perf_counter() - begin) / settings.local_iterations)
+            used = [read_cpu_seconds(pid) - start for pid, start in zip(pids, before, strict=True)]
+            row.cpu_seconds.append(max(used) / settings.local_iterations)
     row.bytes_max = max(row.bytes_max, watch.bytes_max)
 
 
@@ -126,6 +140,15 @@ class Watch:
             self.bytes_max = max(self.bytes_max, *map(read_private_bytes, self._pids))
 
 
+def read_cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def read_private_bytes(pid: int) -> int:
     """Return the memory that a process has for itself; 0 where the system does not tell."""
     try:
@@ -143,9 +166,9 @@ def show(printout: Printout, rows: list[Row], options: argparse.Namespace) -> No
     assert first.update_P is not None
     title = (
         f"One member, {len(first.update_P):,} numbers, batches of {options.batch} x {LENGTH} "
-        f"tokens, AdamW, {options.processes} processes"
+        f"tokens, AdamW, {options.processes} processes: of each process"
     )
-    heads = ("trained in", "s an iteration", "ratio", "MB a process", "ratio", "update differs by")
+    heads = ("trained in", "s an iteration", "ratio", "CPU s", "ratio", "MB", "ratio", "differs by")
     table = Table(*heads, title=title)
     for row in rows:
         assert row.update_P is not None
@@ -154,6 +177,8 @@ def show(printout: Printout, rows: list[Row], options: argparse.Namespace) -> No
             row.name,
             f"{min(row.seconds):.3f}",
             f"{min(row.seconds) / min(first.seconds):.2f}",
+            f"{min(row.cpu_seconds):.3f}",
+            f"{min(row.cpu_seconds) / (min(first.cpu_seconds) or 1.0):.2f}",
             f"{row.bytes_max / 1e6:.0f}" if row.bytes_max else "-",
             f"{row.bytes_max / first.bytes_max:.2f}" if first.bytes_max else "-",
             f"{gap:.1e}",
