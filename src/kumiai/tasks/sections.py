@@ -56,11 +56,7 @@ class ModelSection(Section):
         max_length=200,
     )
     options: Options = setting(
-        {},
-        "table",
-        "Arguments of the recipe, by name; mlp, cnn, resnet18 and transformer also take parallel "
-        "(ddp or fsdp) and parallel_processes: docs/choosing.md.",
-        max_length=OPTION_COUNT_MAX,
+        {}, "table", "Arguments of the recipe, by name.", max_length=OPTION_COUNT_MAX
     )
     widths_ppm: Widths = setting(
         (250_000, 500_000, 750_000, 1_000_000),
