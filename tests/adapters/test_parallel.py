@@ -260,6 +260,8 @@ def test_gpus_are_taken_one_a_process_or_not_at_all(monkeypatch):
     assert pick_device_type(two, torch.device("cuda"), 10**6) == "cuda"
     with pytest.raises(InputError, match="a GPU each: write cuda"):
         pick_device_type(two, torch.device("cuda:1"), flop)
+    with Engine(split(MLP, "ddp"), TRAIN, "process", device="cuda") as engine:
+        assert engine._wanted == torch.device("cuda")  # the backend's workers are not asked
 
 
 def test_without_a_loopback_interface_nothing_is_opened(monkeypatch):

@@ -141,7 +141,9 @@ class Engine:
             self._private = PrivateTrainer(self._work, privacy)
         self._wish = Wish(backend, tier, rounds_expected)
         self._wanted = read_device(device)
-        hindrance = explain_cpu(backend, tier, is_private=is_private)
+        hindrance = ""
+        if recipe.parallel is None:  # whose processes take no notice of the backend
+            hindrance = explain_cpu(backend, tier, is_private=is_private)
         if hindrance and self._wanted is not None and self._wanted.type != CPU.type:
             raise InputError(DEVICE_FIELD, device, f"{hindrance}: write auto or cpu")
         if hindrance:

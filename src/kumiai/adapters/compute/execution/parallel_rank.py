@@ -91,7 +91,6 @@ def serve(seat: Seat, work: LocalWork, desk: Desk, pipe: Connection, parent: int
     """Set this process up and train until told to stop, or until the parent is gone."""
     meet(seat)
     try:
-        work = place_work(work, seat.device)
         data = place_shards(desk.data, seat.device)
         trainer = make_trainer(seat, work)
         pipe.send(("ready", 0.0, ""))
@@ -124,8 +123,8 @@ def make_trainer(seat: Seat, work: LocalWork) -> Trainer:
     """Return what trains a member in this process."""
     count = seat.parallel.process_count
     if seat.parallel.mode == "ddp":
-        return WholeModel(work, seat.rank, count)
-    # a second and a half to import: only where it is used
+        return WholeModel(place_work(work, seat.device), seat.rank, count)
+    # seconds to import: only where it is used; it moves no more than its share to a GPU
     from kumiai.adapters.compute.execution.sharded import SharedOut
 
     return SharedOut(work, seat.rank, count, seat.device)
