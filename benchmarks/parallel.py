@@ -1,6 +1,6 @@
 """One large member in one process and in several: seconds an iteration, memory a process.
 
-    python benchmarks/parallel.py [--layers 6] [--heads 8] [--processes 2] [--repeats 3]
+    python benchmarks/parallel.py [--layers 4] [--heads 8] [--batch 32] [--processes 2]
 
 A transformer (heads of 64) is trained on random tokens by AdamW: in one worker process, in several
 that hold the whole model (ddp), in several that share it out (fsdp). The three take turns as often
@@ -57,10 +57,10 @@ class Row:
 def main() -> None:
     """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--iterations", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--iterations", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     add_save_option(parser, "parallel")

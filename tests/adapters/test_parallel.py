@@ -25,7 +25,7 @@ from tests.adapters.test_execution import (
     start_of,
 )
 
-from kumiai.adapters.compute.execution import parallel_rank
+from kumiai.adapters.compute.execution import parallel_rank, parallel_step
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.execution.parallel import ParallelBackend
 from kumiai.adapters.compute.execution.parallel_rules import pick_device_type
@@ -72,6 +72,17 @@ def test_the_number_is_the_recipes_and_its_sums_are_not_the_cores():
     two, three = (run(split(CONV, "ddp", count), TRAIN, "auto", shards) for count in (2, 3))
     assert not torch.equal(two.updates_NP, three.updates_NP)
     assert_same(two, three)
+
+
+def test_gradients_may_travel_in_several_buckets(monkeypatch):
+    shards = make_shards(CONV)
+    expected = run(split(CONV, "ddp"), TRAIN, "auto", shards)
+    monkeypatch.setattr(parallel_step, "BUCKET_BYTES_MAX", 64)
+    with Engine(split(CONV, "ddp"), TRAIN) as engine:
+        tensors = {name: torch.zeros(s) for name, s in zip("abcd", (4, 20, 3, 5), strict=True)}
+        assert parallel_step.fill_buckets(tensors) == [["a"], ["b"], ["c", "d"]]
+        found = engine.train(start_of(engine, CONV), shards, list(range(len(COUNTS))))
+    assert torch.equal(found.updates_NP, expected.updates_NP)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -193,6 +204,13 @@ def test_processes_listen_on_loopback_alone(mode):
         found = [host for pid in engine._backend.worker_pids for host in list_listening(pid)]
     assert found
     assert set(found) == {"127.0.0.1"}
+
+
+def test_the_interface_is_the_one_they_are_told(monkeypatch):
+    """Where a machine's own name leads elsewhere than to loopback, this decides."""
+    monkeypatch.setattr(parallel_rank, "find_loopback", lambda: "nosuch0")
+    with Engine(split(MLP, "ddp"), TRAIN) as engine, pytest.raises(ValueError, match="nosuch0"):
+        engine.train(start_of(engine, MLP), make_shards(MLP), list(range(len(COUNTS))))
 
 
 def list_listening(pid):

@@ -7,8 +7,6 @@ memory is as small, and every rule that treats numbers one by one works on it un
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -19,6 +17,7 @@ from kumiai.learning.client import Carry, LocalWork, Params
 from kumiai.learning.parallel import compute_share
 
 BUCKET_BYTES_MAX = 32 * 2**20  # of gradients that are added up in one go
+LOSS = "loss of the batch"  # travels with the gradients; no tensor of a network has such a name
 
 
 def mix_seed(seed: int, rank: int) -> int:
@@ -73,31 +72,35 @@ class WholeModel:
             grads = {name: torch.zeros_like(w) for name, w in carry.params.items()}
             loss = inputs.new_zeros((), dtype=torch.float32)
         weight = (end - first) / len(inputs)
-        *summed, loss_1 = add_up([*grads.values(), loss], weight)
-        whole = {name: t.view_as(grads[name]) for name, t in zip(grads, summed, strict=True)}
-        params, slots = self._work.rule.apply(whole, carry.slots, carry.params, anchor)
-        return Carry(params, carry.rest, slots), loss_1[0]
+        grads[LOSS] = loss
+        add_up(grads, weight)
+        loss = grads.pop(LOSS)
+        params, slots = self._work.rule.apply(grads, carry.slots, carry.params, anchor)
+        return Carry(params, carry.rest, slots), loss
 
 
-def add_up(tensors: list[Tensor], weight: float) -> list[Tensor]:
-    """Return the sums over all processes, each with its `weight`; every tensor flat."""
-    sums: list[Tensor] = []
-    for bucket in fill_buckets(tensors):
-        joined = torch.cat([tensor.reshape(-1) for tensor in bucket]).mul_(weight)
+def add_up(tensors: Params, weight: float) -> None:
+    """Put in each tensor's place the sum over all processes, each with its `weight`.
+
+    In buckets, so that beside the tensors only one bucket more is in memory.
+    """
+    for names in fill_buckets(tensors):
+        joined = torch.cat([tensors[name].reshape(-1) for name in names]).mul_(weight)
         dist.all_reduce(joined)
-        sums.extend(torch.split(joined, [tensor.numel() for tensor in bucket]))
-    return sums
+        pieces = torch.split(joined, [tensors[name].numel() for name in names])
+        for name, piece in zip(names, pieces, strict=True):
+            tensors[name] = piece.view(tensors[name].shape)
 
 
-def fill_buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield the tensors in order, as many at once as BUCKET_BYTES_MAX allows, one at least."""
-    bucket: list[Tensor] = []
+def fill_buckets(tensors: Params) -> list[list[str]]:
+    """Return the names in order, as many at once as BUCKET_BYTES_MAX allows, one at least."""
+    buckets: list[list[str]] = [[]]
     size = 0
-    for tensor in tensors:
+    for name, tensor in tensors.items():
         more = tensor.numel() * tensor.element_size()
-        if bucket and size + more > BUCKET_BYTES_MAX:
-            yield bucket
-            bucket, size = [], 0
-        bucket.append(tensor)
+        if buckets[-1] and size + more > BUCKET_BYTES_MAX:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(name)
         size += more
-    yield bucket
+    return buckets
