@@ -16,6 +16,8 @@ from kumiai.adapters.compute.execution.process import WorkerError
 from kumiai.apps.verify import verify_path
 from kumiai.base.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "40_parallel"
 
 RECIPE = """\

@@ -1,8 +1,7 @@
-"""One iteration of a member inside one of its processes, and how its model lies in there.
+"""ddp: one iteration of a member in one of its processes, the whole model in each.
 
-`WholeModel` (ddp) is `LocalWork.step` with the gradients added up between processes. `SharedOut`
-(fsdp) keeps of every tensor the rows that PyTorch's `fully_shard` gives to this process; the rule's
-memory is as small, and every rule that treats numbers one by one works on it unchanged.
+It is `LocalWork.step` with the gradients added up between the processes; whatever the rule, it sees
+the whole batch's gradient. `sharded` is the other way to lay a model out.
 """
 
 from __future__ import annotations
