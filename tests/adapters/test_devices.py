@@ -7,6 +7,7 @@ keeps shapes and no numbers, stands in for a GPU where only the places of tensor
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import replace
 
 import pytest
@@ -281,6 +282,22 @@ def test_random_state_and_settings_are_put_back(device):
         assert torch.are_deterministic_algorithms_enabled() == (device == "cuda")
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_is_asked_of_a_gpu_and_put_back(monkeypatch):
+    """The switches are there without a GPU, too."""
+    monkeypatch.setenv(devices.WORKSPACE, "")
+    monkeypatch.delenv(devices.WORKSPACE)
+    cudnn = torch.backends.cudnn
+    before = (cudnn.enabled, cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32)
+    with deterministic(torch.device("cuda")):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert (cudnn.enabled, cudnn.deterministic) == (True, True)
+        assert (cudnn.benchmark, cudnn.allow_tf32) == (False, False)
+        assert os.environ[devices.WORKSPACE] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert (cudnn.enabled, cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32) == before
 
 
 def test_scores_are_the_cpus_whatever_trains(monkeypatch):

@@ -140,7 +140,8 @@ def deterministic(device: torch.device) -> Iterator[None]:
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+        is_on = torch.backends.cudnn.enabled  # PyTorch's own default here is to switch it off
+        with torch.backends.cudnn.flags(enabled=is_on, deterministic=True, allow_tf32=False):
             yield
     finally:
         torch.use_deterministic_algorithms(was_on, warn_only=warned)
