@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from kumiai.adapters.compute.execution.lowering import LoweringError, check_agre
 from kumiai.adapters.compute.execution.probe import Traits
 from kumiai.adapters.compute.execution.process import WorkerError
 from kumiai.adapters.data.user_file import load_user_recipe
+from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.layout import flatten
+from kumiai.learning.parallel import Parallel
 from kumiai.learning.recipe import Recipe, build_recipe, build_seeded, wrap_recipe
 
 RAY_MARKS = [
@@ -40,8 +43,11 @@ BACKENDS = [
     ("inline", "traced"),
     ("process", "eager"),
     pytest.param(("ray", "eager"), marks=RAY_MARKS),
+    ("ddp", "eager"),
+    ("fsdp", "eager"),
 ]
-SERIAL = ("inline", "process", "ray")  # a member's bytes do not depend on its company
+PARALLEL = ("ddp", "fsdp")  # chosen by the recipe: two processes a member
+SERIAL = ("inline", "process", "ray", *PARALLEL)  # a member's bytes do not depend on its company
 ALL = [("inline", "eager"), *BACKENDS]
 TOLERANCE = 1e-5
 COUNTS = (20, 9, 1, 16, 20)
@@ -91,13 +97,17 @@ def _ray_if_needed(request):
 
 def run(recipe, train, backend, shards, seeds=None, **options):
     name, tier = (backend, "eager") if isinstance(backend, str) else backend
+    known = recipe in (MLP, CONV)
+    if name in PARALLEL:
+        recipe, name = replace(recipe, parallel=Parallel(name, 2)), "auto"
     with Engine(recipe, train, name, tier=tier, worker_count=2, **options) as engine:
         start = flatten(engine.layout, build_seeded(recipe, 1.0, seed=3).state_dict()).detach()
         seeds = list(range(len(shards))) if seeds is None else seeds
         result = engine.train(start, shards, seeds)
-        if recipe in (MLP, CONV):
+        if known:
             # no silent retreat to a slower tier
-            assert (engine.choice.backend, engine.choice.tier) == (name, tier), engine.reason
+            chosen = "parallel" if recipe.parallel else name
+            assert (engine.choice.backend, engine.choice.tier) == (chosen, tier), engine.reason
         return result
 
 
@@ -114,6 +124,10 @@ def assert_same(result, expected):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_same_result_as_inline(backend, recipe, train):
     shards = make_shards(recipe)
+    if backend[0] == "fsdp" and train.slim_widths:
+        with pytest.raises(InputError, match=r"training\.slim = True: .*parallel = \"ddp\""):
+            run(recipe, train, backend, shards)
+        return
     assert_same(run(recipe, train, backend, shards), run(recipe, train, "inline", shards))
 
 
@@ -122,6 +136,10 @@ def test_losses_that_mix_samples_are_not_padded(backend):
     """A class-weighted mean is not the mean of the samples' losses: found, and still the same."""
     shards = make_shards(WEIGHTED)
     train = TRAINS["momentum"]
+    if backend[0] in PARALLEL:
+        with pytest.raises(InputError, match="not the mean of its samples' losses"):
+            run(WEIGHTED, train, backend, shards)
+        return
     assert_same(run(WEIGHTED, train, backend, shards), run(WEIGHTED, train, "inline", shards))
 
 
@@ -131,6 +149,10 @@ def test_batch_statistics_travel_with_the_update(backend):
     shards = make_shards(BATCHNORM, counts=(20, 10, 18, 4))
     train = TrainSettings(batch_size=8, local_epochs=2)
     expected = run(BATCHNORM, train, "inline", shards)
+    if backend[0] in PARALLEL:
+        with pytest.raises(InputError, match="samples see each other"):
+            run(BATCHNORM, train, backend, shards)
+        return
     assert_same(run(BATCHNORM, train, backend, shards), expected)
     with Engine(BATCHNORM, train, "inline") as engine:
         index = engine.layout.names.index("1.running_mean")

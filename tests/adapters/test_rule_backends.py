@@ -9,9 +9,11 @@ import torch
 from tests.adapters.test_execution import CONV, MLP
 
 from kumiai.adapters.compute.execution.engine import Engine
+from kumiai.base.errors import InputError
 from kumiai.learning.client import TrainSettings
 from kumiai.learning.layout import flatten
 from kumiai.learning.local_rules import ALGORITHMS, OPTIMIZERS
+from kumiai.learning.parallel import Parallel
 from kumiai.learning.recipe import Recipe, build_seeded, wrap_recipe
 
 RULES = {
@@ -92,6 +94,20 @@ def test_every_backend_gives_what_inline_gives(name: str, recipe: Recipe) -> Non
     for backend, tier in BACKENDS:
         found = train(name, backend, tier, recipe)
         torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", RULES)
+def test_a_member_in_two_processes_gets_what_inline_gives(name: str, mode: str) -> None:
+    recipe = replace(MLP, parallel=Parallel(mode, 2))
+    if mode == "fsdp" and RULES[name].optimizer == "muon":
+        with pytest.raises(InputError, match=r"training\.optimizer = 'muon': .* whole matrices"):
+            train(name, "auto", "auto", recipe)
+        return
+    expected = train(name, "inline", "eager")
+    found = train(name, "auto", "auto", recipe)
+    torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+    assert torch.equal(found, train(name, "inline", "auto", recipe))  # twice the same bytes
 
 
 @pytest.mark.parametrize("backend", ["inline", "vectorised"])

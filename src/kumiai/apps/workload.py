@@ -243,6 +243,7 @@ def make_engine(task: TaskDocument, recipe: Recipe) -> Engine:
             rounds_expected=task.training.rounds,
             privacy=privacy,
             ray_address=os.environ.get("KUMIAI_RAY_ADDRESS", ""),
+            device=os.environ.get("KUMIAI_DEVICE", "auto"),
         )
     except ValueError as error:
         if privacy is None:

@@ -132,12 +132,19 @@ class LocalWork:
         weights_B: None for the recipe's own mean, else each sample's share of it (0 for padding);
         only right where `probe` found the loss to be a mean over independent samples.
         """
+        grads, loss, rest = self.differentiate(carry, inputs, targets, weights_B)
+        params, slots = self.rule.apply(grads, carry.slots, carry.params, anchor)
+        return Carry(params, rest, slots), loss
+
+    def differentiate(
+        self, carry: Carry, inputs: Tensor, targets: Tensor, weights_B: Tensor | None
+    ) -> tuple[Params, Tensor, Params]:
+        """Return a batch's gradients, its loss and the rest after its forward pass."""
         leaves = _free(carry.params)
         with torch.enable_grad():
             loss, rest = self.compute_loss(leaves, carry.rest, inputs, targets, weights_B)
             grads = _compute_gradients(loss, leaves)
-        params, slots = self.rule.apply(grads, carry.slots, carry.params, anchor)
-        return Carry(params, _detach(rest), slots), loss.detach()
+        return grads, loss.detach(), _detach(rest)
 
     def step_stacked(
         self,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kumiai.base.amounts import PPM
+from kumiai.learning.parallel import Parallel, divide_options
 from kumiai.learning.recipes import cnn, mlp, resnet18, transformer
 
 OptionValue = int | str | bool
@@ -60,7 +61,8 @@ class Recipe:
     compute_correct(outputs, targets): float per sample, 1 for right and 0 for wrong (for sequences:
     the share of right tokens).
     widths: ascending, the last is 1.0.
-    origin: how to make it again, None for functions that only this process knows.
+    origin: how to make it again, None for functions that only this process knows. parallel: in how
+    many processes a member trains it, None for one.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Recipe:
     compute_correct: Loss
     widths: tuple[float, ...]
     origin: RecipeOrigin | None = field(default=None, compare=False)
+    parallel: Parallel | None = None
 
 
 def build_recipe(
@@ -80,7 +83,9 @@ def build_recipe(
 ) -> Recipe:
     """Return the built-in recipe `name` for samples of `input_shape` and `class_count` classes.
 
-    Raises ValueError for an unknown name, unknown or ill-typed options, or shapes that do not fit.
+    Every recipe has the options `parallel` and `parallel_processes` (see `learning.parallel`)
+    beside its own. Raises ValueError for an unknown name, unknown or ill-typed options, or shapes
+    that do not fit.
     """
     if name not in RECIPES_BUILT_IN:
         raise ValueError(f"recipe {name!r} is unknown: use one of {', '.join(RECIPES_BUILT_IN)}")
@@ -90,10 +95,12 @@ def build_recipe(
     widths = convert_widths(widths_ppm)
     given = tuple(sorted(options.items()))
     origin = RecipeOrigin(name, given, tuple(widths_ppm), shape, class_count)
-    net = _NETWORKS[name][1](options, shape, class_count)
+    parallel, own = divide_options(name, options)
+    net = _NETWORKS[name][1](own, shape, class_count)
+    judges: tuple[Loss, Loss] = (compute_class_loss, compute_class_correct)
     if name == "transformer":
-        return Recipe(name, net.build, compute_token_loss, compute_token_correct, widths, origin)
-    return Recipe(name, net.build, compute_class_loss, compute_class_correct, widths, origin)
+        judges = (compute_token_loss, compute_token_correct)
+    return Recipe(name, net.build, *judges, widths, origin, parallel)
 
 
 def describe_network(origin: RecipeOrigin, width: float) -> tuple[type[nn.Module], tuple[Any, ...]]:
@@ -105,7 +112,8 @@ def describe_network(origin: RecipeOrigin, width: float) -> tuple[type[nn.Module
     if origin.name not in _NETWORKS:
         raise ValueError(f"recipe {origin.name!r} is not built in: its file says what it is")
     network, read_options = _NETWORKS[origin.name]
-    net = read_options(dict(origin.options), origin.input_shape, origin.class_count)
+    _, options = divide_options(origin.name, dict(origin.options))
+    net = read_options(options, origin.input_shape, origin.class_count)
     return network, net.list_arguments(width)
 
 
@@ -115,6 +123,7 @@ def wrap_recipe(
     widths_ppm: Sequence[int],
     loss: Loss | None = None,
     correct: Loss | None = None,
+    parallel: Parallel | None = None,
 ) -> Recipe:
     """Return a user's recipe; without `loss` and `correct` its targets are class numbers."""
     if not callable(build):
@@ -125,6 +134,7 @@ def wrap_recipe(
         compute_loss=loss or compute_class_loss,
         compute_correct=correct or compute_class_correct,
         widths=convert_widths(widths_ppm),
+        parallel=parallel,
     )
 
 

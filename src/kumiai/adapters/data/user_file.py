@@ -8,7 +8,8 @@ class_count, licence and description; numpy arrays, torch tensors, lists and dat
 Or a `Dataset`, as `language.tokens` makes it of texts.
 Labels may be text: they become numbers in sorted order. Owners may be any names.
 A network file has `build(width, **options)` under the named function, and optionally
-`loss(outputs, targets)` and `correct(outputs, targets)` beside it.
+`loss(outputs, targets)` and `correct(outputs, targets)` beside it, and `parallel = "ddp"` or
+`"fsdp"` with `parallel_processes = 2`: in how many processes a member trains it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from kumiai.adapters.data.dataset import FIELD, Dataset
 from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import InputError
+from kumiai.learning.parallel import COUNT, MODE, choose_parallel
 from kumiai.learning.recipe import Recipe, RecipeOrigin, wrap_recipe
 
 OptionValue = int | str | bool
@@ -76,7 +78,9 @@ def load_user_recipe(
     for name, judge in judges.items():
         if judge is not None and not callable(judge):
             raise InputError(RECIPE_FIELD, reference, f"`{name}` in this file is not a function")
-    recipe = wrap_recipe(reference, build, widths_ppm, judges["loss"], judges["correct"])
+    declared = getattr(module, MODE, None), getattr(module, COUNT, None)
+    parallel = choose_parallel(reference, *declared)
+    recipe = wrap_recipe(reference, build, widths_ppm, judges["loss"], judges["correct"], parallel)
     path = Path(str(module.__file__))
     origin = RecipeOrigin(
         reference,

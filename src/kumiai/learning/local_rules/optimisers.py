@@ -40,7 +40,7 @@ def adamw(learning_rate: float, weight_decay: float) -> Rule:
         return {
             "mean": {name: torch.zeros_like(w) for name, w in params.items()},
             "square": {name: torch.zeros_like(w) for name, w in params.items()},
-            "count": torch.zeros((), dtype=some.dtype),
+            "count": some.new_zeros(()),
         }
 
     def apply(grads: Params, slots: Slots, params: Params, anchor: Params) -> tuple[Params, Slots]:

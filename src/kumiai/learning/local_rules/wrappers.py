@@ -31,7 +31,7 @@ def guided(inner: Rule, *, has_rate: bool, has_control: bool) -> Rule:
     def init(params: Params) -> Slots:
         slots: Slots = {"inner": inner.init(params)}
         if has_rate:
-            slots[RATE] = torch.ones(())
+            slots[RATE] = next(iter(params.values())).new_ones(())
         if has_control:
             slots[CONTROL] = {name: torch.zeros_like(w) for name, w in params.items()}
         return slots

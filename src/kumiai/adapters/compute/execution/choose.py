@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 
 from kumiai.adapters.compute.execution.counting import WorkCounter
+from kumiai.adapters.compute.execution.devices import synchronise
 from kumiai.adapters.compute.execution.inline import convert_format
 from kumiai.adapters.compute.execution.lowering import TIERS, Tier, describe_machine, has_compiler
 from kumiai.adapters.compute.execution.probe import Traits
-from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
+from kumiai.adapters.compute.execution.shards import CPU, JoinedShards, count_member_iterations
 from kumiai.adapters.cores import count_cores
 from kumiai.learning.client import LocalWork, expand
 from kumiai.learning.layout import unflatten
@@ -45,11 +46,12 @@ MEASURE_SECONDS_MAX = 0.5  # a longer iteration is timed once
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend, its tier and the reason in one sentence."""
+    """A backend, its tier and the reason in one sentence. device_type: of its processes' own."""
 
     backend: str
     tier: Tier
     reason: str
+    device_type: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,23 @@ def choose(
     costs = measure(work, traits, global_P, data)
     if wish.backend == "vectorised" and costs.vectorised is None:
         return Choice("inline", "eager", f"inline: {explain_unstackable(traits)}")
+    if data.device.type != CPU.type:
+        return choose_on_gpu(costs, wish)
     backend = wish.backend if wish.backend != "auto" else pick_backend(costs, wish)
     tier = pick_tier(backend, traits, costs, wish)
     return Choice(backend, tier, describe(backend, tier, costs, wish))
+
+
+def choose_on_gpu(costs: Costs, wish: Wish) -> Choice:
+    """Return the faster of the two backends that work there, eager.
+
+    What lowering saves was measured on CPUs, and its kernels are made for them.
+    """
+    is_faster = costs.vectorised is not None and costs.vectorised < costs.inline
+    backend = wish.backend
+    if backend == "auto":
+        backend = "vectorised" if is_faster else "inline"
+    return Choice(backend, "eager", describe(backend, "eager", costs, wish))
 
 
 def pick_backend(costs: Costs, wish: Wish) -> str:
@@ -145,9 +161,10 @@ def measure(work: LocalWork, traits: Traits, global_P: torch.Tensor, data: Joine
     tensors = convert_format(unflatten(work.layout, global_P), data.is_channels_last)
     carry = work.init(tensors)
     inputs, targets = data.batch(rows[0])
-    single = time_call(lambda: work.step(carry, carry.params, inputs, targets, None))
+    is_cpu = data.device.type == CPU.type
+    single = time_call(lambda: work.step(carry, carry.params, inputs, targets, None), data.device)
     inline = single * sum(lengths)
-    workers = min(count_cores(), len(lengths))
+    workers = min(count_cores(), len(lengths)) if is_cpu else 1
     process = None
     if workers > 1:
         per_core = max(max(lengths) * single, inline / workers)
@@ -183,19 +200,23 @@ def measure_stacked(
     try:
         with counter:
             work.step_stacked(carry, shared.params, inputs, targets, None)
-        return time_call(lambda: work.step_stacked(carry, shared.params, inputs, targets, None))
+        return time_call(
+            lambda: work.step_stacked(carry, shared.params, inputs, targets, None), data.device
+        )
     except Exception as error:  # noqa: BLE001 - any user's network: what vmap refuses, inline runs
         del error
         return None
 
 
-def time_call(call: Callable[[], object]) -> float:
+def time_call(call: Callable[[], object], device: torch.device = CPU) -> float:
     """Return the best of a few timings, after a first call that imports and allocates."""
     call()
+    synchronise(device)
     best = float("inf")
     for _ in range(MEASURE_REPEATS):
         start = time.perf_counter()
         call()
+        synchronise(device)
         best = min(best, time.perf_counter() - start)
         if best > MEASURE_SECONDS_MAX:
             break
@@ -243,6 +264,7 @@ def compute_decision_key(work: LocalWork, data: JoinedShards, wish: Wish) -> str
         tuple(data.inputs.shape[1:]),
         str(data.inputs.dtype),
         wish,
+        data.device.type,
         describe_machine(),
         count_cores(),
     )

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from kumiai.learning.client import LocalWork
+
 
 class WorkCounter(TorchDispatchMode):
     """Counts while it is entered, from nought each time.
@@ -68,4 +70,17 @@ def count_layer_outputs(module: nn.Module, sample: Tensor) -> list[int]:
     return sizes
 
 
-__all__ = ["WorkCounter", "count_layer_outputs"]
+def count_sample_flop(work: LocalWork, shape: tuple[int, ...], targets: Tensor | None) -> int:
+    """Count one sample's forward and backward operations of all trained widths."""
+    inputs = torch.zeros(1, *shape)
+    wanted = torch.zeros(1, dtype=torch.int64) if targets is None else targets
+    module = work.modules[0][0]
+    tensors = {name: t.detach().clone() for name, t in module.state_dict().items()}
+    kept = {name: tensors[name] for name in work.layout.names}
+    carry = work.init(kept)
+    with WorkCounter() as counter:
+        work.step(carry, carry.params, inputs, wanted, None)
+    return counter.flop
+
+
+__all__ = ["WorkCounter", "count_layer_outputs", "count_sample_flop"]

@@ -4,19 +4,22 @@
 vectorised, process, ray) changes the time, not the result (to float rounding). With the same
 backend and the same seeds the result is the same to the byte. `backend="auto"` chooses by the
 recipe, by a short measurement and by what the run will cost, and never ray; `engine.reason` says
-why in one sentence.
+why in one sentence. A recipe that declares `parallel` has each member trained by several processes,
+whatever the backend. Training may run on a GPU (`devices`); evaluation never does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 import torch
 from torch import Tensor
 
+from kumiai.adapters.compute.execution.backends import Backend, Means, build_backend
 from kumiai.adapters.compute.execution.choose import (
     Choice,
     Wish,
@@ -26,17 +29,29 @@ from kumiai.adapters.compute.execution.choose import (
     load_decision,
     save_decision,
 )
-from kumiai.adapters.compute.execution.counting import WorkCounter
+from kumiai.adapters.compute.execution.counting import count_sample_flop
+from kumiai.adapters.compute.execution.devices import FIELD as DEVICE_FIELD
+from kumiai.adapters.compute.execution.devices import (
+    deterministic,
+    explain_cpu,
+    pick_device,
+    place_shards,
+    place_work,
+    read_device,
+)
 from kumiai.adapters.compute.execution.evaluate import evaluate_models
-from kumiai.adapters.compute.execution.inline import InlineBackend
-from kumiai.adapters.compute.execution.lowered_step import LoweredStep
 from kumiai.adapters.compute.execution.lowering import LoweringError
+from kumiai.adapters.compute.execution.parallel_rules import (
+    check_divisible,
+    check_parallel,
+    describe_parallel,
+    pick_device_type,
+)
 from kumiai.adapters.compute.execution.private import PrivateTrainer
 from kumiai.adapters.compute.execution.probe import has_convolution, probe
-from kumiai.adapters.compute.execution.process import ProcessBackend
-from kumiai.adapters.compute.execution.ray_backend import RayBackend
 from kumiai.adapters.compute.execution.ray_cluster import RayOptions, check_ray
 from kumiai.adapters.compute.execution.shards import (
+    CPU,
     JoinedShards,
     Shard,
     count_member_iterations,
@@ -44,8 +59,7 @@ from kumiai.adapters.compute.execution.shards import (
     join_shards,
     remember,
 )
-from kumiai.adapters.compute.execution.stacked import StackedBackend
-from kumiai.adapters.compute.execution.vectorised import VectorisedBackend
+from kumiai.base.errors import InputError
 from kumiai.learning.client import LocalWork, TrainSettings, build_local_work
 from kumiai.learning.layout import Layout
 from kumiai.learning.privacy.sgd import PrivacySettings
@@ -57,8 +71,6 @@ BACKENDS = ("auto", "inline", "vectorised", "process", "ray")
 PRIVATE_CHOICE = Choice(
     "inline", "eager", "inline, eager: private training needs each sample's own gradient"
 )
-
-Backend = InlineBackend | VectorisedBackend | StackedBackend | ProcessBackend | RayBackend
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ class Engine:
         privacy: PrivacySettings | None = None,
         ray_address: str = "",
         ray_store_bytes_max: int | None = None,
+        device: str = "cpu",
     ) -> None:
         """Build the networks; nothing is measured or started before the first `train`.
 
@@ -102,9 +115,10 @@ class Engine:
         tier: "eager", "traced", "compiled" or "auto". rounds_expected: what the choice weighs the
         cost of compiling against. worker_count: of process and ray, by default one a core.
         privacy: train by DP-SGD, one member after the other, with `train`'s keys. ray_address,
-        ray_store_bytes_max: see `RayOptions`. Raises ValueError for an unknown backend or tier, a
-        recipe that does not build, or one that cannot be trained privately; InputError for ray
-        where it is not installed.
+        ray_store_bytes_max: see `RayOptions`. device: where training runs, see `devices`. Raises
+        ValueError for an unknown backend or tier, a recipe that does not build, or one that cannot
+        be trained privately; InputError for ray where it is not installed, a device that is not
+        there or not for this work, or settings that do not go with the recipe's `parallel`.
         """
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
@@ -112,7 +126,10 @@ class Engine:
             as_tier(tier)
         if backend == "ray":
             check_ray(ray_address)
-        self._ray_options = RayOptions(ray_address, worker_count, ray_store_bytes_max)
+        is_private = privacy is not None
+        check_parallel(recipe, settings, backend, tier, is_private=is_private)
+        self._device_text = device
+        ray_options = RayOptions(ray_address, worker_count, ray_store_bytes_max)
         self._work: LocalWork = build_local_work(recipe, settings)
         self._private: PrivateTrainer | None = None
         if privacy is not None:
@@ -123,13 +140,23 @@ class Engine:
                 )
             self._private = PrivateTrainer(self._work, privacy)
         self._wish = Wish(backend, tier, rounds_expected)
+        self._wanted = read_device(device)
+        hindrance = ""
+        if recipe.parallel is None:  # whose processes take no notice of the backend
+            hindrance = explain_cpu(backend, tier, is_private=is_private)
+        if hindrance and self._wanted is not None and self._wanted.type != CPU.type:
+            raise InputError(DEVICE_FIELD, device, f"{hindrance}: write auto or cpu")
+        if hindrance:
+            self._wanted = CPU
+        self._placed: LocalWork | None = None  # the work on the device that trains
         self._cache_dir = None if cache_dir is None else Path(cache_dir)
-        self._worker_count = worker_count
+        self._means = Means(self._cache_dir, worker_count, ray_options)
         self._backend: Backend | None = None
         self._joined: tuple[list[tuple[Shard, int, int]], JoinedShards] | None = None
         self._flop: dict[tuple[int, ...], int] = {}
         self._narrow: dict[int, Engine] = {}
         self.choice: Choice | None = None
+        self.device = CPU  # that trains, once something was trained
 
     @property
     def layout(self) -> Layout:
@@ -184,7 +211,7 @@ class Engine:
             raise ValueError(f"guides of shape {found}, expected {len(seeds)} of {guide_size}")
         if len(keys) != (len(shards) if self._private else 0):
             raise ValueError(f"{len(keys)} secret keys for {len(shards)} shards")
-        data = self._join(shards)
+        data = self._join(shards, global_P)
         with torch.no_grad():
             if self._private is None:
                 updates_NP, losses_N = self._train(global_P.detach(), data, seeds, guides_NG)
@@ -217,7 +244,8 @@ class Engine:
                 self._cache_dir,
                 tier=self._wish.tier,
                 rounds_expected=self._wish.rounds_expected,
-                worker_count=self._worker_count,
+                worker_count=self._means.worker_count,
+                device=self._device_text,
             )
         return self._narrow[place]
 
@@ -263,13 +291,28 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _join(self, shards: Sequence[Shard]) -> JoinedShards:
+    def _join(self, shards: Sequence[Shard], global_P: Tensor) -> JoinedShards:
         """Return the joined shards, those of the last round if they are the same tensors."""
         if self._joined is not None and is_same(self._joined[0], shards):
             return self._joined[1]
         joined = join_shards(shards, is_channels_last=has_convolution(self._work))
+        if self._work.recipe.parallel is None:
+            joined = self._place(joined, global_P)
         self._joined = (remember(shards), joined)
         return joined
+
+    def _place(self, data: JoinedShards, global_P: Tensor) -> JoinedShards:
+        """Return the samples on the device that trains, which the first of them decide."""
+        if self._placed is None:
+            count = partial(self._count_iteration, data)
+            self.device = pick_device(self._wanted, count, self._work, data, global_P.detach())
+            self._placed = place_work(self._work, self.device)
+        return place_shards(data, self.device)
+
+    def _count_iteration(self, data: JoinedShards) -> int:
+        """Return the floating point operations of one iteration."""
+        flop = self.count_flop(tuple(data.inputs.shape[1:]), data.targets[:1])
+        return flop * min(self._work.settings.batch_size, max(data.counts))
 
     def _train(
         self,
@@ -285,8 +328,11 @@ class Engine:
             assert self.choice is not None
             try:
                 if self._backend is None:
-                    self._backend = self._build(self.choice, global_P, data)
-                return self._backend.train(global_P, data, seeds, guides_NG)
+                    self._backend = build_backend(
+                        self._placed or self._work, self.choice, global_P, data, self._means
+                    )
+                with deterministic(data.device):
+                    return self._backend.train(global_P, data, seeds, guides_NG)
             except LoweringError as error:
                 if self._backend is not None:
                     self._backend.close()
@@ -296,14 +342,25 @@ class Engine:
                 )
 
     def _choose(self, global_P: Tensor, data: JoinedShards) -> None:
-        """Take the decision kept from an earlier run, or decide now."""
+        """Take the recipe's choice, the decision kept from an earlier run, or decide now."""
+        parallel = self._work.recipe.parallel
+        if parallel is not None:
+            check_divisible(self._work, global_P, data)
+            device_type = pick_device_type(parallel, self._wanted, self._count_iteration(data))
+            self.device = torch.device(device_type)
+            reason = describe_parallel(parallel, device_type)
+            self.choice = Choice("parallel", "eager", reason, device_type)
+            return
         path = self._decision_path(data)
         kept = load_decision(path) if path else None
         if kept is not None:
             self.choice = kept
             return
-        traits = probe(self._work, global_P, data)
-        self._settle(data, choose(self._work, traits, global_P, data, self._wish))
+        assert self._placed is not None
+        start_P = global_P.to(data.device)
+        with deterministic(data.device):
+            traits = probe(self._placed, start_P, data)
+            self._settle(data, choose(self._placed, traits, start_P, data, self._wish))
 
     def _settle(self, data: JoinedShards, choice: Choice) -> None:
         self.choice = choice
@@ -315,38 +372,6 @@ class Engine:
         if self._cache_dir is None:
             return None
         return self._cache_dir / f"{compute_decision_key(self._work, data, self._wish)}.json"
-
-    def _build(self, choice: Choice, global_P: Tensor, data: JoinedShards) -> Backend:
-        if choice.backend == "vectorised" and choice.tier != "eager":
-            return StackedBackend(self._work, choice.tier, self._cache_dir)
-        if choice.backend == "vectorised":
-            is_separable = probe(self._work, global_P, data).is_separable
-            return VectorisedBackend(self._work, is_separable=is_separable)
-        step = None
-        if choice.tier != "eager":
-            # a forked worker must not touch its parent's pool of threads: it would wait for ever
-            threads = 1 if choice.backend in ("process", "ray") else None
-            step = LoweredStep(self._work, choice.tier, self._cache_dir, threads=threads)
-            step.prepare(global_P, data)
-        if choice.backend == "process":
-            return ProcessBackend(self._work, step, self._worker_count)
-        if choice.backend == "ray":
-            # its workers compile for themselves, or find in the cache what was compiled just now
-            return RayBackend(self._work, choice.tier, self._cache_dir, self._ray_options)
-        return InlineBackend(self._work, step)
-
-
-def count_sample_flop(work: LocalWork, shape: tuple[int, ...], targets: Tensor | None) -> int:
-    """Count one sample's forward and backward operations of all trained widths."""
-    inputs = torch.zeros(1, *shape)
-    wanted = torch.zeros(1, dtype=torch.int64) if targets is None else targets
-    module = work.modules[0][0]
-    tensors = {name: t.detach().clone() for name, t in module.state_dict().items()}
-    kept = {name: tensors[name] for name in work.layout.names}
-    carry = work.init(kept)
-    with WorkCounter() as counter:
-        work.step(carry, carry.params, inputs, wanted, None)
-    return counter.flop
 
 
 def first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from kumiai.adapters.compute.execution.devices import drawing
 from kumiai.adapters.compute.execution.shards import IMAGE_DIMENSIONS, JoinedShards, plan_member
 from kumiai.learning.client import Carry, LocalWork, Params
 from kumiai.learning.layout import flatten, unflatten
@@ -33,8 +34,9 @@ class InlineBackend:
         """Return updates_NP and losses_N (mean over the samples seen) of one round."""
         updates_NP = torch.empty(len(seeds), self._work.layout.size)
         losses_N = torch.empty(len(seeds))
+        global_P = global_P.to(data.device)
         for n, seed in enumerate(seeds):
-            guide_G = None if guides_NG is None else guides_NG[n]
+            guide_G = None if guides_NG is None else guides_NG[n].to(data.device)
             update_P, loss = train_member(
                 self._work, self._step, global_P, data, member=n, seed=seed, guide_G=guide_G
             )
@@ -55,22 +57,42 @@ def train_member(
     member: int,
     seed: int,
     guide_G: Tensor | None = None,
+    draw_seed: int | None = None,
 ) -> tuple[Tensor, float]:
     """Return member's update [P] (local - global) and mean loss.
 
     The member's own seed rules its batches and any randomness inside the recipe (dropout), so that
-    the result does not depend on who else trains or in which order. Raises ValueError naming the
+    the result does not depend on who else trains or in which order. draw_seed: for the recipe's own
+    randomness where it is not the batches' (see `parallel_rank`). Raises ValueError naming the
     recipe and the member where the recipe raises.
     """
-    batches = plan_member(work.settings, data.counts[member], seed)
     tensors = convert_format(unflatten(work.layout, global_P), data.is_channels_last)
     carry = work.init(tensors)
     anchor = carry.params  # the global model, wherever the member starts
     if guide_G is not None:
         carry = work.guide(carry, guide_G)
-    loss_sum, seen = torch.zeros(()), 0
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    carry, loss_sum, seen = iterate(
+        work, step, carry, anchor, data, member=member, seed=seed, draw_seed=draw_seed
+    )
+    update_P = flatten(work.layout, {**carry.params, **carry.rest}) - global_P
+    return update_P, float(loss_sum) / seen
+
+
+def iterate(
+    work: LocalWork,
+    step: Step,
+    carry: Carry,
+    anchor: Params,
+    data: JoinedShards,
+    *,
+    member: int,
+    seed: int,
+    draw_seed: int | None = None,
+) -> tuple[Carry, Tensor, int]:
+    """Run a member's iterations from `carry`; return the last, the sum of losses, its samples."""
+    loss_sum, seen = torch.zeros((), device=data.device), 0
+    batches = plan_member(work.settings, data.counts[member], seed)
+    with drawing(data.device, seed if draw_seed is None else draw_seed):
         try:
             for rows in batches:
                 inputs, targets = data.batch(rows + data.offsets[member])
@@ -80,8 +102,7 @@ def train_member(
         except Exception as error:
             # whatever the user's network or loss raises is one fault with one address
             raise ValueError(describe_fault(work, member, error)) from error
-    update_P = flatten(work.layout, {**carry.params, **carry.rest}) - global_P
-    return update_P, float(loss_sum) / seen
+    return carry, loss_sum, seen
 
 
 def convert_format(tensors: Params, is_channels_last: bool) -> Params:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from kumiai.adapters.compute.execution.devices import drawing
 from kumiai.adapters.compute.execution.inline import convert_format, describe_fault
-from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
+from kumiai.adapters.compute.execution.shards import CPU, JoinedShards, count_member_iterations
 from kumiai.learning.client import LocalWork
 from kumiai.learning.layout import flatten, unflatten
 from kumiai.learning.privacy.sgd import PrivacySettings, check_private, step_private
@@ -42,8 +43,7 @@ class PrivateTrainer:
         lengths = count_member_iterations(self._work.settings, data.counts)
         updates_NP = torch.empty(len(seeds), self._work.layout.size)
         for n, seed in enumerate(seeds):
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(seed)
+            with drawing(CPU, seed):
                 try:
                     guide_G = None if guides_NG is None else guides_NG[n]
                     updates_NP[n] = self._train_member(

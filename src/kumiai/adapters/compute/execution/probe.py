@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from kumiai.adapters.compute.execution.devices import drawing
 from kumiai.adapters.compute.execution.shards import JoinedShards
 from kumiai.learning.client import LocalWork, Params, compute_sample_losses
 from kumiai.learning.layout import unflatten
@@ -53,6 +54,27 @@ def probe(work: LocalWork, global_P: Tensor, data: JoinedShards) -> Traits:
     )
 
 
+def is_divisible(work: LocalWork, global_P: Tensor, data: JoinedShards) -> bool:
+    """Whether a batch's gradient is the weighted mean of its parts', also of a random recipe.
+
+    For a recipe that draws random numbers the loss is looked at, and whether buffers move with the
+    batch; what else its samples might see of each other is not found.
+    """
+    traits = probe(work, global_P, data)
+    if not traits.is_random:
+        return traits.is_separable
+    tensors = {name: t.clone() for name, t in unflatten(work.layout, global_P).items()}
+    rows = torch.arange(data.offsets[0], data.offsets[0] + min(data.counts[0], BATCH_SIZE_MAX))
+    inputs, targets = data.batch(rows)
+    _, rest = work.divide(tensors)
+    with drawing(data.device, 1):
+        _, moved = work.compute_loss(work.divide(tensors)[0], rest, inputs, targets, None)
+    outputs = _forward(work, tensors, inputs, 1)
+    samples_B = compute_sample_losses(work.recipe, outputs.clone(), targets)
+    is_mean = _is_close(work.recipe.compute_loss(outputs.clone(), targets), samples_B.mean())
+    return is_mean and all(torch.equal(moved[name], rest[name]) for name in rest)
+
+
 def has_convolution(work: LocalWork) -> bool:
     """Whether the network contains a convolution layer."""
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)
@@ -62,8 +84,7 @@ def has_convolution(work: LocalWork) -> bool:
 def _forward(work: LocalWork, tensors: Params, inputs: Tensor, seed: int) -> Tensor:
     """Outputs in training mode under `seed`, float buffers and random state left alone."""
     state = {name: t.clone() for name, t in {**tensors, **work.integers[0]}.items()}
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(seed)
+    with drawing(inputs.device, seed), torch.no_grad():
         outputs: Tensor = functional_call(work.modules[0][0], state, (inputs,))
     return outputs
 
@@ -80,8 +101,9 @@ def _is_separable(work: LocalWork, tensors: Params, data: JoinedShards, rows: Te
     try:
         outputs = _forward(work, tensors, inputs, 1)
         fewer = _forward(work, tensors, inputs[:half], 1)
-        whole = work.recipe.compute_loss(outputs, targets)
-        samples_B = compute_sample_losses(work.recipe, outputs, targets)
+        # a loss may change what it is given
+        whole = work.recipe.compute_loss(outputs.clone(), targets)
+        samples_B = compute_sample_losses(work.recipe, outputs.clone(), targets)
     except (RuntimeError, ValueError, TypeError, IndexError):
         # a recipe that cannot take half a batch or single samples is simply not separable; if it
         # cannot take these samples at all, training will say so with the member's index

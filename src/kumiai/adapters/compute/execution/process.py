@@ -102,17 +102,7 @@ class ProcessBackend:
 
     def close(self) -> None:
         """End the workers: ask, then force."""
-        for _, pipe in self._workers:
-            try:
-                pipe.send(None)
-            except OSError:
-                continue  # already gone
-        for process, pipe in self._workers:
-            process.join(STOP_SECONDS_MAX)
-            if process.is_alive():
-                process.kill()
-                process.join()
-            pipe.close()
+        end_workers(self._workers)
         self._workers = []
         self._desk = None
         self._shown = None
@@ -208,14 +198,36 @@ def run_worker(work: LocalWork, step: Step, desk: Desk, pipe: Connection) -> Non
             pipe.send(reply)
 
 
-def describe_death(process: BaseProcess, member: int) -> WorkerError:
-    """Return the error for a worker that ended while it trained `member`."""
+def end_workers(
+    workers: Sequence[tuple[BaseProcess, Connection]], patience_seconds: float = STOP_SECONDS_MAX
+) -> None:
+    """End worker processes: ask, then force those that do not end in time."""
+    for _, pipe in workers:
+        try:
+            pipe.send(None)
+        except OSError:
+            continue  # already gone
+    for process, pipe in workers:
+        process.join(patience_seconds)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        pipe.close()
+
+
+def describe_death(
+    process: BaseProcess,
+    member: int | None,
+    fix: str = "run the round again, or use backend 'inline'",
+) -> WorkerError:
+    """Return the error for a worker that ended while it trained `member`, or was being started."""
     process.join(STOP_SECONDS_MAX)
     code = process.exitcode
     cause = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    work = "it was started" if member is None else f"training member {member}"
     return WorkerError(
-        f"worker process {process.pid} ended ({cause}) while training member {member}: "
-        "out of memory, or killed; run the round again, or use backend 'inline'"
+        f"worker process {process.pid} ended ({cause}) while {work}: "
+        f"out of memory, or killed; {fix}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from kumiai.learning.schedule import Batches, count_iterations, plan_batches
 
 Shard = tuple[Tensor, Tensor]
 
+CPU = torch.device("cpu")
+
 IMAGE_DIMENSIONS = 4  # [n, channels, height, width]
 
 
@@ -21,7 +23,8 @@ class JoinedShards:
     """All members' samples in one tensor: inputs [n, ...], targets [n, ...], and where each starts.
 
     is_channels_last: the inputs lie in memory with channels innermost, as CPU convolutions want
-    them; their shape is unchanged.
+    them; their shape is unchanged. device: where batches come out; the samples lie there or on the
+    CPU.
     """
 
     inputs: Tensor
@@ -29,23 +32,24 @@ class JoinedShards:
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
     is_channels_last: bool
+    device: torch.device = CPU
 
     def select(self, members: Sequence[int]) -> JoinedShards:
         """Return the same samples, seen as the shards of `members` alone."""
         offsets = tuple(self.offsets[n] for n in members)
         counts = tuple(self.counts[n] for n in members)
-        return JoinedShards(self.inputs, self.targets, offsets, counts, self.is_channels_last)
+        return replace(self, offsets=offsets, counts=counts)
 
     def batch(self, rows: Tensor) -> Shard:
         """Return inputs and targets of `rows` (any shape of indices, in front of the sample's)."""
-        flat = rows.reshape(-1)
-        targets = self.targets.index_select(0, flat)
+        flat = rows.reshape(-1).to(self.inputs.device)
+        targets = self.targets.index_select(0, flat).to(self.device)
         targets = targets.view(rows.shape + self.targets.shape[1:])
         if self.is_channels_last and rows.dim() == 1:
             # index_select would fall back to the default format
             inner = self.inputs.permute(0, 2, 3, 1).index_select(0, flat)
-            return inner.permute(0, 3, 1, 2), targets
-        inputs = self.inputs.index_select(0, flat)
+            return inner.to(self.device).permute(0, 3, 1, 2), targets
+        inputs = self.inputs.index_select(0, flat).to(self.device)
         return inputs.reshape(rows.shape + self.inputs.shape[1:]), targets
 
 

@@ -44,11 +44,14 @@ class VectorisedBackend:
     ) -> tuple[Tensor, Tensor]:
         """Return updates_NP and losses_N (mean over the samples seen) of one round."""
         pieces = []
+        global_P = global_P.to(data.device)
         for start in range(0, len(seeds), self._members_max):
             members = range(start, min(start + self._members_max, len(seeds)))
             chunk = data.select(members)
             chunk_seeds = seeds[start : members.stop]
-            guides = None if guides_NG is None else guides_NG[start : members.stop]
+            guides = None
+            if guides_NG is not None:
+                guides = guides_NG[start : members.stop].to(data.device)
             try:
                 pieces.append(self._train_chunk(global_P, chunk, chunk_seeds, guides))
             except Exception as error:
@@ -58,7 +61,7 @@ class VectorisedBackend:
                     f"each trains alone: {type(error).__name__}: {error}"
                 ) from error
         updates, losses = zip(*pieces, strict=True)
-        return torch.cat(updates), torch.cat(losses)
+        return torch.cat(updates).cpu(), torch.cat(losses).cpu()
 
     def close(self) -> None:
         """Nothing to release."""
@@ -74,7 +77,8 @@ class VectorisedBackend:
         batches = [plan_member(self._work.settings, count, seed) for count, seed in plan]
         stack = stack_padded if self._is_separable else stack_equal
         segments = stack(batches, data.offsets)
-        seen_N = torch.tensor([float(sum(len(rows) for rows in b)) for b in batches])
+        seen = [float(sum(len(rows) for rows in b)) for b in batches]
+        seen_N = torch.tensor(seen, device=data.device)
         carry, losses_N = self._run(global_P, data, segments, len(seeds), guides_CG)
         tensors = {**carry.params, **carry.rest}
         local_NP = torch.cat([tensors[name].flatten(1) for name in self._work.layout.names], 1)
@@ -90,7 +94,7 @@ class VectorisedBackend:
     ) -> tuple[Carry, Tensor]:
         """Run all segments; returns the stacked carry and the loss sums over samples [M]."""
         shared = self._work.init(unflatten(self._work.layout, global_P))
-        losses_M = torch.zeros(count)
+        losses_M = torch.zeros(count, device=data.device)
         everyone = tuple(range(count))
         carry: Carry | None = None
         if guides_CG is not None:
@@ -100,7 +104,7 @@ class VectorisedBackend:
             whole = segment.members == everyone
             if carry is None and (not whole or self._has_rest):
                 carry = pytree.tree_map(lambda t: t.contiguous(), expand(shared, count))
-            index = torch.tensor(segment.members)
+            index = torch.tensor(segment.members, device=data.device)
             part = carry if whole or carry is None else pick(carry, index)
             part, sums = self._run_segment(shared, part, data, segment)
             losses_M.index_add_(0, index, sums)
@@ -114,9 +118,11 @@ class VectorisedBackend:
     def _run_segment(
         self, shared: Carry, part: Carry | None, data: JoinedShards, segment: Segment
     ) -> tuple[Carry, Tensor]:
-        sums_M = torch.zeros(len(segment.members))
+        sums_M = torch.zeros(len(segment.members), device=data.device)
         for k, rows in enumerate(segment.rows_KMB):
-            weights = None if segment.weights_KMB is None else segment.weights_KMB[k]
+            weights = None
+            if segment.weights_KMB is not None:
+                weights = segment.weights_KMB[k].to(data.device)
             sizes = rows.shape[1] if weights is None else (weights > 0).sum(1)
             inputs, targets = data.batch(rows)
             # at the first iteration all members still hold the same parameters
