@@ -53,6 +53,25 @@ def test_honest_updates_of_skewed_shards_raise_no_flag(digits_rounds):
             assert found == [INNOCENT] * 8, f"alpha {alpha}, round {number}"
 
 
+@pytest.mark.parametrize("unlike", [1, 2])
+def test_who_is_unlike_all_does_not_make_the_others_look_like_copies(unlike: int) -> None:
+    """Shards so alike that updates agree to 0.999, and rows of noise or of poison among them."""
+    rng = np.random.default_rng(4)
+    shared = rng.standard_normal(2_000)
+    own = 0.03 * rng.standard_normal((6, 2_000))
+    honest = np.rint((shared + own) * 1e5).astype(np.int32)
+    noise = np.stack([make_noise(2_000, seed) for seed in range(unlike)])
+    rows = np.vstack([noise, honest])
+
+    found = find_flags(rows, range(len(rows)), None, LIMITS)
+
+    assert not any(finding.flags & DUPLICATE for finding in found)
+    copied = np.vstack([rows, honest[2:3] + make_noise(2_000, 9, 1e4)])
+    assert find_flags(copied, range(len(copied)), None, LIMITS)[-1] == Finding(
+        DUPLICATE, 2 + unlike
+    )
+
+
 def test_mean_of_the_others_alone_would_condemn_honest_updates(digits_rounds):
     """Why the test of work asks for resemblance with anyone: the simple rule is unjust."""
     worst = np.inf

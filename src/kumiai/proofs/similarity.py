@@ -8,7 +8,8 @@ For updates u_i (rows of `updates_NP`) and g, the previous global step (`previou
     ZERO       |u_i| = 0, or |u_i| < median_j |u_j| / 1000
     DUPLICATE  |cos(u_i, u_j)| >= duplicate_cosine for a j committed earlier (scaled and
                sign-flipped copies are copies), and almost as much without the part that both
-               share with everybody; or |cos| >= 0.99999. Names the first of its kind
+               share with everybody (with most, where most agree that far); or |cos| >= 0.99999.
+               Names the first of its kind
     REPLAY     |cos(u_i, g)| >= replay_cosine
     NO_WORK    |cos| * sqrt(P) < work_z against *every* reference: each other update, the mean of
                the others' directions, and both again after the part along g is taken out
@@ -100,7 +101,8 @@ def find_flags(
             flag | (REPLAY if yes else 0) for flag, yes in zip(flags, is_replay_N, strict=True)
         ]
     if is_copy_NN is None:
-        is_copy_NN = find_copies(gram, count, limits.duplicate_cosine_ppm)
+        core_N = find_core(gram[:count, :count], np.ones(count, bool), limits.duplicate_cosine_ppm)
+        is_copy_NN = find_copies(gram, count, limits.duplicate_cosine_ppm, core_N)
     originals = _find_originals(is_copy_NN, commit_heights)
     for copy in originals:
         flags[copy] |= DUPLICATE
@@ -180,11 +182,11 @@ def find_copies(
     gram: IntegerArray,
     count: int,
     cosine_ppm: int,
-    alike_N: NDArray[np.bool_] | None = None,
+    core_N: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Tell for each two updates whether one is a copy of the other.
 
-    alike_N: whose directions make up what is common, None for everybody's.
+    core_N: whose directions make up what is common.
 
     Honest members with alike data agree on the way everybody goes, on small models to more than
     0.99; what is left of a copy without that common part still equals what is left of the original.
@@ -200,8 +202,7 @@ def find_copies(
     weights = np.array(
         [(1 << bits) // isqrt(s) if s > 0 else 0 for s in own.diagonal()], dtype=object
     )
-    if alike_N is not None:
-        weights = np.where(alike_N, weights, 0)
+    weights = np.where(core_N, weights, 0)
     along_N = own @ weights
     residual = own * int(weights @ along_N) - np.outer(along_N, along_N)
     scale = max(0, max((int(v).bit_length() for v in residual.diagonal()), default=0) - 400)
@@ -210,6 +211,19 @@ def find_copies(
     same_NN &= np.sign(residual.astype(np.float64)) == np.sign(own.astype(np.float64))
     exact_NN = reaches(own, EXACT_COPY_PPM**2, PPM**2)
     return (alike_NN & same_NN) | exact_NN
+
+
+def find_core(gram: IntegerArray, group: NDArray[np.bool_], cosine_ppm: int) -> NDArray[np.bool_]:
+    """Return the rows of the group that most of it are like, if they are most; else all of it.
+
+    A row that is unlike all others (noise, a poisoner's) would turn the common direction, and what
+    is left of honest rows that agree to more than `cosine_ppm` would be nothing but that turn: the
+    same in all of them, as in copies.
+    """
+    alike_NN = reaches(gram, cosine_ppm**2, PPM**2)
+    size = int(group.sum())
+    core: NDArray[np.bool_] = group & (2 * alike_NN[:, group].sum(axis=1) > size)
+    return core if 2 * int(core.sum()) > size else group
 
 
 def _find_originals(is_copy_NN: NDArray[np.bool_], commit_heights: Sequence[int]) -> dict[int, int]:

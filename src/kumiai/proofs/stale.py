@@ -8,8 +8,8 @@ base, the round whose model it began at.
                two updates are compared, is that of the original's base: those who began at the same
                model went the same way, and in a round of mixed bases the sum of all directions is
                not theirs. Originals are the round's earlier updates and those shown in the rounds
-               before (SHOWN). Where most of a base are alike, the common direction is theirs: who
-               names the base without having begun there must not make them look like copies. Of one
+               before (SHOWN). Where most of a base are alike, the common direction is theirs, as in
+               `similarity`: here too for those who name a base without having begun there. Of one
                or two updates nobody can tell what they have in common: where a base has no more,
                only exact copies are found.
     no REPLAY  a stale u_i is not blamed for its likeness to g, the last global step, while
@@ -33,7 +33,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kumiai.proofs.similarity import PPM, IntegerArray, compute_gram, find_copies, reaches
+from kumiai.proofs.similarity import IntegerArray, compute_gram, find_copies, find_core
 
 
 def find_copies_by_base(
@@ -55,19 +55,11 @@ def find_copies_by_base(
         is_base_N = np.array([other == base for other in bases_N], dtype=bool)
         gram = compute_gram(rows)[0]
         group = np.concatenate([is_base_N, np.ones(len(shown), dtype=bool)])
-        found = find_copies(gram, len(rows), cosine_ppm, _find_core(gram, group, cosine_ppm))
+        found = find_copies(gram, len(rows), cosine_ppm, find_core(gram, group, cosine_ppm))
         own = np.flatnonzero(is_base_N)
         is_copy[:, own] = found[:count, own]
         is_copy[:, [count + k for k in shown]] = found[:count, count:]
     return is_copy
-
-
-def _find_core(gram: IntegerArray, group: NDArray[np.bool_], cosine_ppm: int) -> NDArray[np.bool_]:
-    """Return the rows of the group that most of it are like, if they are most; else all of it."""
-    alike_NN = reaches(gram, cosine_ppm**2, PPM**2)
-    size = int(group.sum())
-    core: NDArray[np.bool_] = group & (2 * alike_NN[:, group].sum(axis=1) > size)
-    return core if 2 * int(core.sum()) > size else group
 
 
 def find_excused(
