@@ -338,7 +338,7 @@ def bench_aequa(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repetitions of every cell.")] = 3,
     rounds: Annotated[
         int, typer.Option("--rounds", min=1, help="Rounds of training, for every method.")
-    ] = 20,
+    ] = 40,
     quick: Annotated[
         bool,
         typer.Option("--quick", metavar="", help="The first data and number, one seed, 10 rounds."),
