@@ -106,10 +106,12 @@ class SharedFirstLayer(TorchFunctionMode):
         key = (func, id(named["input"]), id(full), id(full_bias), rest)
         # with groups a narrow output belongs to other inputs than the full one of its place
         is_alike = (bias is None or full_bias is not None) and named.get("groups", 1) == 1
+        outputs: Tensor
         if weight is full and bias is full_bias:
             self._outputs[key] = func(*args, **given)
         elif not (is_alike and key in self._outputs and weight.shape[1:] == full.shape[1:]):
-            return func(*args, **given)
+            outputs = func(*args, **given)
+            return outputs
         # a copy: a network may write into what its first layer gave it (inplace=True)
         return self._outputs[key].narrow(LAYERS[func], 0, len(weight)).clone()
 
