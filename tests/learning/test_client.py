@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -46,6 +47,13 @@ def run_steps(train: TrainSettings, count: int) -> torch.Tensor:
     return flatten(work.layout, carry.params)
 
 
+def share_loss(width: float, widths: Sequence[float]) -> float:
+    """The full width counts as much as all others together."""
+    if len(widths) == 1:
+        return 1.0
+    return 0.5 if width == 1.0 else 0.5 / (len(widths) - 1)
+
+
 def run_torch(build_optimizer, count: int, mu: float = 0.0, widths=(1.0,)) -> torch.Tensor:
     """The same with torch.optim and autograd."""
     model = copy.deepcopy(MODEL)
@@ -60,7 +68,7 @@ def run_torch(build_optimizer, count: int, mu: float = 0.0, widths=(1.0,)) -> to
             shapes = dict(zip(layout.names, layout.shapes, strict=True))
             state = slice_state(dict(model.named_parameters()), shapes)
             outputs = torch.func.functional_call(narrow, state, (X,))
-            loss = loss + functional.cross_entropy(outputs, Y) / len(widths)
+            loss = loss + share_loss(width, widths) * functional.cross_entropy(outputs, Y)
         for p, a in zip(model.parameters(), anchor, strict=True):
             loss = loss + mu / 2 * ((p - a) ** 2).sum()
         loss.backward()
@@ -103,9 +111,10 @@ def test_fedprox_is_the_gradient_of_the_proximal_term(name):
     torch.testing.assert_close(run_steps(train, 4), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_slim_training_is_the_mean_loss_of_the_leading_sub_networks():
-    train = TrainSettings(slim_widths=(0.5, 1.0))
-    expected = run_torch(lambda p: torch.optim.SGD(p, lr=0.05), 3, widths=(1.0, 0.5))
+@pytest.mark.parametrize("widths", [(0.5, 1.0), (0.25, 0.5, 1.0), (0.25, 0.5, 0.75, 1.0)])
+def test_slim_training_is_the_weighed_loss_of_the_leading_sub_networks(widths):
+    train = TrainSettings(slim_widths=widths)
+    expected = run_torch(lambda p: torch.optim.SGD(p, lr=0.05), 3, widths=widths[::-1])
     torch.testing.assert_close(run_steps(train, 3), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -115,7 +124,7 @@ def distill_by_hand(recipe, widths, x, y, count, learning_rate=0.05):
     for _ in range(count):
         scores = model(x)
         shares = scores.detach().exp() / scores.detach().exp().sum(-1, keepdim=True)
-        loss = recipe.compute_loss(scores, y) / len(widths)
+        loss = share_loss(1.0, widths) * recipe.compute_loss(scores, y)
         for width in widths[:-1]:
             narrow = build_seeded(recipe, width, seed=0)
             shapes = {name: tuple(p.shape) for name, p in narrow.named_parameters()}
@@ -126,7 +135,7 @@ def distill_by_hand(recipe, widths, x, y, count, learning_rate=0.05):
                 -(p * q.log()).sum()
                 for p, q in zip(shares.flatten(0, -2), chances.flatten(0, -2), strict=True)
             ]
-            loss = loss + sum(losses) / len(losses) / len(widths)
+            loss = loss + share_loss(width, widths) * sum(losses) / len(losses)
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         with torch.no_grad():
             for p, g in zip(model.parameters(), gradients, strict=True):

@@ -108,8 +108,9 @@ class MemberTrainer:
     def _get_work(self, widths: Widths) -> LocalWork:
         """Return the iteration that trains exactly `widths`.
 
-        The rate is the settings' times the root of their number: between the mean of the losses,
-        at which the full width learns slowest, and their sum, which shakes under label skew.
+        The rate is the settings' times the root of their number: between the weighed mean of the
+        losses and their sum, which shakes under label skew. Of four widths the full one, with its
+        half of the loss, then learns at the pace at which it is trained alone.
         """
         if widths not in self._works:
             rate = self.settings.learning_rate * math.sqrt(len(widths))
