@@ -142,3 +142,18 @@ def test_bad_numbers_are_named() -> None:
     with pytest.raises(InputError, match="at least one member"):
         aequa.list_cells(["digits"], ["label"], [0], 1)
     assert len(aequa.list_cells(["digits", "mnist5k"], list(SPLITS), [5, 10, 50], 3)) == 72
+
+
+@pytest.mark.parametrize("scale", [20.0, 2_000.0])
+def test_who_diverges_keeps_the_model_it_began_with(scale: float) -> None:
+    """Finite or not: what a run would refuse must not be averaged into everybody's model."""
+    dataset = make_dataset()
+    split = deal(dataset, "homogeneous", 5, seed=1)
+    trainer = MemberTrainer(make_recipe(dataset), TRAINING)
+    start_NP = trainer.build_start(1).expand(5, -1).contiguous()
+    (inputs, targets), *others = split.shards
+    wild = trainer.train(start_NP, [(scale * inputs, targets), *others], [1, 2, 3, 4, 5])
+    tame = trainer.train(start_NP, split.shards, [1, 2, 3, 4, 5])
+    assert torch.equal(wild[0], start_NP[0])
+    assert torch.equal(wild[1:], tame[1:])
+    assert not torch.equal(tame[0], start_NP[0])

@@ -25,6 +25,7 @@ from kumiai.learning.schedule import plan_block
 
 Widths = tuple[float, ...]
 FULL: tuple[Widths, ...] = ((1.0,),)
+DIVERGED = 100  # times the middle length of the members' updates
 
 
 class MemberTrainer:
@@ -59,8 +60,9 @@ class MemberTrainer:
     ) -> Tensor:
         """Return the members' local models [N, P] after one round.
 
-        A member whose training diverged (a weight that is not finite) keeps the model it began
-        with, as in a run, where it has no update to send.
+        A member whose training diverged (a weight that is not finite, an update DIVERGED times as
+        long as the middle one) keeps the model it began with: in a run it would have no update to
+        send, or one that the committee refuses. Shards of two samples do diverge at this rate.
 
         width_sets: iteration k trains the widths of set k modulo their number. iterations: instead
         of the settings'.
@@ -81,7 +83,10 @@ class MemberTrainer:
                 inputs, targets = data.batch(rows[k])
                 leaves = list(self._step(widths, [inputs, targets, weights[k], *leaves]))
         local_NP = torch.cat([leaf.flatten(1) for leaf in leaves], 1)
+        lengths_N1 = (local_NP - models_NP).norm(dim=1, keepdim=True)
+        middle = lengths_N1.nan_to_num(nan=torch.inf).median()
         is_sound_N1 = local_NP.isfinite().all(dim=1, keepdim=True)
+        is_sound_N1 &= lengths_N1 <= DIVERGED * middle
         return torch.where(is_sound_N1, local_NP, models_NP)
 
     def evaluate(self, models_NP: Tensor, samples: Shard, width: float = 1.0) -> Tensor:
