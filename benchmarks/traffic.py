@@ -32,8 +32,8 @@ loss then is from the per-step row's, and "at own loss": the per-step row's byte
 measures the row's own end loss, over the row's; another target for each row, so no goal is judged
 by it. One seed; a few hundredths of a bit are noise.
 
-As measured (docs/results/traffic.*) DiLoCo with 1,000 iterations a round, and with 500 and int4 codes,
-reach X with 750 and 3,131 times fewer bytes. From a random first model (--pretrained 0), and within
+As measured (docs/results/traffic.*) DiLoCo reaches X with 750 times fewer bytes (1,000 iterations a
+round) and 3,131 times fewer (500, int4). From a random first model (--pretrained 0), and within
 3,000 or 20,000 iterations, no such row reached it: DiLoCo then ended 0.19 and 0.09 bits above the
 per-step row.
 
