@@ -66,7 +66,7 @@ def draw_log_chart(
     if level is not None:
         left, y = place(x_low, level[1])
         dashed = _line(left, y, WIDTH - RIGHT, y, "#333").replace("/>", ' stroke-dasharray="5 4"/>')
-        parts += [dashed, _text(WIDTH - RIGHT - 4, y - 5, level[0], "end")]
+        parts += [dashed, _text(left + 6, y - 5, level[0], "start")]
     for index, curve in enumerate(curves):
         colour = COLOURS[index % len(COLOURS)]
         places = [place(math.log10(x), y) for x, y in curve.points]
