@@ -1,4 +1,4 @@
-"""What tests of several rooms share: one small Ray, which must leave nothing behind."""
+"""What tests of several rooms share: one small Ray, gone when they end, and no limits of time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test has a limit of time: on a busy machine an example may take any. The rest stays what the
+# environment chose (the same examples each time where CI is set).
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 STORE_BYTES_MAX = 100 * 2**20
 END_SECONDS_MAX = 20.0
