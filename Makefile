@@ -38,7 +38,7 @@ check: $(STAMP)  ## style, types and the floors of the house
 
 oracle: $(ORACLE_STAMP)  ## compare the valuations with pyDVL, in an environment of its own
 	@PYTHONPATH=src:. $(ORACLE)/bin/python -W ignore -m pytest -q -p no:cacheprovider \
-	  -c /dev/null --rootdir=. tests/valuation/test_pydvl.py
+	  -c /dev/null --rootdir=. --noconftest tests/valuation/test_pydvl.py
 
 format: $(STAMP)  ## put the sources into the one style
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -76,10 +76,6 @@ class Course:
     ages: list[int]  # of the slow members' updates that entered the model
     slow_reward_ppm: int
 
-    def find_time_ms(self, target_ppm: int) -> int | None:
-        """Return when the target was first reached, None if never."""
-        return next((ms for ms, accuracy in self.points if accuracy >= target_ppm), None)
-
     def cut(self, most_ms: int) -> list[tuple[int, int]]:
         """Return what there was of it at that time."""
         return [point for point in self.points if point[0] <= most_ms] or self.points[:1]
@@ -130,7 +126,13 @@ def play(mode: Mode, world: World, seed: int) -> Course:
     return read_course(view, slow)
 
 
+def find_time_ms(points: Sequence[tuple[int, int]], target_ppm: int) -> int | None:
+    """Return when the target was first reached, None if never."""
+    return next((ms for ms, accuracy in points if accuracy >= target_ppm), None)
+
+
 def read_course(view: RunView, slow: Sequence[str]) -> Course:
+    """Return a run's course; slow: the names whose part in it is counted."""
     times = accumulate(row.virtual_ms for row in view.rounds)
     points = [(ms, row.accuracy_ppm) for ms, row in zip(times, view.rounds, strict=True)]
     counted = {(row.round, name) for row in view.rounds for name in row.included if name in slow}
@@ -141,6 +143,7 @@ def read_course(view: RunView, slow: Sequence[str]) -> Course:
 
 
 def show(printout: Printout, world: World, seeds: int) -> dict[str, object]:
+    """Play every mode on every seed and print its row; return the courses as far as compared."""
     modes = (
         Mode("wait for all", 0),
         Mode(f"buffer {MEMBERS // 2}", MEMBERS // 2),
@@ -179,7 +182,7 @@ def describe(courses: Sequence[Course], cuts: Sequence[list[tuple[int, int]]]) -
     round_s = statistics.mean(cut[-1][0] / len(cut) / 1000 for cut in cuts)
     cells = [f"{rounds:.0f}", f"{round_s:.1f}"]
     for target_ppm in TARGETS_PPM:
-        times = [course.find_time_ms(target_ppm) for course in courses]
+        times = [find_time_ms(cut, target_ppm) for cut in cuts]
         reached = [ms / 1000 for ms in times if ms is not None]
         cells.append(f"{statistics.mean(reached):.0f}" if len(reached) == len(times) else "never")
     ends = [cut[-1][1] / 10_000 for cut in cuts]

@@ -108,10 +108,10 @@ def main() -> None:
         dealt["alpha_ppm"] = round(given.alpha * 1e6)
     data = {**dict(chosen.settings["data"]), **dealt}
     chosen = replace(chosen, settings={**chosen.settings, "data": data})
-    title = " ".join([given.scenario, given.partition or "", "honest" if given.honest else ""])
-    name = "-".join(["quality", *title.split()[1:], *([f"{given.alpha:g}"] if given.alpha else [])])
-    printout = Printout(name, given.save, 100)
-    table = Table(title=f"quality: {' '.join(title.split())}, {given.seeds} seeds")
+    alpha = f"{given.alpha:g}" if given.alpha else ""
+    parts = [part for part in (given.partition, alpha, "honest" if given.honest else "") if part]
+    printout = Printout("-".join(["quality", *parts]), given.save, 100)
+    table = Table(title=f"quality: {' '.join([given.scenario, *parts])}, {given.seeds} seeds")
     for name in ("seed", "accuracy", "central", "ratio", "hostile", "negative", "seconds"):
         table.add_column(name, justify="right")
     rows = []

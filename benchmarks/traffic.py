@@ -150,7 +150,16 @@ def work(job: Job) -> Run:
     started = time.perf_counter()
     points = train(job)
     seconds = time.perf_counter() - started
-    return Run(job.row.name, job.row.codec, *key_of(job)[2:], seconds, points)
+    return Run(
+        row=job.row.name,
+        codec=job.row.codec,
+        server=job.server,
+        rate=job.rate,
+        iterations=job.iterations,
+        pretrained=job.pretrained,
+        seconds=seconds,
+        points=points,
+    )
 
 
 def load_runs(path: Path | None) -> list[Run]:

@@ -41,6 +41,7 @@ RECIPE_OPTIONS = {"layers": 1, "heads": 2, "head_size": 16}
 BASE_RATE = 0.01  # the graph's own; the schedule's factor makes it the row's
 RATE_END = 0.1  # of the first
 MEASUREMENTS = 20  # over the whole of a row, as far as it exchanges that often
+COMPARED, PRETRAINING = 0, 1  # streams of random batches, so that no row sees the first model's
 PAIRED = "noloco"
 HELD_OUT_PPM = 40_000  # of all samples: half for validation, half for the test
 
@@ -122,14 +123,14 @@ class Bench:
         if pretrained not in self._begun:
             carry = self.start(self.first_P, is_stacked=False)
             rates = [BASE_RATE * (1 - (1 - RATE_END) * k / pretrained) for k in range(pretrained)]
-            # other batches than those of the rows: iterations are counted down from -1
-            carry = self.train(carry, range(-1, -pretrained - 1, -1), rates, members=1)
+            turns = range(1, pretrained + 1)
+            carry = self.train(carry, turns, rates, members=1, stream=PRETRAINING)
             self._begun[pretrained] = self.join(carry)
         return self._begun[pretrained]
 
-    def draw(self, iteration: int) -> tuple[Tensor, Tensor]:
+    def draw(self, iteration: int, stream: int = COMPARED) -> tuple[Tensor, Tensor]:
         """Return every member's batch of this iteration, [members, batch, length]."""
-        generator = np.random.default_rng((0, iteration) if iteration >= 0 else (1, -iteration))
+        generator = np.random.default_rng((stream, iteration))
         picked = [
             torch.from_numpy(generator.integers(0, len(x), BATCH_SIZE)) for x, _ in self.data.shards
         ]
@@ -137,17 +138,22 @@ class Bench:
         return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
 
     def train(
-        self, carry: Carry, iterations: range, rates: Sequence[float], members: int = MEMBERS
+        self,
+        carry: Carry,
+        iterations: range,
+        rates: Sequence[float],
+        members: int = MEMBERS,
+        stream: int = COMPARED,
     ) -> Carry:
         """Run these iterations: each member on its own batch, or one model on all of them.
 
-        members: on how many members' batches one model is trained.
+        members: on how many members' batches one model is trained. stream: which batches are drawn.
         """
         is_stacked = next(iter(carry.params.values())).dim() > len(self.work.layout.shapes[0])
         leaves = [leaf.contiguous() for leaf in pytree.tree_leaves(carry)]
         where = find_rate(self._spec, carry)
         for iteration, rate in zip(iterations, rates, strict=True):
-            x, y = self.draw(iteration)
+            x, y = self.draw(iteration, stream)
             if not is_stacked:
                 x, y = x[:members].flatten(0, 1), y[:members].flatten(0, 1)
             leaves[where] = torch.full_like(leaves[where], rate / BASE_RATE)

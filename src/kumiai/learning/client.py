@@ -10,9 +10,9 @@ paper's recipe. The mean instead of the sum keeps the learning rate's meaning. I
 network counts as much as all narrower ones together: with equal shares it learnt at a fraction of
 the pace that it has alone, and what the best member received lagged behind plain averaging by up to
 three points (`kumiai bench aequa`). And all widths of the grid are trained where the paper draws a
-few at random per iteration. Drawing decides the shapes of
-an iteration: members stacked in one batch, and an iteration traced once and run many times, cannot
-each have their own. Computing all and weighing some with 0 would cost the same and add noise.
+few at random per iteration. Drawing decides the shapes of an iteration: members stacked in one
+batch, and an iteration traced once and run many times, cannot each have their own. Computing all
+and weighing some with 0 would cost the same and add noise.
 """
 
 from __future__ import annotations

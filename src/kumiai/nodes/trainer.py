@@ -71,12 +71,14 @@ class Trainer:
         if memory.working[0] and place[0] - memory.working[0] <= age_max:
             return memory, ()
         kept = memory.result
-        is_spent = kept is None or (
-            memory.committed > (0, 0) and run.members[self.key.pubkey].committed >= memory.committed
-        )
-        if kept is None or is_spent or place[0] - kept.round > age_max:
+        if kept is None or self._is_spent(memory, run) or place[0] - kept.round > age_max:
             return self._train(memory, run, current, place)
         return self._commit(memory, run, kept, place)
+
+    def _is_spent(self, memory: Memory, run: RunState) -> bool:
+        """Tell whether the work that is kept counted already."""
+        counted = run.members[self.key.pubkey].committed
+        return memory.committed > (0, 0) and counted >= memory.committed
 
     def _train(
         self, memory: Memory, run: RunState, current: RoundState, place: tuple[int, int]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kumiai.adapters.compute.decoded import DecodedBlobs
+from kumiai.adapters.compute.decoded import UPDATE, DecodedBlobs
 from kumiai.nodes import ports
 from kumiai.proofs import flags as flag
 from kumiai.proofs.similarity import Finding, SimilarityLimits, find_flags
@@ -79,7 +79,7 @@ def find_flags_looking_back(
 
 
 def _read_shown(decoded: DecodedBlobs, job: ports.ScoreJob) -> Shown:
-    found = [(decoded.find("update", blob), who, when, base) for when, who, blob, base in job.shown]
+    found = [(decoded.find(UPDATE, blob), who, when, base) for when, who, blob, base in job.shown]
     read = [(row_P, who, when, base) for row_P, who, when, base in found if row_P is not None]
     rows = [row_P for row_P, *_ in read]
     return Shown(

@@ -15,7 +15,7 @@ class TrainSettings:
     local_iterations > 0 fixes the number of iterations (passing over the data as often as needed);
     otherwise local_epochs decides. slim_widths: the widths trained beside the full one, () for
     none. slim_distill: the other widths learn the full one's outputs instead of the labels; then
-    the reported loss is the mean over both kinds. shuffle=False keeps the order of the
+    the reported loss is the weighed mean over both kinds. shuffle=False keeps the order of the
     samples (reference work of the benchmark only). is_scheduled: each round's guide scales the
     learning rate (see `guided`). has_offset: each round's guide says how far from the global model
     a member starts (see `learning.fragments`). is_filled: the last batch of a pass is

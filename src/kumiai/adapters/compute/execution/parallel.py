@@ -16,9 +16,7 @@ import multiprocessing.connection
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -26,13 +24,7 @@ import torch.multiprocessing as torch_multiprocessing
 from torch import Tensor
 
 from kumiai.adapters.compute.execution.parallel_rank import Order, Reply, Seat, run_rank
-from kumiai.adapters.compute.execution.process import (
-    STOP_SECONDS_MAX,
-    Desk,
-    describe_death,
-    end_workers,
-    share,
-)
+from kumiai.adapters.compute.execution.process import Desk, WorkerBackend, describe_death
 from kumiai.adapters.compute.execution.shards import CPU, JoinedShards
 from kumiai.base.errors import InputError
 from kumiai.learning.client import LocalWork
@@ -42,10 +34,11 @@ DEATH_SECONDS_MAX = 0.5  # between a process's death and its being known, when a
 FIX = "run the round again"
 
 
-class ParallelBackend:
-    """Keeps a recipe's processes between rounds; `close` ends them."""
+class ParallelBackend(WorkerBackend):
+    """A recipe's processes, all of them for each member."""
 
     name = "parallel"
+    patience_seconds = 0.0  # who waits for another inside a sum hears nothing
 
     def __init__(
         self, work: LocalWork, parallel: Parallel, device_type: str = "cpu", method: str = ""
@@ -65,70 +58,15 @@ class ParallelBackend:
                 )
                 raise InputError("model.recipe", work.recipe.name, fix)
             self._made = Order(work.recipe.origin, work.settings)
-        self._work, self._parallel, self._device_type = work, parallel, device_type
-        self._workers: list[tuple[BaseProcess, Connection]] = []
+        super().__init__(work)
+        self._parallel, self._device_type = parallel, device_type
         self._folder = ""
-        self._is_broken = False
-        self._desk: Desk | None = None
-        self._shown: JoinedShards | None = None
 
-    @property
-    def worker_pids(self) -> tuple[int, ...]:
-        """Process ids of the workers, none before the first round."""
-        return tuple(process.pid or 0 for process, _ in self._workers)
-
-    def train(
-        self,
-        global_P: Tensor,
-        data: JoinedShards,
-        seeds: Sequence[int],
-        guides_NG: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return updates_NP and losses_N (mean over the samples seen) of one round.
-
-        Raises ValueError where the recipe raises, WorkerError where a process died; both end all of
-        them, and the next round starts new ones.
-        """
-        losses_N = torch.empty(len(seeds))
-        try:
-            desk = self._lay_out(global_P, data, len(seeds))
-            if guides_NG is not None:
-                desk.guides_NG[: len(seeds)] = guides_NG
-            for member, seed in enumerate(seeds):
-                losses_N[member] = self._train_member(member, seed)
-        except BaseException:
-            self._is_broken = True  # who waits for another inside a sum hears nothing
-            self.close()
-            raise
-        return desk.updates_NP[: len(seeds)].clone(), losses_N
-
-    def close(self) -> None:
-        """End the processes: ask, then force."""
-        end_workers(self._workers, 0.0 if self._is_broken else STOP_SECONDS_MAX)
-        self._is_broken = False
-        self._workers = []
-        self._desk = None
-        self._shown = None
+    def _end(self, patience_seconds: float) -> None:
+        super()._end(patience_seconds)
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = ""
-
-    def _lay_out(self, global_P: Tensor, data: JoinedShards, member_count: int) -> Desk:
-        """Put the round's tensors into shared memory; start the processes if there are none."""
-        desk = self._desk
-        if desk is None or self._shown is not data:
-            self.close()
-            size = self._work.layout.size
-            desk = Desk(
-                replace(data, inputs=share(data.inputs), targets=share(data.targets)),
-                share(torch.empty(size)),
-                share(torch.empty(member_count, size)),
-                share(torch.zeros(member_count, self._work.guide_size)),
-            )
-            self._desk, self._shown = desk, data
-            self._start(desk)
-        desk.global_P.copy_(global_P)
-        return desk
 
     def _start(self, desk: Desk) -> None:
         if self._method == "fork" and self._parallel.mode == "fsdp":
@@ -146,6 +84,9 @@ class ParallelBackend:
             there.close()
             self._workers.append((process, here))
         self._gather(None)
+
+    def _hand_out(self, data: JoinedShards, seeds: Sequence[int]) -> Tensor:
+        return torch.tensor([self._train_member(n, seed) for n, seed in enumerate(seeds)])
 
     def _train_member(self, member: int, seed: int) -> float:
         for process, pipe in self._workers:

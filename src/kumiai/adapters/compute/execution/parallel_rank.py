@@ -20,7 +20,7 @@ from torch import Tensor
 from kumiai.adapters.compute.execution.devices import deterministic, place_shards, place_work
 from kumiai.adapters.compute.execution.inline import describe_fault
 from kumiai.adapters.compute.execution.parallel_step import WholeModel
-from kumiai.adapters.compute.execution.process import PARENT_CHECK_SECONDS, Desk
+from kumiai.adapters.compute.execution.process import Desk, hear
 from kumiai.adapters.compute.execution.ray_worker import remake_recipe
 from kumiai.adapters.compute.execution.shards import CPU, JoinedShards
 from kumiai.base.errors import InputError
@@ -94,15 +94,7 @@ def serve(seat: Seat, work: LocalWork, desk: Desk, pipe: Connection, parent: int
         data = place_shards(desk.data, seat.device)
         trainer = make_trainer(seat, work)
         pipe.send(("ready", 0.0, ""))
-        while True:
-            # siblings hold copies of the other end, so that a killed parent gives no end of file
-            while not pipe.poll(PARENT_CHECK_SECONDS):
-                if os.getppid() != parent:
-                    return
-            command = pipe.recv()
-            if command is None:
-                return
-            member, seed = command
+        for member, seed in hear(pipe, parent):
             guide_G = desk.guides_NG[member] if work.guide_size else None
             update_P = desk.updates_NP[member]
             reply: Reply

@@ -15,7 +15,8 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -57,18 +58,13 @@ class WorkerError(KumiaiError):
     is_retriable = True
 
 
-class ProcessBackend:
-    """Keeps its workers between rounds; `close` ends them."""
+class WorkerBackend(ABC):
+    """Keeps workers and what they share between rounds; `close` ends them."""
 
-    name = "process"
+    patience_seconds = STOP_SECONDS_MAX  # with the workers of a round that failed
 
-    def __init__(
-        self, work: LocalWork, step: Step | None = None, worker_count: int | None = None
-    ) -> None:
-        """worker_count: by default the cores this process may use."""
+    def __init__(self, work: LocalWork) -> None:
         self._work = work
-        self._step = step or work.step
-        self._count = worker_count or count_cores()
         self._workers: list[tuple[BaseProcess, Connection]] = []
         self._desk: Desk | None = None
         self._shown: JoinedShards | None = None
@@ -94,35 +90,69 @@ class ProcessBackend:
             desk = self._lay_out(global_P, data, len(seeds))
             if guides_NG is not None:
                 desk.guides_NG[: len(seeds)] = guides_NG
-            losses_N = self._hand_out(desk, data, seeds)
+            losses_N = self._hand_out(data, seeds)
         except BaseException:
-            self.close()
+            self._end(self.patience_seconds)
             raise
         return desk.updates_NP[: len(seeds)].clone(), losses_N
 
     def close(self) -> None:
         """End the workers: ask, then force."""
-        end_workers(self._workers)
+        self._end(STOP_SECONDS_MAX)
+
+    def _end(self, patience_seconds: float) -> None:
+        for _, pipe in self._workers:
+            try:
+                pipe.send(None)
+            except OSError:
+                continue  # already gone
+        for process, pipe in self._workers:
+            process.join(patience_seconds)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            pipe.close()
         self._workers = []
         self._desk = None
         self._shown = None
 
     def _lay_out(self, global_P: Tensor, data: JoinedShards, member_count: int) -> Desk:
         """Put the round's tensors into shared memory, starting workers when there are none."""
-        desk = self._desk
-        if desk is None or self._shown is not data:
+        if self._desk is None or self._shown is not data:
             self.close()
             size = self._work.layout.size
-            desk = Desk(
+            self._desk = Desk(
                 replace(data, inputs=share(data.inputs), targets=share(data.targets)),
                 share(torch.empty(size)),
                 share(torch.empty(member_count, size)),
                 share(torch.zeros(member_count, self._work.guide_size)),
             )
-            self._desk, self._shown = desk, data
-            self._start(desk)
-        desk.global_P.copy_(global_P)
-        return desk
+            self._shown = data
+            self._start(self._desk)
+        self._desk.global_P.copy_(global_P)
+        return self._desk
+
+    @abstractmethod
+    def _start(self, desk: Desk) -> None:
+        """Start the workers."""
+
+    @abstractmethod
+    def _hand_out(self, data: JoinedShards, seeds: Sequence[int]) -> Tensor:
+        """Have every member trained and return the losses [N]."""
+
+
+class ProcessBackend(WorkerBackend):
+    """A member to each worker, and another one when it answers."""
+
+    name = "process"
+
+    def __init__(
+        self, work: LocalWork, step: Step | None = None, worker_count: int | None = None
+    ) -> None:
+        """worker_count: by default the cores this process may use."""
+        super().__init__(work)
+        self._step = step or work.step
+        self._count = worker_count or count_cores()
 
     def _start(self, desk: Desk) -> None:
         method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
@@ -136,7 +166,7 @@ class ProcessBackend:
             there.close()
             self._workers.append((process, here))
 
-    def _hand_out(self, desk: Desk, data: JoinedShards, seeds: Sequence[int]) -> Tensor:
+    def _hand_out(self, data: JoinedShards, seeds: Sequence[int]) -> Tensor:
         """Give every worker a member, and another one when it answers, until all are trained."""
         lengths = count_member_iterations(self._work.settings, data.counts)
         waiting = sorted(range(len(seeds)), key=lambda n: lengths[n])
@@ -174,17 +204,8 @@ def run_worker(work: LocalWork, step: Step, desk: Desk, pipe: Connection) -> Non
     # an interrupt from the keyboard reaches the whole group: the parent decides what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    parent = os.getppid()
     with torch.no_grad():
-        while True:
-            # siblings hold copies of the other end, so that a killed parent gives no end of file
-            while not pipe.poll(PARENT_CHECK_SECONDS):
-                if os.getppid() != parent:
-                    return
-            command = pipe.recv()
-            if command is None:
-                return
-            member, seed = command
+        for member, seed in hear(pipe, os.getppid()):
             guide_G = desk.guides_NG[member] if work.guide_size else None
             reply: Reply
             try:
@@ -198,21 +219,17 @@ def run_worker(work: LocalWork, step: Step, desk: Desk, pipe: Connection) -> Non
             pipe.send(reply)
 
 
-def end_workers(
-    workers: Sequence[tuple[BaseProcess, Connection]], patience_seconds: float = STOP_SECONDS_MAX
-) -> None:
-    """End worker processes: ask, then force those that do not end in time."""
-    for _, pipe in workers:
-        try:
-            pipe.send(None)
-        except OSError:
-            continue  # already gone
-    for process, pipe in workers:
-        process.join(patience_seconds)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        pipe.close()
+def hear(pipe: Connection, parent: int) -> Iterator[tuple[int, int]]:
+    """Yield the (member, seed) handed over, until told to stop or until the parent is gone."""
+    while True:
+        # siblings hold copies of the other end, so that a killed parent gives no end of file
+        while not pipe.poll(PARENT_CHECK_SECONDS):
+            if os.getppid() != parent:
+                return
+        command = pipe.recv()
+        if command is None:
+            return
+        yield command
 
 
 def describe_death(
