@@ -20,6 +20,7 @@ from kumiai.learning.aggregation import (
     aggregate,
     aggregate_floats,
 )
+from kumiai.learning.aggregation.networks import PATTERNS, build_gates
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler here"
@@ -178,6 +179,18 @@ def test_floats_are_numpys_and_nan_is_refused(native, name):
 
 
 @needs_compiler
+def test_every_pattern_of_gates_is_compiled_as_it_is_meant(native):
+    generator = np.random.default_rng(3)
+    seen = set()
+    for count in (2, 3, 5, 9, 17, 33, 64, 99, 100):
+        for start, stop in ((0, count), (count // 2, count // 2 + 1), (count // 5, count - 1)):
+            rows = generator.integers(-9, 9, (count, 70), dtype=np.int32)
+            found = native.reduce_sorted(rows, start, stop)
+            assert (found == np.sort(rows, 0)[start:stop].sum(0)).all(), (count, start, stop)
+            seen |= {gate[0] for gate in build_gates(count, start, stop)}
+    assert seen == set(range(len(PATTERNS)))
+
+
 def test_very_many_rows_are_sorted_by_numpy(native):
     rows = np.arange(1030 * 3, dtype=np.int32).reshape(1030, 3)
     found = native.reduce_sorted(rows, 0, 1)
@@ -233,7 +246,9 @@ def test_source_that_does_not_compile_is_reported(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("a[l] = x < y ? x : y;", "a[l] = x;"),
+        ("int32_t low = v##I < v##J ? v##I : v##J;", "int32_t low = v##I;"),
+        ("SWAP(2, 1) SWAP(3, 0)", "SWAP(2, 1)"),
+        ("SWAP(1, 3) SWAP(2, 1)", "SWAP(1, 3)"),
         ("sums[l] += rows[i][block + l] * weights[i]", "sums[l] += rows[i][block + l]"),
         ("(int64_t)a[l] * p", "a[l] * p"),
         ("(int64_t)a[l] + b[l]", "a[l] + b[l]"),

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kumiai.learning.aggregation import AGGREGATORS, Settings, aggregate, aggregate_floats
-from kumiai.learning.aggregation.networks import build_merge_exchange, build_network
+from kumiai.learning.aggregation.networks import (
+    PATTERNS,
+    PLACES_MAX,
+    build_gates,
+    build_merge_exchange,
+    build_network,
+    describe_pattern,
+    fuse,
+)
 from kumiai.learning.fixed_point import INTEGER_ABS_MAX
 
 NAMES = list(AGGREGATORS)
@@ -248,6 +256,52 @@ def test_pruned_networks_sort_the_wanted_places(values, data):
     for i, j in build_network(len(values), start, stop):
         values[i], values[j] = min(values[i], values[j]), max(values[i], values[j])
     assert values[start:stop] == expected
+
+
+@LAW
+@given(values=st.lists(st.integers(-99, 99), min_size=1, max_size=130), data=st.data())
+def test_gates_do_what_their_comparators_do(values, data):
+    start = data.draw(st.integers(0, len(values) - 1))
+    stop = data.draw(st.integers(start + 1, len(values)))
+    expected = sorted(values)[start:stop]
+    for pattern, *places in build_gates(len(values), start, stop):
+        for i, j in PATTERNS[pattern]:
+            a, b = places[i], places[j]
+            values[a], values[b] = min(values[a], values[b]), max(values[a], values[b])
+    assert values[start:stop] == expected
+
+
+@LAW
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda pair: pair[0] != pair[1])
+    ),
+    st.permutations(range(10)),
+)
+def test_fused_comparators_are_the_same_in_an_order_that_gives_the_same(comparators, values):
+    def run(given):
+        left = list(values)
+        for i, j in given:
+            left[i], left[j] = min(left[i], left[j]), max(left[i], left[j])
+        return left
+
+    groups = fuse(comparators)
+    assert sorted(c for group in groups for c in group) == sorted(comparators)
+    assert all(len(describe_pattern(group)[1]) <= PLACES_MAX for group in groups)
+    assert run(c for group in groups for c in group) == run(comparators)
+
+
+def test_gates_read_and_write_two_thirds_of_what_comparators_do():
+    groups = fuse(build_network(100, 49, 51))
+    assert sum(len(describe_pattern(group)[1]) for group in groups) == 1153
+    known = [len(g) for c in (10, 50, 100) for g in map(list, fuse(build_network(c, 0, c)))]
+    kept = [
+        len(g)
+        for c in (10, 50, 100)
+        for g in fuse(build_network(c, 0, c))
+        if describe_pattern(g)[0] in PATTERNS
+    ]
+    assert sum(kept) > 0.9 * sum(known)
 
 
 def test_networks_are_as_short_as_batchers():

@@ -25,7 +25,7 @@ from kumiai.learning.aggregation.kernels import (
     compute_half,
     compute_limit,
 )
-from kumiai.learning.aggregation.networks import build_network
+from kumiai.learning.aggregation.networks import build_gates
 from kumiai.learning.aggregation.rows import Block, Vector
 from kumiai.learning.fixed_point import IntVector, LongVector
 
@@ -81,14 +81,14 @@ class NativeKernels:
             return self._numpy.reduce_sorted(rows_NB, start, stop)
         kind = rows[0].dtype.name
         reduce = getattr(self._library, f"reduce_sorted_{kind}")
-        network = np.array(build_network(count, start, stop), dtype=np.int32).reshape(-1)
+        gates = np.array(build_gates(count, start, stop), dtype=np.int32).reshape(-1, 5)
         sums_B: Vector = np.empty(len(rows[0]), np.float64 if kind == "float32" else np.int64)
         pointers_N = _point(rows)
 
         def work(begin: int, end: int) -> int:
             scratch = _allocate(self._library.scratch_bytes(count))
             has_nan: int = reduce(
-                pointers_N.ctypes.data, count, begin, end, network.ctypes.data, len(network) // 2,
+                pointers_N.ctypes.data, count, begin, end, gates.ctypes.data, len(gates),
                 start, stop, scratch.ctypes.data, sums_B.ctypes.data,
             )  # fmt: skip
             return has_nan
@@ -190,6 +190,7 @@ def is_faithful(kernels: Kernels) -> bool:
     generator = np.random.Generator(np.random.PCG64(1))
     rows_NB = generator.integers(-(2**31) + 1, 2**31 - 1, (13, 1_299), dtype=np.int32)
     floats_NB = generator.standard_normal((13, 1_299), dtype=np.float32)
+    many_NB = generator.integers(-9, 9, (50, 99), dtype=np.int32)  # enough for every sort of gate
     weights_N = [0, 1, -1, 2**29, -(2**29), 2**29, *range(7)]
 
     sums_B = np.concatenate([np.arange(-99, 99), generator.integers(-(2**62), 2**62, 99)])
@@ -204,6 +205,7 @@ def is_faithful(kernels: Kernels) -> bool:
             kernels.sum_weighted(rows_NB, weights_N),
             kernels.sum_weighted(rows_NB, [1] * 13),
             *(kernels.reduce_sorted(rows_NB, *places) for places in ((6, 7), (5, 8), (0, 13))),
+            *(kernels.reduce_sorted(many_NB, *places) for places in ((0, 50), (24, 26), (12, 38))),
             kernels.reduce_sorted(floats_NB, 6, 7),
             *(divide(kernels, divisor) for divisor in (1, 2, 6, 2**30 - 1, 2**31)),
             np.array(kernels.compute_peaks(rows_NB)),

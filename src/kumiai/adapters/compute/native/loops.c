@@ -19,16 +19,50 @@
 /* Bytes of scratch for n rows; 4 bytes a number in both types. */
 int64_t scratch_bytes(int64_t n) { return n * (WIDE + LANES) * 4; }
 
-/* Puts the columns' values in order at the places that the comparators serve. */
-static void sort_lanes(int32_t *restrict narrow, const int32_t *comparators,
-                       int64_t comparator_count) {
-    for (int64_t k = 0; k < comparator_count; k++) {
-        int32_t *restrict a = narrow + (int64_t)comparators[2 * k] * LANES;
-        int32_t *restrict b = narrow + (int64_t)comparators[2 * k + 1] * LANES;
-        for (int l = 0; l < LANES; l++) {
-            int32_t x = a[l], y = b[l];
-            a[l] = x < y ? x : y;
-            b[l] = x > y ? x : y;
+/* Gates: a few comparators of a sorting network on two to four places, so that each is read and
+   written once. A place holds LANES columns. The numbers are those of networks.PATTERNS. */
+#define PLACE(I) int32_t *restrict p##I = narrow + (int64_t)gate[I + 1] * LANES;
+#define READ(I) int32_t v##I = p##I[l];
+#define WRITE(I) p##I[l] = v##I;
+#define SWAP(I, J)                                                                                 \
+    {                                                                                              \
+        int32_t low = v##I < v##J ? v##I : v##J;                                                   \
+        v##J = v##I > v##J ? v##I : v##J;                                                          \
+        v##I = low;                                                                                \
+    }
+#define TWO(DO) DO(0) DO(1)
+#define THREE(DO) DO(0) DO(1) DO(2)
+#define FOUR(DO) DO(0) DO(1) DO(2) DO(3)
+#define GATE(NUMBER, PLACES, ...)                                                                  \
+    case NUMBER: {                                                                                 \
+        PLACES(PLACE)                                                                              \
+        for (int l = 0; l < LANES; l++) {                                                          \
+            PLACES(READ)                                                                           \
+            __VA_ARGS__                                                                            \
+            PLACES(WRITE)                                                                          \
+        }                                                                                          \
+        break;                                                                                     \
+    }
+
+/* Puts the columns' values in order at the places that the gates serve. */
+static void sort_lanes(int32_t *narrow, const int32_t *gates, int64_t gate_count) {
+    for (int64_t k = 0; k < gate_count; k++) {
+        const int32_t *gate = gates + 5 * k;
+        switch (gate[0]) {
+            GATE(0, TWO, SWAP(0, 1))
+            GATE(1, THREE, SWAP(0, 1) SWAP(0, 2))
+            GATE(2, THREE, SWAP(0, 1) SWAP(1, 2))
+            GATE(3, THREE, SWAP(0, 1) SWAP(0, 2) SWAP(2, 1))
+            GATE(4, FOUR, SWAP(0, 1) SWAP(0, 2) SWAP(3, 1))
+            GATE(5, FOUR, SWAP(0, 1) SWAP(0, 2) SWAP(1, 3))
+            GATE(6, FOUR, SWAP(0, 1) SWAP(1, 2) SWAP(1, 3))
+            GATE(7, FOUR, SWAP(0, 1) SWAP(2, 0) SWAP(2, 3))
+            GATE(8, FOUR, SWAP(0, 1) SWAP(2, 3) SWAP(1, 2))
+            GATE(9, FOUR, SWAP(0, 1) SWAP(2, 3) SWAP(0, 2) SWAP(1, 3))
+            GATE(10, FOUR, SWAP(0, 1) SWAP(2, 3) SWAP(0, 2) SWAP(3, 1))
+            GATE(11, FOUR, SWAP(0, 1) SWAP(0, 2) SWAP(2, 1) SWAP(0, 3))
+            GATE(12, FOUR, SWAP(0, 1) SWAP(0, 2) SWAP(2, 1) SWAP(3, 0))
+            GATE(13, FOUR, SWAP(0, 1) SWAP(2, 3) SWAP(0, 2) SWAP(1, 3) SWAP(2, 1))
         }
     }
 }
@@ -61,11 +95,11 @@ static int copy_floats(int32_t *restrict row, const int32_t *restrict from, int6
     return has_nan;
 }
 
-/* out[c] = sum of the sorted values first..last-1 of column c. The comparators put these places in
-   order. Returns 1 where a value is NaN, which has no place in an order, else 0. */
+/* out[c] = sum of the sorted values first..last-1 of column c. The gates put these places in order.
+   Returns 1 where a value is NaN, which has no place in an order, else 0. */
 #define DEFINE_REDUCE_SORTED(NAME, COPY, VALUE, TOTAL)                                             \
     int NAME(const int32_t *const *rows, int64_t n, int64_t begin, int64_t end,                    \
-             const int32_t *comparators, int64_t comparator_count, int64_t first, int64_t last,    \
+             const int32_t *gates, int64_t gate_count, int64_t first, int64_t last,                \
              int32_t *scratch, TOTAL *out) {                                                       \
         int32_t *narrow = scratch, *wide = scratch + n * LANES;                                    \
         int has_nan = 0;                                                                           \
@@ -78,7 +112,7 @@ static int copy_floats(int32_t *restrict row, const int32_t *restrict from, int6
                 TOTAL sums[LANES] = {0};                                                           \
                 for (int64_t i = 0; i < n; i++)                                                    \
                     memcpy(narrow + i * LANES, wide + i * WIDE + c, LANES * sizeof(int32_t));      \
-                sort_lanes(narrow, comparators, comparator_count);                                 \
+                sort_lanes(narrow, gates, gate_count);                                             \
                 for (int64_t i = first; i < last; i++)                                             \
                     for (int l = 0; l < LANES; l++) sums[l] += VALUE(narrow[i * LANES + l]);       \
                 for (int64_t l = 0; l < LANES && c + l < width; l++) out[block + c + l] = sums[l]; \
