@@ -1,0 +1,101 @@
+"""What must hold after every message, whoever lies and whatever breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+
+from kumiai.consensus.pbft import messages as m
+from kumiai.consensus.pbft.committee import Committee, Scheme
+from kumiai.consensus.pbft.proofs import Equivocation, find_exclusive_place, is_equivocation
+from kumiai.consensus.pbft.replica import Replica
+from kumiai.consensus.pbft.safety import Entry, Voted
+from kumiai.consensus.pbft.views import list_proposals
+
+Note = tuple[str, int, int, str]
+
+
+class ViolationError(AssertionError):
+    """A promise of the order was broken."""
+
+
+@dataclass
+class Checks:
+    """loyal: the replicas that keep to the protocol. decided: place -> digest, of all of them.
+
+    executed: replica -> client -> last timestamp. submitted: every request that a client signed.
+    """
+
+    committee: Committee
+    scheme: Scheme
+    loyal: frozenset[int]
+    decided: dict[int, str] = field(default_factory=dict)
+    executed: dict[int, dict[str, int]] = field(default_factory=dict)
+    submitted: set[str] = field(default_factory=set)
+    said: dict[tuple[object, ...], m.Body] = field(default_factory=dict)
+    accused: set[int] = field(default_factory=set)
+
+    def on_sent(self, sender: int, message: m.Message, synced: Container[Note]) -> None:
+        """One vote a view and place, written down before it left."""
+        signed = message.order if isinstance(message, m.Proposal) else message
+        if sender not in self.loyal or not isinstance(signed, m.Signed) or signed.sender != sender:
+            return
+        if isinstance(signed.body, m.NewView):
+            for body in list_proposals(signed.body)[1]:
+                self._check_once(sender, body)
+        elif self._check_once(sender, signed.body) and to_note(signed.body) not in synced:
+            raise ViolationError(f"replica {sender} sent {signed.body} before it was on the disk")
+
+    def _check_once(self, sender: int, body: m.Body) -> bool:
+        place = find_exclusive_place(body)
+        if place is None:
+            return False
+        key = (sender, *place)
+        if self.said.setdefault(key, body) != body:
+            raise ViolationError(f"replica {sender} signed {self.said[key]} and {body}")
+        return True
+
+    def on_executed(self, replica: int, decided: m.Decided, requests: m.Batch) -> None:
+        """Agreement, validity, at most once, in order."""
+        place, digest = decided.proof.sequence, decided.proof.digest
+        if self.decided.setdefault(place, digest) != digest:
+            raise ViolationError(f"replica {replica} decided otherwise at {place}")
+        own = self.executed.setdefault(replica, {})
+        for request in requests:
+            if request.digest not in self.submitted:
+                raise ViolationError(f"{request} was executed and never submitted")
+            if request.timestamp <= own.get(request.client, -1):
+                raise ViolationError(f"replica {replica} executed {request} twice")
+            own[request.client] = request.timestamp
+
+    def on_restart(self, replica: int, decided: list[m.Decided]) -> None:
+        """What was executed and not written down is executed again: that is no second time."""
+        own: dict[str, int] = {}
+        for each in decided:
+            for request in each.batch:
+                own[request.client] = max(request.timestamp, own.get(request.client, -1))
+        self.executed[replica] = own
+
+    def on_accused(self, found: Equivocation) -> None:
+        """No loyal replica can be proven guilty, and every accusation must prove something."""
+        if not is_equivocation(self.committee, self.scheme, found):
+            raise ViolationError(f"an accusation that proves nothing: {found}")
+        if found.first.sender in self.loyal:
+            raise ViolationError(f"loyal replica {found.first.sender} is proven guilty: {found}")
+        self.accused.add(found.first.sender)
+
+    def on_step(self, replica: Replica) -> None:
+        """Bounded memory, and a window that only moves up."""
+        window = replica.settings.window
+        if len(replica.slots) > 3 * window or len(replica.safety.votes) > 4 * window:
+            raise ViolationError(f"replica {replica.own} holds {len(replica.slots)} places")
+
+
+def to_note(body: m.Body | Entry) -> Note:
+    """Return what a vote and its entry in the journal have in common."""
+    if isinstance(body, m.Checkpoint):
+        return (body.type, 0, body.sequence, body.head)
+    if isinstance(body, Voted):
+        return (body.phase, body.view, body.sequence, body.digest)
+    assert isinstance(body, m.PrePrepare | m.Prepare | m.Commit)
+    return (body.type, body.view, body.sequence, body.digest)

@@ -1,0 +1,285 @@
+"""What a replica does once it believes something: vote, execute, and propose where it leads.
+
+What `replica.Replica` does behind its door while a view lasts. Every signature passes `safety`
+first, and what that wants written down is an effect before the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kumiai.base.errors import Reject
+from kumiai.consensus.pbft import messages as m
+from kumiai.consensus.pbft.committee import Committee, Scheme, Signer, compute_digest
+from kumiai.consensus.pbft.effects import (
+    Accuse,
+    Broadcast,
+    Effect,
+    Execute,
+    Persist,
+    Refuse,
+)
+from kumiai.consensus.pbft.gathering import Changes, Checkpoints, Patience
+from kumiai.consensus.pbft.pool import Pool
+from kumiai.consensus.pbft.proofs import FIRST_HEAD, Equivocation
+from kumiai.consensus.pbft.safety import Entry, recall
+from kumiai.consensus.pbft.slots import Slot
+
+
+@dataclass(frozen=True)
+class Settings:
+    """interval: places between checkpoints; the window is two of them. pipeline_max: batches that
+    are under way at once. Times in milliseconds.
+    """
+
+    interval: int = 16
+    batch_count_max: int = 100
+    pipeline_max: int = 4
+    timeout_ms: int = 2_000
+    resend_ms: int = 500
+    heartbeat_ms: int = 5_000
+
+    @property
+    def window(self) -> int:
+        """How far above the stable checkpoint anything may be signed (the paper's L)."""
+        return 2 * self.interval
+
+
+class Ordering:
+    """State and actions of one replica; see `replica.Replica`."""
+
+    def __init__(
+        self,
+        committee: Committee,
+        own: int,
+        signer: Signer,
+        scheme: Scheme,
+        settings: Settings | None = None,
+        journal: Iterable[Entry] = (),
+        decided: Iterable[m.Decided] = (),
+    ) -> None:
+        """Begin, or go on after a crash with what `journal` and `decided` kept."""
+        if committee.replicas[own] != signer.pubkey:
+            raise ValueError(f"replica {own} of the committee has another key")
+        self.committee, self.own = committee, own
+        self.settings = settings or Settings()
+        self._signer, self._scheme = signer, scheme
+        self.safety = recall(own, committee.size, self.settings.window, journal)
+        self.executed, self.head = 0, FIRST_HEAD
+        self.pool = Pool()
+        self.slots: dict[int, Slot] = {}
+        self.checkpoints, self.changes = Checkpoints(), Changes()
+        self.patience = Patience(self.settings.timeout_ms)
+        self.new_view: m.Signed | None = None
+        self._answered_ms: dict[int, int] = {}
+        self._status_ms = 0
+        self._effects: list[Effect] = []
+        for each in decided:
+            self._move_on(each)
+        self._recall()
+
+    @property
+    def is_primary(self) -> bool:
+        """Tell whether this replica leads its view."""
+        return self.committee.get_primary(self.safety.view) == self.own
+
+    # ---- effects ----
+
+    def _persist(self, entries: tuple[Entry, ...]) -> None:
+        if entries:
+            self._effects.append(Persist(entries))
+
+    def _broadcast(self, message: m.Message) -> None:
+        if self.committee.size > 1:
+            self._effects.append(Broadcast(message))
+
+    def _sign(self, body: m.Body) -> m.Signed:
+        return m.sign(self.committee, self._signer, self.own, body)
+
+    def _refuse(self, reason: str, detail: str, signed: m.Signed | None) -> None:
+        evidence = {} if signed is None else {"sender": str(signed.sender)}
+        self._effects.append(Refuse(Reject(reason, detail, evidence)))
+
+    def _accuse(self, found: Equivocation) -> None:
+        self._effects.append(Accuse(found))
+
+    # ---- one place ----
+
+    def _get_slot(self, place: int) -> Slot:
+        return self.slots.setdefault(place, Slot())
+
+    def _is_open(self, view: int, place: int) -> bool:
+        """Tell whether proposals of this view are taken there now."""
+        own = self.safety
+        return view == own.view and not own.is_changing and own.is_in_window(place)
+
+    def _keep(self, slot: Slot, signed: m.Signed) -> bool:
+        """Keep a vote; accuse its sender where it contradicts another."""
+        found = slot.add(signed)
+        if found is not None:
+            self._accuse(found)
+        return found is None
+
+    def _accept(self, place: int) -> None:
+        """Vote for what this view's primary proposed here, if its batch is at hand."""
+        slot, view = self._get_slot(place), self.safety.view
+        proposal = slot.get_proposal(view)
+        if proposal is None or not self._is_open(view, place):
+            return
+        assert isinstance(proposal.body, m.PrePrepare)
+        digest = proposal.body.digest
+        if digest not in slot.batches:
+            self._broadcast(self._sign(m.Fetch(place, digest)))
+            return
+        if self.is_primary:
+            return  # its proposal was its vote
+        entries = self.safety.vote_prepare(view, place, digest)
+        if entries is None:
+            return
+        self._persist(entries)
+        vote = self._sign(m.Prepare(view, place, digest))
+        slot.add(vote)
+        self.pool.place(place, slot.batches[digest])
+        self._broadcast(vote)
+        self._advance(place)
+
+    def _advance(self, place: int) -> None:
+        """Commit to what is prepared, execute what is decided."""
+        slot, view = self._get_slot(place), self.safety.view
+        proof = slot.find_prepared(view, self.committee.quorum)
+        if proof is not None and proof.digest in slot.batches and self._is_open(view, place):
+            entries = self.safety.vote_commit(proof, slot.batches[proof.digest])
+            if entries:
+                self._persist(entries)
+                vote = self._sign(m.Commit(view, place, proof.digest))
+                slot.add(vote)
+                self._broadcast(vote)
+        if slot.decided is None:
+            decision = slot.find_decision(self.committee.quorum)
+            if decision is not None and decision.digest in slot.batches:
+                slot.decided = m.Decided(slot.batches[decision.digest], decision)
+        self._execute()
+
+    def _execute(self) -> None:
+        """Execute what is decided, in order, and sign a checkpoint now and then."""
+        while (slot := self.slots.get(self.executed + 1)) is not None and slot.decided is not None:
+            requests = self._move_on(slot.decided)
+            self._effects.append(Execute(slot.decided, requests))
+            self.patience.doublings = 0
+            if self.executed % self.settings.interval == 0:
+                self._sign_checkpoint()
+
+    def _move_on(self, decided: m.Decided) -> m.Batch:
+        """Count a decided batch as executed; return what of it had not been."""
+        if decided.proof.sequence != self.executed + 1:
+            raise ValueError(f"place {decided.proof.sequence} after {self.executed}")
+        self.executed += 1
+        self.head = compute_digest("head", self.head, decided.proof.digest)
+        return self.pool.execute(decided.batch)
+
+    def _sign_checkpoint(self) -> None:
+        if self.executed <= self.safety.stable.sequence:
+            return
+        entries = self.safety.vote_checkpoint(self.executed, self.head)
+        if entries is None:
+            return
+        self._persist(entries)
+        signed = self._sign(m.Checkpoint(self.executed, self.head))
+        self._broadcast(signed)
+        self._add_checkpoint(signed)
+
+    def _add_checkpoint(self, signed: m.Signed) -> None:
+        """Keep a checkpoint; where a quorum shares one, forget what lies below."""
+        found = self.checkpoints.add(signed)
+        if found is not None:
+            self._accuse(found)
+            return
+        stable = self.checkpoints.find_stable(self.safety.stable.sequence, self.committee.quorum)
+        if stable is not None:
+            self._stabilise(stable)
+
+    def _stabilise(self, stable: m.StableProof) -> None:
+        """Move the window above a (checked) stable checkpoint that is further than the last."""
+        if stable.sequence <= self.safety.stable.sequence:
+            return
+        self._persist(self.safety.stabilise(stable))
+        low = min(self.safety.stable.sequence, self.executed)
+        self.slots = {place: slot for place, slot in self.slots.items() if place > low}
+
+    def _find_batch(self, place: int, digest: str) -> m.Batch | None:
+        """Return the batch of a digest that was proposed or prepared at a place."""
+        slot, kept = self.slots.get(place), self.safety.prepared.get(place)
+        if kept is not None and kept[0].digest == digest:
+            return kept[1]
+        return slot.batches.get(digest) if slot is not None else None
+
+    def _list_wanted(self, place: int) -> list[str]:
+        """Return the digests whose batches are missing here."""
+        slot = self._get_slot(place)
+        proposal, decision = slot.get_proposal(self.safety.view), None
+        if slot.decided is None:
+            decision = slot.find_decision(self.committee.quorum)
+        wanted = [decision.digest] if decision is not None else []
+        if proposal is not None:
+            assert isinstance(proposal.body, m.PrePrepare)
+            wanted.append(proposal.body.digest)
+        return [digest for digest in wanted if digest not in slot.batches]
+
+    # ---- the primary ----
+
+    def _propose(self) -> None:
+        """Give waiting requests their places, as many batches at once as may be under way."""
+        own = self.safety
+        if not self.is_primary or own.is_changing:
+            return
+        while (free := self.pool.count_free()) > 0:
+            under_way = [p for p in own.list_proposed() if p > self.executed]
+            is_small = free < self.settings.batch_count_max and under_way
+            place = max((self.executed, own.stable.sequence, *own.list_proposed())) + 1
+            if len(under_way) >= self.settings.pipeline_max or is_small:
+                return
+            if not self._is_open(own.view, place):
+                return
+            self._propose_batch(place, self.pool.take(place, self.settings.batch_count_max))
+
+    def _propose_batch(self, place: int, batch: m.Batch) -> None:
+        view, digest = self.safety.view, m.compute_batch_digest(batch)
+        entries = self.safety.vote_pre_prepare(view, place, digest, batch)
+        if entries is None:
+            return
+        self._persist(entries)
+        signed = self._sign(m.PrePrepare(view, place, digest))
+        slot = self._get_slot(place)
+        slot.add(signed)
+        slot.keep_batch(digest, batch)
+        self._broadcast(m.Proposal(signed, batch))
+        self._advance(place)
+
+    # ---- after a crash ----
+
+    def _recall(self) -> None:
+        """Take up again what was proposed and prepared; the votes themselves come from others."""
+        for place, (proof, batch) in self.safety.prepared.items():
+            self._get_slot(place).keep_batch(proof.digest, batch)
+        for place in self.safety.list_proposed():
+            batch = self.safety.proposed.get(place, ())
+            digest = m.compute_batch_digest(batch)
+            slot = self._get_slot(place)
+            if self.safety.votes["pre-prepare", place][1] == digest:
+                slot.keep_batch(digest, batch)
+            slot.add(self._sign(m.PrePrepare(self.safety.view, place, digest)))
+            self.pool.place(place, batch)
+        for (phase, place), (view, digest) in self.safety.votes.items():
+            if phase == "prepare":
+                self._get_slot(place).add(self._sign(m.Prepare(view, place, digest)))
+            elif phase == "commit":
+                self._get_slot(place).add(self._sign(m.Commit(view, place, digest)))
+            elif phase == "checkpoint":
+                self.checkpoints.add(self._sign(m.Checkpoint(place, digest)))
+        if self.safety.is_changing:
+            self.changes.add(self._sign_change())
+
+    def _sign_change(self) -> m.Signed:
+        own = self.safety
+        return self._sign(m.ViewChange(own.view, own.stable, own.list_prepared()))

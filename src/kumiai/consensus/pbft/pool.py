@@ -1,0 +1,105 @@
+"""Requests that wait for a place, and what was executed for each client, so that it happens once.
+
+A client numbers its requests with rising timestamps. One that is not above the last that was
+executed for the same client is not executed again (Castro and Liskov 1999, section 4.1). Bounds:
+`WAITING_MAX` requests in all, `WAITING_PER_CLIENT_MAX` of one client; one number per client.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from kumiai.consensus.pbft.messages import (
+    BATCH_BYTES_MAX,
+    BATCH_COUNT_MAX,
+    Batch,
+    Request,
+    measure,
+)
+
+WAITING_MAX = 8_192
+WAITING_PER_CLIENT_MAX = 1_024
+
+Key = tuple[str, int]
+
+
+@dataclass
+class Pool:
+    """waiting: by arrival. placed: where the present view proposed a request."""
+
+    waiting: dict[Key, Request] = field(default_factory=dict)
+    executed: dict[str, int] = field(default_factory=dict)
+    placed: dict[Key, int] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)
+
+    def find_flaw(self, request: Request) -> str:
+        """Return why a (signed) request cannot wait here, "" if it can."""
+        if self.is_executed(request):
+            return "it was executed, or a later one of this client was"
+        if len(self.waiting) >= WAITING_MAX:
+            return f"{WAITING_MAX} requests are waiting"
+        if self._counts[request.client] >= WAITING_PER_CLIENT_MAX:
+            return f"{WAITING_PER_CLIENT_MAX} requests of this client are waiting"
+        return ""
+
+    def is_executed(self, request: Request) -> bool:
+        """Tell whether executing it would do it twice, or out of its client's order."""
+        return request.timestamp <= self.executed.get(request.client, -1)
+
+    def add(self, request: Request) -> None:
+        """Let a request wait; `find_flaw` found nothing."""
+        key = (request.client, request.timestamp)
+        if key not in self.waiting:
+            self.waiting[key] = request
+            self._counts[request.client] += 1
+
+    def take(self, sequence: int, count_max: int) -> Batch:
+        """Return the next batch and note its place: oldest first, a client's in its own order."""
+        batch: list[Request] = []
+        size = 0
+        for key, request in self.waiting.items():
+            if len(batch) >= min(count_max, BATCH_COUNT_MAX):
+                break
+            if key in self.placed:
+                continue
+            size += measure([request])
+            if batch and size > BATCH_BYTES_MAX:
+                break
+            batch.append(request)
+        batch.sort(key=lambda request: request.timestamp)
+        self.place(sequence, tuple(batch))
+        return tuple(batch)
+
+    def place(self, sequence: int, batch: Batch) -> None:
+        """Note that the present view proposes these there."""
+        for request in batch:
+            self.placed[request.client, request.timestamp] = sequence
+
+    def execute(self, batch: Batch) -> Batch:
+        """Return those of a decided batch that are executed now; none of it waits any more."""
+        done = []
+        for request in batch:
+            if not self.is_executed(request):
+                self.executed[request.client] = request.timestamp
+                done.append(request)
+        if done:
+            self._forget_passed({request.client for request in done})
+        return tuple(done)
+
+    def count_free(self) -> int:
+        """Return how many wait without a place."""
+        return len(self.waiting) - sum(key in self.placed for key in self.waiting)
+
+    def get_oldest(self) -> Key | None:
+        """Return who has waited longest, None where nobody waits."""
+        return next(iter(self.waiting), None)
+
+    def _forget_passed(self, clients: set[str]) -> None:
+        passed = [
+            key for key in self.waiting if key[0] in clients and key[1] <= self.executed[key[0]]
+        ]
+        for key in passed:
+            del self.waiting[key]
+            self.placed.pop(key, None)
+            self._counts[key[0]] -= 1

@@ -1,0 +1,110 @@
+"""What a replica has heard about each sequence number.
+
+One vote a phase and sender is kept, that of the highest view: whoever names a view far ahead only
+silences itself. Two that differ at one place prove their sender's fault. Bounds: one slot a place
+of the window; in it two votes a sender, one proposal and the batches of two digests.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from kumiai.consensus.pbft.messages import (
+    Batch,
+    Commit,
+    CommitProof,
+    Decided,
+    Prepare,
+    PreparedProof,
+    PrePrepare,
+    Signed,
+    Vote,
+)
+from kumiai.consensus.pbft.proofs import Equivocation
+
+BATCHES_MAX = 2  # what was prepared before, and what is proposed now
+
+
+@dataclass
+class Slot:
+    """votes: (type, sender) -> the signed vote. decided: once a quorum has committed."""
+
+    votes: dict[tuple[str, int], Signed] = field(default_factory=dict)
+    batches: dict[str, Batch] = field(default_factory=dict)
+    decided: Decided | None = None
+
+    def add(self, signed: Signed) -> Equivocation | None:
+        """Keep a (checked) vote; return the proof of a fault where it contradicts one kept."""
+        body = signed.body
+        assert isinstance(body, PrePrepare | Prepare | Commit)
+        key = (body.type, signed.sender)
+        kept = self.votes.get(key)
+        if kept is not None:
+            assert isinstance(kept.body, PrePrepare | Prepare | Commit)
+            if kept.body.view == body.view and kept.body != body:
+                return Equivocation(kept, signed)
+            if kept.body.view >= body.view:
+                return None
+        self.votes[key] = signed
+        return None
+
+    def keep_batch(self, digest: str, batch: Batch) -> None:
+        """Keep a batch, forgetting the one kept longest where there are too many."""
+        self.batches[digest] = batch
+        while len(self.batches) > BATCHES_MAX:
+            del self.batches[next(iter(self.batches))]
+
+    def get_proposal(self, view: int) -> Signed | None:
+        """Return what that view's primary proposed, None if nothing came."""
+        for (kind, _), signed in self.votes.items():
+            if kind == PrePrepare.type and _read(signed).view == view:
+                return signed
+        return None
+
+    def find_prepared(self, view: int, quorum: int) -> PreparedProof | None:
+        """Return the proof that this view's proposal is prepared, None as long as it is not."""
+        proposal = self.get_proposal(view)
+        if proposal is None:
+            return None
+        digest = _read(proposal).digest
+        prepares = tuple(
+            (sender, signed.signature)
+            for sender, signed in self._list(Prepare.type)
+            if _read(signed).view == view
+            and _read(signed).digest == digest
+            and sender != proposal.sender
+        )
+        if len(prepares) < quorum - 1:
+            return None
+        place = _read(proposal).sequence
+        return PreparedProof(view, place, digest, proposal.signature, prepares[: quorum - 1])
+
+    def find_decision(self, quorum: int) -> CommitProof | None:
+        """Return the proof that a batch is decided here, in whatever view, None if it is not."""
+        said: dict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)
+        for sender, signed in self._list(Commit.type):
+            said[_read(signed).view, _read(signed).digest].append((sender, signed.signature))
+        for (view, digest), commits in said.items():
+            if len(commits) >= quorum:
+                place = next(_read(signed).sequence for _, signed in self._list(Commit.type))
+                return CommitProof(view, place, digest, tuple(commits[:quorum]))
+        return None
+
+    def list_votes(self, sender: int, view: int) -> Iterator[Signed]:
+        """Return what one replica said here in a view."""
+        for (_, owner), signed in self.votes.items():
+            if owner == sender and _read(signed).view == view:
+                yield signed
+
+    def _list(self, kind: str) -> Iterable[tuple[int, Signed]]:
+        """Return the votes of a type by sender: proofs have one order."""
+        found = [(sender, signed) for (k, sender), signed in self.votes.items() if k == kind]
+        return sorted(found, key=lambda pair: pair[0])
+
+
+def _read(signed: Signed) -> Vote:
+    body = signed.body
+    assert isinstance(body, PrePrepare | Prepare | Commit)
+    return body

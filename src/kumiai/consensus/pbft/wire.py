@@ -1,0 +1,178 @@
+"""Messages as bytes: canonical JSON, sizes and counts capped before anything is believed.
+
+Every message is an array that begins with its name. `decode` refuses all that `encode` would not
+have written; it checks no signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kumiai.base import canonical
+from kumiai.consensus.pbft import messages as m
+from kumiai.consensus.pbft.committee import COMMITTEE_SIZE_MAX
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024  # a NEW-VIEW of a large committee; a batch of 1 MiB, escaped
+PROOFS_MAX = 1_024  # in one VIEW-CHANGE
+SIGNATURE_CHARACTERS = 128
+
+_VOTES: Mapping[str, type[Any]] = {body.type: body for body in (m.PrePrepare, m.Prepare, m.Commit)}
+
+
+def encode(message: m.Message) -> bytes:
+    """Return the message's bytes."""
+    if isinstance(message, m.Request):
+        document: list[object] = ["request", *_write_request(message)]
+    elif isinstance(message, m.Proposal):
+        document = ["proposal", _write_signed(message.order), _write_batch(message.batch)]
+    elif isinstance(message, m.Decided):
+        proof = message.proof
+        place = [proof.view, proof.sequence, proof.digest, proof.commits]
+        document = ["decided", _write_batch(message.batch), place]
+    elif isinstance(message, m.Found):
+        document = ["found", message.sequence, _write_batch(message.batch)]
+    else:
+        document = ["signed", _write_signed(message)]
+    return canonical.encode(document)
+
+
+def decode(data: bytes) -> m.Message:
+    """Read one message; raises ValueError for what no `encode` wrote, or what is too big."""
+    name, *fields = _list(canonical.decode(data, MESSAGE_BYTES_MAX), 1, 8)
+    readers: dict[str, Callable[..., m.Message]] = {
+        "request": lambda *given: _read_request(given),
+        "proposal": lambda order, batch: m.Proposal(_read_signed(order), _read_batch(batch)),
+        "decided": lambda batch, proof: m.Decided(_read_batch(batch), _read_commit_proof(proof)),
+        "found": lambda place, batch: m.Found(_number(place), _read_batch(batch)),
+        "signed": _read_signed,
+    }
+    return _call(readers, name, fields)
+
+
+def _write_request(request: m.Request) -> list[object]:
+    return [request.client, request.timestamp, request.operation, request.signature]
+
+
+def _write_batch(batch: m.Batch) -> list[object]:
+    return [_write_request(request) for request in batch]
+
+
+def _write_signed(signed: m.Signed) -> list[object]:
+    body = signed.body
+    fields = body.fields()
+    if isinstance(body, m.NewView):
+        fields = (body.view, [_write_signed(change) for change in body.changes], body.proposals)
+    return [body.type, fields, signed.sender, signed.signature]
+
+
+def _read_signed(document: object) -> m.Signed:
+    name, fields, sender, signature = _list(document, 4, 4)
+    readers: dict[str, Callable[..., m.Body]] = {
+        **{kind: _read_vote(body) for kind, body in _VOTES.items()},
+        "checkpoint": lambda place, head: m.Checkpoint(_number(place), _hash(head)),
+        "view-change": lambda view, stable, proofs: m.ViewChange(
+            _number(view),
+            _read_stable(stable),
+            tuple(_read_prepared(proof) for proof in _list(proofs, 0, PROOFS_MAX)),
+        ),
+        "new-view": _read_new_view,
+        "status": lambda view, flag, executed: m.Status(
+            _number(view), _flag(flag), _number(executed)
+        ),
+        "fetch": lambda place, digest: m.Fetch(_number(place), _hash(digest)),
+    }
+    body = _call(readers, name, _list(fields, 0, 8))
+    return m.Signed(body, _number(sender), _signature(signature))
+
+
+def _read_vote(body: type[Any]) -> Callable[..., m.Body]:
+    def read(view: object, place: object, digest: object) -> m.Body:
+        vote: m.Body = body(_number(view), _number(place), _hash(digest))
+        return vote
+
+    return read
+
+
+def _read_new_view(view: object, changes: object, proposals: object) -> m.NewView:
+    shown = [_list(change, 4, 4) for change in _list(changes, 0, COMMITTEE_SIZE_MAX)]
+    if any(change[0] != m.ViewChange.type for change in shown):  # no new view within a new view
+        raise ValueError("a new view shows what is no view change")
+    return m.NewView(
+        _number(view),
+        tuple(_read_signed(change) for change in shown),
+        tuple(_signature(each) for each in _list(proposals, 0, PROOFS_MAX)),
+    )
+
+
+def _read_request(fields: object) -> m.Request:
+    client, timestamp, operation, signature = _list(fields, 4, 4)
+    if not isinstance(operation, str) or len(operation) > m.OPERATION_BYTES_MAX:
+        raise ValueError("an operation is no text, or too long")
+    return m.Request(_hash(client), _number(timestamp), operation, _signature(signature))
+
+
+def _read_batch(document: object) -> m.Batch:
+    return tuple(_read_request(each) for each in _list(document, 0, m.BATCH_COUNT_MAX))
+
+
+def _read_commit_proof(document: object) -> m.CommitProof:
+    view, place, digest, commits = _list(document, 4, 4)
+    return m.CommitProof(_number(view), _number(place), _hash(digest), _read_pairs(commits))
+
+
+def _read_prepared(document: object) -> m.PreparedProof:
+    view, place, digest, proposal, prepares = _list(document, 5, 5)
+    return m.PreparedProof(
+        _number(view), _number(place), _hash(digest), _signature(proposal), _read_pairs(prepares)
+    )
+
+
+def _read_stable(document: object) -> m.StableProof:
+    place, head, checkpoints = _list(document, 3, 3)
+    return m.StableProof(_number(place), _hash(head), _read_pairs(checkpoints))
+
+
+def _read_pairs(document: object) -> tuple[tuple[int, str], ...]:
+    pairs = (_list(pair, 2, 2) for pair in _list(document, 0, COMMITTEE_SIZE_MAX))
+    return tuple((_number(sender), _signature(signature)) for sender, signature in pairs)
+
+
+def _call(readers: Mapping[str, Callable[..., Any]], name: object, fields: list[object]) -> Any:
+    reader = readers.get(name) if isinstance(name, str) else None
+    if reader is None:
+        raise ValueError(f"no message is called {str(name)[:40]!r}")
+    try:
+        return reader(*fields)
+    except TypeError as error:
+        raise ValueError(f"{name} with {len(fields)} fields") from error
+
+
+def _list(document: object, least: int, most: int) -> list[Any]:
+    if not isinstance(document, list | tuple) or not least <= len(document) <= most:
+        raise ValueError(f"expected an array of {least} to {most}")
+    return list(document)
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= m.NUMBER_MAX:
+        raise ValueError("expected a number of 0 or more")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")
+    return value
+
+
+def _hash(value: object) -> str:
+    if not isinstance(value, str) or not canonical.is_hash(value):
+        raise ValueError("expected a hash of 64 digits")
+    return value
+
+
+def _signature(value: object) -> str:
+    if not isinstance(value, str) or len(value) > SIGNATURE_CHARACTERS:
+        raise ValueError(f"expected a signature of at most {SIGNATURE_CHARACTERS} characters")
+    return value

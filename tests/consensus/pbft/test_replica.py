@@ -1,0 +1,252 @@
+"""The machine: order, exactly once, views, checkpoints, catching up, crashes, traitors."""
+
+from __future__ import annotations
+
+import pytest
+
+from kumiai.consensus.pbft import messages as m
+from kumiai.consensus.pbft.effects import Broadcast, Persist, Received
+from kumiai.consensus.pbft.proofs import is_decided, is_equivocation
+from kumiai.consensus.pbft.replica import Replica
+from kumiai.consensus.quorum import compute_quorum
+
+from .conftest import SCHEME
+
+
+def to_all(bench, operation="") -> None:
+    request = bench.request(operation)
+    for index in range(len(bench.replicas)):
+        bench.receive(index, request)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 8, 11])
+def test_everybody_executes_the_same_in_the_same_order(make_bench, size):
+    bench = make_bench(size)
+    for index in range(12):
+        bench.submit(index % size)
+        bench.deliver()
+    assert bench.done[0] == [f"operation {i}" for i in range(1, 13)]
+    assert all(done == bench.done[0] for done in bench.done)
+    assert len({replica.head for replica in bench.replicas}) == 1
+
+
+def test_alone_it_decides_at_once(make_bench):
+    bench = make_bench(1)
+    bench.submit(0, "x")
+    assert bench.done == [["x"]]
+    assert bench.mail == []
+
+
+def test_a_decision_convinces_anybody(bench):
+    bench.submit(2)
+    bench.deliver()
+    for decided in (each[0] for each in bench.decided):
+        assert is_decided(bench.committee, SCHEME, decided.proof)
+        assert len(decided.proof.commits) == 3
+
+
+@pytest.mark.parametrize("size", [5, 8, 11, 14])
+def test_a_quorum_of_the_reference_code_does_not_decide(make_bench, size):
+    """n / 3 * 2 others and itself: with 5, 8, 11, 14 two such groups need share no honest one."""
+    bench, few = make_bench(size), size // 3 * 2 + 1
+    assert few < compute_quorum(size)
+    to_all(bench)
+    bench.deliver(lambda s, r, x: s >= few or r >= few)
+    assert bench.done == [[]] * size
+
+
+@pytest.mark.parametrize("size", [4, 7])
+def test_a_silent_primary_is_replaced(make_bench, size):
+    """The reference code has a fixed primary, no views and no timeouts: it stops for ever."""
+    bench = make_bench(size)
+    to_all(bench, "x")
+    bench.pass_time(3_000, down={0})
+    assert bench.done[1:] == [["x"]] * (size - 1)
+    assert {replica.safety.view for replica in bench.replicas[1:]} == {1}
+
+
+def test_silent_primaries_one_after_another(make_bench):
+    bench = make_bench(7)
+    to_all(bench, "x")
+    bench.pass_time(10_000, down={0, 1})
+    assert bench.done[2:] == [["x"]] * 5
+    assert {replica.safety.view for replica in bench.replicas[2:]} == {2}
+
+
+def test_what_was_decided_survives_the_view(bench):
+    """One replica alone saw the decision; the others prepared it: the new view must propose it."""
+    to_all(bench, "x")
+    bench.deliver(
+        lambda s, r, x: isinstance(x, m.Signed) and isinstance(x.body, m.Commit) and r != 3
+    )
+    assert bench.done == [[], [], [], ["x"]]
+    to_all(bench, "y")
+    bench.pass_time(5_000, down={0})
+    assert bench.done[1:] == [["x", "y"]] * 3
+
+
+def test_a_lost_batch_is_fetched(bench):
+    """A replica that prepared nothing learns the digest in the new view, and asks for the rest."""
+    request = bench.request("x")
+    for index in (0, 2, 3):
+        bench.receive(index, request)
+    bench.deliver(
+        lambda s, r, x: r == 1 or (isinstance(x, m.Signed) and isinstance(x.body, m.Commit))
+    )
+    bench.pass_time(8_000, down={0})
+    assert bench.done[1:] == [["x"]] * 3
+
+
+def test_a_request_is_executed_once_however_often_it_comes(bench):
+    request = bench.request("x")
+    for _ in range(3):
+        for index in range(4):
+            bench.receive(index, request)
+        bench.deliver()
+    assert bench.done == [["x"]] * 4
+    assert all(replica.pool.waiting == {} for replica in bench.replicas)
+
+
+def test_an_older_request_of_a_client_is_not_executed_after_a_newer_one(bench):
+    old, new = bench.request("old"), bench.request("new")
+    bench.receive(0, new)
+    bench.deliver()
+    bench.receive(0, old)
+    bench.deliver()
+    assert bench.done == [["new"]] * 4
+
+
+def test_checkpoints_bound_the_memory(bench):
+    for _ in range(40):
+        bench.submit(1)
+        bench.deliver()
+    for replica in bench.replicas:
+        assert replica.safety.stable.sequence == 40
+        assert not replica.slots
+        assert not replica.safety.votes
+        assert not replica.safety.prepared
+
+
+def test_who_was_away_is_served(bench):
+    for _ in range(30):
+        bench.submit(1)
+        bench.deliver(lambda s, r, x: 3 in (s, r))
+    assert bench.done[3] == []
+    bench.pass_time(6_000)
+    assert bench.done[3] == bench.done[0]
+    bench.submit(3)
+    bench.deliver()
+    assert all(len(done) == 31 for done in bench.done)
+
+
+def test_a_crash_loses_nothing_that_was_signed(bench):
+    for _ in range(6):
+        bench.submit(1)
+        bench.deliver()
+    bench.submit(1)
+    bench.deliver(lambda s, r, x: isinstance(x, m.Signed) and isinstance(x.body, m.Commit))
+    before = [replica.safety for replica in bench.replicas]
+    for index in range(4):
+        bench.restart(index)
+    assert [replica.safety for replica in bench.replicas] == before
+    assert [replica.executed for replica in bench.replicas] == [6] * 4
+    bench.pass_time(3_000)
+    assert all(len(done) == 7 for done in bench.done)
+
+
+def test_a_primary_that_crashed_says_the_same_again(bench):
+    bench.submit(0, "x")
+    bench.mail.clear()  # its proposal reached nobody
+    bench.restart(0)
+    bench.pass_time(2_000)
+    assert bench.done == [["x"]] * 4
+    assert {replica.safety.view for replica in bench.replicas} == {0}
+
+
+def test_what_is_signed_is_written_down_before(bench):
+    request = bench.request()
+    effects = bench.replicas[0].step(Received(request), 0)
+    kinds = [type(effect) for effect in effects]
+    assert kinds.index(Persist) < kinds.index(Broadcast)
+    proposal = next(e.message for e in effects if isinstance(e, Broadcast))
+    kinds = [type(effect) for effect in bench.replicas[1].step(Received(proposal), 0)]
+    assert kinds.index(Persist) < kinds.index(Broadcast)
+
+
+def propose(bench, sender, view, place, *operations) -> m.Proposal:
+    batch = tuple(bench.request(operation) for operation in operations)
+    order = bench.sign(sender, m.PrePrepare(view, place, m.compute_batch_digest(batch)))
+    return m.Proposal(order, batch)
+
+
+def test_two_proposals_for_one_place_are_evidence(bench):
+    first, second = propose(bench, 0, 0, 1, "x"), propose(bench, 0, 0, 1, "y")
+    bench.receive(1, first)
+    bench.receive(1, second)
+    (found,) = bench.accused[1]
+    assert is_equivocation(bench.committee, SCHEME, found)
+    assert found.first.sender == 0
+
+
+def test_who_was_told_otherwise_is_shown_the_proof(bench):
+    """Each backup saw one proposal only; the prepares differ, so they show each other theirs."""
+    first, second = propose(bench, 0, 0, 1, "x"), propose(bench, 0, 0, 1, "y")
+    bench.receive(1, first)
+    bench.receive(2, second)
+    bench.deliver()
+    assert bench.accused[1]
+    assert bench.accused[2]
+    assert all(is_equivocation(bench.committee, SCHEME, f) for f in bench.accused[1])
+
+
+@pytest.mark.parametrize(
+    ("reason", "make"),
+    [
+        ("not-primary", lambda b: propose(b, 2, 0, 1, "x")),
+        ("digest", lambda b: m.Proposal(propose(b, 0, 0, 1, "x").order, ())),
+        (
+            "forged",
+            lambda b: m.Proposal(m.Signed(m.PrePrepare(0, 1, "ab" * 32), 0, "00" * 64), ()),
+        ),
+        ("bare-proposal", lambda b: propose(b, 0, 0, 1, "x").order),
+        ("primary-prepared", lambda b: b.sign(0, m.Prepare(0, 1, "ab" * 32))),
+        ("forged", lambda b: m.Signed(m.Commit(0, 1, "ab" * 32), 2, "00" * 64)),
+        ("forged", lambda b: m.Signed(m.Checkpoint(4, "ab" * 32), 2, "00" * 64)),
+        ("undecided", lambda b: m.Decided((), m.CommitProof(0, 1, "ab" * 32, ()))),
+        ("view-change", lambda b: b.sign(2, m.ViewChange(1, m.StableProof(4, "ab" * 32, ()), ()))),
+        ("new-view", lambda b: b.sign(2, m.NewView(2, (), ()))),
+        ("request", lambda b: m.Request(b.client.pubkey, 1, "x", "00" * 64)),
+    ],
+)
+def test_what_does_not_hold_changes_nothing(bench, reason, make):
+    bench.receive(1, make(bench))
+    assert bench.refused[1] == [reason]
+    assert bench.mail == []
+    assert bench.journals[1] == []
+
+
+@pytest.mark.parametrize("place", [0, 9, 10**9])
+def test_places_outside_the_window_are_not_kept(bench, place):
+    bench.receive(1, propose(bench, 0, 0, place, "x"))
+    bench.receive(1, bench.sign(2, m.Commit(0, place, "ab" * 32)))
+    bench.receive(1, bench.sign(2, m.Commit(10**9, place, "ab" * 32)))
+    assert bench.replicas[1].slots == {}
+
+
+def test_one_traitor_alone_cannot_start_a_view_change(bench):
+    """Votes for a place at which the primary proposed nothing start no clock."""
+    bench.receive(1, bench.sign(2, m.Commit(0, 5, "ab" * 32)))
+    bench.receive(1, bench.sign(2, m.ViewChange(7, m.StableProof(0, "0" * 64, ()), ())))
+    bench.pass_time(20_000)
+    assert {replica.safety.view for replica in bench.replicas} == {0}
+
+
+def test_enough_others_take_a_replica_along(bench):
+    for sender in (2, 3):
+        bench.receive(1, bench.sign(sender, m.ViewChange(5, m.StableProof(0, "0" * 64, ()), ())))
+    assert bench.replicas[1].safety.view == 5
+
+
+def test_a_key_that_is_not_its_own_is_our_own_error(bench):
+    with pytest.raises(ValueError, match="another key"):
+        Replica(bench.committee, 1, bench.signers[2], SCHEME)
