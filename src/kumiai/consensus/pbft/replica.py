@@ -146,7 +146,7 @@ class Replica(Changing):
         """Show who accepted another proposal the one that came here: it then holds the proof."""
         body = prepare.body
         assert isinstance(body, m.Prepare)
-        kept = slot.get_proposal(body.view)
+        kept = slot.get_proposal(body.view, self.committee.get_primary(body.view))
         if kept is None or not isinstance(kept.body, m.PrePrepare):
             return
         batch = slot.batches.get(kept.body.digest)

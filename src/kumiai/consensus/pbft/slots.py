@@ -56,16 +56,14 @@ class Slot:
         while len(self.batches) > BATCHES_MAX:
             del self.batches[next(iter(self.batches))]
 
-    def get_proposal(self, view: int) -> Signed | None:
+    def get_proposal(self, view: int, primary: int) -> Signed | None:
         """Return what that view's primary proposed, None if nothing came."""
-        for (kind, _), signed in self.votes.items():
-            if kind == PrePrepare.type and _read(signed).view == view:
-                return signed
-        return None
+        signed = self.votes.get((PrePrepare.type, primary))
+        return signed if signed is not None and _read(signed).view == view else None
 
-    def find_prepared(self, view: int, quorum: int) -> PreparedProof | None:
+    def find_prepared(self, view: int, primary: int, quorum: int) -> PreparedProof | None:
         """Return the proof that this view's proposal is prepared, None as long as it is not."""
-        proposal = self.get_proposal(view)
+        proposal = self.get_proposal(view, primary)
         if proposal is None:
             return None
         digest = _read(proposal).digest

@@ -10,6 +10,7 @@ from kumiai.consensus.quorum import compute_fault_tolerance
 SIZES = (4, 7, 10)
 TRAITOR_KINDS = ("mute", "twin", "liar", "hider")
 CHAOS_MS = 20_000
+STORM = 60  # crashes
 REQUESTS_MAX = 40
 CLIENTS = 3
 
@@ -67,10 +68,12 @@ def draw_plan(seed: int, size: int = 0) -> Plan:
         side = frozenset(rng.sample(replicas, rng.randint(1, size - 1)))
         cuts.append(Cut(begin_ms, min(CHAOS_MS, begin_ms + rng.randrange(500, 9_000)), side))
     crashes = []
-    for _ in range(rng.choice((0, 0, 1, 2, 5))):
+    crash_count = rng.choice((0, 0, 1, 2, 5, STORM))
+    for _ in range(crash_count):
         at_ms = rng.randrange(CHAOS_MS)
-        back_ms = min(CHAOS_MS, at_ms + rng.randrange(10, 6_000))
-        crashes.append(Crash(rng.choice(loyal), at_ms, back_ms))
+        # in a storm they are back soon, to say something else than before if they can
+        away_ms = rng.randrange(10, 200 if crash_count == STORM else 6_000)
+        crashes.append(Crash(rng.choice(loyal), at_ms, min(CHAOS_MS, at_ms + away_ms)))
     requests = sorted(
         (rng.randrange(CHAOS_MS * 3 // 4), rng.randrange(CLIENTS), f"operation {number}")
         for number in range(rng.randint(5, REQUESTS_MAX))

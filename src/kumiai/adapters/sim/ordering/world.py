@@ -67,7 +67,7 @@ class Node:
     """A place in the committee; a twin is two of them. machine: None while it is down."""
 
     index: int
-    disk: Disk = field(default_factory=Disk)
+    disk: Disk
     machine: Replica | None = None
     armed_ms: int = -1
     effects_left: int | None = None  # until it crashes
@@ -102,14 +102,19 @@ class Result:
 class World:
     """One play of one plan."""
 
-    def __init__(self, plan: Plan, make_replica: Callable[..., Replica] = Replica) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        make_committee: Callable[..., Committee] = Committee,
+        make_disk: Callable[[], Disk] = Disk,
+    ) -> None:
+        """The two `make_` are for worlds that are broken on purpose."""
         self.plan = plan
-        self._make = make_replica
         self._rng = random.Random(f"world/{plan.seed}")
         self._scheme = CheapScheme(plan.seed)
         self._signers = [self._scheme.make_signer(f"replica {i}") for i in range(plan.size)]
         client_keys = [self._scheme.make_signer(f"client {i}") for i in range(CLIENTS)]
-        self.committee = Committee(
+        self.committee = make_committee(
             f"sim {plan.seed}",
             1,
             tuple(signer.pubkey for signer in self._signers),
@@ -122,9 +127,9 @@ class World:
             index: Traitor(kind, self.committee, index, self._signers[index], plan.seed)
             for index, kind in plan.traitors.items()
         }
-        self.nodes = [Node(index) for index in range(plan.size)]
+        self.nodes = [Node(index, make_disk()) for index in range(plan.size)]
         self._seconds = {
-            index: Node(index, is_second=True)
+            index: Node(index, make_disk(), is_second=True)
             for index, kind in plan.traitors.items()
             if kind == "twin"
         }
@@ -210,7 +215,7 @@ class World:
         node.effects_left = None
         if self.plan.traitors.get(node.index) == "mute":
             return
-        node.machine = self._make(
+        node.machine = Replica(
             self.committee,
             node.index,
             self._signers[node.index],
