@@ -25,13 +25,13 @@ def encode(message: m.Message) -> bytes:
     if isinstance(message, m.Request):
         document: list[object] = ["request", *_write_request(message)]
     elif isinstance(message, m.Proposal):
-        document = ["proposal", _write_signed(message.order), _write_batch(message.batch)]
+        document = ["proposal", _write_signed(message.order), write_batch(message.batch)]
     elif isinstance(message, m.Decided):
         proof = message.proof
         place = [proof.view, proof.sequence, proof.digest, proof.commits]
-        document = ["decided", _write_batch(message.batch), place]
+        document = ["decided", write_batch(message.batch), place]
     elif isinstance(message, m.Found):
-        document = ["found", message.sequence, _write_batch(message.batch)]
+        document = ["found", message.sequence, write_batch(message.batch)]
     else:
         document = ["signed", _write_signed(message)]
     return canonical.encode(document)
@@ -42,19 +42,21 @@ def decode(data: bytes) -> m.Message:
     name, *fields = _list(canonical.decode(data, MESSAGE_BYTES_MAX), 1, 8)
     readers: dict[str, Callable[..., m.Message]] = {
         "request": lambda *given: _read_request(given),
-        "proposal": lambda order, batch: m.Proposal(_read_signed(order), _read_batch(batch)),
-        "decided": lambda batch, proof: m.Decided(_read_batch(batch), _read_commit_proof(proof)),
-        "found": lambda place, batch: m.Found(_number(place), _read_batch(batch)),
+        "proposal": lambda order, batch: m.Proposal(_read_signed(order), read_batch(batch)),
+        "decided": lambda batch, proof: m.Decided(read_batch(batch), _read_commit_proof(proof)),
+        "found": lambda place, batch: m.Found(_number(place), read_batch(batch)),
         "signed": _read_signed,
     }
-    return _call(readers, name, fields)
+    message: m.Message = _call(readers, name, fields)
+    return message
 
 
 def _write_request(request: m.Request) -> list[object]:
     return [request.client, request.timestamp, request.operation, request.signature]
 
 
-def _write_batch(batch: m.Batch) -> list[object]:
+def write_batch(batch: m.Batch) -> list[object]:
+    """Return a batch as arrays and numbers."""
     return [_write_request(request) for request in batch]
 
 
@@ -73,8 +75,8 @@ def _read_signed(document: object) -> m.Signed:
         "checkpoint": lambda place, head: m.Checkpoint(_number(place), _hash(head)),
         "view-change": lambda view, stable, proofs: m.ViewChange(
             _number(view),
-            _read_stable(stable),
-            tuple(_read_prepared(proof) for proof in _list(proofs, 0, PROOFS_MAX)),
+            read_stable(stable),
+            tuple(read_prepared(proof) for proof in _list(proofs, 0, PROOFS_MAX)),
         ),
         "new-view": _read_new_view,
         "status": lambda view, flag, executed: m.Status(
@@ -112,7 +114,8 @@ def _read_request(fields: object) -> m.Request:
     return m.Request(_hash(client), _number(timestamp), operation, _signature(signature))
 
 
-def _read_batch(document: object) -> m.Batch:
+def read_batch(document: object) -> m.Batch:
+    """Read what `write_batch` wrote; raises ValueError."""
     return tuple(_read_request(each) for each in _list(document, 0, m.BATCH_COUNT_MAX))
 
 
@@ -121,14 +124,16 @@ def _read_commit_proof(document: object) -> m.CommitProof:
     return m.CommitProof(_number(view), _number(place), _hash(digest), _read_pairs(commits))
 
 
-def _read_prepared(document: object) -> m.PreparedProof:
+def read_prepared(document: object) -> m.PreparedProof:
+    """Read a proof's fields; raises ValueError."""
     view, place, digest, proposal, prepares = _list(document, 5, 5)
     return m.PreparedProof(
         _number(view), _number(place), _hash(digest), _signature(proposal), _read_pairs(prepares)
     )
 
 
-def _read_stable(document: object) -> m.StableProof:
+def read_stable(document: object) -> m.StableProof:
+    """Read a proof's fields; raises ValueError."""
     place, head, checkpoints = _list(document, 3, 3)
     return m.StableProof(_number(place), _hash(head), _read_pairs(checkpoints))
 

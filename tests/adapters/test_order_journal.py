@@ -1,0 +1,103 @@
+"""A replica's journal: what was written is there after a crash, and no more than is needed."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from kumiai.adapters.committee.journal import Journal, decode_entry, encode_entry
+from kumiai.base.errors import StoreError
+from kumiai.consensus.pbft import messages as m
+from kumiai.consensus.pbft.safety import (
+    BatchPrepared,
+    Safety,
+    Stabilised,
+    ViewEntered,
+    Voted,
+    recall,
+)
+
+A = "ab" * 32
+REQUEST = m.Request("cd" * 32, 3, "do it", "ef" * 64)
+PROOF = m.PreparedProof(1, 5, A, "0a", ((0, "0b"), (2, "0c")))
+ENTRIES = [
+    ViewEntered(3, True),
+    Voted("prepare", 1, 5, A),
+    Voted("pre-prepare", 1, 5, A, (REQUEST,)),
+    Voted("pre-prepare", 1, 6, A, ()),
+    BatchPrepared(PROOF, (REQUEST,)),
+    Stabilised(m.StableProof(4, A, ((0, "0a"), (1, "0b"), (2, "0c")))),
+]
+
+
+def decided(place: int) -> m.Decided:
+    return m.Decided((REQUEST,), m.CommitProof(1, place, A, ((0, "0a"),)))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: type(entry).__name__)
+def test_entries_come_back(entry):
+    kind, _, body = encode_entry(entry)
+    assert decode_entry(kind, body) == entry
+
+
+def test_what_was_persisted_is_read_by_the_next(path):
+    journal = Journal(path, "us")
+    journal.append(decided(1))
+    journal.persist(tuple(ENTRIES[:5]))
+    journal.append(decided(2))  # not made to last: the process dies here
+    again = Journal(path, "us")
+    assert list(again.read_entries()) == ENTRIES[:5]
+    assert list(again.read_decided()) == [decided(1)]
+
+
+def test_batches_are_read_from_a_place_on(path):
+    journal = Journal(path, "us")
+    for place in range(1, 8):
+        journal.append(decided(place))
+    assert [d.proof.sequence for d in journal.read_decided(3, 2)] == [3, 4]
+    journal.close()
+    assert len(list(Journal(path, "us").read_decided())) == 7
+
+
+def test_a_checkpoint_makes_it_small_and_loses_nothing_that_counts(path):
+    journal, safety = Journal(path, "us"), Safety(1, 4, 8)
+    for view in range(1, 60):
+        journal.persist(safety.leave_view(2 * view))
+        journal.persist(safety.begin_view(2 * view))
+        for place in range(view, view + 4):
+            journal.persist(safety.vote_prepare(2 * view, place, A) or ())
+        journal.persist(safety.stabilise(m.StableProof(view, A, ())))
+        assert recall(1, 4, 8, journal.read_entries()) == safety
+    assert len(list(journal.read_entries())) < 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("view", b"[1]"), ("voted", b"{}"), ("stable", b"[1,2,3]"), ("other", b"[]"), ("view", b"x")],
+)
+def test_a_damaged_entry_is_an_error_and_not_a_guess(path, kind, body):
+    journal = Journal(path, "us")
+    journal.close()
+    with sqlite3.connect(path) as file:
+        file.execute("INSERT INTO entries VALUES (NULL, ?, 0, ?)", (kind, body))
+    with pytest.raises(StoreError, match="entry"):
+        list(Journal(path, "us").read_entries())
+
+
+def test_a_journal_of_others_is_refused(path):
+    Journal(path, "us").close()
+    with pytest.raises(StoreError, match="belongs to committee us"):
+        Journal(path, "them")
+    with sqlite3.connect(path) as file:
+        file.execute("PRAGMA user_version = 9")
+    with pytest.raises(StoreError, match="version 9"):
+        Journal(path, "us")
+    path.write_bytes(b"no database at all, but some text" * 50)
+    with pytest.raises(StoreError, match="journal"):
+        Journal(path, "us")
