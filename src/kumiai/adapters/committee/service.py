@@ -134,6 +134,8 @@ class Service:
         for each in given:
             for effect in self.replica.step(each, now_ms):
                 self._carry_out(effect)
+        if self._inputs.empty():
+            self.journal.sync()  # under load the next vote's entry does it
         self._wake_followers()
         await asyncio.sleep(0)  # links and followers take their turn
 

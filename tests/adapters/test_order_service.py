@@ -1,0 +1,244 @@
+"""Real validator processes on loopback: killed, stopped, cut off, fed with rubbish; one order."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+from contextlib import ExitStack
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from kumiai.adapters.committee.journal import Journal
+from kumiai.adapters.committee.links import Address
+from kumiai.adapters.committee.service import Service, ServiceConfig, run_service
+from kumiai.base.keys import derive_key
+from kumiai.consensus.pbft import messages as m
+from kumiai.consensus.pbft import wire
+from kumiai.consensus.pbft.committee import Committee, KeySigner, Schnorr
+from kumiai.consensus.pbft.proofs import is_decided
+from kumiai.consensus.pbft.replica import Settings
+
+CLIENT = KeySigner(derive_key(b"service", "client"))
+SETTINGS = Settings(timeout_ms=1_500, resend_ms=200, heartbeat_ms=500)
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+def find_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+class Validators:
+    """n processes; the test kills, stops and starts them."""
+
+    def __init__(self, size, folder) -> None:
+        keys = [derive_key(b"service", f"replica {i}") for i in range(size)]
+        committee = Committee(
+            "service", 1, tuple(key.pubkey for key in keys), frozenset({CLIENT.pubkey})
+        )
+        addresses = tuple(Address("127.0.0.1", port) for port in find_ports(size))
+        self.configs = [
+            ServiceConfig(committee, i, key, addresses, folder / f"{i}.sqlite", SETTINGS)
+            for i, key in enumerate(keys)
+        ]
+        self.processes: dict[int, object] = {}
+        self.count = 0
+        for index in range(size):
+            self.start(index)
+
+    def start(self, index) -> None:
+        self.processes[index] = CONTEXT.Process(target=run_service, args=(self.configs[index],))
+        self.processes[index].start()
+
+    def signal(self, index, number) -> None:
+        os.kill(self.processes[index].pid, number)
+        if number == signal.SIGKILL:
+            self.processes[index].join()
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGCONT)
+                os.kill(process.pid, signal.SIGKILL)
+            process.join()
+
+    async def dial(self, index):
+        while True:
+            try:
+                return await connect(self.configs[index].addresses[index].url, open_timeout=5)
+            except (OSError, TimeoutError):
+                await asyncio.sleep(0.1)
+
+    async def order(self, count, down=()) -> None:
+        """Send requests to all that are up; return when `witness`es show them all."""
+        up = [i for i in self.processes if i not in down]
+        links = [await self.dial(i) for i in up]
+        await links[0].send(f"follow {1}".encode())
+        wanted = set()
+        for _ in range(count):
+            self.count += 1
+            request = m.sign_request(CLIENT, self.count, f"operation {self.count}")
+            wanted.add(self.count)
+            for link in links:
+                await link.send(wire.encode(request))
+        while wanted:
+            decided = wire.decode(await links[0].recv())
+            assert isinstance(decided, m.Decided)
+            wanted -= {request.timestamp for request in decided.batch}
+        for link in links:
+            await link.close()
+
+    def read(self, index) -> list[m.Decided]:
+        config = self.configs[index]
+        journal = Journal(config.journal, config.committee.name)
+        found = list(journal.read_decided())
+        journal.close()
+        return found
+
+
+@pytest.fixture
+def make_validators(tmp_path):
+    made = []
+
+    def make(size):
+        made.append(Validators(size, tmp_path))
+        return made[-1]
+
+    yield make
+    for validators in made:
+        validators.end()
+
+
+def check_one_order(validators, least) -> None:
+    """Every journal holds the same batches, each proven; no request was executed twice."""
+    orders = [validators.read(i) for i in validators.processes]
+    longest = max(orders, key=len)
+    committee = validators.configs[0].committee
+    assert all(order == longest[: len(order)] or same(order, longest) for order in orders)
+    assert all(is_decided(committee, Schnorr(), decided.proof) for decided in longest)
+    assert [d.proof.sequence for d in longest] == list(range(1, len(longest) + 1))
+    done, last = [], 0
+    for decided in longest:
+        for request in decided.batch:
+            if request.timestamp > last:
+                last = request.timestamp
+                done.append(last)
+    assert done == list(range(1, validators.count + 1))
+    assert sum(len(order) == len(longest) for order in orders) >= least
+
+
+def same(order, longest) -> bool:
+    """Tell whether the batches are the same, whichever quorum's signatures prove them."""
+    return all(
+        (a.batch, a.proof.digest) == (b.batch, b.proof.digest)
+        for a, b in zip(order, longest, strict=False)
+    )
+
+
+def test_killed_stopped_and_restarted_validators_keep_one_order(make_validators):
+    """kill -9 of the primary and of others, a process that sleeps for a while, all back at last."""
+    validators = make_validators(4)
+
+    async def play():
+        await validators.order(20)
+        validators.signal(0, signal.SIGKILL)  # the primary
+        await validators.order(20, down={0})
+        validators.start(0)
+        await validators.order(5)
+        validators.signal(2, signal.SIGSTOP)
+        await validators.order(20, down={2})
+        validators.signal(2, signal.SIGCONT)
+        for index in (1, 3, 0, 2):
+            validators.signal(index, signal.SIGKILL)
+            validators.start(index)
+            await validators.order(3)
+        await wait_until(lambda: len({len(validators.read(i)) for i in range(4)}) == 1)
+
+    asyncio.run(asyncio.wait_for(play(), 240))
+    validators.end()
+    check_one_order(validators, least=4)
+
+
+async def wait_until(is_true) -> None:
+    while not is_true():
+        await asyncio.sleep(0.2)
+
+
+def test_seven_validators_lose_two(make_validators):
+    validators = make_validators(7)
+
+    async def play():
+        await validators.order(10)
+        for index in (0, 1):
+            validators.signal(index, signal.SIGKILL)
+        await validators.order(10, down={0, 1})
+        await wait_until(lambda: len({len(validators.read(i)) for i in range(2, 7)}) == 1)
+
+    asyncio.run(asyncio.wait_for(play(), 240))
+    validators.end()
+    check_one_order(validators, least=5)
+
+
+def test_rubbish_at_the_door_disturbs_nobody(make_validators):
+    validators = make_validators(4)
+    stranger = KeySigner(derive_key(b"service", "stranger"))
+
+    async def play():
+        link = await validators.dial(1)
+        await link.send(b"\xff\xfe rubbish")
+        await link.send(b"[" * 10_000)
+        await link.send(b"follow x")
+        await link.send(wire.encode(m.sign_request(stranger, 1, "not known here")))
+        await link.send(wire.encode(m.Signed(m.Status(10**9, True, 10**9), 2, "00" * 64)))
+        await link.send(wire.encode(m.Signed(m.Commit(0, 1, "ab" * 32), 63, "00" * 64)))
+        await validators.order(10)
+        large = await validators.dial(2)
+        await large.send(b"x" * (wire.MESSAGE_BYTES_MAX + 1))
+        with pytest.raises(ConnectionClosed):
+            await large.recv()
+        await validators.order(10)
+        await wait_until(lambda: len({len(validators.read(i)) for i in range(4)}) == 1)
+
+    asyncio.run(asyncio.wait_for(play(), 240))
+    validators.end()
+    check_one_order(validators, least=4)
+
+
+def test_a_validator_alone_orders_what_it_submits(tmp_path):
+    key = derive_key(b"service", "alone")
+    committee = Committee("service", 1, (key.pubkey,), frozenset({CLIENT.pubkey}))
+    address = Address("127.0.0.1", find_ports(1)[0])
+    done = []
+
+    async def play():
+        config = ServiceConfig(committee, 0, key, (address,), tmp_path / "alone.sqlite")
+        service = Service(config, lambda effect: done.extend(effect.requests))
+        task = asyncio.create_task(service.run())
+        for number in range(1, 4):
+            service.submit(m.sign_request(CLIENT, number, str(number)))
+        await wait_until(lambda: len(done) == 3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(play(), 60))
+    assert [request.operation for request in done] == ["1", "2", "3"]
+
+
+def test_an_address_that_is_taken_is_an_error(tmp_path):
+    key = derive_key(b"service", "alone")
+    committee = Committee("service", 1, (key.pubkey,), frozenset())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = Address("127.0.0.1", taken.getsockname()[1])
+        config = ServiceConfig(committee, 0, key, (address,), tmp_path / "x.sqlite")
+        with pytest.raises(OSError, match="in use"):
+            asyncio.run(Service(config).run())
