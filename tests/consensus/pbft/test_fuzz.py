@@ -12,7 +12,7 @@ from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
 from kumiai.consensus.pbft.committee import Committee
 from kumiai.consensus.pbft.effects import Broadcast, Execute, Persist, Received, Send, TimePassed
-from kumiai.consensus.pbft.proofs import BEGINNING
+from kumiai.consensus.pbft.proofs import BEGINNING, is_decided
 from kumiai.consensus.pbft.replica import Replica, Settings
 
 SCHEME = CheapScheme(0)
@@ -24,7 +24,7 @@ BATCHES = [(), (REQUESTS[0],), (REQUESTS[1],), tuple(REQUESTS), (REQUESTS[0],) *
 TRAITOR = 0  # the first primary
 
 digests = st.sampled_from([m.compute_batch_digest(batch) for batch in BATCHES] + ["ab" * 32])
-numbers = st.one_of(st.integers(0, 10), st.sampled_from([2**40, m.NUMBER_MAX]))
+numbers = st.one_of(st.integers(0, 3), st.integers(0, 10), st.sampled_from([2**40, m.NUMBER_MAX]))
 signatures = st.tuples(st.integers(0, 5), st.sampled_from(["", "00" * 32]))
 proofs = st.builds(
     m.PreparedProof,
@@ -74,11 +74,13 @@ proposals = st.builds(
     st.sampled_from(BATCHES),
 )
 decided = st.builds(
-    m.Decided,
-    st.sampled_from(BATCHES),
-    st.builds(
-        m.CommitProof, numbers, numbers, digests, st.lists(signatures, max_size=4).map(tuple)
+    lambda view, place, batch, commits: m.Decided(
+        batch, m.CommitProof(view, place, m.compute_batch_digest(batch), commits)
     ),
+    numbers,
+    st.integers(0, 10),
+    st.sampled_from(BATCHES),
+    st.lists(signatures, max_size=4).map(tuple),
 )
 hostile = st.one_of(
     signed,
@@ -95,8 +97,8 @@ actions = st.lists(
         st.tuples(st.just("deliver"), st.integers(0, 99), st.booleans()),
         st.tuples(st.just("time"), st.integers(1, 3), st.integers(1, 3_000)),
     ),
-    min_size=5,
-    max_size=60,
+    min_size=40,
+    max_size=80,
 )
 
 
@@ -123,16 +125,22 @@ class Loyal:
                 assert self.decided.setdefault(proof.sequence, proof.digest) == proof.digest
             elif isinstance(effect, Persist):
                 assert effect.entries
-        window = replica.settings.window
-        assert len(replica.slots) <= 2 * window
-        assert all(
-            len(slot.votes) <= 12 and len(slot.batches) <= 2 for slot in replica.slots.values()
-        )
+        self.check_memory(replica)
+
+    def check_memory(self, replica) -> None:
+        highest = max(replica.safety.stable.sequence, replica.executed) + replica.settings.window
+        assert all(0 < place <= highest for place in replica.slots)
+        slots = replica.slots.values()
+        assert all(len(slot.votes) <= 12 and len(slot.batches) <= 2 for slot in slots)
+        kept = [signed for slot in slots for signed in slot.votes.values()]
+        assert all(m.is_signed(COMMITTEE, SCHEME, signed) for signed in kept)
+        decided = [slot.decided.proof for slot in slots if slot.decided is not None]
+        assert all(is_decided(COMMITTEE, SCHEME, proof) for proof in decided)
         assert all(len(own) <= 2 for own in replica.checkpoints.said.values())
         assert len(replica.changes.said) <= 4
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(actions)
 def test_a_traitor_may_say_anything(given_actions):
     world = Loyal()

@@ -18,6 +18,7 @@ from kumiai.adapters.sim.ordering.checks import Checks, Note, ViolationError, to
 from kumiai.adapters.sim.ordering.plan import CLIENTS, Plan
 from kumiai.adapters.sim.ordering.traitors import Traitor
 from kumiai.consensus.pbft import messages as m
+from kumiai.consensus.pbft import wire
 from kumiai.consensus.pbft.committee import Committee
 from kumiai.consensus.pbft.effects import (
     Accuse,
@@ -38,6 +39,7 @@ PPM = 1_000_000
 RETRY_MS = 1_000
 REST_MS = 600_000  # after the healing: by then everything must be done
 SLOWER = 10
+WIRE_EVERY = 8  # seeds of which every message travels as bytes
 SETTINGS = Settings(interval=4, batch_count_max=5, timeout_ms=2_000, resend_ms=400)
 
 
@@ -288,6 +290,8 @@ class World:
 
     def _transmit(self, sender: int, receiver: int, message: m.Message) -> None:
         self._message_count += 1
+        if self.plan.seed % WIRE_EVERY == 0:
+            message = wire.decode(wire.encode(message))
         plan, rng = self.plan, self._rng
         delay_ms = rng.randint(*plan.delays_ms)
         if self.now_ms < plan.heal_ms:
