@@ -8,6 +8,7 @@ from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft.effects import Broadcast, Persist, Received
 from kumiai.consensus.pbft.proofs import is_decided, is_equivocation
 from kumiai.consensus.pbft.replica import Replica
+from kumiai.consensus.pbft.safety import ViewEntered, Voted
 from kumiai.consensus.quorum import compute_quorum
 
 from .conftest import SCHEME
@@ -161,6 +162,32 @@ def test_a_primary_that_crashed_says_the_same_again(bench):
     bench.pass_time(2_000)
     assert bench.done == [["x"]] * 4
     assert {replica.safety.view for replica in bench.replicas} == {0}
+
+
+def test_a_primary_that_crashed_without_the_batch_signs_no_other(bench):
+    """It opened a view with a digest that others had prepared, and died before it had the batch."""
+    digest = "ab" * 32
+    bench.journals[1] = [ViewEntered(1, False), Voted("pre-prepare", 1, 1, digest)]
+    bench.restart(1)
+    proposal = bench.replicas[1].slots[1].get_proposal(1, 1)
+    assert proposal.body == m.PrePrepare(1, 1, digest)
+    assert bench.replicas[1].slots[1].batches == {}
+
+
+def test_nothing_is_signed_that_was_not_allowed(bench):
+    with pytest.raises(ValueError, match="without having been allowed"):
+        bench.replicas[1]._sign_vote(m.Prepare(0, 1, "ab" * 32))
+
+
+def test_a_batch_is_not_sent_again_and_again(bench):
+    bench.submit(0, "x")
+    bench.mail.clear()
+    digest = bench.replicas[0].safety.get_voted("pre-prepare", 1)
+    for _ in range(5):
+        bench.receive(0, bench.sign(2, m.Fetch(1, digest)))
+    assert [type(message) for _, _, message in bench.mail] == [m.Found]
+    bench.receive(0, bench.sign(3, m.Fetch(1, digest)))
+    assert len(bench.mail) == 2
 
 
 def test_what_is_signed_is_written_down_before(bench):

@@ -83,13 +83,16 @@ class Changes:
 
 @dataclass
 class Patience:
-    """How long the primary has for the oldest work: double after each view that brought nothing.
+    """How long the primary has for the oldest work.
 
-    oldest: which work the deadline is for.
+    Twice as long after every `leaders` views that brought nothing: among f + 1 primaries one is
+    loyal, so the time was too short. Fewer say only that those primaries were not. oldest: which
+    work the deadline is for.
     """
 
     timeout_ms: int
-    doublings: int = 0
+    leaders: int
+    failures: int = 0
     deadline_ms: int | None = None
     oldest: object = None
 
@@ -99,12 +102,21 @@ class Patience:
             self.deadline_ms = self.oldest = None
         elif oldest != self.oldest:
             self.oldest = oldest
-            self.deadline_ms = now_ms + (self.timeout_ms << self.doublings)
+            self.deadline_ms = now_ms + self.current_ms
+
+    @property
+    def current_ms(self) -> int:
+        """The present timeout."""
+        return self.timeout_ms << min(DOUBLINGS_MAX, self.failures // self.leaders)
 
     def give_up(self) -> None:
-        """The view brought nothing: wait longer in the next one."""
-        self.doublings = min(DOUBLINGS_MAX, self.doublings + 1)
+        """The view brought nothing."""
+        self.failures += 1
         self.deadline_ms = self.oldest = None
+
+    def succeed(self) -> None:
+        """Something was executed."""
+        self.failures = 0
 
     def is_over(self, now_ms: int) -> bool:
         """Tell whether the deadline has passed."""

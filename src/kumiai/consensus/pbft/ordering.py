@@ -70,9 +70,10 @@ class Ordering:
         self.pool = Pool()
         self.slots: dict[int, Slot] = {}
         self.checkpoints, self.changes = Checkpoints(), Changes()
-        self.patience = Patience(self.settings.timeout_ms)
+        self.patience = Patience(self.settings.timeout_ms, committee.faulty_max + 1)
         self.new_view: m.Signed | None = None
         self._answered_ms: dict[int, int] = {}
+        self._found_ms: dict[tuple[int, int], int] = {}
         self._status_ms = 0
         self._effects: list[Effect] = []
         for each in decided:
@@ -96,6 +97,12 @@ class Ordering:
 
     def _sign(self, body: m.Body) -> m.Signed:
         return m.sign(self.committee, self._signer, self.own, body)
+
+    def _sign_vote(self, body: m.Vote | m.Checkpoint) -> m.Signed:
+        """Sign what `safety` was asked about, and nothing else."""
+        if not self.safety.has_voted(body):
+            raise ValueError(f"{body} is about to be signed without having been allowed")
+        return self._sign(body)
 
     def _refuse(self, reason: str, detail: str, signed: m.Signed | None) -> None:
         evidence = {} if signed is None else {"sender": str(signed.sender)}
@@ -138,7 +145,7 @@ class Ordering:
         if entries is None:
             return
         self._persist(entries)
-        vote = self._sign(m.Prepare(view, place, digest))
+        vote = self._sign_vote(m.Prepare(view, place, digest))
         slot.add(vote)
         self.pool.place(place, slot.batches[digest])
         self._broadcast(vote)
@@ -153,7 +160,7 @@ class Ordering:
             entries = self.safety.vote_commit(proof, slot.batches[proof.digest])
             if entries:
                 self._persist(entries)
-                vote = self._sign(m.Commit(view, place, proof.digest))
+                vote = self._sign_vote(m.Commit(view, place, proof.digest))
                 slot.add(vote)
                 self._broadcast(vote)
         if slot.decided is None:
@@ -167,7 +174,7 @@ class Ordering:
         while (slot := self.slots.get(self.executed + 1)) is not None and slot.decided is not None:
             requests = self._move_on(slot.decided)
             self._effects.append(Execute(slot.decided, requests))
-            self.patience.doublings = 0
+            self.patience.succeed()
             if self.executed % self.settings.interval == 0:
                 self._sign_checkpoint()
 
@@ -186,7 +193,7 @@ class Ordering:
         if entries is None:
             return
         self._persist(entries)
-        signed = self._sign(m.Checkpoint(self.executed, self.head))
+        signed = self._sign_vote(m.Checkpoint(self.executed, self.head))
         self._broadcast(signed)
         self._add_checkpoint(signed)
 
@@ -207,6 +214,7 @@ class Ordering:
         self._persist(self.safety.stabilise(stable))
         low = min(self.safety.stable.sequence, self.executed)
         self.slots = {place: slot for place, slot in self.slots.items() if place > low}
+        self._found_ms.clear()
 
     def _find_batch(self, place: int, digest: str) -> m.Batch | None:
         """Return the batch of a digest that was proposed or prepared at a place."""
@@ -218,10 +226,9 @@ class Ordering:
     def _list_wanted(self, place: int) -> list[str]:
         """Return the digests whose batches are missing here."""
         slot = self._get_slot(place)
-        view, decision = self.safety.view, None
+        view = self.safety.view
         proposal = slot.get_proposal(view, self.committee.get_primary(view))
-        if slot.decided is None:
-            decision = slot.find_decision(self.committee.quorum)
+        decision = None if slot.decided else slot.find_decision(self.committee.quorum)
         wanted = [decision.digest] if decision is not None else []
         if proposal is not None:
             assert isinstance(proposal.body, m.PrePrepare)
@@ -251,7 +258,7 @@ class Ordering:
         if entries is None:
             return
         self._persist(entries)
-        signed = self._sign(m.PrePrepare(view, place, digest))
+        signed = self._sign_vote(m.PrePrepare(view, place, digest))
         slot = self._get_slot(place)
         slot.add(signed)
         slot.keep_batch(digest, batch)
@@ -262,23 +269,22 @@ class Ordering:
 
     def _recall(self) -> None:
         """Take up again what was proposed and prepared; the votes themselves come from others."""
-        for place, (proof, batch) in self.safety.prepared.items():
-            self._get_slot(place).keep_batch(proof.digest, batch)
+        for place, (proof, prepared) in self.safety.prepared.items():
+            self._get_slot(place).keep_batch(proof.digest, prepared)
         for place in self.safety.list_proposed():
-            batch = self.safety.proposed.get(place, ())
-            digest = m.compute_batch_digest(batch)
-            slot = self._get_slot(place)
-            if self.safety.votes["pre-prepare", place][1] == digest:
-                slot.keep_batch(digest, batch)
-            slot.add(self._sign(m.PrePrepare(self.safety.view, place, digest)))
-            self.pool.place(place, batch)
+            batch, digest = (
+                self.safety.proposed.get(place),
+                self.safety.get_voted("pre-prepare", place),
+            )
+            if batch is not None and m.compute_batch_digest(batch) == digest:
+                self._get_slot(place).keep_batch(digest, batch)
+                self.pool.place(place, batch)
+        kinds = {kind.type: kind for kind in (m.PrePrepare, m.Prepare, m.Commit)}
         for (phase, place), (view, digest) in self.safety.votes.items():
-            if phase == "prepare":
-                self._get_slot(place).add(self._sign(m.Prepare(view, place, digest)))
-            elif phase == "commit":
-                self._get_slot(place).add(self._sign(m.Commit(view, place, digest)))
-            elif phase == "checkpoint":
-                self.checkpoints.add(self._sign(m.Checkpoint(place, digest)))
+            if phase == m.Checkpoint.type:
+                self.checkpoints.add(self._sign_vote(m.Checkpoint(place, digest)))
+            else:
+                self._get_slot(place).add(self._sign_vote(kinds[phase](view, place, digest)))
         if self.safety.is_changing:
             self.changes.add(self._sign_change())
 

@@ -85,7 +85,7 @@ class Replica(Changing):
         elif isinstance(body, m.Status):
             self._on_status(signed, now_ms)
         elif isinstance(body, m.Fetch):
-            self._on_fetch(signed)
+            self._on_fetch(signed, now_ms)
         else:
             self._refuse("bare-proposal", "a proposal came without its batch", signed)
 
@@ -235,9 +235,13 @@ class Replica(Changing):
         if body.view == self.safety.view and not body.is_changing:
             self._repeat_votes(sender, body.executed)
 
-    def _on_fetch(self, signed: m.Signed) -> None:
+    def _on_fetch(self, signed: m.Signed, now_ms: int) -> None:
         body = signed.body
         assert isinstance(body, m.Fetch)
+        key = (signed.sender, body.sequence)
         batch = self._find_batch(body.sequence, body.digest)
-        if batch is not None and m.is_signed(self.committee, self._scheme, signed):
+        if batch is None or now_ms < self._found_ms.get(key, 0):
+            return  # a batch is large: nobody gets it again and again
+        if m.is_signed(self.committee, self._scheme, signed):
+            self._found_ms[key] = now_ms + self.settings.resend_ms // 2
             self._effects.append(Send(signed.sender, m.Found(body.sequence, batch)))

@@ -25,8 +25,10 @@ from dataclasses import dataclass, field
 
 from kumiai.consensus.pbft.messages import (
     Batch,
+    Checkpoint,
     PreparedProof,
     StableProof,
+    Vote,
 )
 from kumiai.consensus.pbft.proofs import BEGINNING
 
@@ -151,6 +153,16 @@ class Safety:
     def list_prepared(self) -> tuple[PreparedProof, ...]:
         """Return what a VIEW-CHANGE must show, by sequence number."""
         return tuple(self.prepared[place][0] for place in sorted(self.prepared))
+
+    def get_voted(self, phase: str, place: int) -> str:
+        """Return the digest of the last vote in a phase at a place, "" without."""
+        return self.votes.get((phase, place), (0, ""))[1]
+
+    def has_voted(self, body: Vote | Checkpoint) -> bool:
+        """Tell whether this very vote was allowed, so that it may be signed, and signed again."""
+        if isinstance(body, Checkpoint):
+            return self.votes.get((body.type, body.sequence)) == (0, body.head)
+        return self.votes.get((body.type, body.sequence)) == (body.view, body.digest)
 
     def list_proposed(self) -> tuple[int, ...]:
         """Return the places at which this replica proposed in the present view."""

@@ -370,7 +370,7 @@ class World:
     def _find_timeout(self) -> int:
         """Return the longest patience of a loyal replica, in the world's time."""
         waits = [
-            SETTINGS.timeout_ms << node.machine.patience.doublings
+            node.machine.patience.current_ms
             for node in self.nodes
             if node.index in self.checks.loyal and node.machine is not None
         ]
