@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, NoReturn
 
 INTEGER_MAX = 2**53 - 1  # RFC 8785 section 3.2.2.3 inherits I-JSON's safe integers
 DEPTH_MAX = 32
 
+_HASH = re.compile(r"[0-9a-f]{64}")
 _encoder = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), check_circular=False
 )
@@ -71,9 +73,7 @@ def hash_document(document: Any) -> str:
 
 def is_hash(value: object) -> bool:
     """Tell whether `value` looks like the output of `sha256_hex`."""
-    return (
-        isinstance(value, str) and len(value) == 64 and all(c in "0123456789abcdef" for c in value)
-    )
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None
 
 
 def _check(value: Any, depth: int) -> None:

@@ -52,7 +52,7 @@ class Changing(Ordering):
         """Work on what a NEW-VIEW that holds proposes."""
         assert isinstance(signed.body, m.NewView)
         self.new_view = signed
-        self.pool.placed.clear()
+        self.pool.begin_view()
         self.patience.oldest = None
         stable, proposals = list_proposals(signed.body)
         self._stabilise(stable)
@@ -65,7 +65,7 @@ class Changing(Ordering):
                 kept = ()
             if kept is not None:
                 slot.keep_batch(body.digest, kept)
-                self.pool.place(body.sequence, kept)
+                self.pool.place(kept)
             if self._keep(slot, m.Signed(body, signed.sender, signature)):
                 self._accept(body.sequence)
                 self._advance(body.sequence)

@@ -147,7 +147,7 @@ class Ordering:
         self._persist(entries)
         vote = self._sign_vote(m.Prepare(view, place, digest))
         slot.add(vote)
-        self.pool.place(place, slot.batches[digest])
+        self.pool.place(slot.batches[digest])
         self._broadcast(vote)
         self._advance(place)
 
@@ -242,7 +242,7 @@ class Ordering:
         own = self.safety
         if not self.is_primary or own.is_changing:
             return
-        while (free := self.pool.count_free()) > 0:
+        while free := len(self.pool.free):
             under_way = [p for p in own.list_proposed() if p > self.executed]
             is_small = free < self.settings.batch_count_max and under_way
             place = max((self.executed, own.stable.sequence, *own.list_proposed())) + 1
@@ -250,7 +250,7 @@ class Ordering:
                 return
             if not self._is_open(own.view, place):
                 return
-            self._propose_batch(place, self.pool.take(place, self.settings.batch_count_max))
+            self._propose_batch(place, self.pool.take(self.settings.batch_count_max))
 
     def _propose_batch(self, place: int, batch: m.Batch) -> None:
         view, digest = self.safety.view, m.compute_batch_digest(batch)
@@ -278,7 +278,7 @@ class Ordering:
             )
             if batch is not None and m.compute_batch_digest(batch) == digest:
                 self._get_slot(place).keep_batch(digest, batch)
-                self.pool.place(place, batch)
+                self.pool.place(batch)
         kinds = {kind.type: kind for kind in (m.PrePrepare, m.Prepare, m.Commit)}
         for (phase, place), (view, digest) in self.safety.votes.items():
             if phase == m.Checkpoint.type:

@@ -26,11 +26,11 @@ Key = tuple[str, int]
 
 @dataclass
 class Pool:
-    """waiting: by arrival. placed: where the present view proposed a request."""
+    """waiting: by arrival. free: those of them that the present view has not proposed."""
 
     waiting: dict[Key, Request] = field(default_factory=dict)
+    free: dict[Key, Request] = field(default_factory=dict)
     executed: dict[str, int] = field(default_factory=dict)
-    placed: dict[Key, int] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
 
     def find_flaw(self, request: Request) -> str:
@@ -51,30 +51,32 @@ class Pool:
         """Let a request wait; `find_flaw` found nothing."""
         key = (request.client, request.timestamp)
         if key not in self.waiting:
-            self.waiting[key] = request
+            self.waiting[key] = self.free[key] = request
             self._counts[request.client] += 1
 
-    def take(self, sequence: int, count_max: int) -> Batch:
-        """Return the next batch and note its place: oldest first, a client's in its own order."""
+    def take(self, count_max: int) -> Batch:
+        """Return the next batch, which is free no more: oldest first, a client's in its order."""
         batch: list[Request] = []
         size = 0
-        for key, request in self.waiting.items():
+        for request in self.free.values():
             if len(batch) >= min(count_max, BATCH_COUNT_MAX):
                 break
-            if key in self.placed:
-                continue
             size += measure([request])
             if batch and size > BATCH_BYTES_MAX:
                 break
             batch.append(request)
         batch.sort(key=lambda request: request.timestamp)
-        self.place(sequence, tuple(batch))
+        self.place(tuple(batch))
         return tuple(batch)
 
-    def place(self, sequence: int, batch: Batch) -> None:
-        """Note that the present view proposes these there."""
+    def place(self, batch: Batch) -> None:
+        """Note that the present view proposes these."""
         for request in batch:
-            self.placed[request.client, request.timestamp] = sequence
+            self.free.pop((request.client, request.timestamp), None)
+
+    def begin_view(self) -> None:
+        """Note that a new view has proposed nothing yet."""
+        self.free = dict(self.waiting)
 
     def execute(self, batch: Batch) -> Batch:
         """Return those of a decided batch that are executed now; none of it waits any more."""
@@ -87,10 +89,6 @@ class Pool:
             self._forget_passed({request.client for request in done})
         return tuple(done)
 
-    def count_free(self) -> int:
-        """Return how many wait without a place."""
-        return len(self.waiting) - sum(key in self.placed for key in self.waiting)
-
     def get_oldest(self) -> Key | None:
         """Return who has waited longest, None where nobody waits."""
         return next(iter(self.waiting), None)
@@ -101,5 +99,5 @@ class Pool:
         ]
         for key in passed:
             del self.waiting[key]
-            self.placed.pop(key, None)
+            self.free.pop(key, None)
             self._counts[key[0]] -= 1
