@@ -9,6 +9,7 @@ import pytest
 from kumiai.adapters.committee.journal import Journal, decode_entry, encode_entry
 from kumiai.base.errors import StoreError
 from kumiai.consensus.pbft import messages as m
+from kumiai.consensus.pbft.proofs import Equivocation
 from kumiai.consensus.pbft.safety import (
     BatchPrepared,
     Safety,
@@ -88,6 +89,16 @@ def test_a_damaged_entry_is_an_error_and_not_a_guess(path, kind, body):
         file.execute("INSERT INTO entries VALUES (NULL, ?, 0, ?)", (kind, body))
     with pytest.raises(StoreError, match="entry"):
         list(Journal(path, "us").read_entries())
+
+
+def test_evidence_is_kept_and_bounded(path):
+    journal = Journal(path, "us")
+    for place in range(20):
+        votes = [m.Signed(m.Prepare(0, place, digest), 2, "ff") for digest in (A, "cd" * 32)]
+        journal.keep_evidence(Equivocation(*votes))
+    journal.sync()
+    kept = list(Journal(path, "us").read_evidence())
+    assert [found.first.body.sequence for found in kept] == list(range(8))
 
 
 def test_a_journal_of_others_is_refused(path):

@@ -20,7 +20,7 @@ from kumiai.base.keys import derive_key
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
 from kumiai.consensus.pbft.committee import Committee, KeySigner, Schnorr
-from kumiai.consensus.pbft.proofs import is_decided
+from kumiai.consensus.pbft.proofs import is_decided, is_equivocation
 from kumiai.consensus.pbft.replica import Settings
 
 CLIENT = KeySigner(derive_key(b"service", "client"))
@@ -210,6 +210,46 @@ def test_rubbish_at_the_door_disturbs_nobody(make_validators):
     asyncio.run(asyncio.wait_for(play(), 240))
     validators.end()
     check_one_order(validators, least=4)
+
+
+def test_two_proposals_for_one_place_are_kept_as_evidence(make_validators):
+    """The primary's key proposes one batch to some and another to others; the proof is a file."""
+    validators = make_validators(4)
+    committee = validators.configs[0].committee
+    validators.signal(0, signal.SIGKILL)
+    primary = KeySigner(validators.configs[0].key)
+
+    def propose(operation) -> bytes:
+        validators.count = 1
+        batch = (m.sign_request(CLIENT, 1, operation),)
+        body = m.PrePrepare(0, 1, m.compute_batch_digest(batch))
+        return wire.encode(m.Proposal(m.sign(committee, primary, 0, body), batch))
+
+    def read_evidence(index):
+        config = validators.configs[index]
+        journal = Journal(config.journal, committee.name)
+        found = list(journal.read_evidence())
+        journal.close()
+        return found
+
+    async def play():
+        for index, operation in ((1, "x"), (2, "x"), (3, "y")):
+            link = await validators.dial(index)
+            await link.send(propose(operation))
+        await wait_until(lambda: all(read_evidence(i) for i in (1, 2, 3)))
+        validators.start(0)
+        await wait_until(lambda: len(validators.read(3)) > 0)
+
+    asyncio.run(asyncio.wait_for(play(), 240))
+    validators.end()
+    for index in (1, 2, 3):
+        for found in read_evidence(index):
+            assert found.first.sender == 0
+            assert is_equivocation(committee, Schnorr(), found)
+            forged = wire.decode_evidence(
+                wire.encode_evidence(found).replace(b'"pre-prepare"', b'"commit"')
+            )
+            assert not is_equivocation(committee, Schnorr(), forged)
 
 
 def test_a_validator_alone_orders_what_it_submits(tmp_path):

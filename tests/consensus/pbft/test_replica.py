@@ -226,6 +226,17 @@ def test_who_was_told_otherwise_is_shown_the_proof(bench):
     assert all(is_equivocation(bench.committee, SCHEME, f) for f in bench.accused[1])
 
 
+def test_who_was_told_otherwise_is_shown_the_proof_in_whatever_order(bench):
+    """The other's prepare came before the proposal that contradicts it."""
+    first, second = propose(bench, 0, 0, 1, "x"), propose(bench, 0, 0, 1, "y")
+    bench.receive(1, first)
+    bench.deliver()
+    bench.receive(2, second)
+    bench.deliver()
+    assert bench.accused[1]
+    assert bench.accused[2]
+
+
 @pytest.mark.parametrize(
     ("reason", "make"),
     [

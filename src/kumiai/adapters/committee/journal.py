@@ -1,4 +1,5 @@
-"""What a replica must not forget, in one SQLite file: its votes and promises, and the order itself.
+"""What a replica must not forget, in one SQLite file: its votes and promises, and the order itself;
+and the proofs of others' faults.
 
 `persist` returns once the entries are on the disk (SQLite in WAL mode, `synchronous = FULL`), and
 everything that was written before with them. What a stable checkpoint makes superfluous is deleted
@@ -17,6 +18,7 @@ from kumiai.base import canonical
 from kumiai.base.errors import StoreError
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
+from kumiai.consensus.pbft.proofs import Equivocation
 from kumiai.consensus.pbft.safety import (
     BatchPrepared,
     Entry,
@@ -27,10 +29,12 @@ from kumiai.consensus.pbft.safety import (
 
 VERSION = 1
 ENTRY_BYTES_MAX = wire.MESSAGE_BYTES_MAX
+EVIDENCE_MAX = 8  # of one replica
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entries
     (number INTEGER PRIMARY KEY, kind TEXT, place INTEGER, body BLOB);
 CREATE TABLE IF NOT EXISTS decided (place INTEGER PRIMARY KEY, body BLOB);
+CREATE TABLE IF NOT EXISTS evidence (replica INTEGER, body BLOB);
 """
 
 
@@ -64,6 +68,21 @@ class Journal:
         self._begin()
         row = (decided.proof.sequence, wire.encode(decided))
         self._file.execute("INSERT OR REPLACE INTO decided VALUES (?, ?)", row)
+
+    def keep_evidence(self, found: Equivocation) -> None:
+        """Keep the proof of a fault, some of each replica: one is enough to convict it."""
+        replica = found.first.sender
+        count = "SELECT COUNT(*) FROM evidence WHERE replica = ?"
+        (kept,) = self._file.execute(count, (replica,)).fetchone()
+        if kept < EVIDENCE_MAX:
+            self._begin()
+            row = (replica, wire.encode_evidence(found))
+            self._file.execute("INSERT INTO evidence VALUES (?, ?)", row)
+
+    def read_evidence(self) -> Iterator[Equivocation]:
+        """Yield the proofs that were kept."""
+        for (body,) in self._file.execute("SELECT body FROM evidence ORDER BY replica, rowid"):
+            yield wire.decode_evidence(body)
 
     def sync(self) -> None:
         """Make everything last that was written."""

@@ -101,7 +101,6 @@ class Service:
         self._inputs: asyncio.Queue[Input] = asyncio.Queue(INPUTS_MAX)
         self._followers: dict[ServerConnection, Follower] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.accusations: list[Accuse] = []
         self.refused_count = 0
 
     def submit(self, request: m.Request) -> None:
@@ -155,7 +154,7 @@ class Service:
             for decided in self.journal.read_decided(effect.sequence, effect.count_max):
                 self._send(effect.replica, decided)
         elif isinstance(effect, Accuse):
-            self.accusations.append(effect)
+            self.journal.keep_evidence(effect.found)
             _log.warning("replica %d is proven guilty", effect.found.first.sender)
         elif isinstance(effect, Refuse):
             self.refused_count += 1

@@ -123,6 +123,8 @@ class Replica(Changing):
             return
         if self._keep(slot, signed):
             slot.keep_batch(body.digest, proposal.batch)
+            for vote in slot.list_of(m.Prepare.type):
+                self._show_other(slot, vote)
             self._accept(body.sequence)
 
     def _on_vote(self, signed: m.Signed) -> None:
@@ -147,7 +149,7 @@ class Replica(Changing):
         body = prepare.body
         assert isinstance(body, m.Prepare)
         kept = slot.get_proposal(body.view, self.committee.get_primary(body.view))
-        if kept is None or not isinstance(kept.body, m.PrePrepare):
+        if kept is None or not isinstance(kept.body, m.PrePrepare) or prepare.sender == self.own:
             return
         batch = slot.batches.get(kept.body.digest)
         if kept.body.digest != body.digest and batch is not None:

@@ -96,6 +96,10 @@ class Slot:
             if owner == sender and _read(signed).view == view:
                 yield signed
 
+    def list_of(self, kind: str) -> list[Signed]:
+        """Return the votes of a type, by sender."""
+        return [signed for _, signed in self._list(kind)]
+
     def _list(self, kind: str) -> Iterable[tuple[int, Signed]]:
         """Return the votes of a type by sender: proofs have one order."""
         found = [(sender, signed) for (k, sender), signed in self.votes.items() if k == kind]

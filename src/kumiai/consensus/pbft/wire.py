@@ -12,6 +12,7 @@ from typing import Any
 from kumiai.base import canonical
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft.committee import COMMITTEE_SIZE_MAX
+from kumiai.consensus.pbft.proofs import Equivocation
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024  # a NEW-VIEW of a large committee; a batch of 1 MiB, escaped
 PROOFS_MAX = 1_024  # in one VIEW-CHANGE
@@ -49,6 +50,19 @@ def decode(data: bytes) -> m.Message:
     }
     message: m.Message = _call(readers, name, fields)
     return message
+
+
+def encode_evidence(found: Equivocation) -> bytes:
+    """Return the bytes of a proof of a fault, for whoever is to judge it later, anywhere."""
+    return canonical.encode(["evidence", _write_signed(found.first), _write_signed(found.second)])
+
+
+def decode_evidence(data: bytes) -> Equivocation:
+    """Read one; raises ValueError for what is none. `proofs.is_equivocation` judges it."""
+    name, first, second = _list(canonical.decode(data, MESSAGE_BYTES_MAX), 3, 3)
+    if name != "evidence":
+        raise ValueError("it is no evidence")
+    return Equivocation(_read_signed(first), _read_signed(second))
 
 
 def _write_request(request: m.Request) -> list[object]:
