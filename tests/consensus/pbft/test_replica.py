@@ -179,6 +179,15 @@ def test_nothing_is_signed_that_was_not_allowed(bench):
         bench.replicas[1]._sign_vote(m.Prepare(0, 1, "ab" * 32))
 
 
+def test_who_gets_work_asks_soon_for_what_is_missing(bench):
+    """A proposal came before its NEW-VIEW and was dropped: nobody may wait a heartbeat for it."""
+    bench.pass_time(1_000)  # idle: the next status is far
+    soon_ms = bench.now_ms + bench.replicas[1].settings.resend_ms
+    assert bench.replicas[1].next_deadline_ms > soon_ms
+    bench.receive(1, bench.request())
+    assert bench.replicas[1].next_deadline_ms <= soon_ms
+
+
 def test_a_batch_is_not_sent_again_and_again(bench):
     bench.submit(0, "x")
     bench.mail.clear()

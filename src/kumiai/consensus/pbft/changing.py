@@ -73,7 +73,15 @@ class Changing(Ordering):
     # ---- time ----
 
     def _expect(self, now_ms: int) -> None:
-        """Give the oldest work its deadline."""
+        """Give the oldest work its deadline, and say soon what is missing where some is."""
+        self._expect_work(now_ms)
+        if self._is_busy():
+            self._status_ms = min(self._status_ms, now_ms + self.settings.resend_ms)
+
+    def _is_busy(self) -> bool:
+        return self.safety.is_changing or self.patience.oldest is not None
+
+    def _expect_work(self, now_ms: int) -> None:
         own = self.safety
         if own.is_changing:
             # some may be further already, and what they said of this view may have been lost
@@ -96,7 +104,7 @@ class Changing(Ordering):
             self._leave(own.view + 1)
         if now_ms < self._status_ms:
             return
-        is_busy = own.is_changing or self.patience.oldest is not None
+        is_busy = self._is_busy()
         is_behind = any(place > self.executed for place in self.slots)
         is_behind = is_behind or own.stable.sequence > self.executed
         pause_ms = self.settings.resend_ms if is_busy or is_behind else self.settings.heartbeat_ms
