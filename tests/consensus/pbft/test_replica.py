@@ -188,6 +188,22 @@ def test_who_gets_work_asks_soon_for_what_is_missing(bench):
     assert bench.replicas[1].next_deadline_ms <= soon_ms
 
 
+def test_who_is_far_behind_keeps_no_more_than_its_windows(bench):
+    """It hears every vote and lacks one batch: each checkpoint moves its window, and it forgets."""
+
+    def lost(sender, receiver, message):
+        is_first = isinstance(message, m.Proposal) and message.order.body.sequence == 1
+        return receiver == 3 and (is_first or isinstance(message, m.Found | m.Decided))
+
+    for _ in range(60):
+        bench.submit(1)
+        bench.deliver(lost)
+        assert len(bench.replicas[3].slots) <= 2 * bench.replicas[3].settings.window
+    assert bench.done[3] == []
+    bench.pass_time(20_000)
+    assert bench.done[3] == bench.done[0]
+
+
 def test_a_batch_is_not_sent_again_and_again(bench):
     bench.submit(0, "x")
     bench.mail.clear()

@@ -173,6 +173,8 @@ class Ordering:
         """Execute what is decided, in order, and sign a checkpoint now and then."""
         while (slot := self.slots.get(self.executed + 1)) is not None and slot.decided is not None:
             requests = self._move_on(slot.decided)
+            if not self.safety.is_in_window(self.executed):
+                del self.slots[self.executed]
             self._effects.append(Execute(slot.decided, requests))
             self.patience.succeed()
             if self.executed % self.settings.interval == 0:
@@ -212,8 +214,13 @@ class Ordering:
         if stable.sequence <= self.safety.stable.sequence:
             return
         self._persist(self.safety.stabilise(stable))
-        low = min(self.safety.stable.sequence, self.executed)
-        self.slots = {place: slot for place, slot in self.slots.items() if place > low}
+        # what lies below is only of use to a replica that is behind, once it is decided
+        kept = range(self.executed + 1, self.executed + self.settings.window + 1)
+        self.slots = {
+            place: slot
+            for place, slot in self.slots.items()
+            if place > stable.sequence or (slot.decided is not None and place in kept)
+        }
         self._found_ms.clear()
 
     def _find_batch(self, place: int, digest: str) -> m.Batch | None:

@@ -87,7 +87,7 @@ class Checks:
     def on_step(self, replica: Replica) -> None:
         """Bounded memory, and a window that only moves up."""
         window = replica.settings.window
-        if len(replica.slots) > 3 * window or len(replica.safety.votes) > 4 * window:
+        if len(replica.slots) > 2 * window or len(replica.safety.votes) > 4 * window:
             raise ViolationError(f"replica {replica.own} holds {len(replica.slots)} places")
 
 
