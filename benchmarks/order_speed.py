@@ -120,7 +120,9 @@ async def dial(address: Address) -> ClientConnection:
     deadline = time.monotonic() + START_SECONDS_MAX
     while True:
         try:
-            return await connect(address.url, compression=None, max_size=wire.MESSAGE_BYTES_MAX)
+            return await connect(
+                address.make_url(), compression=None, max_size=wire.MESSAGE_BYTES_MAX
+            )
         except OSError:
             if time.monotonic() > deadline:
                 raise

@@ -15,7 +15,12 @@ from websockets.exceptions import ConnectionClosed
 
 from kumiai.adapters.committee.journal import Journal
 from kumiai.adapters.committee.links import Address
-from kumiai.adapters.committee.service import Service, ServiceConfig, run_service
+from kumiai.adapters.committee.service import (
+    FOLLOWERS_MAX,
+    Service,
+    ServiceConfig,
+    run_service,
+)
 from kumiai.base.keys import derive_key
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
@@ -73,7 +78,9 @@ class Validators:
     async def dial(self, index):
         while True:
             try:
-                return await connect(self.configs[index].addresses[index].url, open_timeout=5)
+                return await connect(
+                    self.configs[index].addresses[index].make_url(), open_timeout=5
+                )
             except (OSError, TimeoutError):
                 await asyncio.sleep(0.1)
 
@@ -81,7 +88,8 @@ class Validators:
         """Send requests to all that are up; return when `witness`es show them all."""
         up = [i for i in self.processes if i not in down]
         links = [await self.dial(i) for i in up]
-        await links[0].send(f"follow {1}".encode())
+        reader = await self.dial(up[0])
+        await reader.send(b"follow 1")
         wanted = set()
         for _ in range(count):
             self.count += 1
@@ -90,11 +98,18 @@ class Validators:
             for link in links:
                 await link.send(wire.encode(request))
         while wanted:
-            decided = wire.decode(await links[0].recv())
+            decided = wire.decode(await reader.recv())
             assert isinstance(decided, m.Decided)
             wanted -= {request.timestamp for request in decided.batch}
-        for link in links:
+        for link in (reader, *links):
             await link.close()
+
+    async def order_quietly(self, index) -> None:
+        """Send one request; whether it is ordered, others look."""
+        self.count += 1
+        link = await self.dial(index)
+        await link.send(wire.encode(m.sign_request(CLIENT, self.count, "quiet")))
+        await link.close()
 
     def read(self, index) -> list[m.Decided]:
         config = self.configs[index]
@@ -195,11 +210,14 @@ def test_rubbish_at_the_door_disturbs_nobody(make_validators):
         link = await validators.dial(1)
         await link.send(b"\xff\xfe rubbish")
         await link.send(b"[" * 10_000)
-        await link.send(b"follow x")
         await link.send(wire.encode(m.sign_request(stranger, 1, "not known here")))
         await link.send(wire.encode(m.Signed(m.Status(10**9, True, 10**9), 2, "00" * 64)))
         await link.send(wire.encode(m.Signed(m.Commit(0, 1, "ab" * 32), 63, "00" * 64)))
         await validators.order(10)
+        lost = await validators.dial(1)
+        await lost.send(b"follow x")
+        with pytest.raises(ConnectionClosed, match="number of a place"):
+            await lost.recv()
         large = await validators.dial(2)
         await large.send(b"x" * (wire.MESSAGE_BYTES_MAX + 1))
         with pytest.raises(ConnectionClosed):
@@ -250,6 +268,28 @@ def test_two_proposals_for_one_place_are_kept_as_evidence(make_validators):
                 wire.encode_evidence(found).replace(b'"pre-prepare"', b'"commit"')
             )
             assert not is_equivocation(committee, Schnorr(), forged)
+
+
+def test_followers_that_go_away_make_room_for_others(make_validators):
+    validators = make_validators(1)
+
+    async def play():
+        for _ in range(FOLLOWERS_MAX):
+            link = await validators.dial(0)
+            await link.send(b"follow 1")
+            await link.close()
+        kept = [await validators.dial(0) for _ in range(FOLLOWERS_MAX)]
+        for link in kept:
+            await link.send(b"follow 1")
+        await validators.order_quietly(0)
+        for link in kept:
+            assert isinstance(wire.decode(await link.recv()), m.Decided)
+        more = await validators.dial(0)
+        await more.send(b"follow 1")
+        with pytest.raises(ConnectionClosed, match="too many followers"):
+            await more.recv()
+
+    asyncio.run(asyncio.wait_for(play(), 120))
 
 
 def test_a_validator_alone_orders_what_it_submits(tmp_path):

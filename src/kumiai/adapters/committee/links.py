@@ -15,10 +15,10 @@ import asyncio
 import random
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
@@ -38,10 +38,9 @@ class Address:
     host: str
     port: int
 
-    @property
-    def url(self) -> str:
-        """How others reach it, without TLS."""
-        return f"ws://{self.host}:{self.port}"
+    def make_url(self, is_tls: bool = False) -> str:
+        """Return how others reach it."""
+        return f"{'wss' if is_tls else 'ws'}://{self.host}:{self.port}"
 
 
 class Outbox:
@@ -52,7 +51,6 @@ class Outbox:
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._has_some = asyncio.Event()
-        self.dropped = 0
 
     def put(self, data: bytes) -> None:
         """Queue a message; the oldest go where there is no room."""
@@ -60,45 +58,42 @@ class Outbox:
         self._bytes += len(data)
         while len(self._waiting) > QUEUE_MAX or self._bytes > QUEUE_BYTES_MAX:
             self._bytes -= len(self._waiting.popleft())
-            self.dropped += 1
         self._has_some.set()
 
     async def run(self) -> None:
         """Connect, send, connect again; until cancelled."""
-        pause = PAUSE_SECONDS[0]
+        pause, url = PAUSE_SECONDS[0], self._address.make_url(self._tls is not None)
         while True:
             try:
-                async with connect(self._get_url(), ssl=self._tls, compression=None) as link:
+                async with connect(url, ssl=self._tls, compression=None) as link:
                     pause = PAUSE_SECONDS[0]
-                    await self._send_all(link.send)
+                    await self._send_all(link)
             except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError):
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(2 * pause, PAUSE_SECONDS[1])
 
-    async def _send_all(self, send: Callable[[bytes], object]) -> None:
+    async def _send_all(self, link: ClientConnection) -> None:
         while True:
             await self._has_some.wait()
             while self._waiting:
                 data = self._waiting.popleft()
                 self._bytes -= len(data)
-                await send(data)  # type: ignore[misc]
+                await link.send(data)
             self._has_some.clear()
-
-    def _get_url(self) -> str:
-        return self._address.url.replace("ws://", "wss://" if self._tls else "ws://", 1)
 
 
 class Links:
     """A validator's door and its links to the others.
 
-    on_message: called with each message's bytes and what answers on the same connection.
+    on_message: awaited with each message's bytes and its connection, which is read on when it
+    returns: so nobody sends faster than is worked on.
     """
 
     def __init__(
         self,
         own: Address,
         peers: Sequence[Address],
-        on_message: Callable[[bytes, ServerConnection], None],
+        on_message: Callable[[bytes, ServerConnection], Awaitable[None]],
         tls_server: ssl.SSLContext | None = None,
         tls_client: ssl.SSLContext | None = None,
     ) -> None:
@@ -137,7 +132,8 @@ class Links:
         self._count += 1
         try:
             async for data in connection:
-                self._on_message(data.encode() if isinstance(data, str) else data, connection)
+                raw = data.encode() if isinstance(data, str) else data
+                await self._on_message(raw, connection)
         except ConnectionClosed:
             pass
         finally:

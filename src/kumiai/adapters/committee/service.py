@@ -1,8 +1,9 @@
 """A validator's share of the order: one loop that feeds its replica and does what it asks.
 
 Effects are carried out in their order: what must last is on the disk before the next message
-leaves. Who connects may send requests and replicas' messages, or follow the order: the text
-"follow N" brings every decided batch from place N on, each with its proof.
+leaves. Who connects may send requests and replicas' messages, no faster than they are worked on, or
+follow the order: after the text "follow N" a connection brings every decided batch from place N on,
+each with its proof, and is not read any more.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from kumiai.consensus.pbft.replica import Replica, Settings
 FOLLOW = b"follow "
 FOLLOWERS_MAX = 64
 FOLLOWED_MAX = 256  # batches on their way to one follower
+DIGITS_MAX = 15  # of a place
 INPUTS_MAX = 4_096
 TURN_MAX = 64  # inputs between two looks at the clock
 
@@ -59,14 +61,6 @@ class ServiceConfig:
     addresses: tuple[Address, ...]
     journal: Path
     settings: Settings = field(default_factory=Settings)
-
-
-@dataclass
-class Follower:
-    """Somebody who reads the order: next place and what wakes its task."""
-
-    sequence: int
-    is_ready: asyncio.Event
 
 
 class Service:
@@ -99,9 +93,7 @@ class Service:
             *tls,
         )
         self._inputs: asyncio.Queue[Input] = asyncio.Queue(INPUTS_MAX)
-        self._followers: dict[ServerConnection, Follower] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.refused_count = 0
+        self._followers: set[asyncio.Event] = set()
 
     def submit(self, request: m.Request) -> None:
         """Hand in a request of this process; raises asyncio.QueueFull where too many wait."""
@@ -114,8 +106,6 @@ class Service:
             while True:
                 await self._turn()
         finally:
-            for task in self._tasks:
-                task.cancel()
             await self._links.close()
             self.journal.close()
 
@@ -124,7 +114,8 @@ class Service:
         wait = max(0.0, self.replica.next_deadline_ms / 1000 - time.monotonic())
         given: list[Input] = []
         with contextlib.suppress(TimeoutError):
-            given.append(await asyncio.wait_for(self._inputs.get(), wait))
+            async with asyncio.timeout(wait):
+                given.append(await self._inputs.get())
         while len(given) < TURN_MAX and not self._inputs.empty():
             given.append(self._inputs.get_nowait())
         now_ms = int(time.monotonic() * 1000)
@@ -135,7 +126,6 @@ class Service:
                 self._carry_out(effect)
         if self._inputs.empty():
             self.journal.sync()  # under load the next vote's entry does it
-        self._wake_followers()
         await asyncio.sleep(0)  # links and followers take their turn
 
     def _carry_out(self, effect: Effect) -> None:
@@ -144,6 +134,8 @@ class Service:
         elif isinstance(effect, Execute):
             self.journal.append(effect.decided)
             self._on_execute(effect)
+            for has_news in self._followers:
+                has_news.set()
         elif isinstance(effect, Broadcast):
             data = wire.encode(effect.message)
             for outbox in self._links.outboxes:
@@ -157,7 +149,6 @@ class Service:
             self.journal.keep_evidence(effect.found)
             _log.warning("replica %d is proven guilty", effect.found.first.sender)
         elif isinstance(effect, Refuse):
-            self.refused_count += 1
             _log.info("refused: %s: %s", effect.reject.reason, effect.reject.detail)
 
     def _send(self, replica: int, message: m.Message) -> None:
@@ -165,50 +156,42 @@ class Service:
         if place is not None:
             self._links.outboxes[place].put(wire.encode(message))
 
-    def _on_message(self, data: bytes, connection: ServerConnection) -> None:
+    async def _on_message(self, data: bytes, connection: ServerConnection) -> None:
+        """Take a message; returns when there is room for the next one of this connection."""
         if data.startswith(FOLLOW):
-            self._follow(data, connection)
+            await self._serve(data.removeprefix(FOLLOW), connection)
             return
         try:
             message = wire.decode(data)
-            self._inputs.put_nowait(Received(message))
-        except (ValueError, asyncio.QueueFull) as error:
-            self.refused_count += 1  # what mattered comes again
+        except ValueError as error:
             _log.info("refused: %s", error)
-
-    def _follow(self, data: bytes, connection: ServerConnection) -> None:
-        number = data.removeprefix(FOLLOW)
-        if len(self._followers) >= FOLLOWERS_MAX or not number.isdigit() or len(number) > 15:
-            self.refused_count += 1
             return
-        follower = Follower(int(number), asyncio.Event())
-        follower.is_ready.set()
-        self._followers[connection] = follower
-        task = asyncio.create_task(self._serve(connection, follower))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._inputs.put(Received(message))
 
-    async def _serve(self, connection: ServerConnection, follower: Follower) -> None:
-        """Send what is decided, no faster than the other end reads."""
-        from websockets.exceptions import ConnectionClosed
-
+    async def _serve(self, first: bytes, connection: ServerConnection) -> None:
+        """Send what is decided, no faster than the other end reads, until it goes away."""
+        if not first.isdigit() or len(first) > DIGITS_MAX:
+            await connection.close(1008, "follow needs the number of a place")
+            return
+        if len(self._followers) >= FOLLOWERS_MAX:
+            await connection.close(1013, "too many followers")
+            return
+        place, has_news = int(first), asyncio.Event()
+        self._followers.add(has_news)
+        is_gone = asyncio.create_task(connection.wait_closed())
         try:
-            while True:
-                await follower.is_ready.wait()
-                follower.is_ready.clear()
-                while batches := list(self.journal.read_decided(follower.sequence, FOLLOWED_MAX)):
+            while not is_gone.done():
+                has_news.clear()
+                while batches := list(self.journal.read_decided(place, FOLLOWED_MAX)):
                     for decided in batches:
                         await connection.send(wire.encode(decided))
-                        follower.sequence = decided.proof.sequence + 1
-        except ConnectionClosed:
-            pass
+                        place = decided.proof.sequence + 1
+                waiting = asyncio.create_task(has_news.wait())
+                await asyncio.wait({waiting, is_gone}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
         finally:
-            self._followers.pop(connection, None)
-
-    def _wake_followers(self) -> None:
-        for follower in self._followers.values():
-            if follower.sequence <= self.replica.executed:
-                follower.is_ready.set()
+            is_gone.cancel()
+            self._followers.discard(has_news)
 
 
 def run_service(config: ServiceConfig) -> None:
