@@ -70,7 +70,7 @@ def test_votes_that_are_not_written_down_are_caught():
         def persist(self, entries):
             """Says that it wrote the votes, and did not."""
             super().persist(entries)
-            self.journal = [entry for entry in self.journal if not isinstance(entry, Voted)]
+            self.entries = [entry for entry in self.entries if not isinstance(entry, Voted)]
 
     assert "signed" in find_caught(None, Committee, Forgetful)
 

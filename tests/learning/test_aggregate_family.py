@@ -294,7 +294,7 @@ def test_fused_comparators_are_the_same_in_an_order_that_gives_the_same(comparat
 def test_gates_read_and_write_two_thirds_of_what_comparators_do():
     groups = fuse(build_network(100, 49, 51))
     assert sum(len(describe_pattern(group)[1]) for group in groups) == 1153
-    known = [len(g) for c in (10, 50, 100) for g in map(list, fuse(build_network(c, 0, c)))]
+    known = [len(g) for c in (10, 50, 100) for g in fuse(build_network(c, 0, c))]
     kept = [
         len(g)
         for c in (10, 50, 100)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kumiai.adapters.sim.ordering.cheap_keys import CheapScheme
+from kumiai.base.canonical import INTEGER_MAX
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
 from kumiai.consensus.pbft.committee import Committee
@@ -24,7 +25,7 @@ BATCHES = [(), (REQUESTS[0],), (REQUESTS[1],), tuple(REQUESTS), (REQUESTS[0],) *
 TRAITOR = 0  # the first primary
 
 digests = st.sampled_from([m.compute_batch_digest(batch) for batch in BATCHES] + ["ab" * 32])
-numbers = st.one_of(st.integers(0, 3), st.integers(0, 10), st.sampled_from([2**40, m.NUMBER_MAX]))
+numbers = st.one_of(st.integers(0, 3), st.integers(0, 10), st.sampled_from([2**40, INTEGER_MAX]))
 signatures = st.tuples(st.integers(0, 5), st.sampled_from(["", "00" * 32]))
 proofs = st.builds(
     m.PreparedProof,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kumiai.base import canonical
@@ -39,77 +40,89 @@ CREATE TABLE IF NOT EXISTS evidence (replica INTEGER, body BLOB);
 
 
 class Journal:
-    """One replica's file; `close` it. Raises StoreError where the file cannot be used."""
+    """One replica's file; `close` it. Every call raises StoreError where the file fails."""
 
     def __init__(self, path: Path, committee: str) -> None:
         """committee: its name; a journal of another committee is refused."""
-        try:
+        self._path = path
+        with self._telling():
             self._file = sqlite3.connect(path, isolation_level=None)
             self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute("PRAGMA synchronous = FULL")
             self._file.executescript(_TABLES)
-            self._check_owner(path, committee)
-        except sqlite3.Error as error:
-            raise StoreError(f"journal {path}: {error}") from error
+            self._check_owner(committee)
         self._is_open = False
 
     def persist(self, entries: tuple[Entry, ...]) -> None:
         """Write down the entries; all that was written is on the disk when this returns."""
-        self._begin()
-        for entry in entries:
-            kind, place, body = encode_entry(entry)
-            self._file.execute("INSERT INTO entries VALUES (NULL, ?, ?, ?)", (kind, place, body))
-            if isinstance(entry, Stabilised):
-                self._forget(entry.proof.sequence)
+        with self._telling():
+            self._begin()
+            for entry in entries:
+                row = encode_entry(entry)
+                self._file.execute("INSERT INTO entries VALUES (NULL, ?, ?, ?)", row)
+                if isinstance(entry, Stabilised):
+                    self._forget(entry.proof.sequence)
         self.sync()
 
     def append(self, decided: m.Decided) -> None:
         """Write down a decided batch; it lasts from the next `persist` or `sync` on."""
-        self._begin()
         row = (decided.proof.sequence, wire.encode(decided))
-        self._file.execute("INSERT OR REPLACE INTO decided VALUES (?, ?)", row)
+        with self._telling():
+            self._begin()
+            self._file.execute("INSERT OR REPLACE INTO decided VALUES (?, ?)", row)
 
     def keep_evidence(self, found: Equivocation) -> None:
         """Keep the proof of a fault, some of each replica: one is enough to convict it."""
         replica = found.first.sender
         count = "SELECT COUNT(*) FROM evidence WHERE replica = ?"
-        (kept,) = self._file.execute(count, (replica,)).fetchone()
-        if kept < EVIDENCE_MAX:
-            self._begin()
-            row = (replica, wire.encode_evidence(found))
-            self._file.execute("INSERT INTO evidence VALUES (?, ?)", row)
+        with self._telling():
+            (kept,) = self._file.execute(count, (replica,)).fetchone()
+            if kept < EVIDENCE_MAX:
+                self._begin()
+                row = (replica, wire.encode_evidence(found))
+                self._file.execute("INSERT INTO evidence VALUES (?, ?)", row)
 
     def read_evidence(self) -> Iterator[Equivocation]:
         """Yield the proofs that were kept."""
-        for (body,) in self._file.execute("SELECT body FROM evidence ORDER BY replica, rowid"):
-            yield wire.decode_evidence(body)
+        with self._telling():
+            for (body,) in self._file.execute("SELECT body FROM evidence ORDER BY replica, rowid"):
+                yield wire.decode_evidence(body)
 
     def sync(self) -> None:
         """Make everything last that was written."""
         if self._is_open:
-            self._file.execute("COMMIT")
+            with self._telling():
+                self._file.execute("COMMIT")
             self._is_open = False
 
     def read_entries(self) -> Iterator[Entry]:
         """Yield what was written down, in its order."""
-        for kind, body in self._file.execute("SELECT kind, body FROM entries ORDER BY number"):
-            yield decode_entry(kind, body)
+        with self._telling():
+            for kind, body in self._file.execute("SELECT kind, body FROM entries ORDER BY number"):
+                yield decode_entry(kind, body)
 
     def read_decided(self, first: int = 1, count_max: int = -1) -> Iterator[m.Decided]:
         """Yield decided batches from a place on, at most so many (-1: all)."""
-        found = self._file.execute(
-            "SELECT body FROM decided WHERE place >= ? ORDER BY place LIMIT ?", (first, count_max)
-        )
-        for (body,) in found:
-            decided = wire.decode(body)
-            if not isinstance(decided, m.Decided):
-                raise StoreError("a decided batch of the journal is none")
-            yield decided
+        wanted = "SELECT body FROM decided WHERE place >= ? ORDER BY place LIMIT ?"
+        with self._telling():
+            for (body,) in self._file.execute(wanted, (first, count_max)):
+                decided = wire.decode(body)
+                if not isinstance(decided, m.Decided):
+                    raise ValueError("a decided batch is none")
+                yield decided
 
     def close(self) -> None:
         """Write down what is open and close the file."""
         self.sync()
         self._file.close()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say which file it was that failed, or cannot be read."""
+        try:
+            yield
+        except (sqlite3.Error, ValueError) as error:
+            raise StoreError(f"journal {self._path}: {error}") from error
 
     def _begin(self) -> None:
         if not self._is_open:
@@ -128,7 +141,7 @@ class Journal:
                 (kind, kind),
             )
 
-    def _check_owner(self, path: Path, committee: str) -> None:
+    def _check_owner(self, committee: str) -> None:
         """Refuse a file of another version or committee; mark a new one."""
         (version,) = self._file.execute("PRAGMA user_version").fetchone()
         if version == 0:
@@ -137,10 +150,10 @@ class Journal:
             self._file.execute("INSERT INTO owner VALUES (?)", (committee,))
             return
         if version != VERSION:
-            raise StoreError(f"journal {path} is of version {version}, this is {VERSION}")
+            raise ValueError(f"it is of version {version}, this is {VERSION}")
         (owner,) = self._file.execute("SELECT committee FROM owner").fetchone()
         if owner != committee:
-            raise StoreError(f"journal {path} belongs to committee {owner[:12]}, not this one")
+            raise ValueError(f"it belongs to committee {owner[:12]}, not to this one")
 
 
 def encode_entry(entry: Entry) -> tuple[str, int, bytes]:
@@ -158,7 +171,7 @@ def encode_entry(entry: Entry) -> tuple[str, int, bytes]:
 
 
 def decode_entry(kind: str, body: bytes) -> Entry:
-    """Return the entry that was encoded; raises StoreError for what is none."""
+    """Return the entry that was encoded; raises ValueError for what is none."""
     try:
         fields = canonical.decode(body, ENTRY_BYTES_MAX)
         if kind == "view":
@@ -172,5 +185,5 @@ def decode_entry(kind: str, body: bytes) -> Entry:
         if kind == "stable":
             return Stabilised(wire.read_stable(fields))
     except (ValueError, TypeError, IndexError) as error:
-        raise StoreError(f"an entry of the journal cannot be read: {error}") from error
-    raise StoreError(f"the journal has an entry of the unknown kind {kind!r}")
+        raise ValueError(f"an entry cannot be read: {error}") from error
+    raise ValueError(f"an entry is of the unknown kind {kind!r}")

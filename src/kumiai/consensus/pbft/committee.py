@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -101,4 +100,4 @@ class Committee:
 
 def compute_digest(*parts: object) -> str:
     """Return sha256 over the parts' canonical form; each part is a number or text."""
-    return hashlib.sha256(canonical.encode(parts)).hexdigest()
+    return canonical.sha256_hex(canonical.encode(parts))

@@ -19,7 +19,6 @@ from kumiai.consensus.pbft.committee import Committee, Scheme, Signer, compute_d
 BATCH_COUNT_MAX = 128
 OPERATION_BYTES_MAX = 512 * 1024
 BATCH_BYTES_MAX = 1024 * 1024
-NUMBER_MAX = 2**53 - 1
 
 
 @dataclass(frozen=True)
@@ -46,42 +45,37 @@ def compute_batch_digest(batch: Batch) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class PrePrepare:
+class Vote:
+    """What a replica says of one batch at one place; only its kinds are ever sent."""
+
+    type: ClassVar[str] = ""
+    view: int
+    sequence: int
+    digest: str
+
+    def fields(self) -> tuple[object, ...]:
+        return (self.view, self.sequence, self.digest)
+
+
+class PrePrepare(Vote):
     """The primary gives a batch its place."""
 
-    type: ClassVar[str] = "pre-prepare"
-    view: int
-    sequence: int
-    digest: str
-
-    def fields(self) -> tuple[object, ...]:
-        return (self.view, self.sequence, self.digest)
+    __slots__ = ()
+    type = "pre-prepare"
 
 
-@dataclass(frozen=True, slots=True)
-class Prepare:
+class Prepare(Vote):
     """A backup accepts the primary's proposal."""
 
-    type: ClassVar[str] = "prepare"
-    view: int
-    sequence: int
-    digest: str
-
-    def fields(self) -> tuple[object, ...]:
-        return (self.view, self.sequence, self.digest)
+    __slots__ = ()
+    type = "prepare"
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Vote):
     """A replica holds a proof that the batch was prepared."""
 
-    type: ClassVar[str] = "commit"
-    view: int
-    sequence: int
-    digest: str
-
-    def fields(self) -> tuple[object, ...]:
-        return (self.view, self.sequence, self.digest)
+    __slots__ = ()
+    type = "commit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +184,6 @@ class Fetch:
         return (self.sequence, self.digest)
 
 
-Vote = PrePrepare | Prepare | Commit
 Body = Vote | Checkpoint | ViewChange | NewView | Status | Fetch
 
 
@@ -275,7 +268,7 @@ def find_batch_flaw(
     """Return why a batch cannot be decided, "" if it can. known: requests that were checked."""
     if len(batch) > BATCH_COUNT_MAX:
         return f"{len(batch)} requests are above {BATCH_COUNT_MAX}"
-    if measure(batch) > BATCH_BYTES_MAX:
+    if count_bytes(batch) > BATCH_BYTES_MAX:
         return f"the batch is above {BATCH_BYTES_MAX} bytes"
     if len({(r.client, r.timestamp) for r in batch}) != len(batch):
         return "a request is in it twice"
@@ -283,6 +276,6 @@ def find_batch_flaw(
     return next(filter(None, (find_request_flaw(committee, scheme, r) for r in new)), "")
 
 
-def measure(batch: Iterable[Request]) -> int:
+def count_bytes(batch: Iterable[Request]) -> int:
     """Return the bytes of the operations."""
     return sum(len(request.operation.encode()) for request in batch)

@@ -22,7 +22,7 @@ from kumiai.consensus.pbft.effects import (
 )
 from kumiai.consensus.pbft.gathering import Changes, Checkpoints, Patience
 from kumiai.consensus.pbft.pool import Pool
-from kumiai.consensus.pbft.proofs import FIRST_HEAD, Equivocation
+from kumiai.consensus.pbft.proofs import FIRST_HEAD
 from kumiai.consensus.pbft.safety import Entry, recall
 from kumiai.consensus.pbft.slots import Slot
 
@@ -108,9 +108,6 @@ class Ordering:
         evidence = {} if signed is None else {"sender": str(signed.sender)}
         self._effects.append(Refuse(Reject(reason, detail, evidence)))
 
-    def _accuse(self, found: Equivocation) -> None:
-        self._effects.append(Accuse(found))
-
     # ---- one place ----
 
     def _get_slot(self, place: int) -> Slot:
@@ -125,7 +122,7 @@ class Ordering:
         """Keep a vote; accuse its sender where it contradicts another."""
         found = slot.add(signed)
         if found is not None:
-            self._accuse(found)
+            self._effects.append(Accuse(found))
         return found is None
 
     def _accept(self, place: int) -> None:
@@ -203,17 +200,18 @@ class Ordering:
         """Keep a checkpoint; where a quorum shares one, forget what lies below."""
         found = self.checkpoints.add(signed)
         if found is not None:
-            self._accuse(found)
+            self._effects.append(Accuse(found))
             return
         stable = self.checkpoints.find_stable(self.safety.stable.sequence, self.committee.quorum)
         if stable is not None:
             self._stabilise(stable)
 
     def _stabilise(self, stable: m.StableProof) -> None:
-        """Move the window above a (checked) stable checkpoint that is further than the last."""
-        if stable.sequence <= self.safety.stable.sequence:
+        """Move the window above a (checked) stable checkpoint if it is further than the last."""
+        entries = self.safety.stabilise(stable)
+        if not entries:
             return
-        self._persist(self.safety.stabilise(stable))
+        self._persist(entries)
         # what lies below is only of use to a replica that is behind, once it is decided
         kept = range(self.executed + 1, self.executed + self.settings.window + 1)
         self.slots = {
@@ -279,10 +277,8 @@ class Ordering:
         for place, (proof, prepared) in self.safety.prepared.items():
             self._get_slot(place).keep_batch(proof.digest, prepared)
         for place in self.safety.list_proposed():
-            batch, digest = (
-                self.safety.proposed.get(place),
-                self.safety.get_voted("pre-prepare", place),
-            )
+            batch = self.safety.proposed.get(place)
+            digest = self.safety.get_voted("pre-prepare", place)
             if batch is not None and m.compute_batch_digest(batch) == digest:
                 self._get_slot(place).keep_batch(digest, batch)
                 self.pool.place(batch)

@@ -15,7 +15,7 @@ from kumiai.consensus.pbft.messages import (
     BATCH_COUNT_MAX,
     Batch,
     Request,
-    measure,
+    count_bytes,
 )
 
 WAITING_MAX = 8_192
@@ -61,7 +61,7 @@ class Pool:
         for request in self.free.values():
             if len(batch) >= min(count_max, BATCH_COUNT_MAX):
                 break
-            size += measure([request])
+            size += count_bytes([request])
             if batch and size > BATCH_BYTES_MAX:
                 break
             batch.append(request)

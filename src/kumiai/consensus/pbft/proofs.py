@@ -24,6 +24,7 @@ from kumiai.consensus.pbft.messages import (
     PrePrepare,
     Signed,
     StableProof,
+    Vote,
     is_signed,
 )
 
@@ -41,7 +42,7 @@ class Equivocation:
 
 def find_exclusive_place(body: Body) -> tuple[object, ...] | None:
     """Return the place at which a replica may sign one body only, None where it may sign many."""
-    if isinstance(body, PrePrepare | Prepare | Commit):
+    if isinstance(body, Vote):
         return (body.type, body.view, body.sequence)
     if isinstance(body, Checkpoint):
         return (body.type, body.sequence)

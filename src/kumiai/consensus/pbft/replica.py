@@ -79,7 +79,7 @@ class Replica(Changing):
         elif isinstance(body, m.Checkpoint):
             self._on_checkpoint(signed)
         elif isinstance(body, m.ViewChange):
-            self._on_view_change(signed, now_ms)
+            self._on_view_change(signed)
         elif isinstance(body, m.NewView):
             self._on_new_view(signed)
         elif isinstance(body, m.Status):
@@ -191,7 +191,7 @@ class Replica(Changing):
             self._accept(found.sequence)
             self._advance(found.sequence)
 
-    def _on_view_change(self, signed: m.Signed, now_ms: int) -> None:
+    def _on_view_change(self, signed: m.Signed) -> None:
         assert isinstance(signed.body, m.ViewChange)
         view, own = signed.body.view, self.safety
         if view < own.view or (view == own.view and not own.is_changing):

@@ -8,7 +8,7 @@ of the window; in it two votes a sender, one proposal and the batches of two dig
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kumiai.consensus.pbft.messages import (
@@ -38,11 +38,11 @@ class Slot:
     def add(self, signed: Signed) -> Equivocation | None:
         """Keep a (checked) vote; return the proof of a fault where it contradicts one kept."""
         body = signed.body
-        assert isinstance(body, PrePrepare | Prepare | Commit)
+        assert isinstance(body, Vote)
         key = (body.type, signed.sender)
         kept = self.votes.get(key)
         if kept is not None:
-            assert isinstance(kept.body, PrePrepare | Prepare | Commit)
+            assert isinstance(kept.body, Vote)
             if kept.body.view == body.view and kept.body != body:
                 return Equivocation(kept, signed)
             if kept.body.view >= body.view:
@@ -68,11 +68,11 @@ class Slot:
             return None
         digest = _read(proposal).digest
         prepares = tuple(
-            (sender, signed.signature)
-            for sender, signed in self._list(Prepare.type)
+            (signed.sender, signed.signature)
+            for signed in self.list_of(Prepare.type)
             if _read(signed).view == view
             and _read(signed).digest == digest
-            and sender != proposal.sender
+            and signed.sender != proposal.sender
         )
         if len(prepares) < quorum - 1:
             return None
@@ -81,13 +81,13 @@ class Slot:
 
     def find_decision(self, quorum: int) -> CommitProof | None:
         """Return the proof that a batch is decided here, in whatever view, None if it is not."""
-        said: dict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)
-        for sender, signed in self._list(Commit.type):
-            said[_read(signed).view, _read(signed).digest].append((sender, signed.signature))
-        for (view, digest), commits in said.items():
+        said: dict[Vote, list[tuple[int, str]]] = defaultdict(list)
+        for signed in self.list_of(Commit.type):
+            said[_read(signed)].append((signed.sender, signed.signature))
+        for vote, commits in said.items():
             if len(commits) >= quorum:
-                place = next(_read(signed).sequence for _, signed in self._list(Commit.type))
-                return CommitProof(view, place, digest, tuple(commits[:quorum]))
+                shown = tuple(commits[:quorum])
+                return CommitProof(vote.view, vote.sequence, vote.digest, shown)
         return None
 
     def list_votes(self, sender: int, view: int) -> Iterator[Signed]:
@@ -97,16 +97,12 @@ class Slot:
                 yield signed
 
     def list_of(self, kind: str) -> list[Signed]:
-        """Return the votes of a type, by sender."""
-        return [signed for _, signed in self._list(kind)]
-
-    def _list(self, kind: str) -> Iterable[tuple[int, Signed]]:
         """Return the votes of a type by sender: proofs have one order."""
-        found = [(sender, signed) for (k, sender), signed in self.votes.items() if k == kind]
-        return sorted(found, key=lambda pair: pair[0])
+        found = [signed for (each, _), signed in self.votes.items() if each == kind]
+        return sorted(found, key=lambda signed: signed.sender)
 
 
 def _read(signed: Signed) -> Vote:
     body = signed.body
-    assert isinstance(body, PrePrepare | Prepare | Commit)
+    assert isinstance(body, Vote)
     return body

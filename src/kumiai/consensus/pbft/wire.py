@@ -174,7 +174,9 @@ def _list(document: object, least: int, most: int) -> list[Any]:
 
 
 def _number(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= m.NUMBER_MAX:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("expected a number")
+    if not 0 <= value <= canonical.INTEGER_MAX:
         raise ValueError("expected a number of 0 or more")
     return value
 

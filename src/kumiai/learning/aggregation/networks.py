@@ -106,6 +106,7 @@ def fuse(comparators: Sequence[Comparator]) -> list[list[Comparator]]:
             for group in dict.fromkeys((last.get(i), last.get(j)))
             if group is not None and all(last[place] == group for place in _list(groups[group]))
         ]
+        # all of them if they fit, else one of the two, else a group of its own
         for joined in (open_groups, open_groups[:1], open_groups[1:], []):
             merged = [comparator for group in joined for comparator in groups[group]] + [(i, j)]
             if len(_list(merged)) <= PLACES_MAX:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from kumiai.base.amounts import PPM
 from kumiai.consensus.quorum import compute_fault_tolerance
 
 SIZES = (4, 7, 10)
@@ -86,7 +87,7 @@ def draw_plan(seed: int, size: int = 0) -> Plan:
         rng.choice((0, 0, 20_000, 200_000)),
         rng.choice((0, 50_000)),
         frozenset(rng.sample(replicas, rng.choice((0, 0, 1)))),
-        {r: rng.choice((1_000_000, 1_000_000, 700_000, 1_400_000)) for r in replicas},
+        {r: rng.choice((PPM, PPM, 700_000, 1_400_000)) for r in replicas},
         tuple(cuts),
         tuple(crashes),
         tuple(requests),

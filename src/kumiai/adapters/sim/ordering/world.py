@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from kumiai.adapters.sim.ordering.cheap_keys import CheapScheme
 from kumiai.adapters.sim.ordering.checks import Checks, Note, ViolationError, to_note
 from kumiai.adapters.sim.ordering.plan import CLIENTS, Plan
 from kumiai.adapters.sim.ordering.traitors import Traitor
+from kumiai.base.amounts import PPM
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
 from kumiai.consensus.pbft.committee import Committee
@@ -35,7 +37,6 @@ from kumiai.consensus.pbft.effects import (
 from kumiai.consensus.pbft.replica import Replica, Settings
 from kumiai.consensus.pbft.safety import Entry, Voted
 
-PPM = 1_000_000
 RETRY_MS = 1_000
 REST_MS = 600_000  # after the healing: by then everything must be done
 SLOWER = 10
@@ -45,18 +46,31 @@ SETTINGS = Settings(interval=4, batch_count_max=5, timeout_ms=2_000, resend_ms=4
 
 @dataclass
 class Disk:
-    """What lasts, and what a crash may take: what was written after the last synchronisation."""
+    """A journal in memory, of which a crash may take what was appended after the last `persist`."""
 
-    journal: list[Entry] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     decided: list[m.Decided] = field(default_factory=list)
     synced_count: int = 0
     notes: set[Note] = field(default_factory=set)
 
     def persist(self, entries: tuple[Entry, ...]) -> None:
-        """Write down and make everything last."""
-        self.journal += entries
+        """Write down the entries; all that was written lasts."""
+        self.entries += entries
         self.notes |= {to_note(entry) for entry in entries if isinstance(entry, Voted)}
         self.synced_count = len(self.decided)
+
+    def append(self, decided: m.Decided) -> None:
+        """Write down a decided batch; it lasts from the next `persist` on."""
+        self.decided.append(decided)
+
+    def read_entries(self) -> Iterator[Entry]:
+        """Yield what was written down, in its order."""
+        yield from self.entries
+
+    def read_decided(self, first: int = 1, count_max: int = -1) -> Iterator[m.Decided]:
+        """Yield decided batches from a place on, at most so many (-1: all)."""
+        found = (decided for decided in self.decided if decided.proof.sequence >= first)
+        yield from found if count_max < 0 else islice(found, count_max)
 
     def crash(self, rng: random.Random) -> None:
         """Lose some of what was written since."""
@@ -223,8 +237,8 @@ class World:
             self._signers[node.index],
             self._scheme,
             SETTINGS,
-            node.disk.journal,
-            node.disk.decided,
+            node.disk.read_entries(),
+            node.disk.read_decided(),
         )
         if node.index in self.checks.loyal:
             self.checks.on_restart(node.index, node.disk.decided)
@@ -256,7 +270,7 @@ class World:
         if isinstance(effect, Persist):
             node.disk.persist(effect.entries)
         elif isinstance(effect, Execute):
-            node.disk.decided.append(effect.decided)
+            node.disk.append(effect.decided)
             if node.index in self.checks.loyal:
                 self.checks.on_executed(node.index, effect.decided, effect.requests)
                 for request in effect.requests:
@@ -270,8 +284,7 @@ class World:
             self.checks.on_sent(node.index, effect.message, node.disk.notes)
             self._send(node, effect.replica, effect.message)
         elif isinstance(effect, Serve):
-            first = effect.sequence - 1
-            for decided in node.disk.decided[first : first + effect.count_max]:
+            for decided in node.disk.read_decided(effect.sequence, effect.count_max):
                 self._send(node, effect.replica, decided)
         elif isinstance(effect, Accuse) and node.index in self.checks.loyal:
             self.checks.on_accused(effect.found)
