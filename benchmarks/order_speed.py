@@ -67,7 +67,7 @@ class Client:
         """Read one validator's order."""
         await link.send(b"follow 1")
         async for data in link:
-            _, batch, _ = json.loads(data)  # as it is: the client shares the cores
+            _, (_, batch), _ = json.loads(data)  # as it is: the client shares the cores
             now = time.perf_counter()
             for _, timestamp, _, _ in batch:
                 self.shown[timestamp] += 1

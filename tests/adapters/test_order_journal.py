@@ -25,15 +25,15 @@ PROOF = m.PreparedProof(1, 5, A, "0a", ((0, "0b"), (2, "0c")))
 ENTRIES = [
     ViewEntered(3, True),
     Voted("prepare", 1, 5, A),
-    Voted("pre-prepare", 1, 5, A, (REQUEST,)),
-    Voted("pre-prepare", 1, 6, A, ()),
-    BatchPrepared(PROOF, (REQUEST,)),
+    Voted("pre-prepare", 1, 5, A, m.Batch((REQUEST,), 7)),
+    Voted("pre-prepare", 1, 6, A, m.NULL_BATCH),
+    BatchPrepared(PROOF, m.Batch((REQUEST,), 7)),
     Stabilised(m.StableProof(4, A, ((0, "0a"), (1, "0b"), (2, "0c")))),
 ]
 
 
 def decided(place: int) -> m.Decided:
-    return m.Decided((REQUEST,), m.CommitProof(1, place, A, ((0, "0a"),)))
+    return m.Decided(m.Batch((REQUEST,), 7), m.CommitProof(1, place, A, ((0, "0a"),)))
 
 
 @pytest.fixture

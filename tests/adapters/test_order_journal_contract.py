@@ -18,7 +18,7 @@ REQUEST = m.Request(B, 3, "do it", "ef" * 64)
 
 
 def decided(place: int) -> m.Decided:
-    return m.Decided((REQUEST,), m.CommitProof(1, place, A, ((0, "0a"),)))
+    return m.Decided(m.Batch((REQUEST,), 7), m.CommitProof(1, place, A, ((0, "0a"),)))
 
 
 @pytest.fixture(params=["sqlite", "simulated"])
@@ -70,8 +70,8 @@ def test_what_was_promised_is_found_again_whatever_was_forgotten(opened):
         for place in range(view, view + 4):
             journal.persist(safety.vote_prepare(2 * view, place, A) or ())
         proof = m.PreparedProof(2 * view, view + 1, A, "0a", ((0, "0b"), (2, "0c")))
-        journal.persist(safety.vote_commit(proof, (REQUEST,)) or ())
-        journal.persist(safety.vote_pre_prepare(2 * view, view + 5, B, ()) or ())
+        journal.persist(safety.vote_commit(proof, m.Batch((REQUEST,), 7)) or ())
+        journal.persist(safety.vote_pre_prepare(2 * view, view + 5, B, m.NULL_BATCH) or ())
         journal.persist(safety.stabilise(m.StableProof(view, A, ())))
         assert recall(1, 4, 8, journal.read_entries()) == safety
     assert recall(1, 4, 8, crash().read_entries()) == safety

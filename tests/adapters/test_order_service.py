@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -100,7 +101,7 @@ class Validators:
         while wanted:
             decided = wire.decode(await reader.recv())
             assert isinstance(decided, m.Decided)
-            wanted -= {request.timestamp for request in decided.batch}
+            wanted -= {request.timestamp for request in decided.batch.requests}
         for link in (reader, *links):
             await link.close()
 
@@ -142,7 +143,7 @@ def check_one_order(validators, least) -> None:
     assert [d.proof.sequence for d in longest] == list(range(1, len(longest) + 1))
     done, last = [], 0
     for decided in longest:
-        for request in decided.batch:
+        for request in decided.batch.requests:
             if request.timestamp > last:
                 last = request.timestamp
                 done.append(last)
@@ -236,11 +237,12 @@ def test_two_proposals_for_one_place_are_kept_as_evidence(make_validators):
     committee = validators.configs[0].committee
     validators.signal(0, signal.SIGKILL)
     primary = KeySigner(validators.configs[0].key)
+    time_ms = int(time.time() * 1000)
 
     def propose(operation) -> bytes:
         validators.count = 1
-        batch = (m.sign_request(CLIENT, 1, operation),)
-        body = m.PrePrepare(0, 1, m.compute_batch_digest(batch))
+        batch = m.Batch((m.sign_request(CLIENT, 1, operation),), time_ms)
+        body = m.PrePrepare(0, 1, batch.digest)
         return wire.encode(m.Proposal(m.sign(committee, primary, 0, body), batch))
 
     def read_evidence(index):

@@ -18,6 +18,7 @@ from kumiai.adapters.sim.ordering.world import Disk, World
 from kumiai.base.keys import derive_key
 from kumiai.consensus.pbft import changing, views
 from kumiai.consensus.pbft.committee import Committee, KeySigner, Schnorr
+from kumiai.consensus.pbft.replica import Replica
 from kumiai.consensus.pbft.safety import Voted
 from kumiai.consensus.quorum import compute_fault_tolerance
 
@@ -90,6 +91,11 @@ def test_a_new_view_that_forgets_what_was_prepared_is_caught(monkeypatch):
     compute = views.compute_proposals
     monkeypatch.setattr(views, "compute_proposals", forget)
     assert "decided otherwise" in find_caught(None)
+
+
+def test_a_clock_that_follows_any_primary_is_caught(monkeypatch):
+    monkeypatch.setattr(Replica, "_is_timely", lambda self, time_ms, clock_ms: True)
+    assert "ahead of every loyal one" in find_caught(None)
 
 
 def test_a_request_executed_twice_is_caught(monkeypatch):

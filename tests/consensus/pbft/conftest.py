@@ -44,6 +44,7 @@ class Bench:
         self.accused: list[list[object]] = [[] for _ in range(size)]
         self.mail: list[tuple[int, int, m.Message]] = []
         self.now_ms = 0
+        self.clocks_ms = [0] * size
         self.replicas = [self.make(i) for i in range(size)]
         self.count = 0
 
@@ -75,7 +76,8 @@ class Bench:
         self.give(index, Received(message))
 
     def give(self, index: int, given: object) -> None:
-        for effect in self.replicas[index].step(given, self.now_ms):
+        clock_ms = self.now_ms + self.clocks_ms[index]
+        for effect in self.replicas[index].step(given, self.now_ms, clock_ms):
             if isinstance(effect, Persist):
                 self.journals[index] += effect.entries
             elif isinstance(effect, Execute):

@@ -21,10 +21,16 @@ SIGNERS = [SCHEME.make_signer(f"replica {i}") for i in range(4)]
 CLIENT = SCHEME.make_signer("client")
 COMMITTEE = Committee("fuzz", 1, tuple(s.pubkey for s in SIGNERS), frozenset({CLIENT.pubkey}))
 REQUESTS = [m.sign_request(CLIENT, number, f"operation {number}") for number in range(1, 6)]
-BATCHES = [(), (REQUESTS[0],), (REQUESTS[1],), tuple(REQUESTS), (REQUESTS[0],) * 2]
+BATCHES = [
+    m.NULL_BATCH,
+    m.Batch((REQUESTS[0],), 1),
+    m.Batch((REQUESTS[1],), 10**9),
+    m.Batch(tuple(REQUESTS), 2_000),
+    m.Batch((REQUESTS[0],) * 2),
+]
 TRAITOR = 0  # the first primary
 
-digests = st.sampled_from([m.compute_batch_digest(batch) for batch in BATCHES] + ["ab" * 32])
+digests = st.sampled_from([batch.digest for batch in BATCHES] + ["ab" * 32])
 numbers = st.one_of(st.integers(0, 3), st.integers(0, 10), st.sampled_from([2**40, INTEGER_MAX]))
 signatures = st.tuples(st.integers(0, 5), st.sampled_from(["", "00" * 32]))
 proofs = st.builds(
@@ -66,7 +72,7 @@ proposals = st.builds(
             COMMITTEE,
             SIGNERS[TRAITOR],
             TRAITOR,
-            m.PrePrepare(view, place, m.compute_batch_digest(batch)),
+            m.PrePrepare(view, place, batch.digest),
         ),
         batch,
     ),
@@ -76,7 +82,7 @@ proposals = st.builds(
 )
 decided = st.builds(
     lambda view, place, batch, commits: m.Decided(
-        batch, m.CommitProof(view, place, m.compute_batch_digest(batch), commits)
+        batch, m.CommitProof(view, place, batch.digest, commits)
     ),
     numbers,
     st.integers(0, 10),
@@ -115,7 +121,7 @@ class Loyal:
 
     def give(self, index, given) -> None:
         replica = self.replicas[index]
-        for effect in replica.step(given, self.now_ms):
+        for effect in replica.step(given, self.now_ms, self.now_ms):
             if isinstance(effect, Broadcast):
                 assert wire.decode(wire.encode(effect.message)) == effect.message
                 self.mail += [(i, effect.message) for i in self.replicas if i != index]

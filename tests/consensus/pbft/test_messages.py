@@ -34,9 +34,9 @@ BODIES = [
 REQUEST = m.sign_request(CLIENT, 7, "do it")
 MESSAGES = [
     REQUEST,
-    m.Proposal(m.Signed(BODIES[0], 1, "0f"), (REQUEST,)),
-    m.Decided((REQUEST,), m.CommitProof(1, 2, DIGEST, ((0, "0a"),))),
-    m.Found(2, (REQUEST, REQUEST)),
+    m.Proposal(m.Signed(BODIES[0], 1, "0f"), m.Batch((REQUEST,), 5)),
+    m.Decided(m.Batch((REQUEST,), 5), m.CommitProof(1, 2, DIGEST, ((0, "0a"),))),
+    m.Found(2, m.Batch((REQUEST, REQUEST))),
     *(m.Signed(body, 3, "ff" * 64) for body in BODIES),
 ]
 ANOTHER = {int: 5, str: OTHER, bool: True, tuple: (), m.StableProof: m.StableProof(4, DIGEST, ())}
@@ -77,8 +77,8 @@ def test_requests_are_their_clients():
 
 
 def test_a_batch_has_a_bound_and_nothing_twice():
-    def find(batch):
-        return m.find_batch_flaw(COMMITTEE, Schnorr(), batch, {})
+    def find(requests):
+        return m.find_batch_flaw(COMMITTEE, Schnorr(), m.Batch(requests, 9), {})
 
     assert find((REQUEST,)) == ""
     assert find(()) == ""
@@ -131,7 +131,7 @@ def test_what_is_too_big_is_not_parsed():
         wire.decode(b"[" * (wire.MESSAGE_BYTES_MAX + 1))
     with pytest.raises(ValueError, match="nested"):
         wire.decode(b"[" * 100_000)
-    proposal = m.Proposal(m.Signed(BODIES[0], 0, ""), (REQUEST,) * (m.BATCH_COUNT_MAX + 1))
+    proposal = m.Proposal(m.Signed(BODIES[0], 0, ""), m.Batch((REQUEST,) * (m.BATCH_COUNT_MAX + 1)))
     with pytest.raises(ValueError, match="array of 0 to 128"):
         wire.decode(wire.encode(proposal))
 

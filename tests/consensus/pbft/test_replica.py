@@ -217,18 +217,61 @@ def test_a_batch_is_not_sent_again_and_again(bench):
 
 def test_what_is_signed_is_written_down_before(bench):
     request = bench.request()
-    effects = bench.replicas[0].step(Received(request), 0)
+    effects = bench.replicas[0].step(Received(request), 0, 0)
     kinds = [type(effect) for effect in effects]
     assert kinds.index(Persist) < kinds.index(Broadcast)
     proposal = next(e.message for e in effects if isinstance(e, Broadcast))
-    kinds = [type(effect) for effect in bench.replicas[1].step(Received(proposal), 0)]
+    kinds = [type(effect) for effect in bench.replicas[1].step(Received(proposal), 0, 0)]
     assert kinds.index(Persist) < kinds.index(Broadcast)
 
 
 def propose(bench, sender, view, place, *operations) -> m.Proposal:
-    batch = tuple(bench.request(operation) for operation in operations)
-    order = bench.sign(sender, m.PrePrepare(view, place, m.compute_batch_digest(batch)))
+    requests = tuple(bench.request(operation) for operation in operations)
+    batch = m.Batch(requests, bench.now_ms)
+    order = bench.sign(sender, m.PrePrepare(view, place, batch.digest))
     return m.Proposal(order, batch)
+
+
+def propose_at(bench, time_ms) -> m.Proposal:
+    batch = m.Batch((bench.request(),), time_ms)
+    return m.Proposal(bench.sign(0, m.PrePrepare(0, 1, batch.digest)), batch)
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "is_taken"),
+    [(49_500, True), (50_500, True), (50_501, False), (48_500, True), (48_499, False), (0, False)],
+)
+def test_a_primary_tells_the_time_within_what_others_see(bench, time_ms, is_taken):
+    """The drift to both sides, and a patience for the way."""
+    bench.now_ms = 50_000
+    bench.receive(1, propose_at(bench, time_ms))
+    assert bench.refused[1] == ([] if is_taken else ["time"])
+    assert bool(bench.journals[1]) == is_taken
+
+
+def test_a_primary_with_a_wrong_clock_is_replaced_by_one_with_a_right_one(bench):
+    bench.clocks_ms[0] = 3_600_000
+    bench.submit(1, "x")
+    bench.deliver()
+    assert "time" in bench.refused[1]
+    bench.pass_time(20_000)
+    assert all(done == ["x"] for done in bench.done[1:])
+    assert bench.replicas[1].safety.view > 0
+    assert 0 < bench.replicas[1].time_ms < 25_000
+
+
+def test_the_orders_clock_does_not_go_back(bench):
+    bench.now_ms = 10_000
+    bench.clocks_ms[0] = 400
+    bench.submit(0)
+    bench.deliver()
+    bench.clocks_ms[0] = -400
+    bench.submit(0)
+    bench.deliver()
+    assert [decided.batch.time_ms for decided in bench.decided[1]] == [10_400, 9_600]
+    assert bench.replicas[1].time_ms == 10_400
+    bench.restart(1)
+    assert bench.replicas[1].time_ms == 10_400
 
 
 def test_two_proposals_for_one_place_are_evidence(bench):
@@ -266,16 +309,18 @@ def test_who_was_told_otherwise_is_shown_the_proof_in_whatever_order(bench):
     ("reason", "make"),
     [
         ("not-primary", lambda b: propose(b, 2, 0, 1, "x")),
-        ("digest", lambda b: m.Proposal(propose(b, 0, 0, 1, "x").order, ())),
+        ("digest", lambda b: m.Proposal(propose(b, 0, 0, 1, "x").order, m.NULL_BATCH)),
         (
             "forged",
-            lambda b: m.Proposal(m.Signed(m.PrePrepare(0, 1, "ab" * 32), 0, "00" * 64), ()),
+            lambda b: m.Proposal(
+                m.Signed(m.PrePrepare(0, 1, "ab" * 32), 0, "00" * 64), m.NULL_BATCH
+            ),
         ),
         ("bare-proposal", lambda b: propose(b, 0, 0, 1, "x").order),
         ("primary-prepared", lambda b: b.sign(0, m.Prepare(0, 1, "ab" * 32))),
         ("forged", lambda b: m.Signed(m.Commit(0, 1, "ab" * 32), 2, "00" * 64)),
         ("forged", lambda b: m.Signed(m.Checkpoint(4, "ab" * 32), 2, "00" * 64)),
-        ("undecided", lambda b: m.Decided((), m.CommitProof(0, 1, "ab" * 32, ()))),
+        ("undecided", lambda b: m.Decided(m.NULL_BATCH, m.CommitProof(0, 1, "ab" * 32, ()))),
         ("view-change", lambda b: b.sign(2, m.ViewChange(1, m.StableProof(4, "ab" * 32, ()), ()))),
         ("new-view", lambda b: b.sign(2, m.NewView(2, (), ()))),
         ("request", lambda b: m.Request(b.client.pubkey, 1, "x", "00" * 64)),

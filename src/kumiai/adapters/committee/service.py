@@ -118,11 +118,11 @@ class Service:
                 given.append(await self._inputs.get())
         while len(given) < TURN_MAX and not self._inputs.empty():
             given.append(self._inputs.get_nowait())
-        now_ms = int(time.monotonic() * 1000)
+        now_ms, clock_ms = int(time.monotonic() * 1000), int(time.time() * 1000)
         if now_ms >= self.replica.next_deadline_ms:
             given.append(TimePassed())
         for each in given:
-            for effect in self.replica.step(each, now_ms):
+            for effect in self.replica.step(each, now_ms, clock_ms):
                 self._carry_out(effect)
         if self._inputs.empty():
             self.journal.sync()  # under load the next vote's entry does it

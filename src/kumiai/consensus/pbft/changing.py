@@ -62,10 +62,10 @@ class Changing(Ordering):
             slot = self._get_slot(body.sequence)
             kept = self._find_batch(body.sequence, body.digest)
             if body.digest == NULL_DIGEST:
-                kept = ()
+                kept = m.NULL_BATCH
             if kept is not None:
                 slot.keep_batch(body.digest, kept)
-                self.pool.place(kept)
+                self.pool.place(kept.requests)
             if self._keep(slot, m.Signed(body, signed.sender, signature)):
                 self._accept(body.sequence)
                 self._advance(body.sequence)

@@ -42,11 +42,12 @@ class Persist:
 @dataclass(frozen=True, slots=True)
 class Execute:
     """The next batch of the order, with its proof; requests: those of it that were not executed
-    before. Write it down, then apply them.
+    before; time_ms: the order's clock. Write it down, then apply them.
     """
 
     decided: Decided
     requests: tuple[Request, ...]
+    time_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,12 +36,24 @@ class Request:
         return compute_digest("request", self.client, self.timestamp, self.operation)
 
 
-Batch = tuple[Request, ...]
+@dataclass(frozen=True)
+class Batch:
+    """Requests that get one place, and the primary's clock when it proposed them.
+
+    Without requests, at time 0, it is the null request of a view change.
+    """
+
+    requests: tuple[Request, ...] = ()
+    time_ms: int = 0
+
+    @cached_property
+    def digest(self) -> str:
+        """What a proposal names."""
+        signed = (part for r in self.requests for part in (r.digest, r.signature))
+        return compute_digest("batch", self.time_ms, *signed)
 
 
-def compute_batch_digest(batch: Batch) -> str:
-    """Return what a proposal names; an empty batch is the null request of a view change."""
-    return compute_digest("batch", *(part for r in batch for part in (r.digest, r.signature)))
+NULL_BATCH = Batch()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,16 +278,17 @@ def find_batch_flaw(
     known: Mapping[tuple[str, int], Request],
 ) -> str:
     """Return why a batch cannot be decided, "" if it can. known: requests that were checked."""
-    if len(batch) > BATCH_COUNT_MAX:
-        return f"{len(batch)} requests are above {BATCH_COUNT_MAX}"
-    if count_bytes(batch) > BATCH_BYTES_MAX:
+    requests = batch.requests
+    if len(requests) > BATCH_COUNT_MAX:
+        return f"{len(requests)} requests are above {BATCH_COUNT_MAX}"
+    if count_bytes(requests) > BATCH_BYTES_MAX:
         return f"the batch is above {BATCH_BYTES_MAX} bytes"
-    if len({(r.client, r.timestamp) for r in batch}) != len(batch):
+    if len({(r.client, r.timestamp) for r in requests}) != len(requests):
         return "a request is in it twice"
-    new = (r for r in batch if known.get((r.client, r.timestamp)) != r)
+    new = (r for r in requests if known.get((r.client, r.timestamp)) != r)
     return next(filter(None, (find_request_flaw(committee, scheme, r) for r in new)), "")
 
 
-def count_bytes(batch: Iterable[Request]) -> int:
+def count_bytes(requests: Iterable[Request]) -> int:
     """Return the bytes of the operations."""
-    return sum(len(request.operation.encode()) for request in batch)
+    return sum(len(request.operation.encode()) for request in requests)

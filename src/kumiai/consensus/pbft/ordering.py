@@ -30,7 +30,8 @@ from kumiai.consensus.pbft.slots import Slot
 @dataclass(frozen=True)
 class Settings:
     """interval: places between checkpoints; the window is two of them. pipeline_max: batches that
-    are under way at once. Times in milliseconds.
+    are under way at once. Times in milliseconds. drift_ms: how far the clocks of two loyal
+    replicas may be apart.
     """
 
     interval: int = 16
@@ -39,6 +40,7 @@ class Settings:
     timeout_ms: int = 2_000
     resend_ms: int = 500
     heartbeat_ms: int = 5_000
+    drift_ms: int = 500
 
     @property
     def window(self) -> int:
@@ -66,7 +68,7 @@ class Ordering:
         self.settings = settings or Settings()
         self._signer, self._scheme = signer, scheme
         self.safety = recall(own, committee.size, self.settings.window, journal)
-        self.executed, self.head = 0, FIRST_HEAD
+        self.executed, self.head, self.time_ms = 0, FIRST_HEAD, 0
         self.pool = Pool()
         self.slots: dict[int, Slot] = {}
         self.checkpoints, self.changes = Checkpoints(), Changes()
@@ -144,7 +146,7 @@ class Ordering:
         self._persist(entries)
         vote = self._sign_vote(m.Prepare(view, place, digest))
         slot.add(vote)
-        self.pool.place(slot.batches[digest])
+        self.pool.place(slot.batches[digest].requests)
         self._broadcast(vote)
         self._advance(place)
 
@@ -172,18 +174,19 @@ class Ordering:
             requests = self._move_on(slot.decided)
             if not self.safety.is_in_window(self.executed):
                 del self.slots[self.executed]
-            self._effects.append(Execute(slot.decided, requests))
+            self._effects.append(Execute(slot.decided, requests, self.time_ms))
             self.patience.succeed()
             if self.executed % self.settings.interval == 0:
                 self._sign_checkpoint()
 
-    def _move_on(self, decided: m.Decided) -> m.Batch:
+    def _move_on(self, decided: m.Decided) -> tuple[m.Request, ...]:
         """Count a decided batch as executed; return what of it had not been."""
         if decided.proof.sequence != self.executed + 1:
             raise ValueError(f"place {decided.proof.sequence} after {self.executed}")
         self.executed += 1
         self.head = compute_digest("head", self.head, decided.proof.digest)
-        return self.pool.execute(decided.batch)
+        self.time_ms = max(self.time_ms, decided.batch.time_ms)
+        return self.pool.execute(decided.batch.requests)
 
     def _sign_checkpoint(self) -> None:
         if self.executed <= self.safety.stable.sequence:
@@ -242,7 +245,7 @@ class Ordering:
 
     # ---- the primary ----
 
-    def _propose(self) -> None:
+    def _propose(self, clock_ms: int) -> None:
         """Give waiting requests their places, as many batches at once as may be under way."""
         own = self.safety
         if not self.is_primary or own.is_changing:
@@ -255,10 +258,11 @@ class Ordering:
                 return
             if not self._is_open(own.view, place):
                 return
-            self._propose_batch(place, self.pool.take(self.settings.batch_count_max))
+            requests = self.pool.take(self.settings.batch_count_max)
+            self._propose_batch(place, m.Batch(requests, clock_ms))
 
     def _propose_batch(self, place: int, batch: m.Batch) -> None:
-        view, digest = self.safety.view, m.compute_batch_digest(batch)
+        view, digest = self.safety.view, batch.digest
         entries = self.safety.vote_pre_prepare(view, place, digest, batch)
         if entries is None:
             return
@@ -279,9 +283,9 @@ class Ordering:
         for place in self.safety.list_proposed():
             batch = self.safety.proposed.get(place)
             digest = self.safety.get_voted("pre-prepare", place)
-            if batch is not None and m.compute_batch_digest(batch) == digest:
+            if batch is not None and batch.digest == digest:
                 self._get_slot(place).keep_batch(digest, batch)
-                self.pool.place(batch)
+                self.pool.place(batch.requests)
         kinds = {kind.type: kind for kind in (m.PrePrepare, m.Prepare, m.Commit)}
         for (phase, place), (view, digest) in self.safety.votes.items():
             if phase == m.Checkpoint.type:

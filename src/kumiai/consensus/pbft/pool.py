@@ -8,12 +8,12 @@ executed for the same client is not executed again (Castro and Liskov 1999, sect
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kumiai.consensus.pbft.messages import (
     BATCH_BYTES_MAX,
     BATCH_COUNT_MAX,
-    Batch,
     Request,
     count_bytes,
 )
@@ -54,8 +54,8 @@ class Pool:
             self.waiting[key] = self.free[key] = request
             self._counts[request.client] += 1
 
-    def take(self, count_max: int) -> Batch:
-        """Return the next batch, which is free no more: oldest first, a client's in its order."""
+    def take(self, count_max: int) -> tuple[Request, ...]:
+        """Return what the next batch holds, oldest first, a client's in its order: free no more."""
         batch: list[Request] = []
         size = 0
         for request in self.free.values():
@@ -66,22 +66,22 @@ class Pool:
                 break
             batch.append(request)
         batch.sort(key=lambda request: request.timestamp)
-        self.place(tuple(batch))
+        self.place(batch)
         return tuple(batch)
 
-    def place(self, batch: Batch) -> None:
+    def place(self, requests: Iterable[Request]) -> None:
         """Note that the present view proposes these."""
-        for request in batch:
+        for request in requests:
             self.free.pop((request.client, request.timestamp), None)
 
     def begin_view(self) -> None:
         """Note that a new view has proposed nothing yet."""
         self.free = dict(self.waiting)
 
-    def execute(self, batch: Batch) -> Batch:
+    def execute(self, requests: Iterable[Request]) -> tuple[Request, ...]:
         """Return those of a decided batch that are executed now; none of it waits any more."""
         done = []
-        for request in batch:
+        for request in requests:
             if not self.is_executed(request):
                 self.executed[request.client] = request.timestamp
                 done.append(request)

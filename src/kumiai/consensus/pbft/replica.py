@@ -12,7 +12,9 @@ carried out in order; what `Persist` holds must last before the next one. After 
 made anew from its journal and its decided batches, and asks for what it missed.
 
 Deviations from the paper: a request's client hears nothing from here (who wants the result reads
-the order, in which each batch carries the quorum that decided it); lost messages are made good by
+the order, in which each batch carries the quorum that decided it); a batch has a time, which its
+primary proposes and backups compare with their clocks (section 4.6 there), and the order's clock is
+the latest of them; lost messages are made good by
 STATUS, to which whoever is ahead answers; decided batches are handed on with their proof instead of
 a state with a digest. Memory: `slots` and the other rooms say their bounds.
 """
@@ -38,17 +40,21 @@ class Replica(Changing):
 
     # ---- the door ----
 
-    def step(self, given: Input, now_ms: int) -> tuple[Effect, ...]:
-        """Take one input at a time that never goes back; return what must be done, in order."""
+    def step(self, given: Input, now_ms: int, clock_ms: int) -> tuple[Effect, ...]:
+        """Take one input; return what must be done, in order.
+
+        now_ms: a time that never goes back, for the timers. clock_ms: the time of day, of which the
+        order makes its own.
+        """
         self._effects = []
         if isinstance(given, Received):
-            self._on_message(given.message, now_ms)
+            self._on_message(given.message, now_ms, clock_ms)
         elif isinstance(given, Submitted):
             self._on_request(given.request)
             self._broadcast(given.request)
         else:
             self._on_time(now_ms)
-        self._propose()
+        self._propose(clock_ms)
         self._expect(now_ms)
         return tuple(self._effects)
 
@@ -60,11 +66,11 @@ class Replica(Changing):
 
     # ---- what comes in ----
 
-    def _on_message(self, message: m.Message, now_ms: int) -> None:
+    def _on_message(self, message: m.Message, now_ms: int, clock_ms: int) -> None:
         if isinstance(message, m.Request):
             self._on_request(message)
         elif isinstance(message, m.Proposal):
-            self._on_proposal(message)
+            self._on_proposal(message, clock_ms)
         elif isinstance(message, m.Decided):
             self._on_decided(message)
         elif isinstance(message, m.Found):
@@ -99,7 +105,7 @@ class Replica(Changing):
             detail = f"request {request.timestamp}: {flaw}"
             self._effects.append(Refuse(Reject("request", detail, {"client": request.client})))
 
-    def _on_proposal(self, proposal: m.Proposal) -> None:
+    def _on_proposal(self, proposal: m.Proposal, clock_ms: int) -> None:
         signed = proposal.order
         body = signed.body
         if not isinstance(body, m.PrePrepare) or not self._is_open(body.view, body.sequence):
@@ -113,7 +119,7 @@ class Replica(Changing):
         if not m.is_signed(self.committee, self._scheme, signed):
             self._refuse("forged", "its sender did not sign it", signed)
             return
-        if m.compute_batch_digest(proposal.batch) != body.digest:
+        if proposal.batch.digest != body.digest:
             self._refuse("digest", "the batch is not the one that was signed", signed)
             return
         known = self.pool.waiting
@@ -121,11 +127,24 @@ class Replica(Changing):
         if flaw:
             self._refuse("batch", flaw, signed)
             return
+        if not self._is_timely(proposal.batch.time_ms, clock_ms):
+            self._refuse("time", f"its time is {proposal.batch.time_ms}, here {clock_ms}", signed)
+            return
         if self._keep(slot, signed):
             slot.keep_batch(body.digest, proposal.batch)
             for vote in slot.list_of(m.Prepare.type):
                 self._show_other(slot, vote)
             self._accept(body.sequence)
+
+    def _is_timely(self, time_ms: int, clock_ms: int) -> bool:
+        """Tell whether a primary with a right clock may just have proposed this.
+
+        It may be on its way for as long as one waits for a primary at most: that grows until the
+        network keeps to it. What a new view takes over was judged by a quorum before.
+        """
+        drift_ms = self.settings.drift_ms
+        late_ms = clock_ms - time_ms
+        return -drift_ms <= late_ms <= drift_ms + self.patience.current_ms
 
     def _on_vote(self, signed: m.Signed) -> None:
         body = signed.body
@@ -174,7 +193,7 @@ class Replica(Changing):
             return
         if not is_decided(self.committee, self._scheme, proof):
             self._refuse("undecided", f"no quorum decided place {proof.sequence}", None)
-        elif m.compute_batch_digest(decided.batch) != proof.digest:
+        elif decided.batch.digest != proof.digest:
             self._refuse("digest", "the batch is not the one that was decided", None)
         else:
             slot.decided = decided
@@ -182,7 +201,7 @@ class Replica(Changing):
 
     def _on_found(self, found: m.Found) -> None:
         slot = self.slots.get(found.sequence)
-        digest = m.compute_batch_digest(found.batch)
+        digest = found.batch.digest
         if slot is None or digest not in self._list_wanted(found.sequence):
             return
         known = self.pool.waiting

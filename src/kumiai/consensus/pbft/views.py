@@ -19,18 +19,18 @@ from collections.abc import Iterable, Sequence
 
 from kumiai.consensus.pbft.committee import Committee, Scheme
 from kumiai.consensus.pbft.messages import (
+    NULL_BATCH,
     NewView,
     PreparedProof,
     PrePrepare,
     Signed,
     StableProof,
     ViewChange,
-    compute_batch_digest,
     is_signed,
 )
 from kumiai.consensus.pbft.proofs import is_prepared, is_stable
 
-NULL_DIGEST = compute_batch_digest(())
+NULL_DIGEST = NULL_BATCH.digest
 
 
 def find_change_flaw(committee: Committee, scheme: Scheme, window: int, signed: Signed) -> str:

@@ -71,7 +71,7 @@ def _write_request(request: m.Request) -> list[object]:
 
 def write_batch(batch: m.Batch) -> list[object]:
     """Return a batch as arrays and numbers."""
-    return [_write_request(request) for request in batch]
+    return [batch.time_ms, [_write_request(request) for request in batch.requests]]
 
 
 def _write_signed(signed: m.Signed) -> list[object]:
@@ -130,7 +130,11 @@ def _read_request(fields: object) -> m.Request:
 
 def read_batch(document: object) -> m.Batch:
     """Read what `write_batch` wrote; raises ValueError."""
-    return tuple(_read_request(each) for each in _list(document, 0, m.BATCH_COUNT_MAX))
+    time_ms, requests = _list(document, 2, 2)
+    return m.Batch(
+        tuple(_read_request(each) for each in _list(requests, 0, m.BATCH_COUNT_MAX)),
+        _number(time_ms),
+    )
 
 
 def _read_commit_proof(document: object) -> m.CommitProof:

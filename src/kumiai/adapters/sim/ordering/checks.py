@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft.committee import Committee, Scheme
+from kumiai.consensus.pbft.effects import Execute
 from kumiai.consensus.pbft.proofs import Equivocation, find_exclusive_place, is_equivocation
 from kumiai.consensus.pbft.replica import Replica
 from kumiai.consensus.pbft.safety import Entry, Voted
@@ -23,17 +24,21 @@ class ViolationError(AssertionError):
 class Checks:
     """loyal: the replicas that keep to the protocol. decided: place -> digest, of all of them.
 
+    ahead_ms_max: how far the order's clock may be ahead of the right time; times_ms: place -> time.
+
     executed: replica -> client -> last timestamp. submitted: every request that a client signed.
     """
 
     committee: Committee
     scheme: Scheme
     loyal: frozenset[int]
+    ahead_ms_max: int
     decided: dict[int, str] = field(default_factory=dict)
     executed: dict[int, dict[str, int]] = field(default_factory=dict)
     submitted: set[str] = field(default_factory=set)
     said: dict[tuple[object, ...], m.Body] = field(default_factory=dict)
     accused: set[int] = field(default_factory=set)
+    times_ms: dict[int, int] = field(default_factory=dict)
 
     def on_sent(self, sender: int, message: m.Message, synced: Container[Note]) -> None:
         """One vote a view and place, written down before it left."""
@@ -55,11 +60,18 @@ class Checks:
             raise ViolationError(f"replica {sender} signed {self.said[key]} and {body}")
         return True
 
-    def on_executed(self, replica: int, decided: m.Decided, requests: m.Batch) -> None:
-        """Agreement, validity, at most once, in order."""
-        place, digest = decided.proof.sequence, decided.proof.digest
+    def on_executed(self, replica: int, effect: Execute, clock_ms: int) -> None:
+        """Agreement, validity, at most once, in order, at a time that loyal clocks have seen."""
+        proof, requests = effect.decided.proof, effect.requests
+        place, digest = proof.sequence, proof.digest
         if self.decided.setdefault(place, digest) != digest:
             raise ViolationError(f"replica {replica} decided otherwise at {place}")
+        if self.times_ms.setdefault(place, effect.time_ms) != effect.time_ms:
+            raise ViolationError(f"replica {replica} executed {place} at another time")
+        if effect.time_ms < self.times_ms.get(place - 1, 0):
+            raise ViolationError(f"the order's clock went back at {place}")
+        if effect.time_ms > clock_ms + self.ahead_ms_max:
+            raise ViolationError(f"the order's clock is ahead of every loyal one at {place}")
         own = self.executed.setdefault(replica, {})
         for request in requests:
             if request.digest not in self.submitted:
@@ -72,7 +84,7 @@ class Checks:
         """What was executed and not written down is executed again: that is no second time."""
         own: dict[str, int] = {}
         for each in decided:
-            for request in each.batch:
+            for request in each.batch.requests:
                 own[request.client] = max(request.timestamp, own.get(request.client, -1))
         self.executed[replica] = own
 

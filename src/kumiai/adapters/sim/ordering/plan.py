@@ -14,6 +14,8 @@ CHAOS_MS = 20_000
 STORM = 60  # crashes
 REQUESTS_MAX = 40
 CLIENTS = 3
+OFFSET_MS_MAX = 250  # of a time of day: two are at most the allowed drift apart
+WRONG_MS = (0, -100, 600, -3_600_000, 3_600_000)  # of a traitor's
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Crash:
 @dataclass(frozen=True)
 class Plan:
     """traitors: replica -> kind. delays_ms: least and most of a link. slow: replicas whose links
-    take ten times as long. rates_ppm: replica -> how fast its clock goes. All trouble but the
+    take ten times as long. rates_ppm: replica -> how fast its timers go; offsets_ms:
+    how wrong its time of day is. All trouble but the
     traitors ends at heal_ms.
     """
 
@@ -52,6 +55,7 @@ class Plan:
     cuts: tuple[Cut, ...]
     crashes: tuple[Crash, ...]
     requests: tuple[tuple[int, int, str], ...]  # (at_ms, client, operation)
+    offsets_ms: dict[int, int]
     heal_ms: int = CHAOS_MS
 
 
@@ -91,4 +95,8 @@ def draw_plan(seed: int, size: int = 0) -> Plan:
         tuple(cuts),
         tuple(crashes),
         tuple(requests),
+        {
+            r: rng.choice(WRONG_MS) if r in traitors else rng.randint(-OFFSET_MS_MAX, OFFSET_MS_MAX)
+            for r in replicas
+        },
     )

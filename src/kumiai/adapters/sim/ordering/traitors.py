@@ -64,9 +64,16 @@ class Traitor:
     def _propose_other(self, proposal: m.Proposal) -> m.Proposal:
         body = proposal.order.body
         assert isinstance(body, m.PrePrepare)
-        batch = self._rng.choice((proposal.batch[::-1], proposal.batch[1:], ()))
-        other = replace(body, digest=m.compute_batch_digest(batch))
-        return m.Proposal(self._sign(other), batch)
+        requests, time_ms = proposal.batch.requests, proposal.batch.time_ms
+        batch = self._rng.choice(
+            (
+                m.Batch(requests[::-1], time_ms),
+                m.Batch(requests[1:], time_ms),
+                m.Batch(requests, time_ms + self._rng.choice((-100, 100, 3_600_000))),
+                m.NULL_BATCH,
+            )
+        )
+        return m.Proposal(self._sign(replace(body, digest=batch.digest)), batch)
 
     def _say_other(self, signed: m.Signed) -> m.Signed:
         body, rng = signed.body, self._rng

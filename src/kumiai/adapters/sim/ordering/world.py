@@ -16,7 +16,7 @@ from typing import Any
 
 from kumiai.adapters.sim.ordering.cheap_keys import CheapScheme
 from kumiai.adapters.sim.ordering.checks import Checks, Note, ViolationError, to_note
-from kumiai.adapters.sim.ordering.plan import CLIENTS, Plan
+from kumiai.adapters.sim.ordering.plan import CLIENTS, OFFSET_MS_MAX, Plan
 from kumiai.adapters.sim.ordering.traitors import Traitor
 from kumiai.base.amounts import PPM
 from kumiai.consensus.pbft import messages as m
@@ -40,6 +40,7 @@ from kumiai.consensus.pbft.safety import Entry, Voted
 RETRY_MS = 1_000
 REST_MS = 600_000  # after the healing: by then everything must be done
 SLOWER = 10
+EPOCH_MS = 1_800_000_000_000  # time of day when a play begins
 WIRE_EVERY = 8  # seeds of which every message travels as bytes
 SETTINGS = Settings(interval=4, batch_count_max=5, timeout_ms=2_000, resend_ms=400)
 
@@ -138,7 +139,8 @@ class World:
         )
         self._client_keys = client_keys
         loyal = frozenset(range(plan.size)) - plan.traitors.keys()
-        self.checks = Checks(self.committee, self._scheme, loyal)
+        ahead_ms_max = OFFSET_MS_MAX + SETTINGS.drift_ms
+        self.checks = Checks(self.committee, self._scheme, loyal, ahead_ms_max)
         self._traitors = {
             index: Traitor(kind, self.committee, index, self._signers[index], plan.seed)
             for index, kind in plan.traitors.items()
@@ -252,7 +254,7 @@ class World:
         machine = node.machine
         if machine is None:
             return
-        for effect in machine.step(given, self._read_clock(node.index)):
+        for effect in machine.step(given, *self._read_clocks(node.index)):
             if node.effects_left is not None:
                 if node.effects_left == 0:
                     self._stop(node)
@@ -272,7 +274,7 @@ class World:
         elif isinstance(effect, Execute):
             node.disk.append(effect.decided)
             if node.index in self.checks.loyal:
-                self.checks.on_executed(node.index, effect.decided, effect.requests)
+                self.checks.on_executed(node.index, effect, EPOCH_MS + self.now_ms)
                 for request in effect.requests:
                     self._done_counts.setdefault(request.digest, set()).add(node.index)
         elif isinstance(effect, Broadcast):
@@ -374,8 +376,10 @@ class World:
         self._count += 1
         heapq.heappush(self._queue, (at_ms, self._count, kind, what))
 
-    def _read_clock(self, index: int) -> int:
-        return self.now_ms * self.plan.rates_ppm[index] // PPM
+    def _read_clocks(self, index: int) -> tuple[int, int]:
+        """Return what a replica's timers go by, and its time of day."""
+        timer_ms = self.now_ms * self.plan.rates_ppm[index] // PPM
+        return timer_ms, EPOCH_MS + self.now_ms + self.plan.offsets_ms[index]
 
     def _to_world_ms(self, index: int, local_ms: int) -> int:
         return -(-local_ms * PPM // self.plan.rates_ppm[index])
