@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from kumiai.adapters.committee.journal import Journal
-from kumiai.adapters.sim.ordering.world import Disk
+from kumiai.adapters.sim.ordering.cluster import Disk
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft.ports import JournalPort
 from kumiai.consensus.pbft.safety import Safety, recall
