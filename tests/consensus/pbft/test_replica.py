@@ -6,6 +6,7 @@ import pytest
 
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft.effects import Broadcast, Persist, Received
+from kumiai.consensus.pbft.pool import WINDOW, Done
 from kumiai.consensus.pbft.proofs import is_decided, is_equivocation
 from kumiai.consensus.pbft.replica import Replica
 from kumiai.consensus.pbft.safety import ViewEntered, Voted
@@ -108,13 +109,32 @@ def test_a_request_is_executed_once_however_often_it_comes(bench):
     assert all(replica.pool.waiting == {} for replica in bench.replicas)
 
 
-def test_an_older_request_of_a_client_is_not_executed_after_a_newer_one(bench):
+def test_requests_of_a_client_may_pass_each_other_within_the_window(bench):
     old, new = bench.request("old"), bench.request("new")
-    bench.receive(0, new)
+    for request in (new, old, new, old):
+        bench.receive(0, request)
+        bench.deliver()
+    assert bench.done == [["new", "old"]] * 4
+    bench.count += WINDOW
+    last = bench.request("last")  # old lies below its window, new within
+    assert last.timestamp == new.timestamp + WINDOW + 1
+    bench.receive(0, last)
     bench.deliver()
-    bench.receive(0, old)
-    bench.deliver()
-    assert bench.done == [["new"]] * 4
+    for request in (old, new, m.sign_request(bench.client, 0, "before")):
+        bench.receive(0, request)
+        bench.deliver()
+    assert bench.done == [["new", "old", "last"]] * 4
+    assert not any(replica.pool.waiting for replica in bench.replicas)
+
+
+def test_what_a_client_is_remembered_by_is_bounded():
+    done = Done()
+    for timestamp in range(0, 100_000, 3):
+        done.add(timestamp)
+        assert done.has(timestamp)
+        assert len(done.recent) <= 2 * WINDOW
+    assert not done.has(99_998)
+    assert done.has(99_998 - WINDOW)
 
 
 def test_checkpoints_bound_the_memory(bench):

@@ -17,7 +17,7 @@ from typing import ClassVar
 from kumiai.consensus.pbft.committee import Committee, Scheme, Signer, compute_digest
 
 BATCH_COUNT_MAX = 128
-OPERATION_BYTES_MAX = 512 * 1024
+OPERATION_BYTES_MAX = 640 * 1024  # an event of any size
 BATCH_BYTES_MAX = 1024 * 1024
 
 

@@ -1,8 +1,10 @@
 """Requests that wait for a place, and what was executed for each client, so that it happens once.
 
-A client numbers its requests with rising timestamps. One that is not above the last that was
-executed for the same client is not executed again (Castro and Liskov 1999, section 4.1). Bounds:
-`WAITING_MAX` requests in all, `WAITING_PER_CLIENT_MAX` of one client; one number per client.
+A client numbers its requests with rising timestamps. Several may be under way, and lost or late
+ones may pass each other: within the last `WINDOW` numbers each is executed once, in whatever order;
+one below is taken for executed. (Castro and Liskov 1999, section 4.1, let a client have one request
+under way: the window is of size one there.) Bounds: `WAITING_MAX` requests in all,
+`WAITING_PER_CLIENT_MAX` of one client; two windows of numbers per client.
 """
 
 from __future__ import annotations
@@ -20,8 +22,28 @@ from kumiai.consensus.pbft.messages import (
 
 WAITING_MAX = 8_192
 WAITING_PER_CLIENT_MAX = 1_024
+WINDOW = 1_024  # of one client's timestamps
 
 Key = tuple[str, int]
+
+
+@dataclass
+class Done:
+    """What was executed for one client: the highest timestamp, and those of the window below it."""
+
+    last: int = -1
+    recent: set[int] = field(default_factory=set)
+
+    def has(self, timestamp: int) -> bool:
+        """Tell whether it was executed, or lies below the window."""
+        return timestamp <= self.last - WINDOW or timestamp in self.recent
+
+    def add(self, timestamp: int) -> None:
+        """Note that it is executed."""
+        self.last = max(self.last, timestamp)
+        self.recent.add(timestamp)
+        if len(self.recent) >= 2 * WINDOW:
+            self.recent = {each for each in self.recent if each > self.last - WINDOW}
 
 
 @dataclass
@@ -30,13 +52,13 @@ class Pool:
 
     waiting: dict[Key, Request] = field(default_factory=dict)
     free: dict[Key, Request] = field(default_factory=dict)
-    executed: dict[str, int] = field(default_factory=dict)
+    executed: dict[str, Done] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
 
     def find_flaw(self, request: Request) -> str:
         """Return why a (signed) request cannot wait here, "" if it can."""
         if self.is_executed(request):
-            return "it was executed, or a later one of this client was"
+            return "it was executed, or many later ones of this client were"
         if len(self.waiting) >= WAITING_MAX:
             return f"{WAITING_MAX} requests are waiting"
         if self._counts[request.client] >= WAITING_PER_CLIENT_MAX:
@@ -44,8 +66,9 @@ class Pool:
         return ""
 
     def is_executed(self, request: Request) -> bool:
-        """Tell whether executing it would do it twice, or out of its client's order."""
-        return request.timestamp <= self.executed.get(request.client, -1)
+        """Tell whether executing it could do it twice."""
+        done = self.executed.get(request.client)
+        return done is not None and done.has(request.timestamp)
 
     def add(self, request: Request) -> None:
         """Let a request wait; `find_flaw` found nothing."""
@@ -80,24 +103,17 @@ class Pool:
 
     def execute(self, requests: Iterable[Request]) -> tuple[Request, ...]:
         """Return those of a decided batch that are executed now; none of it waits any more."""
-        done = []
+        new = []
         for request in requests:
+            key = (request.client, request.timestamp)
             if not self.is_executed(request):
-                self.executed[request.client] = request.timestamp
-                done.append(request)
-        if done:
-            self._forget_passed({request.client for request in done})
-        return tuple(done)
+                self.executed.setdefault(request.client, Done()).add(request.timestamp)
+                new.append(request)
+            if self.waiting.pop(key, None) is not None:
+                self.free.pop(key, None)
+                self._counts[request.client] -= 1
+        return tuple(new)
 
     def get_oldest(self) -> Key | None:
         """Return who has waited longest, None where nobody waits."""
         return next(iter(self.waiting), None)
-
-    def _forget_passed(self, clients: set[str]) -> None:
-        passed = [
-            key for key in self.waiting if key[0] in clients and key[1] <= self.executed[key[0]]
-        ]
-        for key in passed:
-            del self.waiting[key]
-            self.free.pop(key, None)
-            self._counts[key[0]] -= 1

@@ -26,7 +26,7 @@ def encode(message: m.Message) -> bytes:
     if isinstance(message, m.Request):
         document: list[object] = ["request", *_write_request(message)]
     elif isinstance(message, m.Proposal):
-        document = ["proposal", _write_signed(message.order), write_batch(message.batch)]
+        document = ["proposal", write_signed(message.order), write_batch(message.batch)]
     elif isinstance(message, m.Decided):
         proof = message.proof
         place = [proof.view, proof.sequence, proof.digest, proof.commits]
@@ -34,7 +34,7 @@ def encode(message: m.Message) -> bytes:
     elif isinstance(message, m.Found):
         document = ["found", message.sequence, write_batch(message.batch)]
     else:
-        document = ["signed", _write_signed(message)]
+        document = ["signed", write_signed(message)]
     return canonical.encode(document)
 
 
@@ -43,10 +43,10 @@ def decode(data: bytes) -> m.Message:
     name, *fields = _list(canonical.decode(data, MESSAGE_BYTES_MAX), 1, 8)
     readers: dict[str, Callable[..., m.Message]] = {
         "request": lambda *given: _read_request(given),
-        "proposal": lambda order, batch: m.Proposal(_read_signed(order), read_batch(batch)),
+        "proposal": lambda order, batch: m.Proposal(read_signed(order), read_batch(batch)),
         "decided": lambda batch, proof: m.Decided(read_batch(batch), _read_commit_proof(proof)),
         "found": lambda place, batch: m.Found(_number(place), read_batch(batch)),
-        "signed": _read_signed,
+        "signed": read_signed,
     }
     message: m.Message = _call(readers, name, fields)
     return message
@@ -54,7 +54,7 @@ def decode(data: bytes) -> m.Message:
 
 def encode_evidence(found: Equivocation) -> bytes:
     """Return the bytes of a proof of a fault, for whoever is to judge it later, anywhere."""
-    return canonical.encode(["evidence", _write_signed(found.first), _write_signed(found.second)])
+    return canonical.encode(["evidence", write_signed(found.first), write_signed(found.second)])
 
 
 def decode_evidence(data: bytes) -> Equivocation:
@@ -62,7 +62,7 @@ def decode_evidence(data: bytes) -> Equivocation:
     name, first, second = _list(canonical.decode(data, MESSAGE_BYTES_MAX), 3, 3)
     if name != "evidence":
         raise ValueError("it is no evidence")
-    return Equivocation(_read_signed(first), _read_signed(second))
+    return Equivocation(read_signed(first), read_signed(second))
 
 
 def _write_request(request: m.Request) -> list[object]:
@@ -74,15 +74,17 @@ def write_batch(batch: m.Batch) -> list[object]:
     return [batch.time_ms, [_write_request(request) for request in batch.requests]]
 
 
-def _write_signed(signed: m.Signed) -> list[object]:
+def write_signed(signed: m.Signed) -> list[object]:
+    """Return a signed body as arrays, numbers and text."""
     body = signed.body
     fields = body.fields()
     if isinstance(body, m.NewView):
-        fields = (body.view, [_write_signed(change) for change in body.changes], body.proposals)
+        fields = (body.view, [write_signed(change) for change in body.changes], body.proposals)
     return [body.type, fields, signed.sender, signed.signature]
 
 
-def _read_signed(document: object) -> m.Signed:
+def read_signed(document: object) -> m.Signed:
+    """Read what `write_signed` wrote; raises ValueError."""
     name, fields, sender, signature = _list(document, 4, 4)
     readers: dict[str, Callable[..., m.Body]] = {
         **{kind: _read_vote(body) for kind, body in _VOTES.items()},
@@ -116,7 +118,7 @@ def _read_new_view(view: object, changes: object, proposals: object) -> m.NewVie
         raise ValueError("a new view shows what is no view change")
     return m.NewView(
         _number(view),
-        tuple(_read_signed(change) for change in shown),
+        tuple(read_signed(change) for change in shown),
         tuple(_signature(each) for each in _list(proposals, 0, PROOFS_MAX)),
     )
 

@@ -26,7 +26,7 @@ class Checks:
 
     ahead_ms_max: how far the order's clock may be ahead of the right time; times_ms: place -> time.
 
-    executed: replica -> client -> last timestamp. submitted: every request that a client signed.
+    executed: replica -> (client, timestamp). submitted: every request that a client signed.
     """
 
     committee: Committee
@@ -34,7 +34,7 @@ class Checks:
     loyal: frozenset[int]
     ahead_ms_max: int
     decided: dict[int, str] = field(default_factory=dict)
-    executed: dict[int, dict[str, int]] = field(default_factory=dict)
+    executed: dict[int, set[tuple[str, int]]] = field(default_factory=dict)
     submitted: set[str] = field(default_factory=set)
     said: dict[tuple[object, ...], m.Body] = field(default_factory=dict)
     accused: set[int] = field(default_factory=set)
@@ -72,21 +72,21 @@ class Checks:
             raise ViolationError(f"the order's clock went back at {place}")
         if effect.time_ms > clock_ms + self.ahead_ms_max:
             raise ViolationError(f"the order's clock is ahead of every loyal one at {place}")
-        own = self.executed.setdefault(replica, {})
+        own = self.executed.setdefault(replica, set())
         for request in requests:
             if request.digest not in self.submitted:
                 raise ViolationError(f"{request} was executed and never submitted")
-            if request.timestamp <= own.get(request.client, -1):
+            if (request.client, request.timestamp) in own:
                 raise ViolationError(f"replica {replica} executed {request} twice")
-            own[request.client] = request.timestamp
+            own.add((request.client, request.timestamp))
 
     def on_restart(self, replica: int, decided: list[m.Decided]) -> None:
         """What was executed and not written down is executed again: that is no second time."""
-        own: dict[str, int] = {}
-        for each in decided:
-            for request in each.batch.requests:
-                own[request.client] = max(request.timestamp, own.get(request.client, -1))
-        self.executed[replica] = own
+        self.executed[replica] = {
+            (request.client, request.timestamp)
+            for each in decided
+            for request in each.batch.requests
+        }
 
     def on_accused(self, found: Equivocation) -> None:
         """No loyal replica can be proven guilty, and every accusation must prove something."""
