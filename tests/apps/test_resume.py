@@ -115,6 +115,21 @@ def _read_log(out: Path) -> list[Record]:
         return list(log.read())
 
 
+def test_a_run_ordered_by_a_committee_is_resumed_to_the_same_order(tmp_path: Path) -> None:
+    task = write_task(tmp_path)
+    settings = ("--set", "training.rounds=1", "--set", "validation.ordering=committee")
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    start(task, whole, settings=settings).communicate(timeout=WAIT_S)
+    assert kill_at(start(task, out, settings=settings), out, count_records(whole) // 2)
+    assert not (out / "order.log").exists()
+    process = start(task, out, "--resume", settings=settings)
+    _, complaints = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, complaints.decode()
+    assert _read_log(out) == _read_log(whole)
+    assert (out / "order.log").read_bytes() == (whole / "order.log").read_bytes()
+    assert verify_path(out).is_ok
+
+
 def test_resuming_a_finished_run_changes_nothing(undisturbed: tuple[RunView, Path]) -> None:
     whole, folder = undisturbed
     books = _read_books(folder)

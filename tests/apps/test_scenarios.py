@@ -11,8 +11,9 @@ import pytest
 from tests.apps.tiny import play, shrink
 
 from kumiai.adapters.sim.world import NetworkModel
+from kumiai.apps.casts import VALIDATORS
 from kumiai.apps.report import write_report
-from kumiai.apps.scenarios import SCENARIOS, VALIDATORS
+from kumiai.apps.scenarios import SCENARIOS
 from kumiai.apps.view import MemberView, RunView
 
 pytestmark = pytest.mark.slow

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.memory.log import MemoryLog
 from kumiai.adapters.memory.vault import MemoryVault
 from kumiai.adapters.sim.recorded import RecordedCompute
-from kumiai.adapters.sim.world import NetworkModel, SimWorld
-from kumiai.apps.population import Person, Population, cast_roles, gather
+from kumiai.adapters.sim.world import NetworkModel
+from kumiai.apps.population import Casting, Person, Population, cast_roles, gather
+from kumiai.apps.wiring import make_world
+from kumiai.consensus.pbft.messages import Decided
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
 from kumiai.tasks.document import TaskDocument, task_from_mapping
@@ -61,6 +63,7 @@ def make_driver(
     network: NetworkModel | None = None,
     quality: Mapping[str, int] | None = None,
     raised: Mapping[str, int] | None = None,
+    on_decided: Callable[[Decided], None] | None = None,
 ) -> tuple[Driver, Population]:
     """A driver over memory adapters; qualities and flags are given by member name."""
     population = gather(task, people)
@@ -75,7 +78,12 @@ def make_driver(
         trainers=frozenset(p.name for p in people if p.role in ("trainer", "canary")),
         setup_roles=("escrow", "customer"),
         orderer=population.orderer,
-        world=SimWorld(network or NetworkModel()),
+        world=make_world(
+            task,
+            Casting("", tuple(people), {}, network or NetworkModel()),
+            population,
+            on_decided or (lambda decided: None),
+        ),
         compute=compute,
         log=MemoryLog(),
         ledger=MemoryLedger(),

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from kumiai.adapters.language.peft_format import make_adapter_files
 from kumiai.adapters.store import seal
 from kumiai.apps.alone import Comparison, compare_alone
+from kumiai.apps.evidence import make_evidence_file
 from kumiai.apps.finished import ExportedModel, Finished, read_model
 from kumiai.apps.personal import write_personal
 from kumiai.apps.picture import make_view
@@ -38,6 +39,7 @@ def write_results(finished: Finished, is_compared: bool = False) -> RunView:
     is_compared: every data owner also finds out what it reaches alone (`alone`).
     """
     receipts = _write_receipts(finished)
+    _write_evidence(finished)
     view = make_view(finished, receipts, _write_models(finished), write_personal(finished))
     return add_comparison(view, *compare_alone(finished)) if is_compared else view
 
@@ -65,6 +67,15 @@ def seal_and_report(
     seal.seal_directory(run_dir.root, population.orderer, created_at, UNSEALED)
     save_view(view, run_dir.root)
     write_report(view, run_dir.report)
+
+
+def _write_evidence(finished: Finished) -> None:
+    state = finished.driver.run_state
+    for event in finished.telemetry.proofs:
+        finished.run_dir.evidence.mkdir(exist_ok=True)
+        member, data = make_evidence_file(state, event)
+        name = slug(state.members[member].name, member)
+        (finished.run_dir.evidence / f"{name}.json").write_bytes(data)
 
 
 def _write_receipts(finished: Finished) -> tuple[ReceiptView, ...]:

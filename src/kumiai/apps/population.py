@@ -81,6 +81,13 @@ def gather(task: TaskDocument, people: Sequence[Person], guardian_count: int = 3
     )
 
 
+def list_replicas(task: TaskDocument, population: Population) -> tuple[str, ...]:
+    """Return the keys of the committee that orders: the validators'; none where one orders."""
+    if task.validation.ordering == "single":
+        return ()
+    return tuple(population.pubkey(person.name) for person in population.named("validator"))
+
+
 def cast_roles(
     task: TaskDocument,
     population: Population,
@@ -136,6 +143,7 @@ def cast_roles(
         orderer=population.orderer.pubkey,
         escrow=population.escrow.pubkey,
         guardians=tuple(key.pubkey for key in population.guardians),
+        replicas=list_replicas(task, population),
         canaries=tuple(canaries),
         holdout_blobs=tuple(holdout_blobs),
         members_expected=len(population.people),

@@ -4,12 +4,15 @@
 
     plan.json     what is run: the task document, the members' names and stakes (never secrets)
     log.db        the signed log: the truth; everything below follows from it
+    order.log     with validation.ordering = committee: the batches as the validators decided them,
+                  a line each, with the quorum that signed
     ledger.db     the embedded ledger
     vault.db      results of work, so that nothing is done twice after a crash
     blobs/        models, updates, hold-out data, by sha256
     noise.key     with privacy: what members' noise is drawn from; gone when the run has ended
     codec/        what members' codecs remember between rounds; gone when the run has ended
     receipts/     one self-contained file a member and round
+    evidence/     what proves that a member said two things at once: a file each, judged by itself
     models/       every member's model, cut to the width it earned; with model_rewards.personalise
                   also its own one (.personal), which nobody certifies
     seal.json     hashes of all of the above, signed when the run ended
@@ -40,12 +43,14 @@ class RunDir:
         self.root = root
         self.plan = root / "plan.json"
         self.log = root / "log.db"
+        self.order = root / "order.log"
         self.ledger = root / "ledger.db"
         self.vault = root / "vault.db"
         self.blobs = root / "blobs"
         self.codec_states = root / "codec"
         self.noise_key = root / "noise.key"
         self.receipts = root / "receipts"
+        self.evidence = root / "evidence"
         self.models = root / "models"
         self.seal = root / "seal.json"
         self.telemetry = root / "telemetry.json"

@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from kumiai.adapters.sim.world import NetworkModel
+from kumiai.apps.casts import NAMES, THREE_CHEATS, VALIDATORS, make_people, recast
 from kumiai.apps.population import Person
 from kumiai.rounds.kinds import Kind
 from kumiai.tasks.document import TaskDocument, task_from_mapping
-
-NAMES = ("Aoba", "Birch", "Cedar", "Daichi", "Elm", "Fuji", "Ginkgo", "Hinoki", "Iris")
-VALIDATORS = ("Kotei", "Lens", "Mikan", "Nori")
 
 TRAINING: Mapping[str, object] = {
     "rounds": 8,
@@ -77,27 +75,6 @@ def _section(settings: Mapping[str, object], name: str) -> Mapping[str, object]:
     return section
 
 
-def _people(
-    *cheats: Person, honest: int = 6, canary: bool = True, validators: int = 4
-) -> tuple[Person, ...]:
-    stakes = (1_500, 1_000, 1_200, 800, 1_000, 900, 1_000, 1_000, 1_000)
-    members = [Person(NAMES[i], "trainer", stake=stakes[i]) for i in range(honest)]
-    members += list(cheats)
-    if canary:
-        members.append(Person("Yamabiko", "canary", "canary"))
-    members += [Person(VALIDATORS[i], "validator", stake=600) for i in range(validators)]
-    members.append(Person("Suzu", "delegator", backs=((NAMES[0], 500), (VALIDATORS[0], 400))))
-    if honest > 2:
-        members.append(Person("Tomo", "delegator", backs=((NAMES[2], 800),)))
-    return tuple(members)
-
-
-_THREE_CHEATS = (
-    Person("Rakuda", "trainer", "free-rider"),
-    Person("Utsushi", "trainer", "copier"),
-    Person("Dokudami", "trainer", "poisoner"),
-)
-
 _MAIN = Scenario(
     name="cooperative",
     title="The main job",
@@ -117,7 +94,7 @@ _MAIN = Scenario(
         },
         "model_rewards": {"policy": "aequa"},
     },
-    people=_people(*_THREE_CHEATS),
+    people=make_people(*THREE_CHEATS),
     victims={"Utsushi": "Aoba"},
 )
 
@@ -155,7 +132,7 @@ def _churn(people: tuple[Person, ...]) -> NetworkModel:
     return NetworkModel(crashes=crashes, drop_ppm=50_000)
 
 
-_NINE = _people(honest=9)
+_NINE = make_people(honest=9)
 AEQUA_UNITS = (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 96, 128)  # hidden units
 _ALL = (
     _MAIN,
@@ -165,7 +142,7 @@ _ALL = (
         "小さな本番",
         "The same members on 8x8 digits: a few seconds.",
         "As the main job.",
-        _people(*_THREE_CHEATS),
+        make_people(*THREE_CHEATS),
         victims={"Utsushi": "Aoba"},
     ),
     Scenario(
@@ -192,7 +169,7 @@ _ALL = (
             },
             "model_rewards": {"policy": "aequa", "width_min_ppm": 31_250},
         },
-        people=_people(),
+        people=make_people(),
     ),
     _digits(
         "aequa-live",
@@ -202,7 +179,7 @@ _ALL = (
         "only the width of the model that its contribution so far earned. One trains more.",
         "Who gave most works at the full width, who gave least at a narrow one; the updates that "
         "reach beyond their width are refused.",
-        _people(Person("Hamidashi", "trainer", "overreach")),
+        make_people(Person("Hamidashi", "trainer", "overreach")),
         data={"source": "digits", "partition": "quantity", "alpha_ppm": 1_500_000},
         model={"recipe": "mlp", "options": {"hidden": 64}},
         training=TRAINING,
@@ -225,7 +202,7 @@ _ALL = (
                 "batch_size": 16,
             },
         },
-        people=_people(honest=9),
+        people=make_people(honest=9),
     ),
     Scenario(
         name="text",
@@ -260,7 +237,7 @@ _ALL = (
             },
             "validation": {"valuation": "loo"},  # 21 models a round, where gtg asks for hundreds
         },
-        people=_people(_THREE_CHEATS[0], _THREE_CHEATS[2], honest=7),
+        people=make_people(THREE_CHEATS[0], THREE_CHEATS[2], honest=7),
     ),
     _digits(
         "honest",
@@ -268,7 +245,7 @@ _ALL = (
         "全員が正直",
         "Six honest members.",
         "Nobody gets a negative verdict.",
-        _people(),
+        make_people(),
     ),
     _digits(
         "free-rider",
@@ -276,7 +253,7 @@ _ALL = (
         "ただ乗り",
         "One member sends noise instead of work.",
         "It earns nothing: its updates are unrelated to everyone else's.",
-        _people(_THREE_CHEATS[0]),
+        make_people(THREE_CHEATS[0]),
     ),
     _digits(
         "copier",
@@ -284,7 +261,7 @@ _ALL = (
         "盗作",
         "One member republishes another's update with a little noise.",
         "It earns nothing; the member it copied keeps its rank.",
-        _people(_THREE_CHEATS[1]),
+        make_people(THREE_CHEATS[1]),
         victims={"Utsushi": "Aoba"},
     ),
     _digits(
@@ -293,7 +270,7 @@ _ALL = (
         "毒入れ",
         "One member trains on permuted labels.",
         "Its updates are harmful to every validator's hold-out and are left out.",
-        _people(_THREE_CHEATS[2]),
+        make_people(THREE_CHEATS[2]),
     ),
     _digits(
         "sign-flip",
@@ -301,7 +278,7 @@ _ALL = (
         "符号反転",
         "One member sends three times the opposite of its update.",
         "Left out as harmful.",
-        _people(Person("Sakasa", "trainer", "sign-flip")),
+        make_people(Person("Sakasa", "trainer", "sign-flip")),
     ),
     _digits(
         "sybil-pair",
@@ -309,7 +286,7 @@ _ALL = (
         "一人二役",
         "One owner enrols twice with the same work.",
         "Together the two earn no more than one would have.",
-        _people(Person("Aoba II", "trainer", "copier", stake=100)),
+        make_people(Person("Aoba II", "trainer", "copier", stake=100)),
         victims={"Aoba II": "Aoba"},
     ),
     _digits(
@@ -320,7 +297,7 @@ _ALL = (
         "The median ignores it, and its own pay shrinks.",
         tuple(
             replace(person, behaviour="colluder") if person.name == VALIDATORS[3] else person
-            for person in _people(_THREE_CHEATS[0])
+            for person in make_people(THREE_CHEATS[0])
         ),
     ),
     _digits(
@@ -329,10 +306,18 @@ _ALL = (
         "怠ける審査員",
         "One validator gives everybody the same score without looking.",
         "It takes the probe for good work and loses what was held back.",
-        tuple(
-            replace(person, behaviour="lazy") if person.name == VALIDATORS[3] else person
-            for person in _people()
-        ),
+        recast(make_people(), VALIDATORS[3], "lazy"),
+    ),
+    _digits(
+        "byzantine",
+        "A committee with a traitor",
+        "裏切り者のいる委員会",
+        "Four validators agree on the place of every event; the first one, which leads, tells one "
+        "of them something else than the others.",
+        "The others prove it with its own two signatures: it is out and loses stake; the order "
+        "holds and every round is certified.",
+        recast(make_people(), VALIDATORS[0], "equivocator"),
+        validation={"ordering": "committee"},
     ),
     _digits(
         "late",
@@ -340,7 +325,7 @@ _ALL = (
         "遅れた提出",
         "One member commits in time but reveals too late.",
         "No pay for those rounds, and no penalty.",
-        _people(),
+        make_people(),
         deadlines={"reveal_ms": 3_000, "grace_ms": 500},
         network=NetworkModel(extra_delay_ms={(NAMES[1], int(Kind.REVEAL)): 20_000}),
     ),
@@ -350,7 +335,7 @@ _ALL = (
         "遅い参加者が二人",
         "Two of eight members need five times as long; a round waits for six commitments only.",
         "The slow ones' work counts in later rounds, with less weight, and is paid.",
-        _people(honest=8),
+        make_people(honest=8),
         data={"source": "digits", "partition": "dirichlet", "alpha_ppm": 3_000_000},
         training={**TRAINING, "rounds": 12, "buffer": 6, "staleness_max": 8},
         network=NetworkModel(slowness_ppm=dict.fromkeys(NAMES[6:8], 5_000_000)),
@@ -361,7 +346,7 @@ _ALL = (
         "途中で落ちる",
         "A trainer and a validator crash; the trainer comes back.",
         "The run goes on; who was away is not paid for it and not blamed.",
-        _people(),
+        make_people(),
         network=NetworkModel(
             crashes={NAMES[2]: ((4_000, 40_000),), VALIDATORS[2]: ((6_000, 10**9),)}
         ),

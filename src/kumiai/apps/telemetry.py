@@ -38,6 +38,7 @@ class Telemetry:
         self.late: dict[int, tuple[str, ...]] = {}
         self.signatures: dict[str, Event] = {}
         self.certified: list[Certified] = []
+        self.proofs: list[Event] = []
         self.rejects: list[tuple[str, str]] = []
         self._round = 0
 
@@ -47,13 +48,15 @@ class Telemetry:
         return time.perf_counter() - self._started
 
     def on_record(self, record: Record, run: RunState) -> None:
-        """Count bytes and keep the signatures that receipts need."""
+        """Count bytes, and keep the signatures that receipts and evidence need."""
         event = record.event
         size = len(event.content) + 200
         self._events_bytes += size
         self._bytes_total += size
         if event.kind == Kind.CERTIFY:
             self.signatures[event.id] = event
+        elif event.kind == Kind.ORDER_PROOF:
+            self.proofs.append(event)
 
     def on_reject(self, event: Event, reject: Reject) -> None:
         """Keep the first few, for the report's notes."""

@@ -1,20 +1,22 @@
-"""Check a run, or one receipt, from its files alone: no network, no trust in whoever made them.
+"""Check a run, a receipt or evidence from its files alone: no network, no trust in their maker.
 
 A run directory is checked in this order, and every finding says where:
 
 1. log         each record: chain, signature, and that the fold accepts it as it stands;
                the plan names the same task and members
 2. seal        every byte of every sealed file, under the key that the log names
-3. quorum      each certificate: a quorum of its committee signed exactly this body
-4. blobs       each revealed update is there and is what its name says
-5. aggregate   each model recomputed from the updates that the certificate names, bit for bit
+3. order       with a committee that orders: each batch has its quorum, and the log is what the fold
+               makes of all batches
+4. quorum      each certificate: a quorum of its committee signed exactly this body
+5. blobs       each revealed update is there and is what its name says
+6. aggregate   each model recomputed from the updates that the certificate names, bit for bit
                (with aequa-live also: whoever changed more than its width was refused)
-6. money       every settlement recomputed; balances equal to the ledger's to the unit
-7. receipts    every receipt recomputed, found as a file, proven under its certificate
-8. scores      where the hold-out was opened: each validator's scores recomputed from it, in all
+7. money       every settlement recomputed; balances equal to the ledger's to the unit
+8. receipts    every receipt recomputed, found as a file, proven under its certificate
+9. scores      where the hold-out was opened: each validator's scores recomputed from it, in all
                rounds of a small run, in a random sample of a large one (`audit.scores`)
-9. privacy     no member's claimed epsilon is below what its own iterations give
-10. models     every member's file is the right slice of the final model
+10. privacy    no member's claimed epsilon is below what its own iterations give
+11. models     every member's file is the right slice of the final model
 
 Scores are floating point: on the machine that made them they come out the same, elsewhere within
 `audit.scores.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
@@ -33,6 +35,7 @@ from kumiai.adapters.store import seal
 from kumiai.adapters.store.blobs import SealedBlobs
 from kumiai.adapters.store.tree import FileStamp
 from kumiai.apps import audit
+from kumiai.apps.evidence import judge, read_evidence_file
 from kumiai.apps.receipts import find_problems, read_receipt_file
 from kumiai.apps.rundir import RunDir
 from kumiai.base.errors import InputError, KumiaiError
@@ -78,7 +81,7 @@ def verify_path(
     progress: Callable[[str], None] | None = None,
     score_rounds: audit.ScoreRounds = "auto",
 ) -> VerifyReport:
-    """Verify a run directory or a single receipt file; InputError when it is neither.
+    """Verify a run directory, a receipt or an evidence file; InputError when it is none.
 
     score_rounds: in how many rounds the scores are recomputed ("auto": see `audit.scores`).
     """
@@ -88,10 +91,25 @@ def verify_path(
     if path.is_dir():
         report = verify_run(RunDir(path), tell, score_rounds)
     elif path.is_file():
-        report = verify_receipt(path)
+        report = verify_file(path)
     else:
-        raise InputError("path", str(path), "give a run's folder or a receipt file")
+        raise InputError("path", str(path), "give a run's folder, a receipt or an evidence file")
     report.seconds = time.perf_counter() - started
+    return report
+
+
+def verify_file(path: Path) -> VerifyReport:
+    """Check a file that proves itself: evidence, or else a receipt."""
+    try:
+        document = read_evidence_file(path)
+    except ValueError:
+        return verify_receipt(path)
+    report = VerifyReport()
+    try:
+        report.note(path.name, judge(document))
+    except ValueError as error:
+        report.error(path.name, str(error))
+    report.checks.append(("evidence", 1, report.is_ok))
     return report
 
 

@@ -20,25 +20,29 @@ from kumiai.adapters.cores import count_cores
 from kumiai.adapters.data.user_file import is_user_reference
 from kumiai.adapters.language.lora import LORA, bind_base
 from kumiai.adapters.sim.adversaries import AdversarialCompute
+from kumiai.adapters.sim.ordered import OrderedWorld, Place
 from kumiai.adapters.sim.world import NetworkModel, SimWorld
 from kumiai.adapters.store.blobs import DirectoryBlobs
 from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.adapters.store.log import SqliteLog
+from kumiai.adapters.store.order_file import OrderFile
 from kumiai.adapters.store.vault import SqliteVault
 from kumiai.apps import outcome
 from kumiai.apps.finished import Finished
-from kumiai.apps.population import Casting, Person, Population, cast_roles, gather
+from kumiai.apps.population import Casting, Person, Population, cast_roles, gather, list_replicas
 from kumiai.apps.rundir import PLAN_FORMAT, RunDir
 from kumiai.apps.scenarios import SCENARIOS, has_shard
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
 from kumiai.apps.workload import Workload, find_cache_dir, hash_recipe, load_workload
 from kumiai.base.errors import InputError, RunFailedError
+from kumiai.consensus.pbft.committee import Committee, KeySigner, Schnorr
+from kumiai.consensus.pbft.messages import Decided
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
-from kumiai.rounds.control import ENDED
+from kumiai.rounds.control import ENDED, FIRST_EPOCH
 from kumiai.rounds.state import RunPhase
-from kumiai.tasks.document import TaskDocument, parse_task, to_document
+from kumiai.tasks.document import TaskDocument, compute_task_id, parse_task, to_document
 from kumiai.tasks.rules import list_warnings
 
 Progress = Callable[[ProgressEvent], None]
@@ -167,6 +171,7 @@ def run_local(
     blobs.remove_partial()
     log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
     vault = SqliteVault(run_dir.vault)
+    order = OrderFile(run_dir.order)
     secrets = take_secrets(task, population, run_dir)
     try:
         driver = Driver(
@@ -174,7 +179,7 @@ def run_local(
             trainers=frozenset(person.name for person in population.named("trainer", "canary")),
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
-            world=SimWorld(slow_down_copiers(casting.network, casting.victims)),
+            world=make_world(task, casting, population, order.append),
             compute=make_compute(
                 task, casting, population, workload, blobs, codec_states, secrets, telemetry.note
             ),
@@ -200,7 +205,7 @@ def run_local(
         view = outcome.write_results(finished, is_compared)
     finally:
         workload.close()
-        for store in (log, ledger, vault):
+        for store in (log, ledger, vault, order):
             store.close()
     outcome.write_telemetry(run_dir, telemetry)
     outcome.seal_and_report(run_dir, population, driver.run_state, view)
@@ -208,6 +213,29 @@ def run_local(
     if final.phase is not RunPhase.FINISHED:
         raise RunFailedError(f"the run is {final.phase}: {final.reason}")
     return view
+
+
+def make_world(
+    task: TaskDocument,
+    casting: Casting,
+    population: Population,
+    on_decided: Callable[[Decided], None],
+) -> SimWorld:
+    """The world with the order that the task asks for. on_decided: hears a committee's batches."""
+    network = slow_down_copiers(casting.network, casting.victims)
+    replicas = list_replicas(task, population)
+    if not replicas:
+        return SimWorld(network)
+    committee = Committee(compute_task_id(task), FIRST_EPOCH, replicas, frozenset(replicas))
+    places = [
+        Place(
+            person.name,
+            KeySigner(population.keys[person.name]),
+            "forker" if person.behaviour == "equivocator" else "",
+        )
+        for person in population.named("validator")
+    ]
+    return OrderedWorld(network, committee, places, Schnorr(), on_decided)
 
 
 def make_compute(

@@ -25,6 +25,7 @@ class Customer:
     orderer: str
     escrow: str
     guardians: tuple[str, ...] = ()
+    replicas: tuple[str, ...] = ()
     canaries: tuple[str, ...] = ()
     holdout_blobs: tuple[str, ...] = ()
     members_expected: int = 2
@@ -50,13 +51,15 @@ class Customer:
         return memory, ()
 
     def _post(self) -> Action:
-        content = {
+        content: dict[str, object] = {
             "document": to_document(self.task),
             "orderer": self.orderer,
             "escrow": self.escrow,
             "guardians": list(self.guardians),
             "canaries": commit_canaries(self.canaries, self._salt()) if self.canaries else "",
         }
+        if self.replicas:
+            content["replicas"] = list(self.replicas)
         return Publish(Kind.TASK, content)
 
     def _open(self, run: RunState) -> tuple[Action, ...]:

@@ -1,6 +1,6 @@
 """The only loop: what happens in the world goes in, `step` decides, effects go out in order.
 
-    happening -> order (check signature, fold) -> persist -> wake members
+    world: an event has its place -> check its signature, fold -> persist -> wake members
               -> member's role -> actions -> sign and send, start work, move money
 
 Persist before send: records are on durable storage before anybody is woken by them, and the results
@@ -22,9 +22,9 @@ from kumiai.base import events
 from kumiai.base.errors import InternalError, Reject
 from kumiai.base.events import Event
 from kumiai.base.keys import SigningKey
-from kumiai.base.log import Record
+from kumiai.base.log import Record, append_record
 from kumiai.nodes import ports, work
-from kumiai.nodes.order import InProcessOrder
+from kumiai.nodes.order import EPOCH_S
 from kumiai.nodes.role import (
     Action,
     BuildModel,
@@ -38,6 +38,7 @@ from kumiai.nodes.role import (
     Woken,
     Work,
 )
+from kumiai.rounds.control import describe_proof
 from kumiai.rounds.effects import (
     Certified,
     Effect,
@@ -52,7 +53,6 @@ from kumiai.rounds.settle import refund_command
 from kumiai.rounds.state import RoundPhase, RunPhase, RunState
 from kumiai.settlement.ledger import escrow_account
 
-EPOCH_S = 1_767_225_600  # created_at of virtual time 0: 2026-01-01T00:00:00Z
 REJECTS_KEPT_MAX = 10_000
 BUFFER_MAX = 256  # records; how much a crash may cost, all of it re-created on resume
 
@@ -104,15 +104,14 @@ class Driver:
     ledger: ports.LedgerPort
     vault: ports.VaultPort
     observer: Observer = field(default_factory=_Silent)
-    order: ports.OrderPort = field(default_factory=InProcessOrder)
     run_state: RunState = field(default_factory=RunState)
     rejects: list[tuple[Event, Reject]] = field(default_factory=list)
     reject_count: int = 0
     _memories: dict[str, Memory] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
     _buffer: list[Record] = field(default_factory=list)
-    _tried: Record | None = None
-    _outcome: Outcome = field(default_factory=lambda: Outcome(RunState()))
+    _last: Record | None = None
+    _proven: list[ports.Proven] = field(default_factory=list)
     _waiting: dict[int, tuple[str, Work | BuildModel]] = field(default_factory=dict)
     _results: dict[int, Input] = field(default_factory=dict)
     _ticket: int = 0
@@ -124,8 +123,11 @@ class Driver:
         self.world.wake(self.setup_roles)
         while (happening := self.world.next()) is not None:
             match happening:
-                case ports.Arrived(event):
-                    self._order(event)
+                case ports.Arrived(event, time_ms):
+                    self._take(event, time_ms)
+                case ports.Proven():
+                    self._proven.append(happening)
+                    self._accuse()
                 case ports.WokenUp(node):
                     self._give(node, Woken())
                 case ports.WorkDue(node, ticket):
@@ -138,11 +140,11 @@ class Driver:
         return self.run_state
 
     def submit(self, event: Event) -> None:
-        """Order an event at once, as if it had just arrived (for tests and local tools)."""
-        self._order(event)
+        """Take an event at once, as if it had just arrived (for tests and local tools)."""
+        self._take(event, self.world.now_ms)
 
-    def _order(self, event: Event) -> None:
-        """Check at the door and ask for a place. What is refused changes nothing and is kept."""
+    def _take(self, event: Event, time_ms: int) -> None:
+        """Check an ordered event and fold it. What is refused changes nothing and is kept."""
         if event.id in self._seen:
             self._refuse(event, Reject("replayed", "this very event was ordered before"))
             return
@@ -150,20 +152,17 @@ class Driver:
         if problem is not None:
             self._refuse(event, Reject("forged", problem, {"id": event.id}))
             return
-        for record in self.order.submit(event, self.world.now_ms, self._would_accept):
-            is_tried = record is self._tried
-            self._accept(record, self._outcome if is_tried else step(self.run_state, record))
-
-    def _would_accept(self, record: Record) -> bool:
-        """Fold on trial; the outcome is kept for `_accept`, a refusal is noted."""
-        self._tried, self._outcome = record, step(self.run_state, record)
-        if self._outcome.reject is not None:
-            self._refuse(record.event, self._outcome.reject)
-        return self._outcome.reject is None
+        record = append_record(self._last, time_ms, event)
+        outcome = step(self.run_state, record)
+        if outcome.reject is not None:
+            self._refuse(event, outcome.reject)
+            return
+        self._accept(record, outcome)
 
     def _accept(self, record: Record, outcome: Outcome) -> None:
-        """Take a decided record: remember, persist, react."""
+        """A record has come into being: remember, persist, react."""
         self._seen.add(record.event.id)
+        self._last = record
         self.run_state = outcome.state
         self._buffer.append(record)
         if len(self._buffer) >= BUFFER_MAX:
@@ -174,9 +173,13 @@ class Driver:
         for effect in outcome.effects:
             self._carry_out(effect)
         deadline_ms = next_deadline_ms(self.run_state)
-        if deadline_ms is not None and deadline_ms != self._armed_ms:
+        # a committee's clock may be late: then a TICK passed no deadline, and another one must come
+        is_late = record.event.kind == Kind.TICK and record.time_ms < self._armed_ms
+        if deadline_ms is not None and (deadline_ms != self._armed_ms or is_late):
             self._armed_ms = deadline_ms
             self.world.arm(deadline_ms)
+        if self._proven:
+            self._accuse()
 
     def _carry_out(self, effect: Effect) -> None:
         self._flush()
@@ -247,7 +250,19 @@ class Driver:
         if deadline_ms is None or self.world.now_ms < deadline_ms:
             return  # the phase ended early
         content = {"task": self.run_state.task_id}
-        self._order(self._sign(self.orderer, Kind.TICK, content))
+        self.world.post(self._sign(self.orderer, Kind.TICK, content))
+
+    def _accuse(self) -> None:
+        """Publish proofs of equivocation once their members are known to the run."""
+        replicas, waiting = self.run_state.replicas, self._proven
+        self._proven = []
+        for proven in waiting:
+            sender = proven.found.first.sender
+            if sender >= len(replicas) or replicas[sender] not in self.run_state.members:
+                self._proven.append(proven)
+                continue
+            content = describe_proof(self.run_state, proven.found)
+            self._perform(proven.node, self.roles[proven.node], Publish(Kind.ORDER_PROOF, content))
 
     def _sign(self, key: SigningKey, kind: Kind, content: Mapping[str, object]) -> Event:
         now_ms = self.world.now_ms

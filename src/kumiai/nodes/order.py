@@ -1,30 +1,39 @@
-"""The order of one process: whoever comes first is first.
+"""From a committee's decided batches to a run's events: what every node and verifier reads.
 
-The embedded form of `OrderPort`, and its n = 1 case: no message is exchanged, the record is decided
-at once. A replicated order offers the same door, asks its peers before it decides, and hands back
-the records that have been decided meanwhile, possibly none and possibly other members' too.
+A batch's requests carry one event each, in NIP-01 form. A request that was executed before, or
+carries no event, gives nothing. An event's time is the order's clock when its batch was decided:
+the latest of the batches' times so far, counted from `EPOCH_S`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from kumiai.base import events
 from kumiai.base.events import Event
-from kumiai.base.log import Record, append_record
+from kumiai.consensus.pbft.messages import Decided
+from kumiai.consensus.pbft.pool import Pool
+
+EPOCH_S = 1_767_225_600  # time 0 of a run: 2026-01-01T00:00:00Z
 
 
-class InProcessOrder:
-    """Chains every event that the fold accepts to the last one."""
+class OrderReader:
+    """Reads batches one after another; ValueError for one that is not the next."""
 
     def __init__(self) -> None:
-        self._last: Record | None = None
+        self.place = 0
+        self._time_ms = 0
+        self._pool = Pool()
 
-    def submit(
-        self, event: Event, now_ms: int, would_accept: Callable[[Record], bool]
-    ) -> tuple[Record, ...]:
-        """Give `event` its place if the fold takes it there; return what is decided now."""
-        record = append_record(self._last, now_ms, event)
-        if not would_accept(record):
-            return ()
-        self._last = record
-        return (record,)
+    def read(self, decided: Decided) -> list[tuple[Event, int]]:
+        """Return the events of the next batch, each with its time in milliseconds."""
+        if decided.proof.sequence != self.place + 1:
+            raise ValueError(f"place {decided.proof.sequence} does not follow place {self.place}")
+        self.place += 1
+        self._time_ms = max(self._time_ms, decided.batch.time_ms - 1000 * EPOCH_S)
+        found = []
+        for request in self._pool.execute(decided.batch.requests):
+            try:
+                event = events.decode_event(request.operation.encode())
+            except ValueError:
+                continue
+            found.append((event, self._time_ms))
+        return found

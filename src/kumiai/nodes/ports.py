@@ -6,13 +6,14 @@ Tensors never cross these doors: blobs do, by their sha256.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from kumiai.base.amounts import PPM
 from kumiai.base.events import Event
 from kumiai.base.log import Record
+from kumiai.consensus.pbft.proofs import Equivocation
 from kumiai.rounds.state import OpenedGroup
 from kumiai.settlement.ledger import LedgerCommand
 
@@ -220,21 +221,16 @@ class LedgerPort(Protocol):
     def balance(self, account: str) -> int: ...
 
 
-class OrderPort(Protocol):
-    """Total order: events in, the same records out for everybody. In part 3 a BFT replica."""
-
-    def submit(
-        self, event: Event, now_ms: int, would_accept: Callable[[Record], bool]
-    ) -> tuple[Record, ...]:
-        """Ask for a place; return the records decided now, in order. Asks the fold first."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An event has reached the orderer."""
+    """An event has its place in the order: after all that arrived before it, at the order's time.
+
+    The fold may still refuse it. The order of one process takes whoever comes first; a committee's
+    agrees on every place, and the same events arrive at the same times at all nodes.
+    """
 
     event: Event
+    time_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +253,15 @@ class DeadlineReached:
     """The clock has reached a deadline that was armed."""
 
 
-Happening = Arrived | WokenUp | WorkDue | DeadlineReached
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A node that orders holds the proof that another one that orders said two things at once."""
+
+    node: str
+    found: Equivocation
+
+
+Happening = Arrived | WokenUp | WorkDue | DeadlineReached | Proven
 
 
 class WorldPort(Protocol):
@@ -270,7 +274,13 @@ class WorldPort(Protocol):
         """Return what happens next, or None when nothing ever will."""
         ...
 
-    def send(self, sender: str, event: Event) -> None: ...
+    def send(self, sender: str, event: Event) -> None:
+        """Hand an event to the order; it arrives later, or never."""
+        ...
+
+    def post(self, event: Event) -> None:
+        """Hand in what the run's own clock says."""
+        ...
 
     def wake(self, nodes: Sequence[str]) -> None: ...
 
@@ -278,4 +288,6 @@ class WorldPort(Protocol):
         """Begin work that takes its time; None stands for building the initial model."""
         ...
 
-    def arm(self, deadline_ms: int) -> None: ...
+    def arm(self, deadline_ms: int) -> None:
+        """Tell when a deadline has been reached; once more, soon, where it has passed already."""
+        ...

@@ -8,6 +8,9 @@ from typing import Any
 
 from kumiai.base import canonical, events
 from kumiai.base.log import Record
+from kumiai.consensus.pbft import wire
+from kumiai.consensus.pbft.committee import Committee, Schnorr
+from kumiai.consensus.pbft.proofs import Equivocation, is_equivocation
 from kumiai.governance.stop import add_vote, has_decided
 from kumiai.rounds.effects import Effect, Outcome, PhaseEntered, RunEnded, refuse
 from kumiai.rounds.kinds import Kind, parse_content
@@ -23,6 +26,7 @@ from kumiai.rounds.state import (
 
 ENDED = frozenset({RunPhase.FINISHED, RunPhase.HALTED, RunPhase.FAILED})
 REASON_LENGTH_MAX = 300
+FIRST_EPOCH = 1  # of the committee that orders; no run has a second one yet
 _ONE_PER_ROUND = frozenset({Kind.DEAL, Kind.COMMIT, Kind.UNMASK, Kind.SCORE_COMMIT, Kind.CERTIFY})
 
 
@@ -100,11 +104,44 @@ def on_evidence(state: RunState, record: Record, content: Mapping[str, Any]) -> 
     )
     if not same_slot or one == two:
         return refuse(state, "no-contradiction", "the two events do not contradict each other")
-    member = state.members.get(first.pubkey)
+    return _eject(state, first.pubkey, canonical.hash_document(sorted((first.id, second.id))))
+
+
+def on_order_proof(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
+    """Two signatures of one replica where the order allows it one: its validator is out."""
+    try:
+        committee = make_committee(state, content["epoch"])
+        found = Equivocation(*(wire.read_signed(content[name]) for name in ("first", "second")))
+    except ValueError as error:
+        return refuse(state, "bad-evidence", str(error))
+    if not is_equivocation(committee, Schnorr(), found):
+        return refuse(state, "no-contradiction", "the two signatures do not contradict each other")
+    proof = canonical.hash_document(sorted((found.first.signature, found.second.signature)))
+    return _eject(state, committee.replicas[found.first.sender], proof)
+
+
+def describe_proof(state: RunState, found: Equivocation) -> dict[str, object]:
+    """Return the content of an event that shows a proof of the run's present committee."""
+    return {
+        "task": state.task_id,
+        "epoch": FIRST_EPOCH,
+        "first": wire.write_signed(found.first),
+        "second": wire.write_signed(found.second),
+    }
+
+
+def make_committee(state: RunState, epoch: int) -> Committee:
+    """Return the committee that orders a run; ValueError where none does, or not in this epoch."""
+    if not state.replicas or epoch != FIRST_EPOCH:
+        raise ValueError(f"no committee orders this run in epoch {epoch}")
+    return Committee(state.task_id, epoch, state.replicas, frozenset(state.replicas))
+
+
+def _eject(state: RunState, pubkey: str, proof: str) -> Outcome:
+    member = state.members.get(pubkey)
     if member is None or member.state is NodeState.EJECTED:
         return refuse(state, "not-member", "no member that could be ejected")
     out = replace(member, state=NodeState.EJECTED, invalid_count=member.invalid_count + 1)
-    proof = canonical.hash_document(sorted((first.id, second.id)))
     evidence = {
         **state.evidence,
         member.pubkey: (*state.evidence.get(member.pubkey, ()), proof),

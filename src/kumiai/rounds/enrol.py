@@ -27,7 +27,7 @@ from kumiai.rounds.state import (
     RunState,
     check_transition,
 )
-from kumiai.tasks.document import compute_task_id, task_from_document
+from kumiai.tasks.document import TaskDocument, compute_task_id, task_from_document
 from kumiai.tasks.secure import is_secure
 
 NAME_LENGTH_MAX = 40
@@ -54,6 +54,10 @@ def on_task(state: RunState, record: Record, content: Mapping[str, Any]) -> Outc
         return refuse(state, "bad-guardians", "guardians are distinct and at most 64")
     if guardians and task.governance.guardians_required > len(guardians):
         return refuse(state, "bad-guardians", "more guardian signatures required than guardians")
+    replicas = tuple(content.get("replicas", ()))
+    flaw = _find_replicas_flaw(task, replicas)
+    if flaw:
+        return refuse(state, "bad-replicas", flaw)
     return Outcome(
         replace(
             state,
@@ -62,11 +66,22 @@ def on_task(state: RunState, record: Record, content: Mapping[str, Any]) -> Outc
             customer=record.event.pubkey,
             orderer=content["orderer"],
             escrow=content["escrow"],
+            replicas=replicas,
             guardians=guardians,
             canary_commitment=content["canaries"],
             deadline_ms=record.time_ms + task.deadlines.enrol_ms,
         )
     )
+
+
+def _find_replicas_flaw(task: TaskDocument, replicas: tuple[object, ...]) -> str:
+    """Return why these cannot be the keys that order, "" if they can."""
+    wanted = task.validation.validators if task.validation.ordering == "committee" else 0
+    if len(replicas) != wanted:
+        return f"replicas names {len(replicas)} keys; validation asks for {wanted}"
+    if not all(canonical.is_hash(key) for key in replicas) or len(set(replicas)) != wanted:
+        return "replicas are 64 hex digits each, and distinct"
+    return ""
 
 
 def on_escrow(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:

@@ -39,6 +39,7 @@ class Kind(IntEnum):
     WITHDRAW = 8421  # member: I leave
     REJOIN = 8422  # member: I am back
     EVIDENCE = 8423  # anyone: two signatures that contradict each other
+    ORDER_PROOF = 8424  # validator: one that orders said two things at one place
     STOP = 8430  # guardian: pause, resume or halt
     TICK = 8440  # orderer: the clock reached a deadline
 
@@ -108,11 +109,13 @@ SHAPES: dict[Kind, dict[str, type]] = {
     Kind.WITHDRAW: _COMMON,
     Kind.REJOIN: _COMMON,
     Kind.EVIDENCE: {**_COMMON, "first": dict, "second": dict},
+    Kind.ORDER_PROOF: {**_COMMON, "epoch": int, "first": list, "second": list},
     Kind.STOP: {**_COMMON, "action": str, "reason": str},
     Kind.TICK: _COMMON,
 }
 # fields that may be left out, and are where the task does not ask for them
 OPTIONAL: dict[Kind, dict[str, type]] = {
+    Kind.TASK: {"replicas": list},  # keys of the committee that orders; validation.ordering
     Kind.ENROL: {"share_key": str},  # of a trainer; privacy.mode secure
     Kind.COMMIT: {"base": int},  # the round whose model it started from, if an earlier one
     Kind.SCORE_REVEAL: {"root": str},  # blob of the validator's own update; aggregator trust_root

@@ -77,7 +77,8 @@ def make_final_receipts(  # the end gathers every strand once; splitting it woul
         if member.role == "delegator":
             continue
         if member.role == "validator":
-            reason, shown = "final-validator", show_amount(released.get(key, 0))
+            reason = "final-proven" if key in state.evidence else "final-validator"
+            shown = show_amount(released.get(key, 0))
         elif key in (state.canaries or ()):
             reason, shown = "canary", show_amount(0)
         else:

@@ -56,6 +56,8 @@ REASONS: Mapping[str, str] = {
     "final": "Final ranking on the second hold-out: a share of the locked part.",
     "final-none": "0 of the locked part because: no positive contribution on the second hold-out.",
     "final-validator": "The held-back part, less the share of probes that were scored wrongly.",
+    "final-proven": "0 of what was held back because: two signatures of this member contradict "
+    "each other; it is out, and part of its stake is burnt.",
     "canary": "A probe of the customer's with a known value: takes no part in rewards.",
     "final-backed": "Backed members who were paid at the end.",
 }

@@ -50,10 +50,13 @@ HANDLERS: Mapping[Kind, Handler] = {
     Kind.WITHDRAW: control.on_withdraw,
     Kind.REJOIN: control.on_rejoin,
     Kind.EVIDENCE: control.on_evidence,
+    Kind.ORDER_PROOF: control.on_order_proof,
     Kind.STOP: control.on_stop,
 }
 
-_WHILE_PAUSED = frozenset({Kind.STOP, Kind.TICK, Kind.WITHDRAW, Kind.REJOIN, Kind.EVIDENCE})
+_WHILE_PAUSED = frozenset(
+    {Kind.STOP, Kind.TICK, Kind.WITHDRAW, Kind.REJOIN, Kind.EVIDENCE, Kind.ORDER_PROOF}
+)
 
 
 def step(state: RunState, record: Record) -> Outcome:

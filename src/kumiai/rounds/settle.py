@@ -111,7 +111,8 @@ def settle_final(state: RunState) -> RunState:
     errors = final.compute_canary_errors(state)
     released: dict[str, int] = {}
     for (node, payee), amount in sorted(state.held.items()):
-        part = multiply_ppm(amount, PPM - errors.get(node, 0))
+        lost_ppm = PPM if node in state.evidence else errors.get(node, 0)
+        part = multiply_ppm(amount, PPM - lost_ppm)
         _add(paid, payee, part)
         _add(released if node == payee else backing, payee, part)
     burns = _compute_final_burns(state)

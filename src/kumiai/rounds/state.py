@@ -356,6 +356,7 @@ class RunState:
     customer: str = ""
     orderer: str = ""
     escrow: str = ""
+    replicas: tuple[str, ...] = ()  # whose committee orders; () for one orderer
     guardians: tuple[str, ...] = ()
     canary_commitment: str = ""
     canaries: tuple[str, ...] | None = None  # None until opened
@@ -373,12 +374,10 @@ class RunState:
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     receipt_heads: Mapping[str, str] = field(default_factory=dict)  # member -> last receipt's hash
     locked_pot: int = 0  # trainers' part, shared by the final ranking
-    held: Mapping[tuple[str, str], int] = field(
-        default_factory=dict
-    )  # (validator, payee) -> amount
-    evidence: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # member -> what proves it
+    # (validator, payee) -> amount
+    held: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    # member -> what proves it
+    evidence: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     finals: Mapping[int, FinalPart] = field(default_factory=dict)
     durations_ms: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     stop_votes: Votes = field(default_factory=dict)

@@ -315,6 +315,11 @@ class TrainingSection(Section):
 class ValidationSection(Section):
     """How contributions are measured, and what counts as no honest work."""
 
+    ordering: Literal["single", "committee"] = one_of(
+        "single",
+        "Who gives events their place. single: one orderer; committee: the validators agree on "
+        "every place (PBFT); of n, (n - 1) / 3 may do anything.",
+    )
     valuation: Literal[
         "gtg",
         "loo",

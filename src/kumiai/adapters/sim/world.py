@@ -62,13 +62,9 @@ class SimWorld:
     def next(self) -> ports.Happening | None:
         """Jump to the next happening that reaches somebody who is up."""
         while self._queue:
-            at_ms, _, happening = heapq.heappop(self._queue)
-            self._now_ms = max(self._now_ms, at_ms)
-            if isinstance(happening, ports.WokenUp | ports.WorkDue) and self._is_down(
-                happening.node, self._now_ms
-            ):
-                continue
-            return happening
+            happening = self._pop()
+            if self._reaches_someone(happening):
+                return happening
         return None
 
     def send(self, sender: str, event: Event) -> None:
@@ -83,11 +79,15 @@ class SimWorld:
             if not self._is_cut_off(sender, at_ms) and not self._is_lost(sender):
                 if not extra_ms:
                     self._last_arrival_ms[sender] = at_ms
-                self._push(at_ms, ports.Arrived(event))
+                self._push(at_ms, ports.Arrived(event, at_ms))
                 return
             self.messages_lost += 1
             at_ms += self._model.resend_ms
         self.messages_lost += 1
+
+    def post(self, event: Event) -> None:
+        """The orderer's own events arrive at once."""
+        self._push(self._now_ms, ports.Arrived(event, self._now_ms))
 
     def wake(self, nodes: Sequence[str]) -> None:
         """Tell nodes that the run has moved on; the news travels like any message."""
@@ -118,6 +118,15 @@ class SimWorld:
     def arm(self, deadline_ms: int) -> None:
         """Wake the orderer's clock at `deadline_ms`."""
         self._push(max(deadline_ms, self._now_ms), ports.DeadlineReached())
+
+    def _pop(self) -> ports.Happening:
+        at_ms, _, happening = heapq.heappop(self._queue)
+        self._now_ms = max(self._now_ms, at_ms)
+        return happening
+
+    def _reaches_someone(self, happening: ports.Happening) -> bool:
+        is_for_node = isinstance(happening, ports.WokenUp | ports.WorkDue)
+        return not is_for_node or not self._is_down(happening.node, self._now_ms)
 
     def _push(self, at_ms: int, happening: ports.Happening) -> None:
         self._sequence += 1

@@ -14,6 +14,7 @@ from kumiai.adapters.language.peft_format import make_adapter_files
 from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.apps.audit.compute import map_rounds, open_compute
+from kumiai.apps.audit.order import check_order
 from kumiai.apps.audit.replay import Replay
 from kumiai.apps.audit.scores import check_scores
 from kumiai.apps.audit.subject import Report, Subject
@@ -211,6 +212,7 @@ def check_privacy(subject: Subject) -> int:
 
 
 CHECKS: Mapping[str, Callable[[Subject], int]] = {
+    "order": check_order,
     "quorum": check_certificates,
     "blobs": check_blobs,
     "aggregate": check_aggregates,

@@ -53,7 +53,7 @@ class Surroundings(Protocol):
         """Bring a message to `Cluster.deliver` some time, or never."""
         ...
 
-    def wake(self, at_ms: int, node: Node, machine: Replica) -> None:
+    def wake_replica(self, at_ms: int, node: Node, machine: Replica) -> None:
         """Call `Cluster.pass_time` with these then."""
         ...
 
@@ -198,7 +198,7 @@ class Cluster:
         self._step(self.nodes[index], Submitted(request))
 
     def pass_time(self, node: Node, machine: Replica) -> None:
-        """The time has come that `Surroundings.wake` was asked for."""
+        """The time has come that `Surroundings.wake_replica` was asked for."""
         if node.machine is machine:
             node.armed_ms = -1
             self._step(node, TimePassed())
@@ -220,7 +220,7 @@ class Cluster:
         deadline_ms = around.to_world_ms(node.index, machine.next_deadline_ms)
         if node.armed_ms < 0 or deadline_ms < node.armed_ms:
             node.armed_ms = max(deadline_ms, around.now_ms + 1)
-            around.wake(node.armed_ms, node, machine)
+            around.wake_replica(node.armed_ms, node, machine)
 
     def _carry_out(self, node: Node, effect: Effect) -> None:
         is_loyal = node.index in self.checks.loyal

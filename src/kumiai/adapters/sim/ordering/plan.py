@@ -9,7 +9,7 @@ from kumiai.base.amounts import PPM
 from kumiai.consensus.quorum import compute_fault_tolerance
 
 SIZES = (4, 7, 10)
-TRAITOR_KINDS = ("mute", "twin", "liar", "hider")
+TRAITOR_KINDS = ("mute", "twin", "liar", "hider", "forker")
 CHAOS_MS = 20_000
 STORM = 60  # crashes
 REQUESTS_MAX = 40

@@ -5,6 +5,7 @@
     mute     says nothing
     twin     two machines with one key, each for one half of the others: both look honest
     liar     other words to each receiver: other batches, digests, views; old and forged messages
+    forker   as primary proposes one batch to most and another to one
     hider    hides what it prepared when views change, opens views with what it likes, keeps commits
              from some
 """
@@ -46,6 +47,8 @@ class Traitor:
             return self._lie(message)
         if self.kind == "hider":
             return self._hide(message, receiver)
+        if self.kind == "forker" and receiver == (self._own - 1) % self._committee.size:
+            return [self._fork(message)]
         return [message]
 
     def _lie(self, message: m.Message) -> list[m.Message]:
@@ -74,6 +77,13 @@ class Traitor:
             )
         )
         return m.Proposal(self._sign(replace(body, digest=batch.digest)), batch)
+
+    def _fork(self, message: m.Message) -> m.Message:
+        if not isinstance(message, m.Proposal):
+            return message
+        batch = m.Batch((), message.batch.time_ms)
+        body = replace(message.order.body, digest=batch.digest)  # type: ignore[type-var]
+        return m.Proposal(self._sign(body), batch)
 
     def _say_other(self, signed: m.Signed) -> m.Signed:
         body, rng = signed.body, self._rng

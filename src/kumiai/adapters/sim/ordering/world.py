@@ -173,7 +173,7 @@ class World:
         """Return when a replica's timers will show this."""
         return -(-timer_ms * PPM // self.plan.rates_ppm[index])
 
-    def wake(self, at_ms: int, node: Node, machine: Replica) -> None:
+    def wake_replica(self, at_ms: int, node: Node, machine: Replica) -> None:
         """Let a replica's time pass."""
         self._push(at_ms, "time", (node, machine))
 
