@@ -1,9 +1,11 @@
 """A thousand members and three in ten away: does every round certify, is every receipt there?
 
     python benchmarks/world.py [--trainers 1000] [--validators 7] [--rounds 20] [--churn-ppm 300000]
+                               [--ordering single|committee]
 
 The protocol alone: training is a recorded update (`adapters.sim.recorded`), everything else is
-real, signatures included. Prints certified rounds, receipts expected and found, replays, wall
+real, signatures included; with a committee that orders, only the signatures under replicas' own
+messages are cheap ones. Prints certified rounds, receipts expected and found, replays, wall
 time and peak memory.
 """
 
@@ -20,12 +22,15 @@ from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.memory.log import MemoryLog
 from kumiai.adapters.memory.vault import MemoryVault
+from kumiai.adapters.sim.ordered import OrderedWorld, Place
+from kumiai.adapters.sim.ordering.cheap_keys import CheapScheme
 from kumiai.adapters.sim.recorded import RecordedCompute
 from kumiai.adapters.sim.world import NetworkModel, SimWorld
 from kumiai.apps.population import Person, cast_roles, gather
 from kumiai.base.errors import Reject
 from kumiai.base.events import Event
 from kumiai.base.log import Record
+from kumiai.consensus.pbft.committee import Committee
 from kumiai.nodes.driver import Driver
 from kumiai.rounds.effects import Certified, Effect
 from kumiai.rounds.receipt import hash_receipt
@@ -61,6 +66,17 @@ class ReceiptCounter:
                 self.count += 1
 
 
+def make_world(network: NetworkModel, validators: list[str]) -> SimWorld:
+    """The world whose order is these validators', or one orderer's where there are none."""
+    if not validators:
+        return SimWorld(network)
+    scheme = CheapScheme(network.seed)
+    places = [Place(name, scheme.make_signer(name)) for name in validators]
+    keys = tuple(place.signer.pubkey for place in places)
+    committee = Committee("world", 1, keys, frozenset(keys))
+    return OrderedWorld(network, committee, places, scheme, lambda decided: None)
+
+
 def main() -> None:
     """Run the world once and print the table."""
     parser = argparse.ArgumentParser(
@@ -70,6 +86,7 @@ def main() -> None:
     parser.add_argument("--validators", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--churn-ppm", type=int, default=300_000)
+    parser.add_argument("--ordering", choices=("single", "committee"), default="single")
     parser.add_argument("--seed", type=int, default=1)
     add_save_option(parser, "world")
     given = parser.parse_args()
@@ -79,7 +96,11 @@ def main() -> None:
             "seed": given.seed,
             "data": {"trainers": given.trainers, "open_holdout": False},
             "training": {"rounds": given.rounds},
-            "validation": {"validators": given.validators, "canaries": 1},
+            "validation": {
+                "validators": given.validators,
+                "canaries": 1,
+                "ordering": given.ordering,
+            },
             "rewards": {"budget": 10**12},
             "deadlines": {"train_ms_max": 20_000},
         }
@@ -100,7 +121,10 @@ def main() -> None:
         trainers=frozenset(p.name for p in people if p.role in ("trainer", "canary")),
         setup_roles=("escrow", "customer"),
         orderer=population.orderer,
-        world=SimWorld(NetworkModel(seed=given.seed, crashes=crashes, drop_ppm=20_000)),
+        world=make_world(
+            NetworkModel(seed=given.seed, crashes=crashes, drop_ppm=20_000),
+            [f"v{i}" for i in range(given.validators)] if given.ordering == "committee" else [],
+        ),
         compute=RecordedCompute(MemoryBlobs()),
         log=MemoryLog(),
         ledger=MemoryLedger(),
@@ -113,9 +137,12 @@ def main() -> None:
     expected = sum(int(str(c.body["receipts_count"])) for c in state.certificates)
     replays = sum(int(str(c.body["attempt"])) - 1 for c in state.certificates)
     table = Table(title=f"a world of {given.trainers} trainers, {len(crashes)} of them away")
-    for name in ("run", "certified", "replayed", "receipts", "broken", "events", "s", "peak MB"):
+    names = ("ordering", "validators", "run", "certified", "replayed", "receipts", "broken")
+    for name in (*names, "events", "s", "peak MB"):
         table.add_column(name, justify="right")
     table.add_row(
+        given.ordering,
+        str(given.validators),
         state.phase.value,
         f"{len(state.certificates) - 1} of {given.rounds}",
         str(replays),

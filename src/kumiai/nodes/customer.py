@@ -95,22 +95,28 @@ class Escrow:
         if run.task is None:
             return memory, ()
         if run.phase is RunPhase.DRAFT:
-            return _once(memory, "deposits", self._take_deposits(run.task_id))
+            memory, actions = _once(memory, "deposits", self._take_stakes(run.task_id))
+            if actions or not self.stakes.keys() <= run.stakes.keys():
+                return memory, actions
+            # the budget opens enrolment: not before everybody's stake has its place in the order
+            return _once(memory, "fund", self._take_budget(run.task_id))
         if run.phase is RunPhase.ENROLLING:
             return self._take_delegations(memory, run)
         return memory, ()
 
-    def _take_deposits(self, task: str) -> tuple[Action, ...]:
+    def _take_stakes(self, task: str) -> tuple[Action, ...]:
         actions: list[Action] = []
         for member, amount in sorted(self.stakes.items()):
             actions += _pay_in(
                 task, member, amount, Stake(f"{task}/stake/{member}", task, member, amount)
             )
             actions.append(_attest(task, "stake", member, "", amount))
-        fund = Fund(f"{task}/fund", task, self.customer, self.budget)
-        actions += _pay_in(task, self.customer, self.budget, fund)
-        actions.append(_attest(task, "fund", self.customer, "", self.budget))
         return tuple(actions)
+
+    def _take_budget(self, task: str) -> tuple[Action, ...]:
+        fund = Fund(f"{task}/fund", task, self.customer, self.budget)
+        actions = _pay_in(task, self.customer, self.budget, fund)
+        return (*actions, _attest(task, "fund", self.customer, "", self.budget))
 
     def _take_delegations(self, memory: Memory, run: RunState) -> Steps:
         actions: list[Action] = []

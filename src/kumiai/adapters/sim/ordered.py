@@ -142,7 +142,10 @@ class OrderedWorld(SimWorld):
         gate = home % len(self._places)
         at_ms = self._now_ms + (0 if sender == CLOCK else self._delay_ms(sender))
         at_ms = max(at_ms, self._last_arrival_ms.get(sender, 0))
-        if self._is_lost(sender) or not self._can_reach(sender, self._places[gate].node, at_ms):
+        while self._is_lost(sender):  # a stream sends again what it lost, and keeps its order
+            self.messages_lost += 1
+            at_ms += self._model.resend_ms
+        if not self._can_reach(sender, self._places[gate].node, at_ms):
             self.messages_lost += 1
             return
         self._last_arrival_ms[sender] = at_ms
@@ -228,12 +231,14 @@ class OrderedWorld(SimWorld):
         return timer_ms
 
     def transmit(self, sender: int, receiver: int, message: m.Message) -> None:
-        """Deliver after a delay, or not at all: replicas say again what matters."""
+        """Deliver after a delay, in order, or not at all: replicas say again what matters."""
         one, other = self._places[sender].node, self._places[receiver].node
-        at_ms = self._now_ms + self._delay_ms(one)
+        link = f"{one} to {other}"
+        at_ms = max(self._now_ms + self._delay_ms(one), self._last_arrival_ms.get(link, 0))
         if self._is_lost(one) or not self._can_reach(one, other, at_ms):
             self.messages_lost += 1
             return
+        self._last_arrival_ms[link] = at_ms
         self._push(at_ms, _Inside("deliver", (sender, receiver, message)))
 
     def wake_replica(self, at_ms: int, node: Node, machine: Replica) -> None:
