@@ -65,7 +65,7 @@ class Vote:
     sequence: int
     digest: str
 
-    def fields(self) -> tuple[object, ...]:
+    def fields(self) -> tuple[int, int, str]:
         return (self.view, self.sequence, self.digest)
 
 

@@ -154,7 +154,10 @@ class Ordering:
         """Commit to what is prepared, execute what is decided."""
         slot, view = self._get_slot(place), self.safety.view
         primary = self.committee.get_primary(view)
-        proof = slot.find_prepared(view, primary, self.committee.quorum)
+        has_committed = self.safety.votes.get((m.Commit.type, place), (-1, ""))[0] == view
+        proof = None
+        if not has_committed:
+            proof = slot.find_prepared(view, primary, self.committee.quorum)
         if proof is not None and proof.digest in slot.batches and self._is_open(view, place):
             entries = self.safety.vote_commit(proof, slot.batches[proof.digest])
             if entries:

@@ -7,7 +7,7 @@ of the window; in it two votes a sender, one proposal and the batches of two dig
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -29,11 +29,15 @@ BATCHES_MAX = 2  # what was prepared before, and what is proposed now
 
 @dataclass
 class Slot:
-    """votes: (type, sender) -> the signed vote. decided: once a quorum has committed."""
+    """votes: (type, sender) -> the signed vote. decided: once a quorum has committed.
+
+    _counts: how many of the votes kept are equal, so that a vote costs the same in any committee.
+    """
 
     votes: dict[tuple[str, int], Signed] = field(default_factory=dict)
     batches: dict[str, Batch] = field(default_factory=dict)
     decided: Decided | None = None
+    _counts: Counter[Vote] = field(default_factory=Counter)
 
     def add(self, signed: Signed) -> Equivocation | None:
         """Keep a (checked) vote; return the proof of a fault where it contradicts one kept."""
@@ -47,7 +51,11 @@ class Slot:
                 return Equivocation(kept, signed)
             if kept.body.view >= body.view:
                 return None
+            self._counts[kept.body] -= 1
+            if not self._counts[kept.body]:
+                del self._counts[kept.body]
         self.votes[key] = signed
+        self._counts[body] += 1
         return None
 
     def keep_batch(self, digest: str, batch: Batch) -> None:
@@ -66,29 +74,24 @@ class Slot:
         proposal = self.get_proposal(view, primary)
         if proposal is None:
             return None
-        digest = _read(proposal).digest
-        prepares = tuple(
-            (signed.sender, signed.signature)
-            for signed in self.list_of(Prepare.type)
-            if _read(signed).view == view
-            and _read(signed).digest == digest
-            and signed.sender != proposal.sender
-        )
-        if len(prepares) < quorum - 1:
+        _, place, digest = _read(proposal).fields()
+        wanted = Prepare(view, place, digest)
+        if self._counts[wanted] < quorum - 1:
             return None
-        place = _read(proposal).sequence
+        prepares = self._list_signatures(wanted)
         return PreparedProof(view, place, digest, proposal.signature, prepares[: quorum - 1])
 
     def find_decision(self, quorum: int) -> CommitProof | None:
         """Return the proof that a batch is decided here, in whatever view, None if it is not."""
-        said: dict[Vote, list[tuple[int, str]]] = defaultdict(list)
-        for signed in self.list_of(Commit.type):
-            said[_read(signed)].append((signed.sender, signed.signature))
-        for vote, commits in said.items():
-            if len(commits) >= quorum:
-                shown = tuple(commits[:quorum])
+        for vote, count in self._counts.items():
+            if count >= quorum and isinstance(vote, Commit):
+                shown = self._list_signatures(vote)[:quorum]
                 return CommitProof(vote.view, vote.sequence, vote.digest, shown)
         return None
+
+    def _list_signatures(self, vote: Vote) -> tuple[tuple[int, str], ...]:
+        """Return who signed this very vote, by sender: proofs have one order."""
+        return tuple((s.sender, s.signature) for s in self.list_of(vote.type) if s.body == vote)
 
     def list_votes(self, sender: int, view: int) -> Iterator[Signed]:
         """Return what one replica said here in a view."""
@@ -97,7 +100,7 @@ class Slot:
                 yield signed
 
     def list_of(self, kind: str) -> list[Signed]:
-        """Return the votes of a type by sender: proofs have one order."""
+        """Return the votes of a type, by sender."""
         found = [signed for (each, _), signed in self.votes.items() if each == kind]
         return sorted(found, key=lambda signed: signed.sender)
 
