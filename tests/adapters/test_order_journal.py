@@ -24,6 +24,7 @@ REQUEST = m.Request("cd" * 32, 3, "do it", "ef" * 64)
 PROOF = m.PreparedProof(1, 5, A, "0a", ((0, "0b"), (2, "0c")))
 ENTRIES = [
     ViewEntered(3, True),
+    ViewEntered(3, False, ((5, A), (6, A))),
     Voted("prepare", 1, 5, A),
     Voted("pre-prepare", 1, 5, A, m.Batch((REQUEST,), 7)),
     Voted("pre-prepare", 1, 6, A, m.NULL_BATCH),
@@ -58,7 +59,7 @@ def test_a_checkpoint_makes_it_small_and_loses_nothing_that_counts(path):
     journal, safety = Journal(path, "us"), Safety(1, 4, 8)
     for view in range(1, 60):
         journal.persist(safety.leave_view(2 * view))
-        journal.persist(safety.begin_view(2 * view))
+        journal.persist(safety.begin_view(2 * view, safety.stable, [(view + 2, A), (view + 3, A)]))
         for place in range(view, view + 4):
             journal.persist(safety.vote_prepare(2 * view, place, A) or ())
         journal.persist(safety.stabilise(m.StableProof(view, A, ())))

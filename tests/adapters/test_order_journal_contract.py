@@ -66,7 +66,7 @@ def test_what_was_promised_is_found_again_whatever_was_forgotten(opened):
     safety = Safety(1, 4, 8)
     for view in range(1, 20):
         journal.persist(safety.leave_view(2 * view))
-        journal.persist(safety.begin_view(2 * view))
+        journal.persist(safety.begin_view(2 * view, safety.stable, [(view + 2, A), (view + 3, A)]))
         for place in range(view, view + 4):
             journal.persist(safety.vote_prepare(2 * view, place, A) or ())
         proof = m.PreparedProof(2 * view, view + 1, A, "0a", ((0, "0b"), (2, "0c")))

@@ -10,6 +10,7 @@ from kumiai.consensus.pbft.pool import WINDOW, Done
 from kumiai.consensus.pbft.proofs import is_decided, is_equivocation
 from kumiai.consensus.pbft.replica import Replica
 from kumiai.consensus.pbft.safety import ViewEntered, Voted
+from kumiai.consensus.pbft.views import list_proposals
 from kumiai.consensus.quorum import compute_quorum
 
 from .conftest import SCHEME
@@ -192,6 +193,52 @@ def test_a_primary_that_crashed_without_the_batch_signs_no_other(bench):
     proposal = bench.replicas[1].slots[1].get_proposal(1, 1)
     assert proposal.body == m.PrePrepare(1, 1, digest)
     assert bench.replicas[1].slots[1].batches == {}
+
+
+def test_a_crash_after_a_new_view_opens_no_second_decision(bench):
+    """The model found it: x is decided in view 0; two replicas begin view 1, which proposes x, and
+    die before they vote; the traitor that leads view 1 proposes y to them. Only the traitor has
+    the proof that x is decided, and shows it to replica 0 at the end.
+    """
+    traitor = 1
+
+    def hide_commits(sender, receiver, message):
+        is_commit = isinstance(message, m.Signed) and isinstance(message.body, m.Commit)
+        return 3 in (sender, receiver) or (is_commit and receiver != traitor)
+
+    bench.submit(0, "x")
+    bench.deliver(hide_commits)
+    (known,) = bench.decided[traitor]
+    changes = {}
+    for index in (0, 2, 3):
+        replica = bench.replicas[index]
+        replica._effects = []
+        replica._leave(1)
+        for effect in replica._effects:
+            if isinstance(effect, Persist):
+                bench.journals[index] += effect.entries
+            elif isinstance(effect, Broadcast):
+                changes[index] = effect.message
+    shown = tuple(changes[index] for index in (0, 2, 3))
+    _, proposals = list_proposals(m.NewView(1, shown, ()))
+    assert [body.digest for body in proposals] == [known.proof.digest]
+    signatures = tuple(bench.sign(traitor, body).signature for body in proposals)
+    new_view = bench.sign(traitor, m.NewView(1, shown, signatures))
+    for index in (2, 3):
+        effects = bench.replicas[index].step(Received(new_view), 0, 0)
+        first = next(effect for effect in effects if isinstance(effect, Persist))
+        bench.journals[index] += first.entries  # and dies
+        bench.restart(index)
+        assert bench.replicas[index].safety.view == 1
+    other = propose(bench, traitor, 1, 1, "y")
+    for index in (2, 3):
+        bench.receive(index, other)
+    bench.deliver(lambda sender, receiver, message: not {sender, receiver} <= {2, 3})
+    commit = bench.sign(traitor, m.Commit(1, 1, other.batch.digest))
+    for index in (2, 3):
+        bench.receive(index, commit)
+    bench.receive(0, known)
+    assert bench.done == [["x"], ["x"], [], []]
 
 
 def test_nothing_is_signed_that_was_not_allowed(bench):

@@ -28,7 +28,7 @@ from kumiai.consensus.pbft.safety import (
     Voted,
 )
 
-VERSION = 1
+VERSION = 2
 ENTRY_BYTES_MAX = wire.MESSAGE_BYTES_MAX
 EVIDENCE_MAX = 8  # of one replica
 _TABLES = """
@@ -159,7 +159,7 @@ class Journal:
 def encode_entry(entry: Entry) -> tuple[str, int, bytes]:
     """Return an entry's kind, its place and its bytes."""
     if isinstance(entry, ViewEntered):
-        return "view", 0, canonical.encode([entry.view, entry.is_changing])
+        return "view", 0, canonical.encode([entry.view, entry.is_changing, entry.proposals])
     if isinstance(entry, Voted):
         batch = None if entry.batch is None else wire.write_batch(entry.batch)
         fields = [entry.phase, entry.view, entry.sequence, entry.digest, batch]
@@ -175,7 +175,8 @@ def decode_entry(kind: str, body: bytes) -> Entry:
     try:
         fields = canonical.decode(body, ENTRY_BYTES_MAX)
         if kind == "view":
-            return ViewEntered(*fields)
+            view, is_changing, proposals = fields
+            return ViewEntered(view, is_changing, tuple((p, digest) for p, digest in proposals))
         if kind == "voted":
             phase, view, place, digest, batch = fields
             kept = None if batch is None else wire.read_batch(batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft.effects import Send
 from kumiai.consensus.pbft.ordering import Ordering
@@ -33,8 +35,7 @@ class Changing(Ordering):
             return
         shown = tuple(changes[: self.committee.quorum])
         stable, proposals = list_proposals(m.NewView(own.view, shown, ()))
-        self._persist(own.begin_view(own.view))
-        self._stabilise(stable)
+        self._enter_view(own.view, stable, proposals)
         for body in proposals:
             batch = self._find_batch(body.sequence, body.digest)
             if not own.is_in_window(body.sequence):
@@ -48,14 +49,21 @@ class Changing(Ordering):
         self._broadcast(signed)
         self._begin(signed)
 
+    def _enter_view(
+        self, view: int, stable: m.StableProof, proposals: Iterable[m.PrePrepare]
+    ) -> None:
+        """Begin a view as its NEW-VIEW says, and write all of that down at once."""
+        pairs = [(body.sequence, body.digest) for body in proposals]
+        self._persist(self.safety.begin_view(view, stable, pairs))
+        self._forget_below(self.safety.stable.sequence)
+
     def _begin(self, signed: m.Signed) -> None:
         """Work on what a NEW-VIEW that holds proposes."""
         assert isinstance(signed.body, m.NewView)
         self.new_view = signed
         self.pool.begin_view()
         self.patience.oldest = None
-        stable, proposals = list_proposals(signed.body)
-        self._stabilise(stable)
+        _, proposals = list_proposals(signed.body)
         for body, signature in zip(proposals, signed.body.proposals, strict=True):
             if not self.safety.is_in_window(body.sequence):
                 continue

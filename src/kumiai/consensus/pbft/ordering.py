@@ -218,12 +218,15 @@ class Ordering:
         if not entries:
             return
         self._persist(entries)
+        self._forget_below(stable.sequence)
+
+    def _forget_below(self, stable: int) -> None:
         # what lies below is only of use to a replica that is behind, once it is decided
         kept = range(self.executed + 1, self.executed + self.settings.window + 1)
         self.slots = {
             place: slot
             for place, slot in self.slots.items()
-            if place > stable.sequence or (slot.decided is not None and place in kept)
+            if place > stable or (slot.decided is not None and place in kept)
         }
         self._found_ms.clear()
 

@@ -28,7 +28,7 @@ from kumiai.consensus.pbft.effects import Effect, Input, Received, Refuse, Send,
 from kumiai.consensus.pbft.ordering import Settings
 from kumiai.consensus.pbft.proofs import is_decided
 from kumiai.consensus.pbft.slots import Slot
-from kumiai.consensus.pbft.views import find_change_flaw, find_new_view_flaw
+from kumiai.consensus.pbft.views import find_change_flaw, find_new_view_flaw, list_proposals
 
 __all__ = ["Replica", "Settings"]
 
@@ -236,7 +236,7 @@ class Replica(Changing):
         if flaw:
             self._refuse("new-view", flaw, signed)
             return
-        self._persist(own.begin_view(view))
+        self._enter_view(view, *list_proposals(signed.body))
         self._begin(signed)
 
     def _on_status(self, signed: m.Signed, now_ms: int) -> None:

@@ -8,7 +8,10 @@ makes progress. A replica whose journal is intact never signs
 3. a COMMIT without the proof that the batch was prepared, which it keeps until a stable checkpoint;
 4. anything outside the window above its stable checkpoint;
 5. two checkpoints at one sequence number;
-6. a VIEW-CHANGE that hides what it prepared: the proofs of the highest view go into it.
+6. a VIEW-CHANGE that hides what it prepared: the proofs of the highest view go into it;
+7. anything else at a place for which the NEW-VIEW of its view proposes something, also after a
+   crash (found by the model, docs/adr/0031: two restarts and a traitor that leads had decided two
+   batches at one place, because only the slots knew what the NEW-VIEW proposed).
 
 Each `vote_*` returns the entries that must be on the disk before the signature leaves, or None
 where signing is forbidden. Entries are folded by `recall` after a crash. Bounds: two windows of
@@ -35,10 +38,14 @@ from kumiai.consensus.pbft.proofs import BEGINNING
 
 @dataclass(frozen=True, slots=True)
 class ViewEntered:
-    """Only this view counts from now on; is_changing: the old one is left, this one not begun."""
+    """Only this view counts from now on; is_changing: the old one is left, this one not begun.
+
+    proposals: (place, digest) of the NEW-VIEW that begins it.
+    """
 
     view: int
     is_changing: bool
+    proposals: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,7 @@ class Safety:
 
     votes: (phase, sequence) -> (view, digest) of the last one. prepared: sequence -> the proof of
     the highest view, and its batch. proposed: sequence -> the last batch that was proposed there.
+    bound: sequence -> the digest that the NEW-VIEW of this view proposes there.
     """
 
     own: int
@@ -87,6 +95,7 @@ class Safety:
     votes: dict[tuple[str, int], tuple[int, str]] = field(default_factory=dict)
     prepared: dict[int, tuple[PreparedProof, Batch]] = field(default_factory=dict)
     proposed: dict[int, Batch] = field(default_factory=dict)
+    bound: dict[int, str] = field(default_factory=dict)
 
     def vote_pre_prepare(
         self, view: int, sequence: int, digest: str, batch: Batch | None
@@ -125,15 +134,20 @@ class Safety:
         """Leave for a later view; raises ValueError for one that is not later."""
         if view <= self.view:
             raise ValueError(f"view {view} is not after {self.view}")
-        self.view, self.is_changing = view, True
-        return (ViewEntered(view, True),)
+        return (self._enter(ViewEntered(view, True)),)
 
-    def begin_view(self, view: int) -> tuple[Entry, ...]:
-        """Begin the view that a valid NEW-VIEW opens; raises ValueError for one that has passed."""
+    def begin_view(
+        self, view: int, stable: StableProof, proposals: Iterable[tuple[int, str]]
+    ) -> tuple[Entry, ...]:
+        """Begin the view that a valid NEW-VIEW opens, from its checkpoint, with what it proposes.
+
+        Raises ValueError for a view that has passed. One write: a view that is open without what
+        it began with must never be found after a crash.
+        """
         if view < self.view or (view == self.view and not self.is_changing):
             raise ValueError(f"view {view} cannot begin in view {self.view}")
-        self.view, self.is_changing = view, False
-        return (ViewEntered(view, False),)
+        forgotten = self.stabilise(stable)
+        return (*forgotten, self._enter(ViewEntered(view, False, tuple(proposals))))
 
     def stabilise(self, proof: StableProof) -> tuple[Entry, ...]:
         """Move the window above a (checked) stable checkpoint and forget what lies below."""
@@ -144,6 +158,7 @@ class Safety:
         self.votes = {key: vote for key, vote in self.votes.items() if key[1] > low}
         self.prepared = {place: kept for place, kept in self.prepared.items() if place > low}
         self.proposed = {place: batch for place, batch in self.proposed.items() if place > low}
+        self.bound = {place: digest for place, digest in self.bound.items() if place > low}
         return (Stabilised(proof),)
 
     def is_in_window(self, sequence: int) -> bool:
@@ -176,11 +191,19 @@ class Safety:
     def _vote(self, vote: Voted) -> tuple[Entry, ...] | None:
         if vote.view != self.view or self.is_changing or not self.is_in_window(vote.sequence):
             return None
+        if self.bound.get(vote.sequence, vote.digest) != vote.digest:
+            return None
         said = self.votes.get((vote.phase, vote.sequence))
         if said is not None and said[0] == vote.view:
             return () if said[1] == vote.digest else None
         self._remember(vote)
         return (vote,)
+
+    def _enter(self, entry: ViewEntered) -> ViewEntered:
+        self.view, self.is_changing = entry.view, entry.is_changing
+        low = self.stable.sequence
+        self.bound = {place: digest for place, digest in entry.proposals if place > low}
+        return entry
 
     def _remember(self, vote: Voted) -> None:
         self.votes[vote.phase, vote.sequence] = (vote.view, vote.digest)
@@ -193,7 +216,7 @@ def recall(own: int, size: int, window: int, entries: Iterable[Entry]) -> Safety
     safety = Safety(own, size, window)
     for entry in entries:
         if isinstance(entry, ViewEntered):
-            safety.view, safety.is_changing = entry.view, entry.is_changing
+            safety._enter(entry)
         elif isinstance(entry, Voted):
             safety._remember(entry)
         elif isinstance(entry, BatchPrepared):
