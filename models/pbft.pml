@@ -47,7 +47,9 @@
 #define ON(v, s, d) (AT(v, s) * 4 + (d))
 #define OF(r, s) ((r) * PLACES + (s))
 #define LEADER(v) ((v) % N)
-#define COUNT(m) (((m) & 1) + (((m) >> 1) & 1) + (((m) >> 2) & 1) + (((m) >> 3) & 1) + (((m) >> 4) & 1))
+/* How many of the five lowest bits are set: copies of m, six apart, put bit i at 7 * i, and 2^7 is 1
+   modulo 127. It names m once: the compiler's time. */
+#define COUNT(m) ((((m) * 17043521) & 270549121) % 127)
 
 /* ---- what was signed: facts, which only grow ---- */
 
@@ -143,32 +145,52 @@ inline check(v, s) {
 #define NAMED(s, d) true
 #define MAY_LEAVE(v) ((v) > view[r])
 #define MAY_BEGIN(v) ((v) > view[r] || ((v) == view[r] && is_changing[r]))
+#define IDLE true
 #else
 /* A and B are two names: the one that comes first at a place is called A. */
 #define NAMED(s, d) ((d) != B || is_named[s])
 /* Who skips a view, or begins one without having changed to it, signs less than who did not. */
 #define MAY_LEAVE(v) ((v) == view[r] + 1)
 #define MAY_BEGIN(v) ((v) == view[r] && is_changing[r])
+/* Where only one digest can ever be accepted, accepting it at once takes nothing from anybody, and
+   so does beginning an honest leader's view: all else waits for these two. */
+#define HAS_ONE(r, s) (bound[OF(r, s)] != NONE || \
+    (LEADER(view[r]) != TRAITOR && proposals[AT(view[r], s)]))
+#define HAS_ACCEPTED(r, s) (prepared[OF(r, s)] != NONE && prepared_view[OF(r, s)] == view[r])
+#define IS_URGENT(r) (r != TRAITOR && LEADER(view[r]) != r && (is_changing[r] -> \
+    (LEADER(view[r]) != TRAITOR && opened[AT(view[r], 0)]) : \
+    ((HAS_ONE(r, 0) && !HAS_ACCEPTED(r, 0)) || \
+     (HAS_ONE(r, PLACES - 1) && !HAS_ACCEPTED(r, PLACES - 1)))))
+#if N > 4
+#define IS_URGENT_4 IS_URGENT(4)
+#else
+#define IS_URGENT_4 false
+#endif
+#define IDLE !(IS_URGENT(0) || IS_URGENT(1) || IS_URGENT(2) || IS_URGENT(3) || IS_URGENT_4)
 #endif
 
 /* ---- safety.py: what may be signed ---- */
 
 /* _vote: in the view that is open, one digest in a phase at a place. (Where it returns (), the same
    vote again, nothing changes.) */
-#ifdef VOTES_IN_LEFT_VIEW
-#define IS_OPEN(v) ((v) <= view[r])
+#ifndef VOTES_IN_LEFT_VIEW
+#define MAY_VOTE(phase, v, s) ((v) == view[r] && !is_changing[r] && \
+    !(phase[OF(r, s)] != NONE && phase##_view[OF(r, s)] == (v)))
 #else
-#define IS_OPEN(v) ((v) == view[r] && !is_changing[r])
+#define MAY_VOTE(phase, v, s) ((v) <= view[r] && !HAS_SIGNED_##phase(v, s))
+#define HAS_SIGNED_proposed(v, s) (proposals[AT(v, s)] != 0)
+#define HAS_SIGNED_prepared(v, s) HAS_SIGNED(prepares, v, s)
+#define HAS_SIGNED_committed(v, s) HAS_SIGNED(commits, v, s)
+#define HAS_SIGNED(votes, v, s) \
+    ((votes[ON(v, s, A)] | votes[ON(v, s, B)] | votes[ON(v, s, NULL_BATCH)]) & BIT(r))
 #endif
-#define MAY_VOTE(phase, v, s) \
-    (IS_OPEN(v) && !(phase[OF(r, s)] != NONE && phase##_view[OF(r, s)] == (v)))
 #define REMEMBER(phase, v, s, d) phase[OF(r, s)] = d; phase##_view[OF(r, s)] = v
 #define NAME(s, d) is_named[s] = is_named[s] || (d) == A
 
 /* vote_pre_prepare: only by the primary of the view that is open. (ordering.py, _propose: places
    that the NEW-VIEW fills are voted for already, in open_view below.) */
 #define PROPOSE(v, s, d) \
-    :: d_step { LEADER(v) == r && MAY_VOTE(proposed, v, s) && NAMED(s, d) -> \
+    :: d_step { IDLE && LEADER(v) == r && MAY_VOTE(proposed, v, s) && NAMED(s, d) -> \
         printf("replica %d PRE-PREPARE view %d place %d digest %d\n", r, v, s, d); \
         REMEMBER(proposed, v, s, d); NAME(s, d); \
         proposals[AT(v, s)] = proposals[AT(v, s)] | BIT(d); \
@@ -196,7 +218,7 @@ inline check(v, s) {
 #define HAS_PROOF(v, s, d) IS_PREPARED(v, s, d)
 #endif
 #define COMMIT(v, s, d) \
-    :: d_step { HAS_PROOF(v, s, d) && MAY_VOTE(committed, v, s) -> \
+    :: d_step { IDLE && HAS_PROOF(v, s, d) && MAY_VOTE(committed, v, s) -> \
         printf("replica %d COMMIT view %d place %d digest %d\n", r, v, s, d); \
         REMEMBER(committed, v, s, d); \
         if \
@@ -209,7 +231,7 @@ inline check(v, s) {
 
 /* leave_view: for a later view. (changing.py, _leave: the VIEW-CHANGE shows list_prepared.) */
 #define LEAVE(v) \
-    :: d_step { MAY_LEAVE(v) -> \
+    :: d_step { IDLE && MAY_LEAVE(v) -> \
         printf("replica %d VIEW-CHANGE to view %d, shows %d of view %d\n", \
             r, v, kept[OF(r, 0)], kept_view[OF(r, 0)] - 1); \
         view[r] = v; is_changing[r] = true; \
@@ -319,7 +341,7 @@ inline clear() {
 
 /* changing.py, _open_view: the primary that has changed to its view signs what follows. */
 #define OPEN_VIEW(v) \
-    :: atomic { LEADER(v) == r && (v) == view[r] && is_changing[r] && \
+    :: atomic { IDLE && LEADER(v) == r && (v) == view[r] && is_changing[r] && \
             COUNT(changes[v]) >= QUORUM -> \
         gather(v); \
         if \
@@ -366,7 +388,7 @@ inline open_as_leader(v) {
 
 /* ... and a traitor's: any that holds, another one for each replica. */
 #define BELIEVE_VIEW(v) \
-    :: atomic { LEADER(v) == TRAITOR && MAY_BEGIN(v) && COUNT(changes[v]) >= QUORUM -> \
+    :: atomic { IDLE && LEADER(v) == TRAITOR && MAY_BEGIN(v) && COUNT(changes[v]) >= QUORUM -> \
         gather(v); \
         if \
         :: taken == QUORUM -> fill_gaps(); begin_as_backup(v) \
