@@ -17,8 +17,9 @@
    It cannot forge others' signatures. That it signs everything at once is more than any one traitor
    does: what holds against it holds against all of them.
 
-   Crashes. What a replica remembers here is what its journal keeps, so a crash in which the journal
-   stays changes nothing: it is a step that does nothing, and is left out. */
+   Crashes. A crash after which a replica still knows what it remembers here changes nothing: it is a
+   step that does nothing, and is left out. That takes a journal which keeps `bound` too: see
+   LOSES_NEW_VIEW. */
 
 #ifndef N
 #define N 4                                  /* replicas; 4 or 5, so f = 1 */
