@@ -202,3 +202,16 @@ def test_the_same_seed_gives_the_same_run(menu: Play, tmp_path: Path) -> None:
     assert again.certificates == menu("free-rider").certificates
     other = play(shrink("free-rider", rounds=1), tmp_path / "other", seed=1)
     assert other.certificates[0].hash != again.certificates[0].hash
+
+
+def test_a_traitor_in_the_committee_is_proven_and_the_rest_goes_on(menu: Play) -> None:
+    run = menu("byzantine")
+    (traitor,) = [m for m in run.members if m.behaviour == "equivocator"]
+    assert traitor.name == VALIDATORS[0]
+    assert traitor.reward == 0
+    assert traitor.slashed == 60
+    assert traitor.reason_code == "final-proven"
+    assert all(not m.slashed for m in run.members if m is not traitor)
+    assert all(m.reward > 0 for m in run.members if m.role == "validator" and m is not traitor)
+    keys = {key for c in run.certificates for key in c.signers}
+    assert traitor.pubkey not in keys

@@ -66,6 +66,9 @@ def build_headline(view: RunView) -> tuple[Sentence, ...]:
     judged = _judged(view)
     if judged:
         sentences.append(judged)
+    proven = [member.name for member in view.members if member.reason_code == "final-proven"]
+    if proven:
+        sentences.append(Sentence("headline.proven", {"names": ", ".join(proven)}, "bad"))
     private = _private(view)
     if private:
         sentences.append(private)
