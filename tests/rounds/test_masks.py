@@ -30,11 +30,11 @@ from kumiai.nodes.role import Publish
 from kumiai.rounds.agreement import share_equally
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.masks import draw_groups, find_group
+from kumiai.rounds.opened import OpenedGroup
 from kumiai.rounds.state import (
     ROUND_TABLE,
     AssignmentState,
     Judgement,
-    OpenedGroup,
     RoundPhase,
     RunPhase,
     RunState,

@@ -335,6 +335,22 @@ _ALL = (
         ),
     ),
     _digits(
+        "faker",
+        "Work that was not done",
+        "していない仕事",
+        "One member fakes half of its training; everybody binds itself to a trace, of which drawn "
+        "parts are trained again.",
+        "The faker is caught, earns nothing and loses stake; no honest member is blamed.",
+        _people(Person("Mekki", "trainer", "faker"), canary=False),
+        data={
+            "source": "digits",
+            "partition": "dirichlet",
+            "alpha_ppm": 1_000_000,
+            "mode": "assigned",
+        },
+        audit={"mode": "replay", "checkpoint_every": 5},
+    ),
+    _digits(
         "late",
         "A late reveal",
         "遅れた提出",

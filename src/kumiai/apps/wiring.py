@@ -9,10 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from kumiai.adapters.compute.audited import AuditedCompute
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.native.kernels import load_kernels
 from kumiai.adapters.compute.scoring import Holdout
@@ -20,6 +22,7 @@ from kumiai.adapters.cores import count_cores
 from kumiai.adapters.data.user_file import is_user_reference
 from kumiai.adapters.language.lora import LORA, bind_base
 from kumiai.adapters.sim.adversaries import AdversarialCompute
+from kumiai.adapters.sim.fakers import FAKERS
 from kumiai.adapters.sim.world import NetworkModel, SimWorld
 from kumiai.adapters.store.blobs import DirectoryBlobs
 from kumiai.adapters.store.ledger import SqliteLedger
@@ -38,6 +41,7 @@ from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
 from kumiai.rounds.control import ENDED
 from kumiai.rounds.state import RunPhase
+from kumiai.tasks.audit import is_audited
 from kumiai.tasks.document import TaskDocument, parse_task, to_document
 from kumiai.tasks.rules import list_warnings
 
@@ -170,7 +174,13 @@ def run_local(
     secrets = take_secrets(task, population, run_dir)
     try:
         driver = Driver(
-            roles=cast_roles(task, population, workload.publish_holdouts(blobs), secrets),
+            roles=cast_roles(
+                task,
+                population,
+                workload.publish_holdouts(blobs),
+                secrets,
+                assign_shards(task, population, workload, blobs),
+            ),
             trainers=frozenset(person.name for person in population.named("trainer", "canary")),
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
@@ -233,7 +243,13 @@ def make_compute(
         if note is not None:
             note(f"{names.get(member, member)}: {sentence}")
 
-    honest = EngineCompute(
+    make_honest: Callable[..., EngineCompute] = EngineCompute
+    if is_audited(task):
+        fakers = {
+            population.pubkey(p.name): FAKERS[p.behaviour] for p in owners if p.behaviour in FAKERS
+        }
+        make_honest = partial(AuditedCompute, tracers=fakers)
+    honest = make_honest(
         task=task,
         recipe=workload.recipe,
         engine=workload.engine,
@@ -265,12 +281,30 @@ def make_compute(
             for copier, victim in casting.victims.items()
         },
         friends=frozenset(
-            population.pubkey(p.name) for p in population.people if p.behaviour == "free-rider"
+            population.pubkey(p.name)
+            for p in population.people
+            if p.behaviour == "free-rider" or p.behaviour in FAKERS
         ),
         codec=honest.codec,
         claim_epsilon=honest.claim_epsilon,
         find_outside=honest.find_outside,
     )
+
+
+def assign_shards(
+    task: TaskDocument, population: Population, workload: Workload, blobs: DirectoryBlobs
+) -> dict[str, str]:
+    """Store what each trainer of an audited run is assigned; return the blobs by key.
+
+    Who has no data of its own in a scenario is assigned somebody's: it will not train on it.
+    """
+    if not is_audited(task):
+        return {}
+    names = workload.publish_shards(blobs)
+    trainers = population.named("trainer")
+    owners = [person for person in trainers if has_shard(person)]
+    owned = {p.name: name for p, name in zip(owners, names, strict=True)}
+    return {population.pubkey(p.name): owned.get(p.name, names[0]) for p in trainers}
 
 
 def take_secrets(task: TaskDocument, population: Population, run_dir: RunDir) -> dict[str, bytes]:

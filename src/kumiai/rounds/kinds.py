@@ -35,6 +35,9 @@ class Kind(IntEnum):
     FINAL_REVEAL = 8417  # validator: my second hold-out's scores of one round
     CANARY_OPEN = 8418  # customer: these members were known-value probes
     HOLDOUT_OPEN = 8419  # customer: the hold-out data, so that scores can be recomputed
+    OPEN_TRACE = 8424  # trainer: the drawn leaves of my trace; the states are blobs
+    JURY_COMMIT = 8425  # validator: the hash that binds me to what I found of an accusation
+    JURY_REVEAL = 8426  # validator: what I found
     DECLINE = 8420  # trainer: not this round
     WITHDRAW = 8421  # member: I leave
     REJOIN = 8422  # member: I am back
@@ -104,6 +107,9 @@ SHAPES: dict[Kind, dict[str, type]] = {
     Kind.FINAL_REVEAL: {**_ROUND, "salt": str, "values": list},
     Kind.CANARY_OPEN: {**_COMMON, "members": list, "salt": str},
     Kind.HOLDOUT_OPEN: {**_COMMON, "blobs": list},
+    Kind.OPEN_TRACE: {**_ROUND, "leaves": list},
+    Kind.JURY_COMMIT: {**_ROUND, "commitment": str},
+    Kind.JURY_REVEAL: {**_ROUND, "salt": str, "machine": str, "audits": list},
     Kind.DECLINE: _ROUND,
     Kind.WITHDRAW: _COMMON,
     Kind.REJOIN: _COMMON,
@@ -114,8 +120,14 @@ SHAPES: dict[Kind, dict[str, type]] = {
 # fields that may be left out, and are where the task does not ask for them
 OPTIONAL: dict[Kind, dict[str, type]] = {
     Kind.ENROL: {"share_key": str},  # of a trainer; privacy.mode secure
+    Kind.START: {"shards": dict},  # trainer -> blob of its data; audit.mode replay
     Kind.COMMIT: {"base": int},  # the round whose model it started from, if an earlier one
-    Kind.SCORE_REVEAL: {"root": str},  # blob of the validator's own update; aggregator trust_root
+    Kind.REVEAL: {"trace_root": str, "machine": str},  # audit.mode replay
+    Kind.SCORE_REVEAL: {
+        "root": str,  # blob of the validator's own update; aggregator trust_root
+        "machine": str,  # with audits: the class it replayed on, and what it found
+        "audits": list,
+    },
 }
 
 
