@@ -22,8 +22,14 @@ TRAINING: Mapping[str, object] = {
     "learning_rate_ppm": 200_000,
     "weighting": "samples",
 }
+DIGITS_DATA: Mapping[str, object] = {
+    "source": "digits",
+    "partition": "dirichlet",
+    "alpha_ppm": 1_000_000,
+}
+SHORT_MS = {"train_ms_max": 10_000, "reveal_ms": 5_000, "score_ms": 5_000, "certify_ms": 5_000}
 DIGITS: Mapping[str, object] = {
-    "data": {"source": "digits", "partition": "dirichlet", "alpha_ppm": 1_000_000},
+    "data": DIGITS_DATA,
     "model": {"recipe": "mlp"},
     "training": TRAINING,
 }
@@ -342,12 +348,7 @@ _ALL = (
         "parts are trained again.",
         "The faker is caught, earns nothing and loses stake; no honest member is blamed.",
         _people(Person("Mekki", "trainer", "faker"), canary=False),
-        data={
-            "source": "digits",
-            "partition": "dirichlet",
-            "alpha_ppm": 1_000_000,
-            "mode": "assigned",
-        },
+        data={**DIGITS_DATA, "mode": "assigned"},
         audit={"mode": "replay", "checkpoint_every": 5},
     ),
     _digits(
@@ -381,12 +382,7 @@ _ALL = (
         network=NetworkModel(
             crashes={NAMES[2]: ((4_000, 40_000),), VALIDATORS[2]: ((6_000, 10**9),)}
         ),
-        deadlines={
-            "train_ms_max": 20_000,
-            "reveal_ms": 5_000,
-            "score_ms": 5_000,
-            "certify_ms": 5_000,
-        },
+        deadlines={**SHORT_MS, "train_ms_max": 20_000},
     ),
     _digits(
         "churn",
@@ -396,12 +392,7 @@ _ALL = (
         "Every round is certified.",
         _NINE,
         network=_churn(_NINE),
-        deadlines={
-            "train_ms_max": 10_000,
-            "reveal_ms": 5_000,
-            "score_ms": 5_000,
-            "certify_ms": 5_000,
-        },
+        deadlines=SHORT_MS,
     ),
 )
 

@@ -7,8 +7,9 @@
     SCORE         the drawn auditors replay; what they found is bound and shown with their scores
     JURY          only where an auditor found anything but VALID, or none spoke: everybody else in
                   the committee replays too, bound (JURY) and then shown (JURY_REVEAL)
-    (judgement)   a quorum of INVALID: the assignment is INVALID, "fabricated", and its commitment
-                  is evidence that burns stake; no quorum: INCONCLUSIVE, "unproven", unpaid
+    (judgement)   a quorum of INVALID: the assignment is INVALID, "fabricated", its commitment is
+                  evidence that burns stake, and the member has no part in the final ranking: that
+                  is the pay held back; no quorum: INCONCLUSIVE, "unproven", unpaid
 
 What a verdict is: `proofs.verdict`. Blame is laid by `apply_audits`, with the certificate, so that
 an attempt that is replayed blames nobody.
@@ -257,6 +258,8 @@ def list_wrong_auditors(current: RoundState) -> frozenset[str]:
 def _count(member: Member, verdict: Verdict) -> Member:
     if verdict is Verdict.VALID:
         return replace(member, audited_valid=member.audited_valid + 1)
+    if verdict is Verdict.INVALID:
+        return replace(member, audited_valid=0, is_convicted=True)
     return member if verdict is Verdict.INCONCLUSIVE else replace(member, audited_valid=0)
 
 

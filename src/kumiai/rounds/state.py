@@ -171,6 +171,7 @@ class Member:
     busy_count: int = 0  # rounds in a row in which it was BUSY
     committed: tuple[int, int] = (0, 0)  # (round, attempt) of its last commitment, if it may be old
     audited_valid: int = 0  # audits in a row that found its work VALID
+    is_convicted: bool = False  # an audit found its work INVALID: nothing of the locked pay is its
 
 
 @dataclass(frozen=True, slots=True)
