@@ -25,6 +25,7 @@ from kumiai.adapters.compute.execution.probe import has_convolution
 from kumiai.adapters.compute.execution.shards import Shard, join_shards
 from kumiai.adapters.compute.execution.traced import State, TracedWork, run_trace
 from kumiai.base.canonical import sha256_hex
+from kumiai.base.errors import InputError
 from kumiai.learning import fixed_point
 from kumiai.learning.codecs import for_round
 from kumiai.nodes import ports
@@ -71,9 +72,13 @@ class AuditedCompute(EngineCompute):
         **kwargs: Any,
     ) -> None:
         """As `EngineCompute`. tracers: member -> what it does instead of `run_trace`: a cheat's
-        machine, for scenarios. states_bytes_max: of each member's kept states.
+        machine, for scenarios. states_bytes_max: of each member's kept states. InputError for a
+        recipe that is trained by several processes.
         """
         super().__init__(*args, **kwargs)
+        if self.recipe.parallel is not None:
+            fix = f"recipe {self.recipe.name!r} divides a member's sums: leave it out for audits"
+            raise InputError("model.options.parallel", self.recipe.parallel.mode, fix)
         self._tracers, self._bytes_max = dict(tracers or {}), states_bytes_max
         self._states: dict[str, tuple[ports.TrainJob, KeptStates]] = {}
         self._assigned: dict[str, Shard] = {}
