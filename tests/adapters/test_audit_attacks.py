@@ -1,4 +1,4 @@
-"""The catalogue of attacks on traces: what is tried, against the real replay, and what becomes of it.
+"""The catalogue of attacks on traces, tried against the real replay, and what becomes of each.
 
 Each attack sends an update that follows from its own last state, with a well-formed trace: only
 what the test names gives it away. Of runs (withholding, lazy and colluding auditors, slashing):

@@ -278,7 +278,7 @@ def stop_at(world: World, phase: RoundPhase) -> tuple[Driver, RunState]:
 def submit(driver: Driver, state: RunState, name: str, kind: Kind, content: Mapping[str, object]):  # type: ignore[no-untyped-def]
     """Fold one event of this member's into `state`."""
     event = events.sign_event(driver.roles[name].key, kind, 1, content)
-    last = [r for r in driver.log.read() if r.height == state.height][0]
+    last = next(r for r in driver.log.read() if r.height == state.height)
     return step(state, append_record(last, state.time_ms, event))
 
 

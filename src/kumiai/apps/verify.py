@@ -13,8 +13,9 @@ A run directory is checked in this order, and every finding says where:
 7. receipts    every receipt recomputed, found as a file, proven under its certificate
 8. scores      where the hold-out was opened: each validator's scores recomputed from it, in all
                rounds of a small run, in a random sample of a large one (`audit.scores`)
-9. privacy     no member's claimed epsilon is below what its own iterations give
-10. models     every member's file is the right slice of the final model
+9. replays     in an audited run: drawn segments trained again, verdicts as certified
+10. privacy    no member's claimed epsilon is below what its own iterations give
+11. models     every member's file is the right slice of the final model
 
 Scores are floating point: on the machine that made them they come out the same, elsewhere within
 `audit.scores.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.

@@ -39,6 +39,7 @@ from kumiai.apps.workload import Workload, find_cache_dir, hash_recipe, load_wor
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
+from kumiai.nodes.role import Role
 from kumiai.rounds.control import ENDED
 from kumiai.rounds.state import RunPhase
 from kumiai.tasks.audit import is_audited
@@ -174,13 +175,7 @@ def run_local(
     secrets = take_secrets(task, population, run_dir)
     try:
         driver = Driver(
-            roles=cast_roles(
-                task,
-                population,
-                workload.publish_holdouts(blobs),
-                secrets,
-                assign_shards(task, population, workload, blobs),
-            ),
+            roles=make_roles(task, population, workload, blobs, secrets),
             trainers=frozenset(person.name for person in population.named("trainer", "canary")),
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
@@ -218,6 +213,18 @@ def run_local(
     if final.phase is not RunPhase.FINISHED:
         raise RunFailedError(f"the run is {final.phase}: {final.reason}")
     return view
+
+
+def make_roles(
+    task: TaskDocument,
+    population: Population,
+    workload: Workload,
+    blobs: DirectoryBlobs,
+    secrets: Mapping[str, bytes],
+) -> dict[str, Role]:
+    """Store what the customer publishes, and give everybody its role."""
+    shards = assign_shards(task, population, workload, blobs)
+    return cast_roles(task, population, workload.publish_holdouts(blobs), secrets, shards)
 
 
 def make_compute(
