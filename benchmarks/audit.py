@@ -5,7 +5,7 @@
 Real training on digits (six members, an MLP), real traces, real replays; only the beacons are made
 up, `--draws` of them. Three tables:
 
-  found      a member fakes a share of its 50 segments, q of them are replayed: how often it is
+  found      a member fakes a share of its 100 segments, q of them are replayed: how often it is
              found, and P = 1 - C(N - cN, q) / C(N, q)
   over a run `--rounds` rounds by several policies: how often a member that fakes a tenth of its
              work is found (a tenth of every round, or whole rounds at the end), and what all
@@ -55,11 +55,11 @@ from kumiai.tasks.document import TaskDocument, task_from_mapping
 
 MEMBERS = tuple(f"{i}" * 64 for i in range(6))
 FAKER = MEMBERS[0]
-ITERATIONS, EVERY = 100, 2
+ITERATIONS, EVERY = 300, 3
 SEGMENTS = ITERATIONS // EVERY
 SHARES_PPM = (20_000, 100_000, 200_000, 500_000)
 AUDITED = (1, 2, 4, 8, 16, 32)
-FAKES_EACH = 4  # fakers per share
+FAKES_EACH = 4  # fakers a share
 COMMITTEE = tuple(f"{c}" * 64 for c in "abcd")
 
 

@@ -32,10 +32,11 @@ from torch import Tensor
 
 from kumiai.adapters.compute.execution.devices import drawing
 from kumiai.adapters.compute.execution.inline import convert_format, describe_fault
-from kumiai.adapters.compute.execution.shards import JoinedShards, plan_member
+from kumiai.adapters.compute.execution.shards import JoinedShards, count_member_iterations
 from kumiai.base import canonical
 from kumiai.learning.client import Carry, LocalWork, Params
 from kumiai.learning.layout import flatten, unflatten
+from kumiai.learning.schedule import Batches, plan_epoch
 
 STATE_TYPE = "kumiai/state/1"
 LENGTH_BYTES = 8
@@ -68,14 +69,16 @@ class TracedWork:
     ) -> None:
         self._work, self._data, self.seed, self._guide_G = work, data, seed, guide_G
         self._global_P = global_P.to(data.device)
-        self._batches = plan_member(work.settings, data.counts[0], seed)
+        self._epoch: tuple[int, Batches] = (-1, ())
         self._template = self._begin()
         self._anchor: Params = self._template.params
+        with drawing(data.device, seed):
+            self._random = self._read_random()
 
     @property
     def iteration_count(self) -> int:
         """T, the iterations of the whole work."""
-        return len(self._batches)
+        return count_member_iterations(self._work.settings, self._data.counts)[0]
 
     @property
     def sample_count(self) -> int:
@@ -88,8 +91,7 @@ class TracedWork:
 
     def init(self) -> State:
         """Return the state before the first iteration: it follows from model and seed alone."""
-        with drawing(self._data.device, self.seed):
-            return State(0, self._begin(), self._read_random())
+        return State(0, self._begin(), self._random)
 
     def run(self, state: State, last: int) -> tuple[State, float, int]:
         """Train on to iteration `last`; also the sum of losses and the samples seen on the way."""
@@ -97,7 +99,8 @@ class TracedWork:
         with drawing(self._data.device, self.seed):
             self._write_random(state.random)
             try:
-                for rows in self._batches[state.iteration : last]:
+                for iteration in range(state.iteration, last):
+                    rows = self._find_rows(iteration)
                     inputs, targets = self._data.batch(rows + self._data.offsets[0])
                     carry, loss = self._work.step(carry, self._anchor, inputs, targets, None)
                     loss_sum += loss * len(rows)
@@ -126,17 +129,17 @@ class TracedWork:
 
     def count_bytes(self) -> int:
         """Return the length of the longest state's bytes: the cap for any that is fetched."""
-        state = State(self.iteration_count, self._template, self.init().random)
-        return sum(len(part) for part in self._list_parts(state))
+        parts = self._list_parts(State(self.iteration_count, self._template, self._random))
+        return sum(len(part) for part in parts)
 
     def decode(self, data: bytes, iteration: int) -> State:
         """Return the state of these bytes; ValueError unless it is one of this work at `iteration`.
 
         The numbers themselves may be anything: that they are the right ones, only a replay shows.
         """
-        template = State(iteration, self._template, self.init().random)
-        head = next(iter(self._list_parts(template)))
-        length = sum(len(part) for part in self._list_parts(template))
+        template = State(iteration, self._template, self._random)
+        head, *body = self._list_parts(template)
+        length = len(head) + sum(len(part) for part in body)
         if len(data) != length or data[: len(head)] != head:
             raise ValueError(f"{len(data)} bytes are no state of this work at {iteration}")
         place, leaves = len(head), []
@@ -148,6 +151,22 @@ class TracedWork:
             random.append(_read_tensor(data, place, tensor))
             place += tensor.numel()
         return State(iteration, _fill(self._template, iter(leaves)), tuple(random))
+
+    def _find_rows(self, iteration: int) -> Tensor:
+        """Return the rows of one iteration's batch; passes are planned one at a time."""
+        settings, count = self._work.settings, self._data.counts[0]
+        epoch, place = divmod(iteration, -(-count // settings.batch_size))
+        if self._epoch[0] != epoch:
+            batches = plan_epoch(
+                count,
+                settings.batch_size,
+                self.seed,
+                epoch,
+                shuffle=settings.shuffle,
+                is_filled=settings.is_filled,
+            )
+            self._epoch = (epoch, batches)
+        return self._epoch[1][place]
 
     def _begin(self) -> Carry:
         tensors = unflatten(self._work.layout, self._global_P)
