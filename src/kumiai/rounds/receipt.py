@@ -60,6 +60,8 @@ REASONS: Mapping[str, str] = {
     "backed": "Backed members who were paid: a share of what the stake added.",
     "final": "Final ranking on the second hold-out: a share of the locked part.",
     "final-none": "0 of the locked part because: no positive contribution on the second hold-out.",
+    "final-convicted": "0 of the locked part because: an audit showed that it had not done the "
+    "work it claimed.",
     "final-validator": "The held-back part, less the share of probes that were scored wrongly.",
     "canary": "A probe of the customer's with a known value: takes no part in rewards.",
     "final-backed": "Backed members who were paid at the end.",
