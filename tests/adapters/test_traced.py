@@ -69,6 +69,17 @@ def test_random_draws_and_running_means_are_part_of_the_state() -> None:
     assert world.audit_all(MEMBERS[1]) == ("VALID", 0, "")
 
 
+def test_random_draws_go_on_from_one_segment_to_the_next() -> None:
+    """Or dropout would leave out the same numbers in every segment, and k would change the work."""
+    task = make_audited_task(model={"widths_ppm": [PPM]}, training={"slim": False})
+    updates = set()
+    for every in (1, EVERY, 100):
+        world = World(task, recipe=make_drawing_recipe())
+        job = replace(world.make_job(MEMBERS[1]), checkpoint_every=every)
+        updates.add(world.compute.train([job])[0].update)
+    assert len(updates) == 1
+
+
 def test_a_convolution_is_replayed_bit_for_bit() -> None:
     task = make_audited_task(model={"recipe": "cnn", "options": {}})
     world = World(task, shape=(1, 8, 8))

@@ -14,12 +14,12 @@ from kumiai.base.amounts import PPM
 from kumiai.proofs.policy import (
     compute_chance_ppm,
     compute_detection_ppm,
-    compute_stake_min,
     count_audits,
     draw_auditors,
     draw_segments,
     is_drawn,
 )
+from kumiai.tasks.audit import compute_stake_min
 
 
 def test_new_trainers_are_always_audited_then_less_down_to_the_least() -> None:

@@ -7,14 +7,13 @@ none takes anything that a trainer may vary (its root, its update), so there is 
             max(1 / n, p_min). INVALID and NO_REPLY set n to 0, INCONCLUSIVE leaves it.
     P(q)    1 - C(N - X, q) / C(N, q): chance that q of N segments, drawn without replacement,
             hit one of X that were faked; at least 1 - (1 - X / N)^q.
-    S_min   reward (1 - p) / p: what must be at stake, or held back, so that a cheat whose work
-            costs it the whole reward gains nothing; p is the chance of being caught.
 
-Source of S_min: cheating pays reward with chance 1 - p and costs S with chance p, so
-(1 - p) reward <= p S. The falling chance follows the adaptive spot checks of volunteer computing
+What must be at stake so that cheating does not pay: `tasks.audit.compute_stake_min`.
+
+Source: the falling chance follows the adaptive spot checks of volunteer computing
 (BOINC's adaptive replication, D. Anderson, 2004 and later); a reconstruction, not its code.
 
-Exact: integers in ppm, rounded so that nothing is promised too well (P down, S_min up).
+Exact: integers in ppm, P rounded down, so that nothing is promised too well.
 """
 
 from __future__ import annotations
@@ -101,13 +100,6 @@ def count_audits(segment_count: int, faked: int, wanted_ppm: int) -> int:
         else:
             low = middle + 1
     return low
-
-
-def compute_stake_min(reward: int, chance_ppm: int) -> int:
-    """Return S_min, rounded up; ValueError unless 0 < chance_ppm <= 1e6 and reward >= 0."""
-    if reward < 0 or not 0 < chance_ppm <= PPM:
-        raise ValueError(f"reward {reward} is negative, or chance_ppm {chance_ppm} not in 1..{PPM}")
-    return -(-reward * (PPM - chance_ppm) // chance_ppm)
 
 
 def _draw(seed: str, purpose: str, name: str, turn: int) -> int:

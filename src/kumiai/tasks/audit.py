@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.tasks.codecs import DENSE_FIXED
 from kumiai.tasks.fields import (
@@ -116,6 +117,45 @@ def list_audit_warnings(task: TaskDocument) -> list[str]:
     """Return what is allowed but weak."""
     if not is_audited(task):
         return []
+    warnings = _warn_of_deterrence(task)
     if task.audit.reaudit_ppm == 0 and task.audit.auditors < task.validation.validators:
-        return ["audit.reaudit_ppm = 0: an auditor who approves without replaying goes unnoticed"]
-    return []
+        warnings.append(
+            "audit.reaudit_ppm = 0: an auditor who approves without replaying goes unnoticed"
+        )
+    return warnings
+
+
+def compute_stake_min(reward: int, chance_ppm: int) -> int:
+    """Return what must be at stake, or held back: reward (1 - p) / p, rounded up.
+
+    Cheating pays `reward` with chance 1 - p and costs the stake with chance p, so it gains nothing
+    where (1 - p) reward <= p stake. ValueError unless 0 < chance_ppm <= 1e6 and reward >= 0.
+    """
+    if reward < 0 or not 0 < chance_ppm <= PPM:
+        raise ValueError(f"reward {reward} is negative, or chance_ppm {chance_ppm} not in 1..{PPM}")
+    return -(-reward * (PPM - chance_ppm) // chance_ppm)
+
+
+def _warn_of_deterrence(task: TaskDocument) -> list[str]:
+    """Who fakes a whole round once audits are rare must have more to lose than it gains.
+
+    At stake then: the slashed part of the least stake, and the locked pay of the rounds in which
+    it was audited every time. With the defaults the locked pay alone is just enough: 10 rounds of
+    0.9 of the pay, where a chance of 0.1 asks for 9 times the pay.
+    """
+    terms, rewards = task.audit, task.rewards
+    if task.training.rounds <= terms.new_rounds:  # audited in every round
+        return []
+    chance_ppm = max(terms.p_min_ppm, PPM // task.training.rounds)  # 1/n falls no lower
+    reward = rewards.budget // (task.training.rounds * task.data.trainers)
+    locked = terms.new_rounds * reward * rewards.locked_ppm // PPM
+    at_stake = rewards.trainer_stake_min * rewards.slash_ppm // PPM + locked
+    needed = compute_stake_min(reward, chance_ppm)
+    if at_stake >= needed:
+        return []
+    warning = (
+        f"audit.p_min_ppm = {terms.p_min_ppm}: who fakes a round is found with chance "
+        f"{chance_ppm} ppm and then loses {at_stake}; for cheating not to pay it must lose "
+        f"{needed}: raise it, audit.new_rounds or rewards.trainer_stake_min"
+    )
+    return [warning]

@@ -35,8 +35,8 @@ def doctor(determinism: bool, save: Path | None, compare: Path | None, lang: str
     table.title = texts.text("doctor.title")
     table.add_column()
     table.add_column(overflow="fold")  # a digest is of use only whole
-    for key in ("class", "calibration", "device"):
-        table.add_row(texts.text(f"doctor.{key}"), str(found[key]))
+    for key in ("doctor.class", "doctor.calibration", "doctor.device"):
+        table.add_row(texts.text(key), str(found[key.removeprefix("doctor.")]))
     for part in ("build", "processor", "switches"):
         entries = found[part]
         assert isinstance(entries, dict)
