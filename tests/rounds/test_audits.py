@@ -39,13 +39,18 @@ INVALID: Line = ("INVALID", 0, "9" * 64)
 class RecordedAudits(RecordedCompute):
     """Recorded answers with recorded replays. says: (validator, member) -> its line; default VALID.
 
-    silent: members who open nothing. machines: member or validator -> its class.
+    silent: members who open nothing. machines: member or validator -> its class. when: the rounds
+    in which says and silent hold, None for all.
     """
 
     says: Mapping[tuple[str, str], Line] = field(default_factory=dict)
     silent: frozenset[str] = frozenset()
     machines: Mapping[str, str] = field(default_factory=dict)
     replays: list[tuple[str, str]] = field(default_factory=list)
+    when: frozenset[int] | None = None
+
+    def holds(self, number: int) -> bool:
+        return self.when is None or number in self.when
 
     def train(self, jobs: Sequence[ports.TrainJob]) -> list[ports.TrainResult]:
         results = []
@@ -58,14 +63,19 @@ class RecordedAudits(RecordedCompute):
         return results
 
     def open_traces(self, jobs: Sequence[ports.OpenJob]) -> list[ports.OpenResult]:
-        members = [job.work.member for job in jobs]
-        return [ports.OpenResult(m, () if m in self.silent else (SHARD,)) for m in members]
+        shown = [
+            () if job.work.member in self.silent and self.holds(job.round) else (SHARD,)
+            for job in jobs
+        ]
+        pairs = zip(jobs, shown, strict=True)
+        return [ports.OpenResult(job.work.member, digests) for job, digests in pairs]
 
     def audit(self, jobs: Sequence[ports.AuditJob]) -> list[ports.AuditResult]:
         results = []
         for job in jobs:
             self.replays += [(job.validator, target.member) for target in job.targets]
-            lines = [self.says.get((job.validator, t.member), VALID) for t in job.targets]
+            says = self.says if self.holds(job.round) else {}
+            lines = [says.get((job.validator, t.member), VALID) for t in job.targets]
             machine = self.machines.get(job.validator, CLASS)
             results.append(ports.AuditResult(job.validator, machine, tuple(lines), 2))
         return results
@@ -85,6 +95,7 @@ class World:
     network: NetworkModel | None = None
     audit: Mapping[str, object] = field(default_factory=dict)
     slash_ppm: int = 100_000
+    when: frozenset[int] | None = None
 
     def run(self) -> Finished:
         self.driver, people = self.make()
@@ -108,6 +119,7 @@ class World:
             says={(key[v], key[t]): self.says(v, t) for v in judges for t in trainers},
             silent=frozenset(key[name] for name in self.silent),
             machines={key[name]: found for name, found in self.machines.items()},
+            when=self.when,
         )
         driver = Driver(
             roles=cast_roles(task, population, [], None, {key[t]: SHARD for t in trainers}),
@@ -156,6 +168,17 @@ def test_an_accusation_brings_the_whole_committee_and_its_quorum_burns_stake() -
     assert all(set(ended.reasons(f"t{i}")[:3]) == {"counted"} for i in range(1, 4))
 
 
+def test_one_conviction_costs_all_of_the_pay_held_back() -> None:
+    """Also that of the rounds in which its work was good: this is what deters."""
+    world = World(accusing(*ALL), rounds=5, when=frozenset({2}))
+    ended = world.run()
+    assert ended.reasons("t0") == [
+        "counted", "fabricated", "counted", "counted", "counted", "final-convicted",
+    ]  # fmt: skip
+    assert 0 < 5 * ended.earned("t0") < ended.earned("t1")
+    assert ended.state.tallies[world.key["t0"]].slashed == 100
+
+
 def test_less_than_a_quorum_convicts_nobody_and_pays_nobody() -> None:
     ended = World(accusing("v0", "v1"), audit={"auditors": 4}).run()
     assert ended.reasons("t0")[:3] == ["unproven"] * 3
@@ -181,14 +204,19 @@ def test_who_approves_what_a_quorum_refutes_loses_stake() -> None:
 
 
 def test_lazy_auditors_are_found_by_re_audits() -> None:
-    """v3 approves everything; alone drawn it would not be noticed."""
-    silent = World(accusing("v0", "v1", "v2"), rounds=6)
-    quiet = silent.run()
-    watched = World(accusing("v0", "v1", "v2"), rounds=6, audit={"reaudit_ppm": 1_000_000})
+    """All trainers fake, v3 approves everything: alone drawn, it lets fakes pass unnoticed."""
+
+    def says(validator: str, trainer: str) -> Line:
+        return VALID if validator == "v3" else INVALID
+
+    names = [f"t{i}" for i in range(4)]
+    alone = World(says, rounds=3)
+    passed = alone.run()
+    assert sum("counted" in passed.reasons(name) for name in names) > 0
+    watched = World(says, rounds=3, audit={"reaudit_ppm": 1_000_000})
     found = watched.run()
-    lazy = silent.key["v3"]
-    assert len(found.state.evidence.get(lazy, ())) >= len(quiet.state.evidence.get(lazy, ()))
-    assert found.state.tallies[lazy].slashed > 0
+    assert sum("counted" in found.reasons(name) for name in names) == 0
+    assert found.state.tallies[watched.key["v3"]].slashed > 0
 
 
 def test_withholding_costs_the_round_and_never_stake() -> None:
@@ -248,6 +276,14 @@ def test_an_audit_resets_trust_when_nothing_is_opened() -> None:
     world = World(silent=("t1",), rounds=4, audit={"new_rounds": 1, "p_min_ppm": 0})
     ended = world.run()
     assert ended.reasons("t1")[:4] == ["withheld"] * 4  # always drawn: it never earns trust
+
+
+def test_withholding_takes_away_the_trust_earned_before() -> None:
+    world = World(silent=("t1",), rounds=3, when=frozenset({2}))
+    ended = world.run()
+    assert ended.reasons("t1")[:3] == ["counted", "withheld", "counted"]
+    assert ended.state.members[world.key["t1"]].audited_valid == 1
+    assert ended.state.members[world.key["t2"]].audited_valid == 3
 
 
 # --- single events against the fold ---------------------------------------------------------
