@@ -247,6 +247,20 @@ def test_across_classes_there_is_never_a_slash() -> None:
     assert ended.state.members[world.key["t0"]].state is NodeState.ACTIVE
 
 
+def test_unproven_work_is_not_carried_by_earlier_credit() -> None:
+    other: Line = ("INCONCLUSIVE", 0, "9" * 64)
+    world = World(
+        lambda v, t: other if t == "t0" else VALID,
+        machines={"t0": OTHER_CLASS},
+        rounds=2,
+        when=frozenset({2}),
+    )
+    ended = world.run()
+    assert ended.reasons("t0")[:2] == ["counted", "unproven"]
+    assert ended.state.tallies[world.key["t0"]].round_included == 1
+    assert ended.state.tallies[world.key["t1"]].round_included == 2
+
+
 def test_invalid_from_another_class_is_refused_as_malformed() -> None:
     world = World(accusing("v0"), machines={"v0": OTHER_CLASS}, audit={"auditors": 4})
     ended = world.run()
