@@ -22,7 +22,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,55 +211,65 @@ class Cost:
     opened_bytes: int = 0
 
 
-def measure_cost(
-    stage: Stage, terms: Policy, models: Sequence[str], shares: Callable[[int], int]
-) -> Cost:
-    """Train and audit honest members over a run, every auditor for itself."""
-    cost, valid = Cost(), dict.fromkeys(MEMBERS, 0)
-    for number, model in enumerate(models, start=1):
-        seed = policy.compute_seed("benchmark", number, 1, ["cost"])
+def measure_costs(stage: Stage, rounds: int) -> tuple[dict[str, Cost], list[str]]:
+    """Train honest members over a run, audit their work by every policy, each auditor for itself.
+
+    Return what it cost by policy, and the model that each round began at.
+    """
+    costs = {terms.name: Cost() for terms in POLICIES}
+    valid = {(terms.name, member): 0 for terms in POLICIES for member in MEMBERS}
+    models = [stage.model]
+    for number in range(1, rounds + 1):
+        results = []
         for member in MEMBERS:
-            job = stage.make_job(member, number, model)
+            job = stage.make_job(member, number, models[-1])
             started = time.process_time()
             (result,) = stage.honest.train([job])
-            cost.train_s += time.process_time() - started
-            cost.trained += result.iteration_count
-            chance = policy.compute_chance_ppm(valid[member], terms.new_rounds, terms.p_min_ppm)
-            if not policy.is_drawn(seed, "trainer", member, chance):
-                continue
-            valid[member] += 1
-            segments = policy.draw_segments(seed, member, SEGMENTS, terms.segments)
-            started = time.process_time()
-            target = stage.open(stage.honest, job, result, segments)
-            names = {digest for i, digest in target.leaves if i in (*segments, SEGMENTS)}
-            again = policy.is_drawn(seed, "again", member, terms.reaudit_ppm)
-            for auditor in policy.draw_auditors(seed, member, COMMITTEE, 1 + again):
-                audit = ports.AuditJob(number, auditor, model, (target,))
-                (found,) = stage.honest.audit([audit])
-                assert found.lines[0][0] == "VALID", found
-                cost.replayed += found.iterations
-                cost.opened_bytes += sum(
-                    len(stage.blobs.get(n, 2**30)) for n in names if stage.blobs.has(n)
-                )
-            cost.replay_s += time.process_time() - started
-    return cost
-
-
-def make_models(stage: Stage, rounds: int) -> list[str]:
-    """The model that each round begins at: honest training, averaged."""
-    models = [stage.model]
-    for number in range(1, rounds):
-        jobs = [stage.make_job(member, number, models[-1]) for member in MEMBERS]
-        results = stage.honest.train(jobs)
+            train_s = time.process_time() - started
+            results.append(result)
+            for terms in POLICIES:
+                cost = costs[terms.name]
+                cost.train_s += train_s
+                cost.trained += result.iteration_count
+                audit_work(stage, terms, job, result, valid, cost)
         included = tuple((r.member, r.update, 1) for r in results)
-        job = ports.AggregateJob(number, models[-1], None, included)
-        models.append(stage.honest.aggregate(job).model)
-    return models
+        averaged = stage.honest.aggregate(ports.AggregateJob(number, models[-1], None, included))
+        models.append(averaged.model)
+    return costs, models[:-1]
+
+
+def audit_work(
+    stage: Stage,
+    terms: Policy,
+    job: ports.TrainJob,
+    result: ports.TrainResult,
+    valid: dict[tuple[str, str], int],
+    cost: Cost,
+) -> None:
+    """Draw one member's work, replay it if drawn, and book what that took."""
+    seed = policy.compute_seed("benchmark", job.round, 1, ["cost"])
+    member, place = job.member, (terms.name, job.member)
+    chance = policy.compute_chance_ppm(valid[place], terms.new_rounds, terms.p_min_ppm)
+    if not policy.is_drawn(seed, "trainer", member, chance):
+        return
+    valid[place] += 1
+    segments = policy.draw_segments(seed, member, SEGMENTS, terms.segments)
+    again = policy.is_drawn(seed, "again", member, terms.reaudit_ppm)
+    started = time.process_time()
+    target = stage.open(stage.honest, job, result, segments)
+    names = {digest for i, digest in target.leaves if i in (*segments, SEGMENTS)}
+    for auditor in policy.draw_auditors(seed, member, COMMITTEE, 1 + again):
+        (found,) = stage.honest.audit([ports.AuditJob(job.round, auditor, job.model, (target,))])
+        assert found.lines[0][0] == "VALID", found
+        cost.replayed += found.iterations
+        sizes = (len(stage.blobs.get(n, 2**30)) for n in names if stage.blobs.has(n))
+        cost.opened_bytes += sum(sizes)
+    cost.replay_s += time.process_time() - started
 
 
 def show_run(printout: Printout, stage: Stage, rounds: int, draws: int) -> dict[str, object]:
     """The second table."""
-    models = make_models(stage, rounds)
+    costs, models = measure_costs(stage, rounds)
     spread = [stage.find_faked(100_000, n, model) for n, model in enumerate(models, start=1)]
     whole = round(rounds / 10)
     late = [frozenset[int]()] * (rounds - whole) + [
@@ -276,7 +286,7 @@ def show_run(printout: Printout, stage: Stage, rounds: int, draws: int) -> dict[
             statistics.mean(is_caught(terms, faked, draw) for draw in range(draws))
             for faked in (spread, late)
         ]
-        cost = measure_cost(stage, terms, models, lambda number: 0)
+        cost = costs[terms.name]
         shares = cost.replayed / cost.trained, cost.replay_s / cost.train_s
         kilobytes = cost.opened_bytes / 1e3 / rounds / len(MEMBERS)
         table.add_row(
@@ -364,7 +374,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=44)
     parser.add_argument("--draws", type=int, default=2_000)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=5)
     add_save_option(parser, "audit")
     given = parser.parse_args()
     torch.set_num_threads(1)
