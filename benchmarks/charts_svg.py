@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -29,10 +29,12 @@ def draw_log_chart(
     x_label: str,
     y_label: str,
     level: tuple[str, float] | None = None,
+    name_power: Callable[[int], str] | None = None,
 ) -> str:
     """Return the chart; each curve is named at the right, in its colour.
 
-    level: a name and a y at which a dashed line goes across.
+    level: a name and a y at which a dashed line goes across. name_power: the abscissa's labels,
+    by power of ten; bytes without it.
     """
     xs = [math.log10(x) for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points]
@@ -56,7 +58,7 @@ def draw_log_chart(
     for power in range(x_low, x_high + 1):
         x, bottom = place(power, y_low)
         parts.append(_line(x, TOP, x, bottom, "#ddd"))
-        parts.append(_text(x, bottom + 18, _name_power(power), "middle"))
+        parts.append(_text(x, bottom + 18, (name_power or _name_power)(power), "middle"))
     steps = 8
     for step in range(steps + 1):
         value = y_low + (y_high - y_low) * step / steps

@@ -27,6 +27,7 @@ COMMANDS = (
     "inspect",
     "export",
     "scenarios",
+    "doctor",
     "flower run",
     "bench aequa",
 )

@@ -11,7 +11,7 @@ from kumiai.adapters.memory.vault import MemoryVault
 from kumiai.adapters.sim.recorded import RecordedCompute
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.apps.population import Casting, Person, Population, cast_roles, gather
-from kumiai.apps.wiring import make_world
+from kumiai.apps.worlds import make_world
 from kumiai.consensus.pbft.messages import Decided
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver

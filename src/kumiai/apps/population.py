@@ -93,10 +93,12 @@ def cast_roles(
     population: Population,
     holdout_blobs: Sequence[str],
     secrets: Mapping[str, bytes] | None = None,
+    shards: Mapping[str, str] | None = None,
 ) -> dict[str, Role]:
     """Give every person its role machine; roles are named by the member's name.
 
     secrets: in a secure run, 32 bytes of each trainer's own, by key; ValueError without one.
+    shards: in an audited run, the blob of the data that each trainer is assigned, by key.
     """
     seed = hashlib.sha256(f"kumiai/{task.name}/{task.seed}".encode()).digest()
     roles: dict[str, Role] = {}
@@ -148,5 +150,6 @@ def cast_roles(
         holdout_blobs=tuple(holdout_blobs),
         members_expected=len(population.people),
         delegations_expected=len(delegations),
+        shards=shards or {},
     )
     return roles

@@ -20,8 +20,14 @@ TRAINING: Mapping[str, object] = {
     "learning_rate_ppm": 200_000,
     "weighting": "samples",
 }
+DIGITS_DATA: Mapping[str, object] = {
+    "source": "digits",
+    "partition": "dirichlet",
+    "alpha_ppm": 1_000_000,
+}
+SHORT_MS = {"train_ms_max": 10_000, "reveal_ms": 5_000, "score_ms": 5_000, "certify_ms": 5_000}
 DIGITS: Mapping[str, object] = {
-    "data": {"source": "digits", "partition": "dirichlet", "alpha_ppm": 1_000_000},
+    "data": DIGITS_DATA,
     "model": {"recipe": "mlp"},
     "training": TRAINING,
 }
@@ -310,14 +316,31 @@ _ALL = (
     ),
     _digits(
         "byzantine",
-        "A committee with a traitor",
-        "裏切り者のいる委員会",
+        "A traitor in the committee, and work that was not done",
+        "裏切る検証者と、していない仕事",
         "Four validators agree on the place of every event; the first one, which leads, tells one "
-        "of them something else than the others.",
-        "The others prove it with its own two signatures: it is out and loses stake; the order "
-        "holds and every round is certified.",
-        recast(make_people(), VALIDATORS[0], "equivocator"),
+        "of them something else than the others. A trainer fakes half of its work.",
+        "Two signatures of its own prove the traitor, a replay the faker: both are out and lose "
+        "stake; the order holds and every round is certified.",
+        recast(
+            make_people(Person("Mekki", "trainer", "faker"), canary=False),
+            VALIDATORS[0],
+            "equivocator",
+        ),
+        data={**DIGITS_DATA, "mode": "assigned"},
         validation={"ordering": "committee"},
+        audit={"mode": "replay", "checkpoint_every": 5},
+    ),
+    _digits(
+        "faker",
+        "Work that was not done",
+        "していない仕事",
+        "One member fakes half of its training; everybody binds itself to a trace, of which drawn "
+        "parts are trained again.",
+        "The faker is caught, earns nothing and loses stake; no honest member is blamed.",
+        make_people(Person("Mekki", "trainer", "faker"), canary=False),
+        data={**DIGITS_DATA, "mode": "assigned"},
+        audit={"mode": "replay", "checkpoint_every": 5},
     ),
     _digits(
         "late",
@@ -350,12 +373,7 @@ _ALL = (
         network=NetworkModel(
             crashes={NAMES[2]: ((4_000, 40_000),), VALIDATORS[2]: ((6_000, 10**9),)}
         ),
-        deadlines={
-            "train_ms_max": 20_000,
-            "reveal_ms": 5_000,
-            "score_ms": 5_000,
-            "certify_ms": 5_000,
-        },
+        deadlines={**SHORT_MS, "train_ms_max": 20_000},
     ),
     _digits(
         "churn",
@@ -365,12 +383,7 @@ _ALL = (
         "Every round is certified.",
         _NINE,
         network=_churn(_NINE),
-        deadlines={
-            "train_ms_max": 10_000,
-            "reveal_ms": 5_000,
-            "score_ms": 5_000,
-            "certify_ms": 5_000,
-        },
+        deadlines=SHORT_MS,
     ),
 )
 

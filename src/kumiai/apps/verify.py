@@ -15,8 +15,9 @@ A run directory is checked in this order, and every finding says where:
 8. receipts    every receipt recomputed, found as a file, proven under its certificate
 9. scores      where the hold-out was opened: each validator's scores recomputed from it, in all
                rounds of a small run, in a random sample of a large one (`audit.scores`)
-10. privacy    no member's claimed epsilon is below what its own iterations give
-11. models     every member's file is the right slice of the final model
+10. replays    in an audited run: drawn segments trained again, verdicts as certified
+11. privacy    no member's claimed epsilon is below what its own iterations give
+12. models     every member's file is the right slice of the final model
 
 Scores are floating point: on the machine that made them they come out the same, elsewhere within
 `audit.scores.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.

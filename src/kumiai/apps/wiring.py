@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from kumiai.adapters.compute.audited import AuditedCompute
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.native.kernels import load_kernels
 from kumiai.adapters.compute.scoring import Holdout
@@ -20,8 +21,8 @@ from kumiai.adapters.cores import count_cores
 from kumiai.adapters.data.user_file import is_user_reference
 from kumiai.adapters.language.lora import LORA, bind_base
 from kumiai.adapters.sim.adversaries import AdversarialCompute
-from kumiai.adapters.sim.ordered import OrderedWorld, Place
-from kumiai.adapters.sim.world import NetworkModel, SimWorld
+from kumiai.adapters.sim.fakers import FAKERS
+from kumiai.adapters.sim.world import NetworkModel
 from kumiai.adapters.store.blobs import DirectoryBlobs
 from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.adapters.store.log import SqliteLog
@@ -29,20 +30,21 @@ from kumiai.adapters.store.order_file import OrderFile
 from kumiai.adapters.store.vault import SqliteVault
 from kumiai.apps import outcome
 from kumiai.apps.finished import Finished
-from kumiai.apps.population import Casting, Person, Population, cast_roles, gather, list_replicas
+from kumiai.apps.population import Casting, Person, Population, cast_roles, gather
 from kumiai.apps.rundir import PLAN_FORMAT, RunDir
 from kumiai.apps.scenarios import SCENARIOS, has_shard
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
 from kumiai.apps.workload import Workload, find_cache_dir, hash_recipe, load_workload
+from kumiai.apps.worlds import make_world
 from kumiai.base.errors import InputError, RunFailedError
-from kumiai.consensus.pbft.committee import Committee, KeySigner, Schnorr
-from kumiai.consensus.pbft.messages import Decided
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
-from kumiai.rounds.control import ENDED, FIRST_EPOCH
+from kumiai.nodes.role import Role
+from kumiai.rounds.control import ENDED
 from kumiai.rounds.state import RunPhase
-from kumiai.tasks.document import TaskDocument, compute_task_id, parse_task, to_document
+from kumiai.tasks.audit import is_audited
+from kumiai.tasks.document import TaskDocument, parse_task, to_document
 from kumiai.tasks.rules import list_warnings
 
 Progress = Callable[[ProgressEvent], None]
@@ -175,7 +177,7 @@ def run_local(
     secrets = take_secrets(task, population, run_dir)
     try:
         driver = Driver(
-            roles=cast_roles(task, population, workload.publish_holdouts(blobs), secrets),
+            roles=make_roles(task, population, workload, blobs, secrets),
             trainers=frozenset(person.name for person in population.named("trainer", "canary")),
             setup_roles=("escrow", "customer"),
             orderer=population.orderer,
@@ -215,27 +217,16 @@ def run_local(
     return view
 
 
-def make_world(
+def make_roles(
     task: TaskDocument,
-    casting: Casting,
     population: Population,
-    on_decided: Callable[[Decided], None],
-) -> SimWorld:
-    """The world with the order that the task asks for. on_decided: hears a committee's batches."""
-    network = slow_down_copiers(casting.network, casting.victims)
-    replicas = list_replicas(task, population)
-    if not replicas:
-        return SimWorld(network)
-    committee = Committee(compute_task_id(task), FIRST_EPOCH, replicas, frozenset(replicas))
-    places = [
-        Place(
-            person.name,
-            KeySigner(population.keys[person.name]),
-            "forker" if person.behaviour == "equivocator" else "",
-        )
-        for person in population.named("validator")
-    ]
-    return OrderedWorld(network, committee, places, Schnorr(), on_decided)
+    workload: Workload,
+    blobs: DirectoryBlobs,
+    secrets: Mapping[str, bytes],
+) -> dict[str, Role]:
+    """Store what the customer publishes, and give everybody its role."""
+    shards = assign_shards(task, population, workload, blobs)
+    return cast_roles(task, population, workload.publish_holdouts(blobs), secrets, shards)
 
 
 def make_compute(
@@ -261,7 +252,13 @@ def make_compute(
         if note is not None:
             note(f"{names.get(member, member)}: {sentence}")
 
-    honest = EngineCompute(
+    make_honest: Callable[..., EngineCompute] = EngineCompute
+    if is_audited(task):
+        fakers = {
+            population.pubkey(p.name): FAKERS[p.behaviour] for p in owners if p.behaviour in FAKERS
+        }
+        make_honest = partial(AuditedCompute, tracers=fakers)
+    honest = make_honest(
         task=task,
         recipe=workload.recipe,
         engine=workload.engine,
@@ -293,12 +290,30 @@ def make_compute(
             for copier, victim in casting.victims.items()
         },
         friends=frozenset(
-            population.pubkey(p.name) for p in population.people if p.behaviour == "free-rider"
+            population.pubkey(p.name)
+            for p in population.people
+            if p.behaviour == "free-rider" or p.behaviour in FAKERS
         ),
         codec=honest.codec,
         claim_epsilon=honest.claim_epsilon,
         find_outside=honest.find_outside,
     )
+
+
+def assign_shards(
+    task: TaskDocument, population: Population, workload: Workload, blobs: DirectoryBlobs
+) -> dict[str, str]:
+    """Store what each trainer of an audited run is assigned; return the blobs by key.
+
+    Who has no data of its own in a scenario is assigned somebody's: it will not train on it.
+    """
+    if not is_audited(task):
+        return {}
+    names = workload.publish_shards(blobs)
+    trainers = population.named("trainer")
+    owners = [person for person in trainers if has_shard(person)]
+    owned = {p.name: name for p, name in zip(owners, names, strict=True)}
+    return {population.pubkey(p.name): owned.get(p.name, names[0]) for p in trainers}
 
 
 def take_secrets(task: TaskDocument, population: Population, run_dir: RunDir) -> dict[str, bytes]:
@@ -313,15 +328,6 @@ def take_secrets(task: TaskDocument, population: Population, run_dir: RunDir) ->
         population.pubkey(person.name): derive_stream_key(noise_key, person.name)
         for person in population.named("trainer", "canary")
     }
-
-
-def slow_down_copiers(network: NetworkModel, victims: Mapping[str, str]) -> NetworkModel:
-    """Who copies finishes after whom it copies: nobody can copy what is not there yet."""
-    slowness = {
-        copier: 2 * network.slowness_ppm.get(victim, 1_000_000)
-        for copier, victim in victims.items()
-    }
-    return replace(network, slowness_ppm={**network.slowness_ppm, **slowness})
 
 
 def shift_labels(class_count: int, seed: int) -> list[int]:

@@ -73,6 +73,11 @@ class Workload:
         if self.member_trainer is not None:
             self.member_trainer.close()
 
+    def publish_shards(self, blobs: BlobPort) -> list[str]:
+        """Store every trainer's assigned data as one blob each; return their names in order."""
+        pairs = ({"x": x.contiguous(), "y": y.contiguous()} for x, y in self.data.shards)
+        return [blobs.put(save(tensors)) for tensors in pairs]
+
     def publish_holdouts(self, blobs: BlobPort) -> list[str]:
         """Store every validator's hold-out as one blob each; return their names in order."""
         names = []

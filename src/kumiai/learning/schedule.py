@@ -59,15 +59,30 @@ def plan_batches(
     batches: list[Tensor] = []
     epoch = 0
     while len(batches) < iterations if iterations else epoch < epochs:
-        if shuffle:
-            order = torch.from_numpy(permute_rows([sample_count], [seed], epoch)[0])
-        else:
-            order = torch.arange(sample_count)
-        if is_filled and sample_count > batch_size:
-            order = torch.cat((order, order[: -sample_count % batch_size]))
-        batches.extend(torch.split(order, batch_size))
+        batches += plan_epoch(
+            sample_count, batch_size, seed, epoch, shuffle=shuffle, is_filled=is_filled
+        )
         epoch += 1
     return tuple(batches[:iterations] if iterations else batches)
+
+
+def plan_epoch(
+    sample_count: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    *,
+    shuffle: bool = True,
+    is_filled: bool = True,
+) -> Batches:
+    """Return the rows of one pass's iterations: for who needs some iterations of many."""
+    if shuffle:
+        order = torch.from_numpy(permute_rows([sample_count], [seed], epoch)[0])
+    else:
+        order = torch.arange(sample_count)
+    if is_filled and sample_count > batch_size:
+        order = torch.cat((order, order[: -sample_count % batch_size]))
+    return tuple(torch.split(order, batch_size))
 
 
 def count_iterations(sample_count: int, batch_size: int, epochs: int, iterations: int) -> int:

@@ -11,6 +11,7 @@ from kumiai.rounds.commitments import commit_canaries
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.state import RoundPhase, RunPhase, RunState
 from kumiai.settlement.ledger import Delegate, Deposit, Fund, LedgerCommand, Stake
+from kumiai.tasks.audit import is_audited
 from kumiai.tasks.document import TaskDocument, compute_task_id, to_document
 
 Steps = tuple[Memory, tuple[Action, ...]]
@@ -30,6 +31,7 @@ class Customer:
     holdout_blobs: tuple[str, ...] = ()
     members_expected: int = 2
     delegations_expected: int = 0
+    shards: Mapping[str, str] = field(default_factory=dict)  # trainer -> blob, in an audited run
 
     def step(self, memory: Memory, run: RunState, event: Input) -> Steps:
         """Take one input; see `Role`."""
@@ -41,7 +43,8 @@ class Customer:
                 and len(run.delegations) >= self.delegations_expected
             )
             if complete:
-                return _once(memory, "start", (Publish(Kind.START, {"task": run.task_id}),))
+                content = {"task": run.task_id, **self._name_shards()}
+                return _once(memory, "start", (Publish(Kind.START, content),))
         if (
             run.phase is RunPhase.FINALIZING
             and run.round is not None
@@ -61,6 +64,9 @@ class Customer:
         if self.replicas:
             content["replicas"] = list(self.replicas)
         return Publish(Kind.TASK, content)
+
+    def _name_shards(self) -> dict[str, object]:
+        return {"shards": dict(self.shards)} if is_audited(self.task) else {}
 
     def _open(self, run: RunState) -> tuple[Action, ...]:
         actions: list[Action] = []

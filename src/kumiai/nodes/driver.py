@@ -57,7 +57,13 @@ REJECTS_KEPT_MAX = 10_000
 BUFFER_MAX = 256  # records; how much a crash may cost, all of it re-created on resume
 
 _TRAINERS_WORK = frozenset(
-    {RoundPhase.DEAL, RoundPhase.TRAIN, RoundPhase.REVEAL, RoundPhase.UNMASK}
+    {
+        RoundPhase.DEAL,
+        RoundPhase.TRAIN,
+        RoundPhase.REVEAL,
+        RoundPhase.UNMASK,
+        RoundPhase.CHALLENGE,
+    }
 )
 _SETTING_UP = frozenset({RunPhase.DRAFT, RunPhase.FUNDED, RunPhase.ENROLLING})
 

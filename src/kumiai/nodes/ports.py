@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kumiai.base.amounts import PPM
 from kumiai.base.events import Event
 from kumiai.base.log import Record
 from kumiai.consensus.pbft.proofs import Equivocation
-from kumiai.rounds.state import OpenedGroup
+from kumiai.rounds.opened import OpenedGroup
 from kumiai.settlement.ledger import LedgerCommand
 
 
@@ -32,6 +32,7 @@ class TrainJob:
     width_ppm: int = PPM  # train, and send, the leading block of this width alone
     attempt: int = 0  # of a secure run's round: its masks are of this attempt only
     cards: tuple[tuple[str, str, str], ...] = ()  # of its group: (member, public, own seed's hash)
+    checkpoint_every: int = 0  # iterations between two states of its trace; 0: no trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,64 @@ class TrainResult:
     loss_ppm: int
     codec_state: str = ""
     epsilon_milli: int = 0
+    trace: tuple[str, ...] = ()  # digests of its states, where the job wanted a trace
+    machine: str = ""  # class of the machine, with a trace
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """Ask a trainer's machine to put drawn states of its own finished work into the blobs."""
+
+    round: int
+    work: TrainJob  # whose states they are
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenResult:
+    """The digests of the states that are blobs now; () where they were not shown."""
+
+    member: str
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTarget:
+    """One trainer's opened trace: everything a replay needs that the log knows.
+
+    leaves: (index, digest) of the opened leaves; the states of `segments` and of the last leaf
+    are blobs named by their digest.
+    """
+
+    member: str
+    seed: int  # of the member's work
+    shard: str  # blob of the data that it was assigned
+    update: str  # blob
+    machine: str
+    iterations: int  # as the member bound itself to
+    checkpoint_every: int
+    segments: tuple[int, ...]
+    leaves: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditJob:
+    """Ask one validator to replay drawn segments of traces that began at the model `model`."""
+
+    round: int
+    validator: str
+    model: str  # blob
+    targets: tuple[AuditTarget, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """What the replays gave, in the order of the job's targets; iterations: how many were done."""
+
+    validator: str
+    machine: str
+    lines: tuple[tuple[str, int, str], ...]  # verdict, segment, digest: see proofs.verdict
+    iterations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +224,8 @@ class CurveResult:
     accuracies_ppm: tuple[int, ...]
 
 
-Job = TrainJob | ScoreJob | AggregateJob | CurveJob
-JobResult = TrainResult | ScoreResult | AggregateResult | CurveResult
+Job = TrainJob | ScoreJob | AggregateJob | CurveJob | OpenJob | AuditJob
+JobResult = TrainResult | ScoreResult | AggregateResult | CurveResult | OpenResult | AuditResult
 
 
 class ComputePort(Protocol):
@@ -183,6 +242,15 @@ class ComputePort(Protocol):
     def aggregate(self, job: AggregateJob) -> AggregateResult: ...
 
     def measure_curve(self, job: CurveJob) -> CurveResult: ...
+
+
+@runtime_checkable
+class AuditPort(Protocol):
+    """What a compute port offers beside in audited runs. Jobs come in batches, as there."""
+
+    def open_traces(self, jobs: Sequence[OpenJob]) -> list[OpenResult]: ...
+
+    def audit(self, jobs: Sequence[AuditJob]) -> list[AuditResult]: ...
 
 
 class BlobPort(Protocol):

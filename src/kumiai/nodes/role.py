@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kumiai.base.keys import SigningKey
-from kumiai.nodes.ports import Job, JobResult
+from kumiai.nodes.ports import Job, JobResult, TrainJob
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.state import RunState
 from kumiai.settlement.ledger import LedgerCommand
@@ -83,7 +83,8 @@ class Memory:
     entered the model and for the open one. trained_count: how often a trainer was set to work.
     A trainer's `result` is of the round and attempt it started in; `committed` is the place it was
     last committed in, (0, 0) before; `working` that of the job under way, where a round may pass
-    meanwhile.
+    meanwhile. traced: in an audited run a trainer's job of the open round. audit: what a validator
+    last found by replaying.
     """
 
     done: frozenset[tuple[str, int, int]] = frozenset()
@@ -93,6 +94,8 @@ class Memory:
     trained_count: int = 0
     committed: tuple[int, int] = (0, 0)
     working: tuple[int, int] = (0, 0)
+    traced: TrainJob | None = None
+    audit: JobDone | None = None
 
 
 class Role(Protocol):

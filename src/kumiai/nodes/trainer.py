@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from kumiai.base.keys import SigningKey
 from kumiai.nodes.masks import MaskHolder
 from kumiai.nodes.member import Enrolment, enrol_or_rejoin
-from kumiai.nodes.ports import TrainJob, TrainResult
+from kumiai.nodes.ports import OpenJob, OpenResult, TrainJob, TrainResult
 from kumiai.nodes.role import (
     Action,
     Input,
@@ -24,9 +24,12 @@ from kumiai.nodes.role import (
     derive_salt,
     derive_seed,
 )
+from kumiai.proofs.trace import Trace, TracePlace, count_segments, list_opened, list_states
+from kumiai.rounds.audits import find_challenge
 from kumiai.rounds.commitments import commit_update
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.state import AssignmentState, RoundPhase, RoundState, RunPhase, RunState, Tally
+from kumiai.tasks.audit import is_audited
 from kumiai.tasks.buffered import allows_stale
 
 
@@ -44,6 +47,8 @@ class Trainer:
         """Take one input; see `Role`."""
         if isinstance(event, JobDone) and isinstance(event.result, TrainResult):
             return self._on_trained(memory, run, event)
+        if isinstance(event, JobDone) and isinstance(event.result, OpenResult):
+            return self._show_trace(memory, run, event.result)
         entered = enrol_or_rejoin(self.key, self.enrolment, memory, run)
         if entered is not None:
             return entered
@@ -58,6 +63,8 @@ class Trainer:
             return self._take_part(memory, run, current, place)
         if current.phase is RoundPhase.REVEAL and assignment.state is AssignmentState.COMMITTED:
             return self._reveal(memory, run, place)
+        if current.phase is RoundPhase.CHALLENGE and assignment.state is AssignmentState.REVEALED:
+            return self._open_trace(memory, run, current, place)
         return memory, ()
 
     def _take_part(
@@ -85,6 +92,7 @@ class Trainer:
     ) -> tuple[Memory, tuple[Action, ...]]:
         if ("train", *place) in memory.done:
             return memory, ()
+        assert run.task is not None
         seed = derive_seed(run.task_id, *place, self.key.pubkey)
         # What did not enter the model goes as if never sent: its state is not built upon. The log
         # says what entered, so a resumed run asks for the same work.
@@ -100,11 +108,18 @@ class Trainer:
             before,
             current.assignments[self.key.pubkey].width_ppm,
         )
+        if is_audited(run.task):
+            every = run.task.audit.checkpoint_every
+            job = replace(job, attempt=current.attempt, checkpoint_every=every)
         if self.masks is not None:
             cards = self.masks.list_cards(current, self.key.pubkey)
             job = replace(job, attempt=current.attempt, cards=cards)
         remembered = replace(
-            _did(memory, "train", place), trained_count=before + 1, working=place, result=None
+            _did(memory, "train", place),
+            trained_count=before + 1,
+            working=place,
+            result=None,
+            traced=job if job.checkpoint_every else None,
         )
         return remembered, (Work(current.attempt, job),)
 
@@ -161,7 +176,16 @@ class Trainer:
             "task": run.task_id,
             "round": place[0],
             "attempt": place[1],
-            "commitment": commit_update(run.task_id, *place, self.key.pubkey, result.update, salt),
+            "commitment": commit_update(
+                run.task_id,
+                *place,
+                self.key.pubkey,
+                result.update,
+                salt,
+                (self._trace(run, place, result).root, result.iteration_count)
+                if result.trace
+                else None,
+            ),
         }
         if kept.round < place[0]:
             content["base"] = kept.round
@@ -191,7 +215,48 @@ class Trainer:
             "loss_ppm": result.loss_ppm,
             "epsilon_milli": result.epsilon_milli,
         }
+        if result.trace:
+            content["trace_root"] = self._trace(run, place, result).root
+            content["machine"] = result.machine
         return _did(memory, "reveal", place), (Publish(Kind.REVEAL, content),)
+
+    def _trace(self, run: RunState, place: tuple[int, int], result: TrainResult) -> Trace:
+        assert run.task is not None
+        named = TracePlace(run.task_id, *place, self.key.pubkey)
+        every = run.task.audit.checkpoint_every
+        return Trace(named, every, result.iteration_count, result.trace)
+
+    def _open_trace(
+        self, memory: Memory, run: RunState, current: RoundState, place: tuple[int, int]
+    ) -> tuple[Memory, tuple[Action, ...]]:
+        """Put the drawn states where validators can fetch them, before the leaves are shown."""
+        challenge = find_challenge(current, self.key.pubkey)
+        known = memory.result.result if memory.result is not None else None
+        if challenge is None or ("open", *place) in memory.done or memory.traced is None:
+            return memory, ()
+        if not isinstance(known, TrainResult) or memory.committed != place:
+            return memory, ()
+        last = count_segments(known.iteration_count, memory.traced.checkpoint_every)
+        job = OpenJob(place[0], memory.traced, list_states(challenge.segments, last))
+        return _did(memory, "open", place), (Work(current.attempt, job),)
+
+    def _show_trace(
+        self, memory: Memory, run: RunState, opened: OpenResult
+    ) -> tuple[Memory, tuple[Action, ...]]:
+        current, kept = run.round, memory.result
+        if current is None or current.phase is not RoundPhase.CHALLENGE or not opened.digests:
+            return memory, ()
+        place = (current.index, current.attempt)
+        challenge = find_challenge(current, self.key.pubkey)
+        if challenge is None or kept is None or memory.committed != place:
+            return memory, ()
+        result = kept.result
+        assert isinstance(result, TrainResult)
+        trace = self._trace(run, place, result)
+        wanted = list_opened(challenge.segments, len(result.trace) - 1)
+        leaves = [[leaf.index, leaf.digest, list(leaf.path)] for leaf in trace.open(wanted)]
+        named = {"task": run.task_id, "round": place[0], "attempt": place[1]}
+        return memory, (Publish(Kind.OPEN_TRACE, {**named, "leaves": leaves}),)
 
 
 def _find_included(run: RunState, member: str) -> int:

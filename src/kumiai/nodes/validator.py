@@ -9,10 +9,12 @@ from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.keys import SigningKey
 from kumiai.consensus import beacon
+from kumiai.nodes import auditing
 from kumiai.nodes.member import Enrolment, enrol_or_rejoin
 from kumiai.nodes.ports import (
     AggregateJob,
     AggregateResult,
+    AuditResult,
     CurveJob,
     CurveResult,
     ScoreJob,
@@ -133,7 +135,9 @@ class Validator:
         if current.phase is RoundPhase.REVEAL:
             return _once(memory, "beacon", place, (self._draw(run, place),))
         if current.phase is RoundPhase.SCORE:
-            return _once(memory, "score", place, (self._score(run, current),))
+            return self._begin_score(memory, run, current, place)
+        if current.phase in (RoundPhase.JURY, RoundPhase.JURY_REVEAL):
+            return self._sit_in_jury(memory, run, current, place)
         if current.phase is RoundPhase.SCORE_REVEAL:
             return self._reveal(memory, run, place)
         if current.phase is RoundPhase.CERTIFY:
@@ -148,6 +152,37 @@ class Validator:
         element = beacon.compute_element(_beacon_secret(self.key), length, index)
         return Publish(Kind.BEACON, {**_named(run, place), "element": element})
 
+    def _begin_score(
+        self, memory: Memory, run: RunState, current: RoundState, place: Place
+    ) -> Steps:
+        """Replay what one was drawn for, then score: the commitment binds both."""
+        job = auditing.make_audit_job(run, current, self.key.pubkey)
+        first = self._score(run, current) if job is None else Work(current.attempt, job)
+        return _once(memory, "score", place, (first,))
+
+    def _sit_in_jury(
+        self, memory: Memory, run: RunState, current: RoundState, place: Place
+    ) -> Steps:
+        if current.phase is RoundPhase.JURY:
+            job = auditing.make_jury_job(run, current, self.key.pubkey)
+            return _once(memory, "jury", place, () if job is None else (Work(place[1], job),))
+        found = memory.audit.result if memory.audit is not None else None
+        if self.key.pubkey not in current.audits.commits or not isinstance(found, AuditResult):
+            return memory, ()
+        content = {**_named(run, place), **auditing.write_reveal(self.key, run, place, found)}
+        return _once(memory, "jury-reveal", place, (Publish(Kind.JURY_REVEAL, content),))
+
+    def _on_audited(self, memory: Memory, run: RunState, event: JobDone) -> Steps:
+        current, found = run.round, event.result
+        assert current is not None and isinstance(found, AuditResult)
+        place, kept = (event.round, event.attempt), replace(memory, audit=event)
+        if current.phase is RoundPhase.SCORE:
+            return kept, (self._score(run, current),)
+        if current.phase is RoundPhase.JURY:
+            content = {**_named(run, place), **auditing.write_commit(self.key, run, place, found)}
+            return kept, (Publish(Kind.JURY_COMMIT, content),)
+        return memory, ()
+
     def _score(self, run: RunState, current: RoundState) -> Action:
         assert run.task is not None
         job = make_score_job(
@@ -159,8 +194,10 @@ class Validator:
         current, place = run.round, (event.round, event.attempt)
         if current is None or (current.index, current.attempt) != place:
             return memory, ()
+        if isinstance(event.result, AuditResult):
+            return self._on_audited(memory, run, event)
         if isinstance(event.result, ScoreResult):
-            sheet = self._sheet(run, place, event.result)
+            sheet = self._sheet(run, place, event.result, memory)
             salt = derive_salt(self.key, "scores", run.task_id, *place)
             commitment = commit_scores(run.task_id, *place, self.key.pubkey, sheet, salt)
             values = tuple(line.final for line in event.result.lines)
@@ -183,8 +220,11 @@ class Validator:
         if kept is None or (kept.round, kept.attempt) != place:
             return memory, ()
         assert isinstance(kept.result, ScoreResult)
-        sheet = self._sheet(run, place, kept.result)
-        lines, loss_ppm, accuracy_ppm, final_commitment, *root = sheet
+        sheet = self._sheet(run, place, kept.result, memory)
+        lines, loss_ppm, accuracy_ppm, final_commitment, *rest = sheet
+        assert run.task is not None
+        names = ("root",) * has_root(run.task)
+        more = dict(zip((*names, "machine", "audits"), rest, strict=False))
         content = {
             **_named(run, place),
             "salt": derive_salt(self.key, "scores", run.task_id, *place),
@@ -192,12 +232,14 @@ class Validator:
             "loss_ppm": loss_ppm,
             "accuracy_ppm": accuracy_ppm,
             "final_commitment": final_commitment,
-            **({"root": root[0]} if root else {}),
+            **more,
         }
         return _once(memory, "reveal", place, (Publish(Kind.SCORE_REVEAL, content),))
 
-    def _sheet(self, run: RunState, place: Place, result: ScoreResult) -> list[object]:
-        """[lines, loss, accuracy, commitment to the second hold-out's values], root if any."""
+    def _sheet(
+        self, run: RunState, place: Place, result: ScoreResult, memory: Memory
+    ) -> list[object]:
+        """[lines, loss, accuracy, commitment to the second hold-out's values], root and audits."""
         assert run.task is not None
         order = {line.member: index for index, line in enumerate(result.lines)}
         lines = [
@@ -208,7 +250,11 @@ class Validator:
         salt = derive_salt(self.key, "final", run.task_id, *place)
         bound = commit_final(run.task_id, *place, self.key.pubkey, values, salt)
         root = [result.root] if has_root(run.task) else []
-        return [lines, result.loss_ppm, result.accuracy_ppm, bound, *root]
+        found, audits = memory.audit, []
+        if found is not None and (found.round, found.attempt) == place:
+            assert isinstance(found.result, AuditResult)
+            audits = auditing.list_findings(found.result)
+        return [lines, result.loss_ppm, result.accuracy_ppm, bound, *root, *audits]
 
     def _certify(self, run: RunState, place: Place, model: str, server_state: str) -> Action:
         assert run.round is not None

@@ -14,13 +14,19 @@ from dataclasses import fields
 from typing import Any
 
 from kumiai.base import canonical
+from kumiai.base.errors import InternalError
 from kumiai.nodes.ports import (
     AggregateJob,
     AggregateResult,
+    AuditJob,
+    AuditPort,
+    AuditResult,
     ComputePort,
     CurveJob,
     CurveResult,
     JobResult,
+    OpenJob,
+    OpenResult,
     ScoreJob,
     ScoreLine,
     ScoreResult,
@@ -31,9 +37,16 @@ from kumiai.nodes.ports import (
 from kumiai.nodes.role import BuildModel, Work
 
 Result = JobResult | str
-Sort = tuple[str, int, int]  # ("train" | "score" | "aggregate" | "curve" | "build", round, attempt)
+Sort = tuple[str, int, int]  # (a name of _NAMES or "build", round, attempt)
 
-_NAMES = {TrainJob: "train", ScoreJob: "score", AggregateJob: "aggregate", CurveJob: "curve"}
+_NAMES = {
+    TrainJob: "train",
+    ScoreJob: "score",
+    AggregateJob: "aggregate",
+    CurveJob: "curve",
+    OpenJob: "open",
+    AuditJob: "audit",
+}
 
 
 def sort_of(asked: Work | BuildModel) -> Sort:
@@ -67,6 +80,12 @@ def _compute(batch: Sequence[Work | BuildModel], compute: ComputePort) -> list[R
         return list(compute.score([job for job in jobs if isinstance(job, ScoreJob)]))
     if isinstance(first.job, CurveJob):
         return [compute.measure_curve(job) for job in jobs if isinstance(job, CurveJob)]
+    if isinstance(first.job, OpenJob | AuditJob):
+        if not isinstance(compute, AuditPort):
+            raise InternalError(f"{type(compute).__name__} cannot audit, which the run asks of it")
+        if isinstance(first.job, OpenJob):
+            return list(compute.open_traces([job for job in jobs if isinstance(job, OpenJob)]))
+        return list(compute.audit([job for job in jobs if isinstance(job, AuditJob)]))
     return [compute.aggregate(job) for job in jobs if isinstance(job, AggregateJob)]
 
 
@@ -99,10 +118,15 @@ def _decode(entry: object) -> Result:
     assert isinstance(entry, list)
     name, fields = entry
     if name == "TrainResult":
-        return TrainResult(**fields)
+        return TrainResult(**{**fields, "trace": tuple(fields["trace"])})
+    if name == "OpenResult":
+        return OpenResult(**{**fields, "digests": tuple(fields["digests"])})
+    if name == "AuditResult":
+        lines = tuple((verdict, segment, digest) for verdict, segment, digest in fields["lines"])
+        return AuditResult(**{**fields, "lines": lines})
     if name == "AggregateResult":
         return AggregateResult(**fields)
     if name == "CurveResult":
         return CurveResult(**{**fields, "accuracies_ppm": tuple(fields["accuracies_ppm"])})
-    lines = tuple(ScoreLine(**line) for line in fields.pop("lines"))
-    return ScoreResult(lines=lines, **fields)
+    scores = tuple(ScoreLine(**line) for line in fields.pop("lines"))
+    return ScoreResult(lines=scores, **fields)

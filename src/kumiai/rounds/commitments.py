@@ -13,10 +13,20 @@ from kumiai.base import canonical
 
 
 def commit_update(
-    task_id: str, round_index: int, attempt: int, member: str, blob: str, salt: str
+    task_id: str,
+    round_index: int,
+    attempt: int,
+    member: str,
+    blob: str,
+    salt: str,
+    trace: tuple[str, int] | None = None,
 ) -> str:
-    """Bind a trainer to the update `blob` (sha256 of its bytes)."""
-    return _hash("update", [task_id, round_index, attempt, member, blob, salt])
+    """Bind a trainer to the update `blob` (sha256 of its bytes).
+
+    trace: in audited runs, the root of its trace and its iterations, which give the tree's size.
+    """
+    bound = [] if trace is None else list(trace)
+    return _hash("update", [task_id, round_index, attempt, member, blob, salt, *bound])
 
 
 def commit_scores(
@@ -29,6 +39,13 @@ def commit_scores(
 ) -> str:
     """Bind a validator to [lines, loss_ppm, accuracy_ppm, final_commitment]."""
     return _hash("scores", [task_id, round_index, attempt, validator, list(sheet), salt])
+
+
+def commit_jury(
+    task_id: str, round_index: int, attempt: int, validator: str, sheet: Sequence[object], salt: str
+) -> str:
+    """Bind a juror to [machine, lines] about the accused."""
+    return _hash("jury", [task_id, round_index, attempt, validator, list(sheet), salt])
 
 
 def commit_final(

@@ -27,7 +27,9 @@ from kumiai.rounds.state import (
 ENDED = frozenset({RunPhase.FINISHED, RunPhase.HALTED, RunPhase.FAILED})
 REASON_LENGTH_MAX = 300
 FIRST_EPOCH = 1  # of the committee that orders; no run has a second one yet
-_ONE_PER_ROUND = frozenset({Kind.DEAL, Kind.COMMIT, Kind.UNMASK, Kind.SCORE_COMMIT, Kind.CERTIFY})
+_ONE_PER_ROUND = frozenset(
+    {Kind.DEAL, Kind.COMMIT, Kind.UNMASK, Kind.SCORE_COMMIT, Kind.JURY_COMMIT, Kind.CERTIFY}
+)
 
 
 def on_stop(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:

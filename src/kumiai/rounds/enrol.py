@@ -16,6 +16,7 @@ from kumiai.base.errors import InputError
 from kumiai.base.log import Record
 from kumiai.consensus.quorum import compute_quorum
 from kumiai.learning.privacy.masking import is_public_key
+from kumiai.rounds.audit_forms import check_shards
 from kumiai.rounds.effects import Outcome, PhaseEntered, refuse
 from kumiai.rounds.kinds import parse_amount
 from kumiai.rounds.state import (
@@ -168,9 +169,13 @@ def on_start(state: RunState, record: Record, content: Mapping[str, Any]) -> Out
     roles = [member.role for member in state.members.values()]
     if "trainer" not in roles or "validator" not in roles:
         return refuse(state, "too-few", "a run needs at least one trainer and one validator")
+    fault = check_shards(state, content)
+    if fault is not None:
+        return refuse(state, "bad-shards", fault)
     check_transition(RUN_TABLE, state.phase, RunPhase.WARMUP)
     deadline_ms = record.time_ms + state.task.deadlines.certify_ms
-    warm = replace(state, phase=RunPhase.WARMUP, deadline_ms=deadline_ms)
+    shards = dict(content.get("shards", {}))
+    warm = replace(state, phase=RunPhase.WARMUP, deadline_ms=deadline_ms, shards=shards)
     return Outcome(warm, (PhaseEntered(RunPhase.WARMUP, 0, 0, None, deadline_ms),))
 
 

@@ -111,7 +111,8 @@ def compute_final_values(state: RunState) -> dict[str, int]:
     """Return every trainer's summed second hold-out value, in ppm of a nat.
 
     Rounds in which it did harm count too. A member whose work was VALID in less than a quarter of
-    the rounds in which it was judged has no value: one lucky round is no contribution.
+    the rounds in which it was judged has no value: one lucky round is no contribution. Nor has one
+    whom an audit convicted.
     """
     totals: dict[str, int] = {}
     canaries = frozenset(state.canaries or ())
@@ -123,7 +124,9 @@ def compute_final_values(state: RunState) -> dict[str, int]:
             members = part.groups.get(unit, (unit,))
             for member in members:
                 totals.setdefault(member, 0)
-                if opened and member not in canaries and is_established(state.tallies.get(member)):
+                if member in canaries or state.members[member].is_convicted:
+                    continue
+                if opened and is_established(state.tallies.get(member)):
                     totals[member] += stake_weighted_median(column, weights) // len(members)
     return totals
 

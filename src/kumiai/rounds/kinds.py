@@ -7,13 +7,14 @@ by its hash.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, unique
 from typing import Any
 
 from kumiai.base import events
 from kumiai.base.events import Event
 
 
+@unique
 class Kind(IntEnum):
     """Event kinds, in NOSTR's range of regular (stored) events."""
 
@@ -35,11 +36,14 @@ class Kind(IntEnum):
     FINAL_REVEAL = 8417  # validator: my second hold-out's scores of one round
     CANARY_OPEN = 8418  # customer: these members were known-value probes
     HOLDOUT_OPEN = 8419  # customer: the hold-out data, so that scores can be recomputed
+    OPEN_TRACE = 8424  # trainer: the drawn leaves of my trace; the states are blobs
+    JURY_COMMIT = 8425  # validator: the hash that binds me to what I found of an accusation
+    JURY_REVEAL = 8426  # validator: what I found
     DECLINE = 8420  # trainer: not this round
     WITHDRAW = 8421  # member: I leave
     REJOIN = 8422  # member: I am back
     EVIDENCE = 8423  # anyone: two signatures that contradict each other
-    ORDER_PROOF = 8424  # validator: one that orders said two things at one place
+    ORDER_PROOF = 8428  # validator: one that orders said two things at one place
     STOP = 8430  # guardian: pause, resume or halt
     TICK = 8440  # orderer: the clock reached a deadline
 
@@ -105,6 +109,9 @@ SHAPES: dict[Kind, dict[str, type]] = {
     Kind.FINAL_REVEAL: {**_ROUND, "salt": str, "values": list},
     Kind.CANARY_OPEN: {**_COMMON, "members": list, "salt": str},
     Kind.HOLDOUT_OPEN: {**_COMMON, "blobs": list},
+    Kind.OPEN_TRACE: {**_ROUND, "leaves": list},
+    Kind.JURY_COMMIT: {**_ROUND, "commitment": str},
+    Kind.JURY_REVEAL: {**_ROUND, "salt": str, "machine": str, "audits": list},
     Kind.DECLINE: _ROUND,
     Kind.WITHDRAW: _COMMON,
     Kind.REJOIN: _COMMON,
@@ -117,8 +124,14 @@ SHAPES: dict[Kind, dict[str, type]] = {
 OPTIONAL: dict[Kind, dict[str, type]] = {
     Kind.TASK: {"replicas": list},  # keys of the committee that orders; validation.ordering
     Kind.ENROL: {"share_key": str},  # of a trainer; privacy.mode secure
+    Kind.START: {"shards": dict},  # trainer -> blob of its data; audit.mode replay
     Kind.COMMIT: {"base": int},  # the round whose model it started from, if an earlier one
-    Kind.SCORE_REVEAL: {"root": str},  # blob of the validator's own update; aggregator trust_root
+    Kind.REVEAL: {"trace_root": str, "machine": str},  # audit.mode replay
+    Kind.SCORE_REVEAL: {
+        "root": str,  # blob of the validator's own update; aggregator trust_root
+        "machine": str,  # with audits: the class it replayed on, and what it found
+        "audits": list,
+    },
 }
 
 

@@ -27,9 +27,9 @@ from kumiai.learning.privacy.dealing import SEALED_HEX_DIGITS, MaskDealing
 from kumiai.learning.privacy.masking import MaskCard, is_agreement, is_own_seed, is_public_key
 from kumiai.learning.privacy.sharing import SHARE_BYTES, hash_share, join
 from kumiai.rounds.effects import Outcome, refuse
+from kumiai.rounds.opened import OpenedGroup
 from kumiai.rounds.state import (
     AssignmentState,
-    OpenedGroup,
     RoundPhase,
     RoundState,
     RunState,

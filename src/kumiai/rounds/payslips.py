@@ -83,6 +83,7 @@ def make_final_receipts(  # the end gathers every strand once; splitting it woul
             reason, shown = "canary", show_amount(0)
         else:
             reason = "final" if values.get(key, 0) > 0 else "final-none"
+            reason = "final-convicted" if member.is_convicted else reason
             shown = dict(money[key])
         receipts.append(
             make_receipt(

@@ -9,11 +9,11 @@ back, and then FAILED, with what is left refunded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from kumiai.consensus.quorum import compute_quorum
-from kumiai.rounds import final, masks, scoring, settle
+from kumiai.rounds import audits, final, jury, masks, scoring, settle
 from kumiai.rounds import round as training
 from kumiai.rounds.buffering import compute_close_ms
 from kumiai.rounds.certificate import draft_body, find_certificate
@@ -128,6 +128,8 @@ def _close_reveal(
     assert closed.round is not None
     if not closed.round.revealed:
         return _replay(closed, closed.round, now_ms, "no trainer revealed an update", frozenset())
+    if closed.round.audits.challenges:
+        return _enter(closed, closed.round, RoundPhase.CHALLENGE, now_ms)
     if not closed.round.groups:
         return _entered(closed)
     masked = masks.close_masked_reveal(closed.round)
@@ -149,6 +151,17 @@ def _close_unmask(
         reason = "no group's sum could be opened"
         return _replay(counted, current, now_ms, reason, frozenset())
     return _enter(counted, opened, RoundPhase.SCORE, now_ms)
+
+
+def _close_challenge(
+    state: RunState, current: RoundState, now_ms: int
+) -> tuple[RunState, Effects] | None:
+    if not audits.is_challenge_complete(state, current) and now_ms < current.deadline_ms:
+        return None
+    opened = audits.close_challenge(current)
+    if not opened.revealed:
+        return _replay(state, current, now_ms, "no drawn trainer opened its trace", frozenset())
+    return _enter(state, opened, RoundPhase.SCORE, now_ms)
 
 
 def _close_score(
@@ -183,8 +196,26 @@ def _close_score_reveal(
         k: replace(m, missed_count=0) if k in current.score_sheets and m.missed_count else m
         for k, m in members.items()
     }
-    judged = scoring.judge_round(replace(state, members=heard))
-    return _enter_certify(settle.settle_round(judged), now_ms)
+    accused = audits.accuse(current)
+    following = replace(state, members=heard, round=accused)
+    if jury.find_jurors(following, accused):
+        return _enter(following, accused, RoundPhase.JURY, now_ms)
+    return _judge(following, now_ms)
+
+
+def _close_jury(
+    state: RunState, current: RoundState, now_ms: int
+) -> tuple[RunState, Effects] | None:
+    """Bound first, shown then. Who is silent has no word; without a quorum nobody is guilty."""
+    if jury.find_awaited(state, current) and now_ms < current.deadline_ms:
+        return None
+    if current.phase is RoundPhase.JURY and current.audits.commits:
+        return _enter(state, current, RoundPhase.JURY_REVEAL, now_ms)
+    return _judge(state, now_ms)
+
+
+def _judge(state: RunState, now_ms: int) -> tuple[RunState, Effects]:
+    return _enter_certify(settle.settle_round(scoring.judge_round(state)), now_ms)
 
 
 def _close_certify(
@@ -227,11 +258,16 @@ def _after_certificate(state: RunState, index: int, now_ms: int) -> tuple[RunSta
 def _enter(
     state: RunState, current: RoundState, phase: RoundPhase, now_ms: int
 ) -> tuple[RunState, Effects]:
-    """Begin a phase that a secure run has more, or the one after it."""
+    """Begin a phase that a secure or audited run has more, or the one after it."""
     assert state.task is not None
-    length_ms = state.task.deadlines.score_ms
-    if phase is not RoundPhase.SCORE:
-        length_ms = training.compute_trainers_time_ms(state, phase)
+    terms = state.task.audit
+    lengths_ms = {
+        RoundPhase.SCORE: state.task.deadlines.score_ms,
+        RoundPhase.CHALLENGE: terms.open_ms,
+        RoundPhase.JURY: terms.jury_ms,
+        RoundPhase.JURY_REVEAL: terms.jury_ms,
+    }
+    length_ms = lengths_ms.get(phase, training.compute_trainers_time_ms(state, phase))
     begun = replace(current, phase=phase, phase_started_ms=now_ms, deadline_ms=now_ms + length_ms)
     return _entered(replace(state, round=begun))
 
@@ -262,18 +298,7 @@ def _extend_or_replay(
         length = current.deadline_ms - current.phase_started_ms
         extended = replace(current, is_extended=True, deadline_ms=now_ms + length // 2)
         return _entered(replace(state, round=extended))
-    return _replay(state, current, now_ms, reason, _find_silent(current))
-
-
-def _find_silent(current: RoundState) -> frozenset[str]:
-    """Return the committee members that have not done what the phase asks of them."""
-    heard: Mapping[RoundPhase, Mapping[str, object]] = {
-        RoundPhase.REVEAL: current.beacon_shares,
-        RoundPhase.SCORE: current.score_commits,
-        RoundPhase.SCORE_REVEAL: current.score_sheets,
-        RoundPhase.CERTIFY: current.votes,
-    }
-    return frozenset(current.committee) - heard[current.phase].keys()
+    return _replay(state, current, now_ms, reason, training.find_silent(current))
 
 
 def _replay(
@@ -365,6 +390,9 @@ _CLOSERS: dict[
     RoundPhase.TRAIN: _close_train,
     RoundPhase.REVEAL: _close_reveal,
     RoundPhase.UNMASK: _close_unmask,
+    RoundPhase.CHALLENGE: _close_challenge,
+    RoundPhase.JURY: _close_jury,
+    RoundPhase.JURY_REVEAL: _close_jury,
     RoundPhase.SCORE: _close_score,
     RoundPhase.SCORE_REVEAL: _close_score_reveal,
     RoundPhase.CERTIFY: _close_certify,

@@ -32,6 +32,11 @@ REASONS: Mapping[str, str] = {
     "malformed": "0 because: the update was not a well-formed update of this model.",
     "outside": "0 because: the update changed the model outside of the width that the member had "
     "been given for the round.",
+    "fabricated": "0 because: a part of its training that was drawn and replayed does not give "
+    "what the member had bound itself to.",
+    "unproven": "0 because: drawn for an audit, and no quorum of the committee could replay it on "
+    "a machine of the same class; no penalty.",
+    "withheld": "0 because: drawn for an audit, it did not open its trace in time; no penalty.",
     "no-reply": "0 because: no commitment before the deadline; no penalty.",
     "busy": "0 because: still at work when enough others were ready; the same work may count in a "
     "later round; no penalty.",
@@ -55,6 +60,8 @@ REASONS: Mapping[str, str] = {
     "backed": "Backed members who were paid: a share of what the stake added.",
     "final": "Final ranking on the second hold-out: a share of the locked part.",
     "final-none": "0 of the locked part because: no positive contribution on the second hold-out.",
+    "final-convicted": "0 of the locked part because: an audit showed that it had not done the "
+    "work it claimed.",
     "final-validator": "The held-back part, less the share of probes that were scored wrongly.",
     "final-proven": "0 of what was held back because: two signatures of this member contradict "
     "each other; it is out, and part of its stake is burnt.",
@@ -136,6 +143,8 @@ def explain_assignment(
         if is_included:
             reason = reason.replace("no-gain", "carried")
         return judgement.verdict.value, reason, judgement.detail
+    if assignment.state is AssignmentState.NO_REPLY and assignment.blob:
+        return "-", "withheld", ""  # it revealed its update, and only then fell silent
     return "-", _STATE_REASONS.get(assignment.state, "no-reply"), ""
 
 

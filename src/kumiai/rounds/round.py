@@ -15,10 +15,13 @@ from kumiai.base import canonical
 from kumiai.base.log import Record
 from kumiai.consensus import beacon
 from kumiai.rounds import buffering, masks
+from kumiai.rounds.audit_forms import check_trace
+from kumiai.rounds.audits import draw_challenges
 from kumiai.rounds.commitments import commit_update
 from kumiai.rounds.deadlines import compute_allowance_ms
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.kinds import parse_amount
+from kumiai.rounds.opened import Audits
 from kumiai.rounds.state import (
     ASSIGNMENT_TABLE,
     Assignment,
@@ -134,6 +137,11 @@ def on_reveal(state: RunState, record: Record, content: Mapping[str, Any]) -> Ou
         return problem or refuse(state, "no-assignment", "not assigned in this round")
     if assignment.state is not AssignmentState.COMMITTED:
         return refuse(state, "wrong-state", f"nothing to reveal: {assignment.state}")
+    assert state.task is not None
+    fault = check_trace(state.task, content)
+    if fault is not None:
+        return refuse(state, "bad-trace", fault)
+    root = content.get("trace_root", "")
     opened = commit_update(
         state.task_id,
         current.index,
@@ -141,6 +149,7 @@ def on_reveal(state: RunState, record: Record, content: Mapping[str, Any]) -> Ou
         assignment.member,
         content["blob"],
         content["salt"],
+        (root, content["iterations"]) if root else None,
     )
     if opened != assignment.commitment:
         return refuse(
@@ -167,6 +176,8 @@ def on_reveal(state: RunState, record: Record, content: Mapping[str, Any]) -> Ou
         flop=flop,
         loss_ppm=content["loss_ppm"],
         epsilon_milli=content["epsilon_milli"],
+        trace_root=root,
+        machine=content.get("machine", ""),
     )
     return Outcome(_with_assignment(state, current, revealed))
 
@@ -257,8 +268,20 @@ def close_reveal(state: RunState, now_ms: int, log_head: str) -> RunState:
         revealed=tuple(a.member for a in revealed),
         is_extended=False,
     )
+    closed = replace(closed, audits=Audits(draw_challenges(state, closed)))
     kept = buffering.remember_shown(state, closed, state.task.training.staleness_max)
     return replace(kept, round=closed)
+
+
+def find_silent(current: RoundState) -> frozenset[str]:
+    """Return the committee members that have not done what the phase asks of them."""
+    heard: Mapping[RoundPhase, Mapping[str, object]] = {
+        RoundPhase.REVEAL: current.beacon_shares,
+        RoundPhase.SCORE: current.score_commits,
+        RoundPhase.SCORE_REVEAL: current.score_sheets,
+        RoundPhase.CERTIFY: current.votes,
+    }
+    return frozenset(current.committee) - heard[current.phase].keys()
 
 
 def count_miss(member: Member) -> Member:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from kumiai.base.log import Record
-from kumiai.rounds import certificate, control, enrol, final, masks, scoring, widths
+from kumiai.rounds import audits, certificate, control, enrol, final, jury, masks, scoring, widths
 from kumiai.rounds import round as training
 from kumiai.rounds.buffering import compute_close_ms
 from kumiai.rounds.effects import Effect, Outcome, refuse
@@ -40,8 +40,11 @@ HANDLERS: Mapping[Kind, Handler] = {
     Kind.COMMIT: training.on_commit,
     Kind.REVEAL: training.on_reveal,
     Kind.BEACON: training.on_beacon,
+    Kind.OPEN_TRACE: audits.on_open_trace,
     Kind.SCORE_COMMIT: scoring.on_score_commit,
     Kind.SCORE_REVEAL: scoring.on_score_reveal,
+    Kind.JURY_COMMIT: jury.on_jury_commit,
+    Kind.JURY_REVEAL: jury.on_jury_reveal,
     Kind.CERTIFY: certificate.on_certify,
     Kind.FINAL_REVEAL: final.on_final_reveal,
     Kind.CURVE: widths.on_curve,

@@ -17,6 +17,8 @@ from kumiai.learning.aggregation import fit_weights
 from kumiai.learning.staleness import discount_weights
 from kumiai.proofs import flags as flag
 from kumiai.rounds.agreement import NOISE_FLOOR, judge, share_equally
+from kumiai.rounds.audit_forms import list_sheet_parts
+from kumiai.rounds.audits import apply_audits, judge_audits, read_sheet
 from kumiai.rounds.commitments import commit_scores
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.state import (
@@ -33,7 +35,7 @@ from kumiai.rounds.state import (
 from kumiai.tasks.aggregators import has_root
 
 VALUE_MAX = 10**9  # ppm of a nat: a thousand nats; anything beyond is nonsense
-EVIDENCE_REASONS = frozenset({"copy", "old-copy", "replay", "empty", "no-work"})
+EVIDENCE_REASONS = frozenset({"copy", "old-copy", "replay", "empty", "no-work", "fabricated"})
 INVALID_UNTIL_EJECTED = 3
 CREDIT_AT_RISK = 4  # a round that costs a quarter of a member's balance or more is left out
 
@@ -77,6 +79,7 @@ def on_score_reveal(state: RunState, record: Record, content: Mapping[str, Any])
     ]
     if "root" in content:
         sheet.append(content["root"])
+    sheet += list_sheet_parts(content)
     opened = commit_scores(
         state.task_id, current.index, current.attempt, validator, sheet, content["salt"]
     )
@@ -87,6 +90,10 @@ def on_score_reveal(state: RunState, record: Record, content: Mapping[str, Any])
     reason = check_lines(content["lines"], len(current.units))
     if reason is not None or content["accuracy_ppm"] > PPM:
         return refuse(state, "bad-scores", reason or "accuracy above 1")
+    try:
+        machine, audits = read_sheet(current, validator, content)
+    except ValueError as error:
+        return refuse(state, "bad-audits", str(error))
     sheets = {
         **current.score_sheets,
         validator: ScoreSheet(
@@ -96,6 +103,8 @@ def on_score_reveal(state: RunState, record: Record, content: Mapping[str, Any])
             accuracy_ppm=content["accuracy_ppm"],
             final_commitment=content["final_commitment"],
             root=content.get("root", ""),
+            machine=machine,
+            audits=audits,
         ),
     }
     return Outcome(replace(state, round=replace(current, score_sheets=sheets)))
@@ -152,7 +161,8 @@ def judge_round(state: RunState) -> RunState:
     balances |= {name: sum(balances.get(m, 0) for m in group) for name, group in groups.items()}
     by_unit = judge(current.units, sheets, stakes, state.task.validation.harm_floor_ppm, balances)
     judgements = share_equally(by_unit, groups) if groups else by_unit
-    assignments = dict(current.assignments)
+    judgements, audited = judge_audits(current, judgements)
+    assignments = dict(audited)
     for judgement in judgements:
         key = judgement.member
         assignments[key] = replace(assignments[key], state=judgement.verdict)
@@ -182,13 +192,14 @@ def apply_verdicts(state: RunState) -> RunState:
             ejected = count >= INVALID_UNTIL_EJECTED and members[key].state is NodeState.ACTIVE
             node_state = NodeState.EJECTED if ejected else members[key].state
             members[key] = replace(members[key], invalid_count=count, state=node_state)
-    return replace(state, members=members, evidence=evidence)
+    return apply_audits(replace(state, members=members, evidence=evidence))
 
 
 def _is_carried(judgement: Judgement, balance: int) -> bool:
     """Tell whether credit covers a round without gain; who has none is left out."""
     is_covered = balance > 0 and balance + CREDIT_AT_RISK * judgement.value > 0
-    return judgement.verdict is AssignmentState.INCONCLUSIVE and is_covered
+    is_gainless = judgement.verdict is AssignmentState.INCONCLUSIVE
+    return is_gainless and is_covered and judgement.reason != "unproven"
 
 
 def _choose_included(

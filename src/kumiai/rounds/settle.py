@@ -15,6 +15,7 @@ from dataclasses import replace
 from kumiai.base import canonical
 from kumiai.base.amounts import PPM, multiply_ppm
 from kumiai.rounds import final
+from kumiai.rounds.audits import list_wrong_auditors
 from kumiai.rounds.effects import MoneyMoved
 from kumiai.rounds.payslips import make_final_receipts, make_round_receipts, show_line
 from kumiai.rounds.state import AssignmentState, Payments, RunState, Tally
@@ -265,7 +266,7 @@ def _validator_claim(state: RunState, key: str) -> Validator:
     assert state.round is not None and state.task is not None
     sheets = sorted(state.round.score_sheets)
     score = 0
-    if key in sheets:
+    if key in sheets and key not in list_wrong_auditors(state.round):
         place = sheets.index(key)
         deviations = [j.deviations[place] for j in state.round.judgements]
         distance_ppm = sum(deviations) // max(1, len(deviations))

@@ -15,6 +15,8 @@ from kumiai.base.amounts import PPM
 from kumiai.base.log import GENESIS_HEAD
 from kumiai.governance.stop import Votes
 from kumiai.learning.privacy.dealing import MaskDealing
+from kumiai.proofs.verdict import AuditLine
+from kumiai.rounds.opened import Audits, OpenedGroup
 from kumiai.settlement.ledger import LedgerCommand
 from kumiai.tasks.document import TaskDocument
 
@@ -42,8 +44,11 @@ class RoundPhase(StrEnum):
     TRAIN = "TRAIN"
     REVEAL = "REVEAL"
     UNMASK = "UNMASK"  # secure runs only: the groups' sums are opened
+    CHALLENGE = "CHALLENGE"  # audited runs only: drawn trainers open parts of their traces
     SCORE = "SCORE"
     SCORE_REVEAL = "SCORE_REVEAL"
+    JURY = "JURY"  # only after an accusation: the committee replays it, bound and then shown
+    JURY_REVEAL = "JURY_REVEAL"
     CERTIFY = "CERTIFY"
 
 
@@ -107,7 +112,7 @@ ASSIGNMENT_TABLE: Mapping[AssignmentState, frozenset[AssignmentState]] = {
     ),
     _A.ACCEPTED: frozenset({_A.COMMITTED, _A.DECLINED, _A.NO_REPLY, _A.BUSY, _A.WITHDRAWN}),
     _A.COMMITTED: frozenset({_A.REVEALED, _A.LATE, _A.WITHDRAWN}),
-    _A.REVEALED: frozenset({_A.VALID, _A.INVALID, _A.INCONCLUSIVE, _A.VOID}),
+    _A.REVEALED: frozenset({_A.VALID, _A.INVALID, _A.INCONCLUSIVE, _A.VOID, _A.NO_REPLY}),
     _A.VALID: frozenset({_A.PAID}),
     _A.INVALID: frozenset({_A.SLASHED}),
     _A.INCONCLUSIVE: frozenset(),
@@ -126,10 +131,13 @@ _P = RoundPhase
 ROUND_TABLE: Mapping[RoundPhase, frozenset[RoundPhase]] = {
     _P.DEAL: frozenset({_P.TRAIN}),
     _P.TRAIN: frozenset({_P.REVEAL}),
-    _P.REVEAL: frozenset({_P.UNMASK, _P.SCORE}),
+    _P.REVEAL: frozenset({_P.UNMASK, _P.CHALLENGE, _P.SCORE}),
     _P.UNMASK: frozenset({_P.SCORE}),
+    _P.CHALLENGE: frozenset({_P.SCORE}),
     _P.SCORE: frozenset({_P.SCORE_REVEAL}),
-    _P.SCORE_REVEAL: frozenset({_P.CERTIFY}),
+    _P.SCORE_REVEAL: frozenset({_P.JURY, _P.CERTIFY}),
+    _P.JURY: frozenset({_P.JURY_REVEAL}),
+    _P.JURY_REVEAL: frozenset({_P.CERTIFY}),
     _P.CERTIFY: frozenset(),
 }
 
@@ -162,6 +170,8 @@ class Member:
     share_key: str = ""  # for which others seal shares of their mask secrets, in secure runs
     busy_count: int = 0  # rounds in a row in which it was BUSY
     committed: tuple[int, int] = (0, 0)  # (round, attempt) of its last commitment, if it may be old
+    audited_valid: int = 0  # audits in a row that found its work VALID
+    is_convicted: bool = False  # an audit found its work INVALID: nothing of the locked pay is its
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,26 +205,8 @@ class Assignment:
     epsilon_milli: int = 0
     width_ppm: int = PPM
     staleness: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedGroup:
-    """A group whose sum can be computed by anybody: masked updates, and what takes the masks off.
-
-    All in the order of the keys. `own_seeds` are of exactly the members whose updates are summed,
-    `agreements` of exactly those who dealt and then dropped out: never both of one member.
-    """
-
-    name: str
-    masked: tuple[tuple[str, str], ...]  # (member, blob)
-    cards: tuple[tuple[str, str, str], ...]  # (member, public key, hash of its own seed)
-    own_seeds: tuple[tuple[str, str], ...]  # (member, hex)
-    agreements: tuple[tuple[str, str], ...]  # (member, hex)
-
-    @property
-    def members(self) -> tuple[str, ...]:
-        """Whose updates are in the sum."""
-        return tuple(member for member, _ in self.masked)
+    trace_root: str = ""  # in audited runs, of the trace that its commitment binds it to
+    machine: str = ""  # class of the machine that it says it was trained on
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +219,8 @@ class ScoreSheet:
     accuracy_ppm: int
     final_commitment: str
     root: str = ""  # blob of the validator's own update, where the aggregator has a root of trust
+    machine: str = ""  # class of its machine, where it replayed anything
+    audits: tuple[AuditLine, ...] = ()  # of whom it was drawn to replay, in the challenges' order
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +306,7 @@ class RoundState:
     opened: tuple[OpenedGroup, ...] = ()
     shown: tuple[tuple[int, str, str, int], ...] = ()  # RunState.shown, as the attempt found it
     votes: Mapping[str, Vote] = field(default_factory=dict)
+    audits: Audits = field(default_factory=Audits)
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -386,6 +381,7 @@ class RunState:
     curves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # validator -> ppm a width
     widths_ppm: Mapping[str, int] = field(default_factory=dict)
     shown: tuple[tuple[int, str, str, int], ...] = ()  # (round, member, blob, base): `buffering`
+    shards: Mapping[str, str] = field(default_factory=dict)  # trainer -> blob, in audited runs
     deadline_ms: int = 0  # of the run's phase, where a round's does not apply
     reason: str = ""  # why it is PAUSED, DEGRADED, HALTED or FAILED
     height: int = 0

@@ -171,7 +171,8 @@ def compute_widths(state: RunState, values: Mapping[str, int]) -> dict[str, int]
         tally = state.tallies.get(key)
         was_caught = member.invalid_count > 0 and (tally is None or tally.rounds_valid == 0)
         value = max(0, values.get(key, 0))
-        if tally is None or was_caught or member.state is NodeState.EJECTED:
+        is_out = member.is_convicted or member.state is NodeState.EJECTED
+        if tally is None or was_caught or is_out:
             widths[key] = 0
         elif state.task.model_rewards.policy == "equal" and tally.rounds_valid > 0:
             widths[key] = PPM

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from kumiai.base import canonical
 from kumiai.base.canonical import INTEGER_MAX
 from kumiai.base.errors import InputError
+from kumiai.tasks.audit import AuditSection
 from kumiai.tasks.decimals import convert_section
 from kumiai.tasks.errors import TaskError, explain_validation
 from kumiai.tasks.fields import (
@@ -69,6 +70,7 @@ class TaskDocument(Section):
     training: TrainingSection = Field(default_factory=TrainingSection)
     privacy: PrivacySection = Field(default_factory=PrivacySection)
     validation: ValidationSection = Field(default_factory=ValidationSection)
+    audit: AuditSection = Field(default_factory=AuditSection)
     rewards: RewardsSection = Field(default_factory=RewardsSection)
     model_rewards: ModelRewardsSection = Field(default_factory=ModelRewardsSection)
     deadlines: DeadlinesSection = Field(default_factory=DeadlinesSection)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.tasks.aggregators import count_rows, list_aggregator_problems
+from kumiai.tasks.audit import list_audit_problems, list_audit_warnings
 from kumiai.tasks.buffered import list_buffer_problems, list_buffer_warnings
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
 from kumiai.tasks.live import list_live_problems
@@ -65,6 +66,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_deadlines(task),
         *_check_privacy(task),
         *list_secure_problems(task),
+        *list_audit_problems(task),
     ]
 
 
@@ -101,7 +103,7 @@ def list_warnings(task: TaskDocument) -> list[str]:
             f"validation.work_z_milli = {task.validation.work_z_milli}: private updates carry "
             "noise and may be taken for no work; 0 turns the test off"
         )
-    warnings += list_secure_warnings(task) + list_buffer_warnings(task)
+    warnings += list_secure_warnings(task) + list_buffer_warnings(task) + list_audit_warnings(task)
     if task.rewards.alpha > 1:
         warnings.append(
             f"rewards.alpha = {task.rewards.alpha}: a big stake earns more than its share"

@@ -25,7 +25,7 @@ from kumiai.learning.privacy.masking import (
     unmask_sum,
 )
 from kumiai.nodes.ports import BlobPort, TrainJob
-from kumiai.rounds.state import OpenedGroup
+from kumiai.rounds.opened import OpenedGroup
 
 MASKED = "masked"
 SUMS_KEPT_MAX = 64

@@ -19,6 +19,7 @@ from kumiai.base.amounts import PPM
 from kumiai.learning import fixed_point
 from kumiai.learning.codecs import Codec, Plain, for_round
 from kumiai.nodes import ports
+from kumiai.proofs.verdict import Verdict
 
 NOISE_RMS = 40_000  # fixed-point units (2**-24): the size of an ordinary first update's entries
 SIGN_FLIP_FACTOR = -3
@@ -37,9 +38,11 @@ class AdversarialCompute:
     """`behaviours` maps public key -> what it does; `victims` maps a copier to whom it copies.
 
     `size` is P, the model's numbers. Behaviours of trainers: free-rider, canary, copier, replayer,
-    sign-flip, garbage, overreach (trains and sends the full width whatever it was given); of
-    validators: lazy, colluder (`friends` are whom colluders favour). find_outside: the numbers that
-    a member of a width may not change; all but overreach leave them alone.
+    sign-flip, garbage, overreach (trains and sends the full width whatever it was given), in
+    audited runs withholder (opens nothing), trace-copier, and those of `fakers`, who lie while they
+    train; of validators: lazy, colluder (`friends` are whom colluders favour), lazy-auditor,
+    colluding-auditor, false-accuser. find_outside: the numbers that a member of a width may not
+    change; all but overreach leave them alone.
     """
 
     inner: ports.ComputePort
@@ -82,6 +85,9 @@ class AdversarialCompute:
                 results[job.member] = self._fake(job, results)
             elif self._behaviour(job.member) == "sign-flip":
                 results[job.member] = self._flip(job, results[job.member])
+            elif self._behaviour(job.member) == "trace-copier":
+                victim = results[self.victims[job.member]]
+                results[job.member] = replace(victim, member=job.member)
         return [results[job.member] for job in jobs]
 
     def score(self, jobs: Sequence[ports.ScoreJob]) -> list[ports.ScoreResult]:
@@ -94,6 +100,26 @@ class AdversarialCompute:
             elif self._behaviour(job.validator) == "colluder":
                 results[job.validator] = self._favour(results[job.validator])
         return [results[job.validator] for job in jobs]
+
+    def open_traces(self, jobs: Sequence[ports.OpenJob]) -> list[ports.OpenResult]:
+        """A withholder shows nothing; a copier of traces has only its victim's states to show."""
+        results = []
+        for job in jobs:
+            behaviour = self._behaviour(job.work.member)
+            if behaviour == "withholder":
+                results.append(ports.OpenResult(job.work.member, ()))
+                continue
+            (opened,) = self.inner.open_traces([job])  # type: ignore[attr-defined]
+            results.append(opened)
+        return results
+
+    def audit(self, jobs: Sequence[ports.AuditJob]) -> list[ports.AuditResult]:
+        """A lazy auditor approves everything unseen, a colluding one its friends; one accuses."""
+        results = self.inner.audit(jobs)  # type: ignore[attr-defined]
+        return [
+            _bend(job, result, self._behaviour(job.validator), self.friends)
+            for job, result in zip(jobs, results, strict=True)
+        ]
 
     def _behaviour(self, member: str) -> str:
         return self.behaviours.get(member, "")
@@ -164,6 +190,20 @@ class AdversarialCompute:
             loss_ppm=loss_ppm,
             epsilon_milli=epsilon_milli,
         )
+
+
+def _bend(
+    job: ports.AuditJob, result: ports.AuditResult, behaviour: str, friends: frozenset[str]
+) -> ports.AuditResult:
+    """Return what an auditor of this kind says instead of what was found."""
+    lines = list(result.lines)
+    for place, target in enumerate(job.targets):
+        is_friend = behaviour == "colluding-auditor" and target.member in friends
+        if behaviour == "lazy-auditor" or is_friend:
+            lines[place] = (Verdict.VALID.value, 0, "")
+        elif behaviour == "false-accuser" and target.machine == result.machine:
+            lines[place] = (Verdict.INVALID.value, target.segments[0], "0" * 64)
+    return replace(result, lines=tuple(lines))
 
 
 def _invent(job: ports.ScoreJob) -> ports.ScoreResult:

@@ -256,6 +256,35 @@ def scenarios(lang: LangOption = None) -> None:
     running.list_scenarios(lang)
 
 
+@app.command(
+    epilog=_examples(
+        "kumiai doctor --determinism",
+        "kumiai doctor --determinism --save this-machine.json",
+        "kumiai doctor --determinism --compare other-machine.json",
+    )
+)
+def doctor(
+    determinism: Annotated[
+        bool,
+        typer.Option(
+            "--determinism", metavar="", help="The machine's class and its calibration digest."
+        ),
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Write them to a new file.")
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="FILE", help="Is that file's machine of one class?"),
+    ] = None,
+    lang: LangOption = None,
+) -> None:
+    """Examine this machine: does it give the same bits as another for the same work?"""
+    from kumiai.apps.cli import doctoring
+
+    doctoring.doctor(determinism, save, compare, lang)
+
+
 flower = typer.Typer(
     help="Run Flower apps on this engine, unmodified.",
     no_args_is_help=True,

@@ -164,6 +164,11 @@ class Engine:
         return self._work.layout
 
     @property
+    def work(self) -> LocalWork:
+        """The recipe under its rule, on the CPU, for whoever runs its iterations himself."""
+        return self._work
+
+    @property
     def settings(self) -> TrainSettings:
         """How every member trains."""
         return self._work.settings
