@@ -161,22 +161,20 @@ def write_sheets(
 
     seen_BNV: what it would measure. last_BN: the last round's consensus.
     """
-    code_B1V = scoring_BV[:, None, :]
-    values_BNV = np.where(code_B1V == Scoring.LAZY, LAZY_VALUE, seen_BNV)
-    values_BNV = np.where(code_B1V == Scoring.BLANK, 0, values_BNV)
-    values_BNV = np.where(code_B1V == Scoring.ECHO, last_BN[..., None], values_BNV)
-    is_friend_1N1 = friend_N[None, :, None]
-    favour_BNV = np.where(is_friend_1N1, COLLUSION_VALUE, -np.abs(seen_BNV))
-    values_BNV = np.where(code_B1V == Scoring.COLLUDER, favour_BNV, values_BNV)
-    shift_B11 = np.rint(SUBTLE_SDS * sd_B).astype(np.int64)[:, None, None]
-    values_BNV = np.where(
-        code_B1V == Scoring.SUBTLE,
-        seen_BNV + np.where(is_friend_1N1, shift_B11, -shift_B11),
-        values_BNV,
-    )
-    flags_BNV = np.broadcast_to(caught_BN[..., None], values_BNV.shape).copy()
-    flags_BNV &= code_B1V != Scoring.LAZY
-    flags_BNV &= ~((code_B1V == Scoring.COLLUDER) & is_friend_1N1)
+    values_BNV = seen_BNV.copy()
+    flags_BNV = np.repeat(caught_BN[..., None], scoring_BV.shape[1], axis=2)
+    shift_B = np.rint(SUBTLE_SDS * sd_B).astype(np.int64)
+    b, v = np.nonzero(scoring_BV == Scoring.LAZY)
+    values_BNV[b, :, v], flags_BNV[b, :, v] = LAZY_VALUE, False
+    b, v = np.nonzero(scoring_BV == Scoring.BLANK)
+    values_BNV[b, :, v] = 0
+    b, v = np.nonzero(scoring_BV == Scoring.ECHO)
+    values_BNV[b, :, v] = last_BN[b]
+    b, v = np.nonzero(scoring_BV == Scoring.COLLUDER)
+    values_BNV[b, :, v] = np.where(friend_N, COLLUSION_VALUE, -np.abs(seen_BNV[b, :, v]))
+    flags_BNV[b, :, v] &= ~friend_N
+    b, v = np.nonzero(scoring_BV == Scoring.SUBTLE)
+    values_BNV[b, :, v] += np.where(friend_N, shift_B[b, None], -shift_B[b, None])
     return values_BNV, flags_BNV
 
 

@@ -233,7 +233,8 @@ def _compare(
                 profit = delegators[w, :, 0] / pays[0] if delegators.shape[-1] else np.zeros(1)
             elif world.role == "group":
                 profit = trainers[w, :, : parameters.friends].sum(axis=1)
-                profit = (profit + validators[w, :, :colluders].sum(axis=1)) / pays[0]
+                profit = profit + validators[w, :, :colluders].sum(axis=1)
+                profit = profit / (pays[0] * (parameters.friends + colluders))
             else:
                 profit = (trainers[w, :, 0] + trainers[w, :, spare:].sum(axis=1)) / pays[0]
             kept.append(np.broadcast_to(profit, trainers.shape[1:2]) / parameters.task_rounds)

@@ -21,27 +21,40 @@ from kumiai.base.amounts import PPM
 from kumiai.rounds.agreement import INLIER_MADS, NOISE_FLOOR
 from kumiai.settlement.staircase import STEP_COUNT, build_staircase
 
+PLACE_BITS = 5  # a validator's place beside its value: at most 31 validators
+PLACE_MAX = 2**PLACE_BITS - 1
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def combine_scores(values_BNV: Ints, stakes_BV: Ints) -> tuple[Ints, Ints]:
-    """Return (consensus_BN, deviations_BNV in ppm), as `rounds.agreement.judge` finds them."""
-    order_BNV = np.argsort(values_BNV, axis=-1, kind="stable")
-    sorted_BNV = np.take_along_axis(values_BNV, order_BNV, axis=-1)
-    stakes_BNV = np.take_along_axis(
-        np.broadcast_to(stakes_BV[:, None, :], values_BNV.shape), order_BNV, axis=-1
-    )
+def combine_scores(values_BNV: Ints, stakes_BV: Ints) -> tuple[Ints, Floats]:
+    """Return (consensus_BN, deviations_BNV in whole ppm), as `rounds.agreement.judge` finds them."""
+    sorted_BNV, stakes_BNV = sort_sheets(values_BNV, stakes_BV)
     centre_BN1 = find_weighted_median(sorted_BNV, stakes_BNV)[..., None]
     distance_BNV = np.abs(sorted_BNV - centre_BN1)
     middle = values_BNV.shape[-1] // 2
-    spread_BN1 = np.partition(distance_BNV, middle, axis=-1)[..., middle : middle + 1]
+    spread_BN1 = np.sort(distance_BNV, axis=-1)[..., middle : middle + 1]
     limit_BN1 = INLIER_MADS * np.maximum(spread_BN1, NOISE_FLOOR)
     inlying_BNV = np.where(distance_BNV <= limit_BN1, stakes_BNV, 0)
     consensus_BN = find_weighted_median(sorted_BNV, inlying_BNV)
-    off_BNV = PPM * np.abs(values_BNV - consensus_BN[..., None]) // limit_BN1
-    return consensus_BN, np.minimum(PPM, off_BNV)
+    # a quotient of integers below 2**50 is never rounded up to a whole number
+    off_BNV = np.abs(values_BNV - consensus_BN[..., None]) * (1.0 * PPM)
+    off_BNV /= limit_BN1
+    np.minimum(off_BNV, PPM, out=off_BNV)
+    return consensus_BN, np.floor(off_BNV, out=off_BNV)
+
+
+def sort_sheets(values_BNV: Ints, stakes_BV: Ints) -> tuple[Ints, Ints]:
+    """Return each member's values, ascending, and the stakes of who stated them."""
+    count = stakes_BV.shape[1]
+    places_BNV = (values_BNV << PLACE_BITS) + np.arange(count)  # one sort moves both
+    places_BNV.sort(axis=-1)
+    sorted_BNV = places_BNV >> PLACE_BITS
+    places_BNV &= PLACE_MAX
+    places_BNV += (np.arange(len(stakes_BV)) * count)[:, None, None]
+    return sorted_BNV, stakes_BV.ravel()[places_BNV]
 
 
 def find_weighted_median(sorted_XV: Ints, weights_XV: Ints) -> Ints:
@@ -135,10 +148,11 @@ def share_by_score(
     return full_BV, np.minimum(single_BV, full_BV)
 
 
-def score_validators(deviations_BNV: Ints, judged_BN: Bools, lambda_ppm: int) -> Floats:
+def score_validators(deviations_BNV: Floats, judged_BN: Bools, lambda_ppm: int) -> Floats:
     """F of every validator, as `rounds.settle` feeds `settlement.validators`, 1.0 for 1."""
     count_B1 = np.maximum(judged_BN.sum(axis=-1), 1)[:, None]
-    distance_BV = (deviations_BNV * judged_BN[..., None]).sum(axis=1) // count_B1
+    sums_BV = np.einsum("bnv,bn->bv", deviations_BNV, judged_BN.astype(np.float64))
+    distance_BV = np.floor(sums_BV / count_B1)
     scores_BV: Floats = np.exp(-lambda_ppm / PPM * np.minimum(distance_BV, PPM) / PPM)
     return scores_BV
 

@@ -152,12 +152,8 @@ class Season:
         )
         self.deviation_sum_BV += scores_BV
         self._pay(np.where(valid_BN, consensus_BN, 0), scores_BV, active_BN)
-        order_BNV = np.argsort(final_BNV, axis=-1, kind="stable")
-        stakes_BNV = np.take_along_axis(
-            np.broadcast_to(cast.validator_stakes_BV[:, None, :], final_BNV.shape), order_BNV, -1
-        )
         final_BN = rules.find_weighted_median(
-            np.take_along_axis(final_BNV, order_BNV, -1), stakes_BNV
+            *rules.sort_sheets(final_BNV, cast.validator_stakes_BV)
         )
         self.final_BN += np.where(active_BN, final_BN, 0)
         self.balance_BN = balances_BN
@@ -211,7 +207,7 @@ class Season:
 
     def _judge(
         self, values_BNV: Ints, flags_BNV: Bools, active_BN: Bools
-    ) -> tuple[Ints, Ints, Bools, Bools, Ints]:
+    ) -> tuple[Ints, Floats, Bools, Bools, Ints]:
         """Verdicts as in `rounds.agreement`, blame and inclusion as in `rounds.scoring`."""
         stakes_BV = self.cast.validator_stakes_BV
         floor = self.parameters.harm_floor_ppm
