@@ -151,35 +151,34 @@ def find_caught(
 
 def write_sheets(
     scoring_BV: Ints,
-    seen_BNV: Ints,
+    seen_VBN: Ints,
     caught_BN: Bools,
     last_BN: Ints,
     friend_N: Bools,
     sd_B: Floats,
 ) -> tuple[Ints, Bools]:
-    """Return (values_BNV, flags_BNV): what each validator states.
+    """Return (values_VBN, flags_VBN): what each validator states.
 
-    seen_BNV: what it would measure. last_BN: the last round's consensus.
+    seen_VBN: what it would measure. last_BN: the last round's consensus.
     """
-    values_BNV = seen_BNV.copy()
-    flags_BNV = np.repeat(caught_BN[..., None], scoring_BV.shape[1], axis=2)
+    values_VBN = seen_VBN.copy()
+    flags_VBN = np.repeat(caught_BN[None], scoring_BV.shape[1], axis=0)
     shift_B = np.rint(SUBTLE_SDS * sd_B).astype(np.int64)
     b, v = np.nonzero(scoring_BV == Scoring.LAZY)
-    values_BNV[b, :, v], flags_BNV[b, :, v] = LAZY_VALUE, False
+    values_VBN[v, b], flags_VBN[v, b] = LAZY_VALUE, False
     b, v = np.nonzero(scoring_BV == Scoring.BLANK)
-    values_BNV[b, :, v] = 0
+    values_VBN[v, b] = 0
     b, v = np.nonzero(scoring_BV == Scoring.ECHO)
-    values_BNV[b, :, v] = last_BN[b]
+    values_VBN[v, b] = last_BN[b]
     b, v = np.nonzero(scoring_BV == Scoring.COLLUDER)
-    values_BNV[b, :, v] = np.where(friend_N, COLLUSION_VALUE, -np.abs(seen_BNV[b, :, v]))
-    flags_BNV[b, :, v] &= ~friend_N
+    values_VBN[v, b] = np.where(friend_N, COLLUSION_VALUE, -np.abs(seen_VBN[v, b]))
+    flags_VBN[v, b] &= ~friend_N
     b, v = np.nonzero(scoring_BV == Scoring.SUBTLE)
-    values_BNV[b, :, v] += np.where(friend_N, shift_B[b, None], -shift_B[b, None])
-    return values_BNV, flags_BNV
+    values_VBN[v, b] += np.where(friend_N, shift_B[b, None], -shift_B[b, None])
+    return values_VBN, flags_VBN
 
 
-def find_taken_in(values_BNV: Ints, flags_BNV: Bools, first: int, count: int) -> Ints:
-    """How many of the probes at `first`.. each validator took for good work."""
-    probes = slice(first, first + count)
-    taken_BV: Ints = (~flags_BNV[:, probes] & (values_BNV[:, probes] > NOISE_FLOOR)).sum(axis=1)
+def find_taken_in(values_VBX: Ints, flags_VBX: Bools) -> Ints:
+    """How many of these probes each validator took for good work."""
+    taken_BV: Ints = (~flags_VBX & (values_VBX > NOISE_FLOOR)).sum(axis=2).T
     return taken_BV

@@ -158,7 +158,9 @@ def find_remedies(
             continue
         for name in names:
             mine = [point for point in points if point.name == name]
-            good = [p.value for p in mine if p.margins[row.strategy][0] > p.margins[row.strategy][1]]
+            good = [
+                p.value for p in mine if p.margins[row.strategy][0] > p.margins[row.strategy][1]
+            ]
             now = float(getattr(parameters, name))
             tried = (min(p.value for p in mine), max(p.value for p in mine))
             nearest = min(good, key=lambda value: abs(value - now), default=None)
@@ -166,9 +168,7 @@ def find_remedies(
     return remedies
 
 
-def refine(
-    remedy: Remedy, parameters: Parameters, size: Size, steps: int, workers: int
-) -> Remedy:
+def refine(remedy: Remedy, parameters: Parameters, size: Size, steps: int, workers: int) -> Remedy:
     """Bisect between today's value and the remedy's for the least change that still helps."""
     if remedy.value is None:
         return remedy

@@ -37,7 +37,12 @@ class Parameters:
         _REWARDS.gamma_ppm, 0, 500_000, "rule", "ppm", "certain part of each role's pool"
     )
     rank_ratio_ppm: int = _number(
-        _REWARDS.rank_ratio_ppm, PPM, 1000 * PPM, "rule", "ppm", "pay of a stake at the top / bottom"
+        _REWARDS.rank_ratio_ppm,
+        PPM,
+        1000 * PPM,
+        "rule",
+        "ppm",
+        "pay of a stake at the top / bottom",
     )
     alpha: int = _number(_REWARDS.alpha, 1, 2, "rule", "exponent", "of the stake in a reward")
     delegation_weight_ppm: int = _number(

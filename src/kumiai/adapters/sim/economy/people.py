@@ -46,8 +46,8 @@ class Luck:
     """The draws of one season of R rounds: standard normal and uniform."""
 
     member_RKN: Floats
-    score_RKNV: Floats
-    final_RKNV: Floats
+    score_RVKN: Floats
+    final_RVKN: Floats
     bytes_RKN: Floats
     audit_RKN: Floats
 
@@ -78,9 +78,7 @@ def draw_people(parameters: Parameters, tasks: int, seed: int) -> People:
     seats = count_trainer_seats(parameters)
     mean_stake = parameters.stake * compute_reference_pays(parameters)[0]
     trainers_KN = _draw_lognormal(rng, (tasks, seats), parameters.stake_spread)
-    validators_KV = _draw_lognormal(
-        rng, (tasks, parameters.validators), parameters.stake_spread
-    )
+    validators_KV = _draw_lognormal(rng, (tasks, parameters.validators), parameters.stake_spread)
     wealth_KD = _draw_lognormal(rng, (tasks, parameters.delegators), DELEGATOR_SPREAD)
     size_KN = _draw_lognormal(rng, (tasks, seats), parameters.data_spread)
     ability_KN = size_KN**parameters.effort_power
@@ -113,8 +111,8 @@ def draw_luck(parameters: Parameters, tasks: int, seed: int, season: int) -> Luc
         member_RKN=rng.standard_normal(shape),
         bytes_RKN=rng.random(shape),
         audit_RKN=rng.random(shape),
-        score_RKNV=rng.standard_normal((*shape, parameters.validators)),
-        final_RKNV=rng.standard_normal((*shape, parameters.validators)),
+        score_RVKN=rng.standard_normal((shape[0], parameters.validators, *shape[1:])),
+        final_RVKN=rng.standard_normal((shape[0], parameters.validators, *shape[1:])),
     )
 
 

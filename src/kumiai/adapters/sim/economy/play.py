@@ -178,8 +178,8 @@ def _spread(luck: Luck, number: int, worlds: int) -> RoundLuck:
         np.tile(luck.member_RKN[number], (worlds, 1)),
         np.tile(luck.bytes_RKN[number], (worlds, 1)),
         np.tile(luck.audit_RKN[number], (worlds, 1)),
-        np.tile(luck.score_RKNV[number], (worlds, 1, 1)),
-        np.tile(luck.final_RKNV[number], (worlds, 1, 1)),
+        np.tile(luck.score_RVKN[number], (1, worlds, 1)),
+        np.tile(luck.final_RVKN[number], (1, worlds, 1)),
     )
 
 
@@ -284,7 +284,9 @@ def _measure_inequality(
     stakes = [wealth.trainers[0, :, seats], wealth.validators[0], wealth.loans[0]]
     tasks = len(books.refund_B) // worlds
     incomes = [
-        books.trainers_BN[:tasks, seats], books.validators_BV[:tasks], books.delegators_BD[:tasks]
+        books.trainers_BN[:tasks, seats],
+        books.validators_BV[:tasks],
+        books.delegators_BD[:tasks],
     ]
     return (
         compute_gini(np.concatenate([part.ravel() for part in stakes])),

@@ -12,12 +12,14 @@ Amounts and stakes are int64; a pay times a stake stays below 2**63 (`parameters
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kumiai.base.amounts import PPM
+from kumiai.learning.aggregation.networks import Comparator, build_network
 from kumiai.rounds.agreement import INLIER_MADS, NOISE_FLOOR
 from kumiai.settlement.staircase import STEP_COUNT, build_staircase
 
@@ -29,49 +31,67 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def combine_scores(values_BNV: Ints, stakes_BV: Ints) -> tuple[Ints, Floats]:
-    """Return (consensus_BN, deviations_BNV in whole ppm), as `rounds.agreement.judge` finds them."""
-    sorted_BNV, stakes_BNV = sort_sheets(values_BNV, stakes_BV)
-    centre_BN1 = find_weighted_median(sorted_BNV, stakes_BNV)[..., None]
-    distance_BNV = np.abs(sorted_BNV - centre_BN1)
-    middle = values_BNV.shape[-1] // 2
-    spread_BN1 = np.sort(distance_BNV, axis=-1)[..., middle : middle + 1]
-    limit_BN1 = INLIER_MADS * np.maximum(spread_BN1, NOISE_FLOOR)
-    inlying_BNV = np.where(distance_BNV <= limit_BN1, stakes_BNV, 0)
-    consensus_BN = find_weighted_median(sorted_BNV, inlying_BNV)
+def combine_scores(values_VBN: Ints, stakes_BV: Ints) -> tuple[Ints, Floats]:
+    """Return (consensus_BN, deviations_VBN in whole ppm), as `rounds.agreement.judge` does."""
+    sorted_VBN, stakes_VBN = sort_sheets(values_VBN, stakes_BV)
+    centre_BN = find_weighted_median(sorted_VBN, stakes_VBN)
+    distance_VBN = np.abs(sorted_VBN - centre_BN)
+    spread_BN = _find_middle(distance_VBN.copy())
+    limit_BN = INLIER_MADS * np.maximum(spread_BN, NOISE_FLOOR)
+    stakes_VBN *= distance_VBN <= limit_BN
+    consensus_BN = find_weighted_median(sorted_VBN, stakes_VBN)
     # a quotient of integers below 2**50 is never rounded up to a whole number
-    off_BNV = np.abs(values_BNV - consensus_BN[..., None]) * (1.0 * PPM)
-    off_BNV /= limit_BN1
-    np.minimum(off_BNV, PPM, out=off_BNV)
-    return consensus_BN, np.floor(off_BNV, out=off_BNV)
+    off_VBN = np.abs(values_VBN - consensus_BN) * (1.0 * PPM)
+    off_VBN /= limit_BN
+    np.minimum(off_VBN, PPM, out=off_VBN)
+    return consensus_BN, np.floor(off_VBN, out=off_VBN)
 
 
-def sort_sheets(values_BNV: Ints, stakes_BV: Ints) -> tuple[Ints, Ints]:
-    """Return each member's values, ascending, and the stakes of who stated them."""
-    count = stakes_BV.shape[1]
-    places_BNV = (values_BNV << PLACE_BITS) + np.arange(count)  # one sort moves both
-    places_BNV.sort(axis=-1)
-    sorted_BNV = places_BNV >> PLACE_BITS
-    places_BNV &= PLACE_MAX
-    places_BNV += (np.arange(len(stakes_BV)) * count)[:, None, None]
-    return sorted_BNV, stakes_BV.ravel()[places_BNV]
+def sort_sheets(values_VBN: Ints, stakes_BV: Ints) -> tuple[Ints, Ints]:
+    """Return each member's values, ascending over V, and the stakes of who stated them."""
+    count = len(values_VBN)
+    places_VBN = (values_VBN << PLACE_BITS) + np.arange(count)[:, None, None]  # one sort moves both
+    _exchange(places_VBN, build_network(count, 0, count))
+    sorted_VBN = places_VBN >> PLACE_BITS
+    places_VBN &= PLACE_MAX
+    places_VBN += (np.arange(len(stakes_BV)) * count)[:, None]
+    return sorted_VBN, stakes_BV.ravel()[places_VBN]
 
 
-def find_weighted_median(sorted_XV: Ints, weights_XV: Ints) -> Ints:
-    """As `stake_weighted_median`; values ascending on the last axis, weights beside, some > 0."""
-    below_XV = 2 * np.cumsum(weights_XV, axis=-1)
-    total_X1 = below_XV[..., -1:] // 2
-    reached_X1 = np.argmax(below_XV >= total_X1, axis=-1)[..., None]
-    passed_X1 = np.argmax(below_XV > total_X1, axis=-1)[..., None]
-    first_X = np.take_along_axis(sorted_XV, reached_X1, axis=-1)[..., 0]
-    second_X = np.take_along_axis(sorted_XV, passed_X1, axis=-1)[..., 0]
-    median_X: Ints = (first_X + second_X) // 2  # the same value twice unless a half lies below
-    return median_X
+def find_weighted_median(sorted_VBN: Ints, weights_VBN: Ints) -> Ints:
+    """As `stake_weighted_median`; values ascending over V, weights beside, some > 0."""
+    below_VBN = np.cumsum(weights_VBN, axis=0)
+    total_BN = below_VBN[-1].copy()
+    below_VBN *= 2
+    first_BN, second_BN = sorted_VBN[-1].copy(), sorted_VBN[-1].copy()
+    for v in range(len(sorted_VBN) - 2, -1, -1):
+        np.copyto(first_BN, sorted_VBN[v], where=below_VBN[v] >= total_BN)
+        np.copyto(second_BN, sorted_VBN[v], where=below_VBN[v] > total_BN)
+    median_BN: Ints = (first_BN + second_BN) // 2  # the same twice, unless just half lies below
+    return median_BN
 
 
-def find_majority(opinions_BNV: Bools, stakes_BV: Ints) -> Bools:
+def _find_middle(values_VBN: Ints) -> Ints:
+    """The upper of the middle values over V; spoils its argument."""
+    count = len(values_VBN)
+    middle = count // 2
+    _exchange(values_VBN, build_network(count, middle, middle + 1))
+    return values_VBN[middle]
+
+
+def _exchange(values_VBN: Ints, network: Sequence[Comparator]) -> None:
+    """Pass everybody's values through a sorting network: few, over many."""
+    for i, j in network:
+        smaller_BN = np.minimum(values_VBN[i], values_VBN[j])
+        np.maximum(values_VBN[i], values_VBN[j], out=values_VBN[j])
+        values_VBN[i] = smaller_BN
+
+
+def find_majority(opinions_VBN: Bools, stakes_BV: Ints) -> Bools:
     """Tell what more than half of the stake says, as `rounds.agreement` counts it."""
-    agreeing_BN = np.einsum("bnv,bv->bn", opinions_BNV.astype(np.float64), stakes_BV)
+    agreeing_BN = np.zeros(opinions_VBN.shape[1:], dtype=np.int64)
+    for v, opinions_BN in enumerate(opinions_VBN):
+        agreeing_BN += opinions_BN * stakes_BV[:, v, None]
     majority_BN: Bools = 2 * agreeing_BN > stakes_BV.sum(axis=-1)[:, None]
     return majority_BN
 
@@ -118,10 +138,8 @@ def share_by_rank(
 
     As `settlement.ranking` with rule `rank` and no tie groups; a value of 0 or less earns nothing.
     """
-    keys_BN = np.maximum(values_BN, 0)
-    counted_BN = np.where(keys_BN > 0, measures_BN, 0).astype(np.float64)
-    before_BN = np.einsum("bij,bj->bi", keys_BN[:, None, :] > keys_BN[:, :, None], counted_BN)
-    same_BN = np.einsum("bij,bj->bi", keys_BN[:, None, :] == keys_BN[:, :, None], counted_BN)
+    counted_BN = np.where(values_BN > 0, measures_BN, 0).astype(np.float64)
+    before_BN, same_BN = _rank(values_BN, counted_BN)
     total_B1 = counted_BN.sum(axis=-1, keepdims=True)
 
     def share(measure_BN: Floats) -> Floats:
@@ -132,13 +150,29 @@ def share_by_rank(
         shares_BN: Floats = np.where(measure_BN > 0, stretch_BN * measure_BN / group_BN, 0.0)
         return shares_BN
 
-    alone_BN = np.where(keys_BN > 0, own_BN, 0).astype(np.float64)
+    alone_BN = np.where(values_BN > 0, own_BN, 0).astype(np.float64)
     return share(counted_BN), share(alone_BN)
 
 
-def share_by_score(
-    scores_BV: Floats, own_BV: Ints, measures_BV: Ints
-) -> tuple[Floats, Floats]:
+def _rank(values_BN: Ints, counted_BN: Floats) -> tuple[Floats, Floats]:
+    """What counts of everybody with a better value, and of everybody with the same one."""
+    order_BN = np.argsort(-values_BN, axis=1, kind="stable")
+    values_BX = np.take_along_axis(values_BN, order_BN, axis=1)
+    upto_BX = np.cumsum(np.take_along_axis(counted_BN, order_BN, axis=1), axis=1)
+    is_new_BX = np.ones(values_BX.shape, dtype=bool)
+    is_new_BX[:, 1:] = values_BX[:, 1:] != values_BX[:, :-1]
+    start_BX = np.zeros(values_BX.shape)
+    start_BX[:, 1:] = np.where(is_new_BX[:, 1:], upto_BX[:, :-1], 0.0)
+    start_BX = np.maximum.accumulate(start_BX, axis=1)
+    end_BX = np.where(np.roll(is_new_BX, -1, axis=1), upto_BX, np.inf)
+    end_BX = np.minimum.accumulate(end_BX[:, ::-1], axis=1)[:, ::-1]
+    before_BN, same_BN = np.empty(start_BX.shape), np.empty(start_BX.shape)
+    np.put_along_axis(before_BN, order_BN, start_BX, axis=1)
+    np.put_along_axis(same_BN, order_BN, end_BX - start_BX, axis=1)
+    return before_BN, same_BN
+
+
+def share_by_score(scores_BV: Floats, own_BV: Ints, measures_BV: Ints) -> tuple[Floats, Floats]:
     """As `share_by_rank` for validators: shares in proportion to F times stake."""
     weights_BV = scores_BV * measures_BV
     others_BV = weights_BV.sum(axis=-1, keepdims=True) - weights_BV
@@ -148,10 +182,10 @@ def share_by_score(
     return full_BV, np.minimum(single_BV, full_BV)
 
 
-def score_validators(deviations_BNV: Floats, judged_BN: Bools, lambda_ppm: int) -> Floats:
+def score_validators(deviations_VBN: Floats, judged_BN: Bools, lambda_ppm: int) -> Floats:
     """F of every validator, as `rounds.settle` feeds `settlement.validators`, 1.0 for 1."""
     count_B1 = np.maximum(judged_BN.sum(axis=-1), 1)[:, None]
-    sums_BV = np.einsum("bnv,bn->bv", deviations_BNV, judged_BN.astype(np.float64))
+    sums_BV = np.einsum("vbn,bn->bv", deviations_VBN, judged_BN.astype(np.float64))
     distance_BV = np.floor(sums_BV / count_B1)
     scores_BV: Floats = np.exp(-lambda_ppm / PPM * np.minimum(distance_BV, PPM) / PPM)
     return scores_BV

@@ -63,8 +63,8 @@ class RoundLuck:
     member_BN: Floats
     bytes_BN: Floats
     audit_BN: Floats
-    score_BNV: Floats
-    final_BNV: Floats
+    score_VBN: Floats
+    final_VBN: Floats
 
 
 @dataclass(slots=True)
@@ -131,29 +131,29 @@ class Season:
         truth_BN = size_BN * (gain_B / count_B)[:, None] * players_BN
         sd_B = parameters.noise / count_B * index**-parameters.noise_decay
         lucky_BN = truth_BN + parameters.luck * sd_B[:, None] * luck.member_BN
-        seen_BNV = self._observe(lucky_BN, sd_B, luck.score_BNV, players_BN)
-        values_BNV, flags_BNV = write_sheets(
-            cast.scoring_BV, seen_BNV, caught_BN, self.last_BN, cast.friend_N, sd_B
+        seen_VBN = self._observe(lucky_BN, sd_B, luck.score_VBN, players_BN)
+        values_VBN, flags_VBN = write_sheets(
+            cast.scoring_BV, seen_VBN, caught_BN, self.last_BN, cast.friend_N, sd_B
         )
-        final_BNV, _ = write_sheets(
+        final_VBN, _ = write_sheets(
             cast.scoring_BV,
-            self._observe(lucky_BN, sd_B, luck.final_BNV, players_BN),
+            self._observe(lucky_BN, sd_B, luck.final_VBN, players_BN),
             caught_BN,
             self.last_BN,
             cast.friend_N,
             sd_B,
         )
-        verdicts = self._judge(values_BNV, flags_BNV, active_BN)
-        consensus_BN, deviations_BNV, valid_BN, included_BN, balances_BN = verdicts
-        self._count_probes(values_BNV, flags_BNV, active_BN)
+        verdicts = self._judge(values_VBN, flags_VBN, active_BN)
+        consensus_BN, deviations_VBN, valid_BN, included_BN, balances_BN = verdicts
+        self._count_probes(values_VBN, flags_VBN, active_BN)
         self._learn(index, size_BN, included_BN)
         scores_BV = rules.score_validators(
-            deviations_BNV, active_BN, parameters.deviation_lambda_ppm
+            deviations_VBN, active_BN, parameters.deviation_lambda_ppm
         )
         self.deviation_sum_BV += scores_BV
         self._pay(np.where(valid_BN, consensus_BN, 0), scores_BV, active_BN)
         final_BN = rules.find_weighted_median(
-            *rules.sort_sheets(final_BNV, cast.validator_stakes_BV)
+            *rules.sort_sheets(final_VBN, cast.validator_stakes_BV)
         )
         self.final_BN += np.where(active_BN, final_BN, 0)
         self.balance_BN = balances_BN
@@ -197,43 +197,42 @@ class Season:
         copied_BN = np.take_along_axis(size_BN, cast.victims_BN, axis=1)
         return np.where(cast.conduct_BN == Conduct.COPIER, copied_BN, size_BN)
 
-    def _observe(
-        self, lucky_BN: Floats, sd_B: Floats, luck_BNV: Floats, players_BN: Bools
-    ) -> Ints:
+    def _observe(self, lucky_BN: Floats, sd_B: Floats, luck_VBN: Floats, players_BN: Bools) -> Ints:
         """What honest validators measure; who is flagged does not play and is worth 0."""
-        seen_BNV = lucky_BN[..., None] + sd_B[:, None, None] * luck_BNV
-        rounded_BNV: Ints = np.rint(seen_BNV * players_BN[..., None]).astype(np.int64)
-        return rounded_BNV
+        seen_VBN = luck_VBN * (sd_B[:, None] * players_BN)
+        seen_VBN += lucky_BN * players_BN
+        rounded_VBN: Ints = np.rint(seen_VBN, out=seen_VBN).astype(np.int64)
+        return rounded_VBN
 
     def _judge(
-        self, values_BNV: Ints, flags_BNV: Bools, active_BN: Bools
+        self, values_VBN: Ints, flags_VBN: Bools, active_BN: Bools
     ) -> tuple[Ints, Floats, Bools, Bools, Ints]:
         """Verdicts as in `rounds.agreement`, blame and inclusion as in `rounds.scoring`."""
         stakes_BV = self.cast.validator_stakes_BV
         floor = self.parameters.harm_floor_ppm
-        value_BN, deviations_BNV = rules.combine_scores(values_BNV, stakes_BV)
+        value_BN, deviations_VBN = rules.combine_scores(values_VBN, stakes_BV)
         limit_B1 = rules.find_harm_limit(self.balance_BN, self.judged_BN > 0, floor)[:, None]
         balance_BN = self.balance_BN + np.where(active_BN, value_BN, 0)
-        flagged_BN = active_BN & rules.find_majority(flags_BNV, stakes_BV)
+        flagged_BN = active_BN & rules.find_majority(flags_VBN, stakes_BV)
         harmful_BN = active_BN & ~flagged_BN & (value_BN <= -floor) & (balance_BN <= -limit_B1)
-        harmful_BN &= rules.find_majority(values_BNV < 0, stakes_BV)
+        harmful_BN &= rules.find_majority(values_VBN < 0, stakes_BV)
         valid_BN = active_BN & ~flagged_BN & ~harmful_BN
         valid_BN &= np.minimum(value_BN, balance_BN) > 0
         carried_BN = active_BN & ~flagged_BN & ~harmful_BN & ~valid_BN & (self.balance_BN > 0)
         carried_BN &= self.balance_BN + CREDIT_AT_RISK * value_BN > 0
         self.evidence_BN += flagged_BN
         self.invalid_BN += flagged_BN | harmful_BN
-        return value_BN, deviations_BNV, valid_BN, valid_BN | carried_BN, balance_BN
+        return value_BN, deviations_VBN, valid_BN, valid_BN | carried_BN, balance_BN
 
-    def _count_probes(self, values_BNV: Ints, flags_BNV: Bools, active_BN: Bools) -> None:
+    def _count_probes(self, values_VBN: Ints, flags_VBN: Bools, active_BN: Bools) -> None:
         first, count = self.parameters.trainers, self.parameters.canaries
         if not count:
             return
         probes = slice(first, first + count)
-        shown_BN1 = active_BN[:, probes][..., None]  # an ejected probe asks nobody
-        self.asked_B += active_BN[:, probes].sum(axis=1)
+        shown_BX = active_BN[:, probes]  # an ejected probe asks nobody
+        self.asked_B += shown_BX.sum(axis=1)
         self.taken_in_BV += find_taken_in(
-            np.where(shown_BN1, values_BNV[:, probes], 0), flags_BNV[:, probes], 0, count
+            values_VBN[:, :, probes] * shown_BX, flags_VBN[:, :, probes]
         )
 
     def _learn(self, index: int, size_BN: Floats, included_BN: Bools) -> None:
@@ -296,9 +295,7 @@ class Season:
 
     def _hold_validators(self, gross_BV: Ints, part_BV: Ints) -> None:
         parameters = self.parameters
-        amounts_BD, reached_BV = self._split(
-            part_BV, self.lent_BV, self.cast.conduct_BN.shape[1]
-        )
+        amounts_BD, reached_BV = self._split(part_BV, self.lent_BV, self.cast.conduct_BN.shape[1])
         own_BV = gross_BV - reached_BV
         kept_BV = rules.cut_ppm(own_BV, parameters.locked_ppm)
         kept_BD = rules.cut_ppm(amounts_BD, parameters.locked_ppm)
