@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from kumiai.base.amounts import PPM
 from kumiai.learning.aggregation.networks import Comparator, build_network
 from kumiai.rounds.agreement import INLIER_MADS, NOISE_FLOOR
+from kumiai.rounds.scoring import CREDIT_AT_RISK
 from kumiai.settlement.staircase import STEP_COUNT, build_staircase
 
 PLACE_BITS = 5  # a validator's place beside its value: at most 31 validators
@@ -105,6 +106,49 @@ def find_harm_limit(balances_BN: Ints, member_BN: Bools, harm_floor: int) -> Int
     quarter_B = np.where(count_B1[:, 0] > 0, median_B // 4, 0)
     limit_B: Ints = np.maximum(harm_floor, quarter_B)
     return limit_B
+
+
+def find_verdicts(
+    value_BN: Ints,
+    before_BN: Ints,
+    values_VBN: Ints,
+    flags_VBN: Bools,
+    stakes_BV: Ints,
+    limit_B: Ints,
+    harm_floor: int,
+) -> tuple[Bools, Bools, Bools, Bools]:
+    """Return (flagged, harmful, VALID, carried by credit) as `agreement` and `scoring` judge.
+
+    value_BN: the consensus; before_BN: the balance before this round; sheets state no error.
+    """
+    balance_BN = before_BN + value_BN
+    flagged_BN = find_majority(flags_VBN, stakes_BV)
+    harmful_BN = ~flagged_BN & (value_BN <= -harm_floor) & (balance_BN <= -limit_B[:, None])
+    harmful_BN &= find_majority(values_VBN < 0, stakes_BV)
+    gains_BN = np.minimum(value_BN, balance_BN) > 0
+    valid_BN = ~flagged_BN & ~harmful_BN & gains_BN
+    carried_BN = ~flagged_BN & ~harmful_BN & ~gains_BN & (before_BN > 0)
+    carried_BN &= before_BN + CREDIT_AT_RISK * value_BN > 0
+    return flagged_BN, harmful_BN, valid_BN, carried_BN
+
+
+def pay_nodes(
+    pool_B: Ints, shares: tuple[Floats, Floats], at_once_ppm: int, sigma_ppm: int
+) -> tuple[Ints, Ints, Ints]:
+    """Return (immediate pay, the backers' part of it, gross), node by node, as `settlement` pays.
+
+    shares: of the pool with all stake and with a node's own alone.
+    """
+    gross_BN = _floor(pool_B[:, None] * shares[0])
+    alone_BN = np.minimum(_floor(pool_B[:, None] * shares[1]), gross_BN)
+    at_once_BN = cut_ppm(gross_BN, at_once_ppm)
+    added_BN = at_once_BN - cut_ppm(alone_BN, at_once_ppm)
+    return at_once_BN, cut_ppm(added_BN, PPM - sigma_ppm), gross_BN
+
+
+def _floor(amounts: Floats) -> Ints:
+    floored: Ints = np.floor(amounts + 1e-7).astype(np.int64)
+    return floored
 
 
 def split_pools(budget: int, gamma_ppm: int, trainers_B: Ints, validators_B: Ints) -> Ints:

@@ -32,7 +32,7 @@ from kumiai.adapters.sim.economy.conduct import (
 from kumiai.adapters.sim.economy.parameters import Parameters
 from kumiai.base.amounts import PPM
 from kumiai.rounds.final import VALID_SHARE
-from kumiai.rounds.scoring import CREDIT_AT_RISK, INVALID_UNTIL_EJECTED
+from kumiai.rounds.scoring import INVALID_UNTIL_EJECTED
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -211,17 +211,14 @@ class Season:
         stakes_BV = self.cast.validator_stakes_BV
         floor = self.parameters.harm_floor_ppm
         value_BN, deviations_VBN = rules.combine_scores(values_VBN, stakes_BV)
-        limit_B1 = rules.find_harm_limit(self.balance_BN, self.judged_BN > 0, floor)[:, None]
-        balance_BN = self.balance_BN + np.where(active_BN, value_BN, 0)
-        flagged_BN = active_BN & rules.find_majority(flags_VBN, stakes_BV)
-        harmful_BN = active_BN & ~flagged_BN & (value_BN <= -floor) & (balance_BN <= -limit_B1)
-        harmful_BN &= rules.find_majority(values_VBN < 0, stakes_BV)
-        valid_BN = active_BN & ~flagged_BN & ~harmful_BN
-        valid_BN &= np.minimum(value_BN, balance_BN) > 0
-        carried_BN = active_BN & ~flagged_BN & ~harmful_BN & ~valid_BN & (self.balance_BN > 0)
-        carried_BN &= self.balance_BN + CREDIT_AT_RISK * value_BN > 0
+        limit_B = rules.find_harm_limit(self.balance_BN, self.judged_BN > 0, floor)
+        found = rules.find_verdicts(
+            value_BN, self.balance_BN, values_VBN, flags_VBN, stakes_BV, limit_B, floor
+        )
+        flagged_BN, harmful_BN, valid_BN, carried_BN = (active_BN & each for each in found)
         self.evidence_BN += flagged_BN
         self.invalid_BN += flagged_BN | harmful_BN
+        balance_BN = self.balance_BN + np.where(active_BN, value_BN, 0)
         return value_BN, deviations_VBN, valid_BN, valid_BN | carried_BN, balance_BN
 
     def _count_probes(self, values_VBN: Ints, flags_VBN: Bools, active_BN: Bools) -> None:
@@ -257,9 +254,9 @@ class Season:
         measure_BV = self._measure(cast.validator_stakes_BV, self.lent_BV)
         own_measure_BV = cast.validator_stakes_BV**parameters.alpha
         full_BV, alone_BV = rules.share_by_score(scores_BV, own_measure_BV, measure_BV)
-        pool_B1 = (parameters.budget - pool_B)[:, None]
-        gross_BV, gross_alone_BV = _floor(pool_B1 * full_BV), _floor(pool_B1 * alone_BV)
-        part_BV = rules.cut_ppm(gross_BV - gross_alone_BV, PPM - parameters.sigma_ppm)
+        _, part_BV, gross_BV = rules.pay_nodes(
+            parameters.budget - pool_B, (full_BV, alone_BV), PPM, parameters.sigma_ppm
+        )
         self._hold_validators(gross_BV, part_BV)
         books.refund_B += parameters.budget - gross_BN.sum(axis=1) - gross_BV.sum(axis=1)
 
@@ -273,17 +270,13 @@ class Season:
     ) -> tuple[Ints, Ints, Ints]:
         """Return (immediate pay, the backers' part of it, gross), node by node."""
         own_BN = self.cast.trainer_stakes_BN
-        full_BN, alone_BN = rules.share_by_rank(
+        shares = rules.share_by_rank(
             values_BN,
             own_BN**self.parameters.alpha,
             self._measure(own_BN, self.lent_BN),
             self.parameters.rank_ratio_ppm,
         )
-        gross_BN = _floor(pool_B[:, None] * full_BN)
-        alone_BN = np.minimum(_floor(pool_B[:, None] * alone_BN), gross_BN)
-        at_once_BN = rules.cut_ppm(gross_BN, at_once_ppm)
-        added_BN = at_once_BN - rules.cut_ppm(alone_BN, at_once_ppm)
-        return at_once_BN, rules.cut_ppm(added_BN, PPM - self.parameters.sigma_ppm), gross_BN
+        return rules.pay_nodes(pool_B, shares, at_once_ppm, self.parameters.sigma_ppm)
 
     def _pay_backers(self, at_once_BN: Ints, part_BN: Ints, own_BN: Ints, offset: int) -> Ints:
         """Pay nodes and their backers; return what was paid, task by task."""
@@ -310,8 +303,3 @@ class Season:
         backs_BD = (node_BD >= 0) & (node_BD < part_BN.shape[1])
         lent_BD = np.where(backs_BD, self.cast.lent_BD, 0)
         return rules.split_backers(part_BN, lent_BD, np.where(backs_BD, node_BD, 0), lent_BN)
-
-
-def _floor(amounts: Floats) -> Ints:
-    floored: Ints = np.floor(amounts + 1e-7).astype(np.int64)
-    return floored
