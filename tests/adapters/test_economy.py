@@ -41,7 +41,7 @@ def test_every_unit_of_every_round_is_somewhere(alpha):
         season.play_round(number + 1, play._spread(luck, number, len(WORLDS)))
         assert (count_money(season) == SMALL.budget * (number + 1)).all()
     before = season.cast.trainer_stakes_BN.copy()
-    books = season.settle()
+    books = season.settle(np.ones((len(before), SMALL.validators)))
     paid = books.trainers_BN.sum(axis=1) + books.validators_BV.sum(axis=1)
     paid += books.delegators_BD.sum(axis=1) + books.refund_B
     assert (paid == SMALL.budget * SMALL.task_rounds).all()

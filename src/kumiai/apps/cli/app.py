@@ -256,6 +256,44 @@ def scenarios(lang: LangOption = None) -> None:
     running.list_scenarios(lang)
 
 
+@app.command(
+    epilog=_examples(
+        "kumiai simulate",
+        "kumiai simulate --agents 500 --rounds 40 --seeds 4",
+        "kumiai simulate --set audit=0.2 --set slash_ppm=300000 --out my-economy",
+    ),
+)
+def simulate(
+    agents: Annotated[
+        int, typer.Option("--agents", metavar="N", help="People, in tasks of 100 unless set.")
+    ] = 2_000,
+    rounds: Annotated[
+        int, typer.Option("--rounds", metavar="N", help="Rounds, in tasks of 20 unless set.")
+    ] = 200,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", help="Repetitions with other luck.")
+    ] = 10,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The first of them.")] = 1,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Change a rule or an assumption (see the page)."
+        ),
+    ] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep/--no-sweep", help="Also vary every number, and seek remedies.")
+    ] = True,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where page, table and figures are saved.")
+    ] = Path("simulation"),
+    lang: LangOption = None,
+) -> None:
+    """Does honesty pay? Thousands of people play the reward rules, some of them against you."""
+    from kumiai.apps.cli import simulating
+
+    simulating.simulate(agents, rounds, seeds, seed, overrides or [], out, lang, is_swept=sweep)
+
+
 flower = typer.Typer(
     help="Run Flower apps on this engine, unmodified.",
     no_args_is_help=True,

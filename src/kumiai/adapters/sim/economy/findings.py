@@ -22,7 +22,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from kumiai.adapters.sim.economy.conduct import NAMES, WORLDS
-from kumiai.adapters.sim.economy.parameters import Parameters, change, describe
+from kumiai.adapters.sim.economy.parameters import Parameters, change
 from kumiai.adapters.sim.economy.play import Played, play_seed
 
 Verdict = Literal["yes", "no", "undecided"]
@@ -154,22 +154,33 @@ def find_remedies(
     names = list(dict.fromkeys(point.name for point in points))
     remedies = []
     for row in margins:
-        if row.verdict == "yes":
+        if row.verdict == "yes" or not points or row.strategy not in points[0].margins:
             continue
         for name in names:
             mine = [point for point in points if point.name == name]
-            good = [
-                p.value for p in mine if p.margins[row.strategy][0] > p.margins[row.strategy][1]
-            ]
             now = float(getattr(parameters, name))
-            tried = (min(p.value for p in mine), max(p.value for p in mine))
+            gaps = [(point.value, point.margins[row.strategy]) for point in mine]
+            good = [value for value, (gap, half) in gaps if gap > half and value != now]
+            values = [point.value for point in mine]
             nearest = min(good, key=lambda value: abs(value - now), default=None)
-            remedies.append(Remedy(row.strategy, name, nearest, tried))
+            remedies.append(Remedy(row.strategy, name, nearest, (min(values), max(values))))
     return remedies
 
 
-def refine(remedy: Remedy, parameters: Parameters, size: Size, steps: int, workers: int) -> Remedy:
-    """Bisect between today's value and the remedy's for the least change that still helps."""
+def refine_all(
+    remedies: Sequence[Remedy],
+    parameters: Parameters,
+    size: Size,
+    steps: int,
+    workers: int,
+    tell: Tell | None = None,
+) -> list[Remedy]:
+    """Halve each remedy towards today's value as long as it still helps."""
+    jobs = [partial(_refine, remedy, parameters, size, steps) for remedy in remedies]
+    return list(_run(jobs, workers, tell))
+
+
+def _refine(remedy: Remedy, parameters: Parameters, size: Size, steps: int) -> Remedy:
     if remedy.value is None:
         return remedy
     bad, good = float(getattr(parameters, remedy.name)), remedy.value
@@ -179,25 +190,24 @@ def refine(remedy: Remedy, parameters: Parameters, size: Size, steps: int, worke
         middle = round(middle) if is_whole else middle
         if middle in (bad, good):
             break
-        (point,) = sweep(parameters, [(remedy.name, [middle])], size, workers)
+        changed = change(parameters, remedy.name, middle)
+        point = _play_point(remedy.name, middle, changed, size)
         margin, interval = point.margins[remedy.strategy]
         bad, good = (bad, middle) if margin > interval else (middle, good)
     return Remedy(remedy.strategy, remedy.name, good, remedy.tried)
 
 
-def is_within(name: str, value: float) -> bool:
-    """Tell whether a parameter may have this value."""
-    about = describe(name)
-    return bool(about["low"] <= value <= about["high"])
-
-
 def _play_point(name: str, value: float, parameters: Parameters, size: Size) -> SweepPoint:
     played = play_all(parameters, size, workers=1)
     rows = compute_margins(played)
+    # whom to back is chosen between tasks: nothing to see in one
+    idle = [world.name for world in WORLDS if world.chases and size.seasons == 1]
     return SweepPoint(
         name=name,
         value=value,
-        margins={row.strategy: (row.margin, row.interval) for row in rows},
+        margins={
+            row.strategy: (row.margin, row.interval) for row in rows if row.strategy not in idle
+        },
         loss=float(np.mean([each.loss_W[0] for each in played])),
         stake_gini=float(np.mean([each.stake_gini_S[-1] for each in played])),
     )

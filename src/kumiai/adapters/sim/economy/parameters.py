@@ -64,6 +64,14 @@ class Parameters:
     audit: float = _number(
         0.0, 0, 1, "rule", "share", "updates replayed from their data; 0: no run audits yet"
     )
+    recheck: float = _number(
+        0.0,
+        0,
+        1,
+        "rule",
+        "share",
+        "sheets recomputed on the opened hold-out; 0: nothing acts on it",
+    )
     # who takes part in a task
     trainers: int = _number(40, 4, 400, "assumed", "members", "trainers in a task")
     validators: int = _number(7, 4, 31, "assumed", "members", "validators in a task")

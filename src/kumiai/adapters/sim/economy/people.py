@@ -50,6 +50,7 @@ class Luck:
     final_RVKN: Floats
     bytes_RKN: Floats
     audit_RKN: Floats
+    recheck_KV: Floats
 
 
 def compute_reference_pays(parameters: Parameters) -> tuple[float, float]:
@@ -111,6 +112,7 @@ def draw_luck(parameters: Parameters, tasks: int, seed: int, season: int) -> Luc
         member_RKN=rng.standard_normal(shape),
         bytes_RKN=rng.random(shape),
         audit_RKN=rng.random(shape),
+        recheck_KV=rng.random((tasks, parameters.validators)),
         score_RVKN=rng.standard_normal((shape[0], parameters.validators, *shape[1:])),
         final_RVKN=rng.standard_normal((shape[0], parameters.validators, *shape[1:])),
     )

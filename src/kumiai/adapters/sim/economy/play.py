@@ -91,7 +91,7 @@ def play_seed(
         season = Season(cast, parameters)
         for number in range(parameters.task_rounds):
             season.play_round(number + 1, _spread(luck, number, len(worlds)))
-        books = season.settle()
+        books = season.settle(np.tile(luck.recheck_KV, (len(worlds), 1)))
         profits = _compute_profits(cast, books, people, parameters, len(worlds))
         found.append(_compare(profits, worlds, parameters))
         _collect(totals, cast, profits, tasks)
@@ -205,7 +205,10 @@ def _compute_profits(
     scores_BV = np.isin(cast.scoring_BV, WORKING_SCORES)
     cost_BV = validator_pay * rounds * (parameters.cost_base + parameters.cost_score * scores_BV)
     validators_BV = (
-        books.validators_BV - cost_BV - parameters.capital * rounds * cast.validator_stakes_BV
+        books.validators_BV
+        - cost_BV
+        - books.validator_burns_BV
+        - parameters.capital * rounds * cast.validator_stakes_BV
     )
     delegators_BD = books.delegators_BD - parameters.capital * rounds * cast.lent_BD
     shape = (worlds, len(people.mix_KN), -1)
@@ -318,14 +321,16 @@ def _reinvest(
     """Stake part of the profit again; a loss and burnt stake are gone whole."""
     shape = wealth.trainers.shape
     burns = books.burns_BN.reshape(shape)
-    for stakes, profit, burnt in (
-        (wealth.trainers, profits[0], burns),
-        (wealth.validators, profits[1], np.zeros(1, dtype=np.int64)),
-        (wealth.loans, profits[2], np.zeros(1, dtype=np.int64)),
+    validator_burns = books.validator_burns_BV.reshape(wealth.validators.shape)
+    nothing = np.zeros(1, dtype=np.int64)
+    for stakes, profit, burnt, least in (
+        (wealth.trainers, profits[0], burns, STAKE_MIN),
+        (wealth.validators, profits[1], validator_burns, STAKE_MIN),
+        (wealth.loans, profits[2], nothing, 0),
     ):
         earned = profit + burnt  # burns are in the profit already
         change = np.where(earned > 0, parameters.reinvest * earned, earned)
-        stakes[:] = np.maximum(STAKE_MIN, np.rint(stakes - burnt + change)).astype(np.int64)
+        stakes[:] = np.maximum(least, np.rint(stakes - burnt + change)).astype(np.int64)
     trainers, validators = count_reserved(parameters)
     _follow(wealth.trainers, people.trainer_stakes_KN, trainers, parameters.trainers)
     _follow(wealth.validators, people.validator_stakes_KV, validators, parameters.validators)
@@ -338,7 +343,7 @@ def _follow(stakes: Ints, first: Ints, reserved: int, seats: int) -> None:
     others = slice(reserved, seats)
     if reserved >= seats:
         return
-    growth = stakes[:, :, others].mean(axis=-1) / first[:, others].mean(axis=-1)
+    growth = stakes[:, :, others].mean(axis=-1) / np.maximum(first[:, others].mean(axis=-1), 1)
     stakes[:, :, :reserved] = np.rint(first[None, :, :reserved] * growth[..., None])
 
 

@@ -76,6 +76,7 @@ class Books:
     delegators_BD: Ints
     refund_B: Ints
     burns_BN: Ints
+    validator_burns_BV: Ints
     present_BN: Ints  # rounds in which a seat took part (and paid for its effort)
     poisoned_BN: Ints  # rounds in which a poisoned update entered the model
     valid_BN: Ints
@@ -109,6 +110,7 @@ class Season:
             delegators_BD=np.zeros(cast.lent_BD.shape, dtype=np.int64),
             refund_B=np.zeros(rows, dtype=np.int64),
             burns_BN=zeros_BN.copy(),
+            validator_burns_BV=np.zeros((rows, validators), dtype=np.int64),
             present_BN=zeros_BN.copy(),
             poisoned_BN=zeros_BN.copy(),
             valid_BN=zeros_BN.copy(),
@@ -162,8 +164,12 @@ class Season:
         self.books.present_BN += active_BN
         self.books.valid_BN += valid_BN
 
-    def settle(self) -> Books:
-        """End the task: the locked pot by the final ranking, held pay by the probes, burns."""
+    def settle(self, recheck_BV: Floats) -> Books:
+        """End the task: the locked pot by the final ranking, held pay by the probes, burns.
+
+        recheck_BV: uniform draws; who is rechecked and stated what its hold-out does not give loses
+        its held pay and one slash (no such rule yet: the share is 0 unless set).
+        """
         cast, parameters, books = self.cast, self.parameters, self.books
         established_BN = VALID_SHARE * books.valid_BN >= np.maximum(1, self.judged_BN)
         may_earn_BN = established_BN & (cast.conduct_BN != Conduct.PROBE)
@@ -173,6 +179,11 @@ class Season:
         books.refund_B += self.locked_B - gross_BN.sum(axis=1)
         asked_B1 = np.maximum(self.asked_B, 1)[:, None]
         honest_ppm_BV = PPM - PPM * self.taken_in_BV // asked_B1
+        is_false_BV = (cast.scoring_BV != 0) & (recheck_BV < parameters.recheck)
+        honest_ppm_BV = np.where(is_false_BV, 0, honest_ppm_BV)
+        books.validator_burns_BV = rules.compute_burns(
+            cast.validator_stakes_BV, is_false_BV.astype(np.int64), parameters.slash_ppm
+        )
         released_BV = rules.cut_ppm(self.held_BV, honest_ppm_BV)
         books.validators_BV += released_BV
         node_BD = cast.nodes_BD - cast.conduct_BN.shape[1]
