@@ -16,7 +16,7 @@ from string import Formatter
 import pytest
 
 from kumiai.apps.flows import ESCROW
-from kumiai.apps.report import frame, page, render_report, write_report
+from kumiai.apps.report import frame, render_report, write_report
 from kumiai.apps.report.charts import (
     BARS_MAX,
     SANKEY_NODES_MAX,
@@ -114,7 +114,7 @@ def test_vendored_library_is_the_recorded_one(monkeypatch: pytest.MonkeyPatch, h
     assert frame.CHART_LIBRARY_SHA256 in (folder / "README.md").read_text()
     assert "Apache License" in (folder / "LICENSE.echarts").read_text()
     frame.read_library.cache_clear()
-    monkeypatch.setattr(page, "CHART_LIBRARY_SHA256", "0" * 64)
+    monkeypatch.setattr(frame, "CHART_LIBRARY_SHA256", "0" * 64)
     with pytest.raises(InternalError, match="expected 000"):
         frame.read_library()
     frame.read_library.cache_clear()
