@@ -49,11 +49,12 @@
     };
     const shown = rows.map(([, margin, half, verdict]) => {
       const end = Math.abs(margin) > CUT ? cut(margin) : cut(margin + Math.sign(margin || 1) * half);
-      return { value: end, label: { show: true, position: margin < 0 ? "left" : "right", color: colour[verdict], fontWeight: 600, formatter: (Math.abs(margin) > CUT ? (margin < 0 ? "◂ " : "▸ ") : "") + signed(margin, 3) } };
+      return { value: end, label: { show: true, position: Math.abs(margin) > CUT ? (margin < 0 ? "insideLeft" : "insideRight") : margin < 0 ? "left" : "right",
+        color: Math.abs(margin) > CUT ? c.card : colour[verdict], fontWeight: 600, formatter: (Math.abs(margin) > CUT ? (margin < 0 ? "◂ " : "▸ ") : "") + signed(margin, 3) } };
     });
     return { ...base(c), grid: { left: left(), right: 30, top: 6, bottom: 30 },
       tooltip: { ...base(c).tooltip, formatter: (item) => text("strategy." + rows[item.dataIndex][0]) + "<br><b>" + signed(rows[item.dataIndex][1], 3) + "</b> ± " + rows[item.dataIndex][2].toFixed(3) },
-      xAxis: { ...axis(c), type: "value", min: -1.3, max: 1.3, interval: 0.5, axisLabel: { color: c.muted, showMinLabel: false, showMaxLabel: false, formatter: (v) => (Math.abs(v) > 1.01 ? "" : plain(v, 1)) } },
+      xAxis: { ...axis(c), type: "value", min: -1.5, max: 1.5, interval: 0.5, axisLabel: { color: c.muted, showMinLabel: false, showMaxLabel: false, formatter: (v) => (Math.abs(v) > 1.01 ? "" : plain(v, 1)) } },
       yAxis: names(c, rows.map(([name]) => text("strategy." + name))),
       series: [
         { type: "bar", barWidth: "56%", data: rows.map(([, margin, , verdict]) => ({ value: cut(margin), itemStyle: { color: colour[verdict], opacity: 0.75, borderRadius: margin < 0 ? [3, 0, 0, 3] : [0, 3, 3, 0] } })) },
@@ -67,7 +68,7 @@
     const low = Math.min(0, ...rows.map((row) => row[1])), high = Math.max(0, ...rows.map((row) => row[1]));
     const room = (high - low || 1) * 0.18;
     return { ...base(c), grid: { left: group === "short." ? 116 : left(), right: 20, top: 6, bottom: 28 },
-      xAxis: { ...axis(c), type: "value", min: low < 0 ? low - room : 0, max: high + room, splitNumber: 4, axisLabel: { color: c.muted, showMaxLabel: false, showMinLabel: low >= 0, formatter: (v) => plain(v, digits > 2 ? 2 : 1) } },
+      xAxis: { ...axis(c), type: "value", min: low < 0 ? low - room : 0, max: high + room, splitNumber: 4, axisLabel: { color: c.muted, showMaxLabel: false, showMinLabel: low >= 0, formatter: (v) => plain(v, Math.max(1, digits - 1)) } },
       yAxis: { ...names(c, rows.map(([name]) => text(group + name))), axisLabel: { color: c.ink } },
       series: [{ type: "bar", barWidth: "58%", data: rows.map(([name, value]) => ({ value, itemStyle: { color: colourOf(c, name, value), borderRadius: value < 0 ? [3, 0, 0, 3] : [0, 3, 3, 0] },
         label: { show: true, position: value < 0 ? "left" : "right", color: c.muted, formatter: plain(value, digits) } })) }] };
@@ -91,7 +92,7 @@
     loss: () => lines([[text("chart.loss_rounds"), charts.loss, "accent"]], count(charts.loss), text("chart.round"), log),
     worlds: () => bars(charts.worlds, "short.", 4, (c) => c.accent),
     cheats: () => lines([[text("chart.loss_cheats"), charts.cheats.map((row) => row[1]), "warm"]], charts.cheats.map((row) => Math.round(100 * row[0]) + "%"), "", { type: "value" }),
-    gini: () => lines([[text("chart.stake"), charts.stake, "accent"], [text("chart.income"), charts.income, "plum"]], count(charts.stake), text("chart.task"), { type: "value", min: 0, max: 1 }),
+    gini: () => lines([[text("chart.stake"), charts.stake, "accent"], [text("chart.income"), charts.income, "plum"]], count(charts.stake), text("chart.task"), { type: "value", min: 0, max: 1, interval: 0.25 }),
   };
   const heights = { margins: () => 36 * charts.margins.length + 40, conduct: () => 34 * charts.conduct.length + 36, worlds: () => 26 * charts.worlds.length + 36 };
 
