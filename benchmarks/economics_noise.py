@@ -79,7 +79,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.sds, self.shared, self.within = [], [], []
-        self.honest, self.counted, self.false, self.seen = 0, 0, 0, 0
+        self.honest, self.counted, self.blamed, self.false, self.seen = 0, 0, 0, 0, 0
         self.poison, self.elasticities = [], []
         self.closeness = {"honest": [], "zeros": [], "echo": []}
         self.losses: dict[int, list[float]] = {}
@@ -118,6 +118,7 @@ class Tally:
                 if i in honest:
                     self.honest += 1
                     self.counted += judged.verdict.name == "VALID"
+                    self.blamed += judged.verdict.name == "INVALID"
                     totals[key] = totals.get(key, 0) + judged.value
                     samples[key] = state.assignments[key].samples
             self._measure_sheets(state, values_VN, last)
@@ -178,6 +179,7 @@ def main() -> None:
         ("luck", f"{np.sqrt(max(shared, 0) / np.mean(tally.within or [1])):.2f}"),
         ("effort_power", f"{effort:.2f}"),
         ("counted", f"{tally.counted} of {tally.honest} ({tally.counted / tally.honest:.1%})"),
+        ("honest and INVALID", f"{tally.blamed} of {tally.honest}"),
         ("seen", f"{tally.seen} of {tally.false}"),
         ("poison", f"{np.median(tally.poison):.2f}"),
         *((f"F {name}", f"{np.mean(f):.3f}") for name, f in tally.closeness.items()),

@@ -137,7 +137,7 @@ def find_caught(
 ) -> Bools:
     """Tell whose update is proven false: by its bytes, or by replaying its work.
 
-    bytes_BN, audit_BN: uniform draws of this round. Honest work is never flagged (0 of 1,152
+    bytes_BN, audit_BN: uniform draws of this round. Honest work is never flagged (0 of 2,880
     judged rounds of honest members were).
     """
     chance_BN = np.zeros(conduct_BN.shape)

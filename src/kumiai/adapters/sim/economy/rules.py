@@ -51,12 +51,18 @@ def combine_scores(values_VBN: Ints, stakes_BV: Ints) -> tuple[Ints, Floats]:
 def sort_sheets(values_VBN: Ints, stakes_BV: Ints) -> tuple[Ints, Ints]:
     """Return each member's values, ascending over V, and the stakes of who stated them."""
     count = len(values_VBN)
-    places_VBN = (values_VBN << PLACE_BITS) + np.arange(count)[:, None, None]  # one sort moves both
+    places_VBN = (values_VBN << PLACE_BITS) + _count(values_VBN)  # one sort moves both
     _exchange(places_VBN, build_network(count, 0, count))
     sorted_VBN = places_VBN >> PLACE_BITS
     places_VBN &= PLACE_MAX
-    places_VBN += (np.arange(len(stakes_BV)) * count)[:, None]
+    places_VBN += (np.arange(len(stakes_BV), dtype=places_VBN.dtype) * count)[:, None]
     return sorted_VBN, stakes_BV.ravel()[places_VBN]
+
+
+def _count(values_VBN: Ints) -> Ints:
+    """0, 1, .. along V, in the values' own type."""
+    numbers: Ints = np.arange(len(values_VBN), dtype=values_VBN.dtype)[:, None, None]
+    return numbers
 
 
 def find_weighted_median(sorted_VBN: Ints, weights_VBN: Ints) -> Ints:

@@ -37,6 +37,9 @@ from kumiai.rounds.scoring import INVALID_UNTIL_EJECTED
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Sheets = NDArray[np.int32]  # half the memory: a round is bound by it
+
+VALUE_MAX = 2**25  # ppm of a nat: 33 nats; a place of five bits fits beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +211,14 @@ class Season:
         copied_BN = np.take_along_axis(size_BN, cast.victims_BN, axis=1)
         return np.where(cast.conduct_BN == Conduct.COPIER, copied_BN, size_BN)
 
-    def _observe(self, lucky_BN: Floats, sd_B: Floats, luck_VBN: Floats, players_BN: Bools) -> Ints:
+    def _observe(
+        self, lucky_BN: Floats, sd_B: Floats, luck_VBN: Floats, players_BN: Bools
+    ) -> Sheets:
         """What honest validators measure; who is flagged does not play and is worth 0."""
         seen_VBN = luck_VBN * (sd_B[:, None] * players_BN)
         seen_VBN += lucky_BN * players_BN
-        rounded_VBN: Ints = np.rint(seen_VBN, out=seen_VBN).astype(np.int64)
-        return rounded_VBN
+        np.rint(np.clip(seen_VBN, -VALUE_MAX, VALUE_MAX, out=seen_VBN), out=seen_VBN)
+        return seen_VBN.astype(np.int32)
 
     def _judge(
         self, values_VBN: Ints, flags_VBN: Bools, active_BN: Bools
