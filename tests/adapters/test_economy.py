@@ -79,13 +79,15 @@ def test_a_sybil_earns_no_more_than_one_name():
 
 @pytest.mark.parametrize("name", ["slacker", "free_rider", "copier", "poisoner"])
 def test_more_audit_leaves_cheats_less(name):
+    """Where bytes show a false update half of the time: else there is little left to audit."""
     world = (WORLDS[0], WORLDS[conduct.NAMES.index(name)])
+    rules_now = replace(Parameters(), seen_rider=0.5, seen_copy=0.5)
     earned = [
-        play.play_seed(replace(Parameters(), audit=audit), 20, 1, 3, world).deviating_SWK[:, 1]
+        play.play_seed(replace(rules_now, audit=audit), 20, 1, 3, world).deviating_SWK[:, 1]
         for audit in (0.0, 0.1, 0.4, 1.0)
     ]
     returns = [float(each.mean()) for each in earned]
-    assert returns[0] > returns[-1] or name == "poisoner"
+    assert returns[0] > returns[-1] or name == "poisoner", returns
     assert all(after <= before + 0.02 for before, after in pairwise(returns))
 
 
