@@ -16,7 +16,7 @@ from string import Formatter
 import pytest
 
 from kumiai.apps.flows import ESCROW
-from kumiai.apps.report import page, render_report, write_report
+from kumiai.apps.report import frame, render_report, write_report
 from kumiai.apps.report.charts import (
     BARS_MAX,
     SANKEY_NODES_MAX,
@@ -108,16 +108,16 @@ def test_policy_allows_exactly_the_two_scripts_of_the_page(html: str) -> None:
 
 
 def test_vendored_library_is_the_recorded_one(monkeypatch: pytest.MonkeyPatch, html: str) -> None:
-    data = (files("kumiai.apps.report") / page.CHART_LIBRARY).read_bytes()
-    assert hashlib.sha256(data).hexdigest() == page.CHART_LIBRARY_SHA256
+    data = (files("kumiai.apps.report") / frame.CHART_LIBRARY).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == frame.CHART_LIBRARY_SHA256
     folder = files("kumiai.apps.report") / "vendor"
-    assert page.CHART_LIBRARY_SHA256 in (folder / "README.md").read_text()
+    assert frame.CHART_LIBRARY_SHA256 in (folder / "README.md").read_text()
     assert "Apache License" in (folder / "LICENSE.echarts").read_text()
-    page._read_library.cache_clear()
-    monkeypatch.setattr(page, "CHART_LIBRARY_SHA256", "0" * 64)
+    frame.read_library.cache_clear()
+    monkeypatch.setattr(frame, "CHART_LIBRARY_SHA256", "0" * 64)
     with pytest.raises(InternalError, match="expected 000"):
-        page._read_library()
-    page._read_library.cache_clear()
+        frame.read_library()
+    frame.read_library.cache_clear()
 
 
 def test_names_and_reasons_cannot_break_out(sample_view: RunView) -> None:
@@ -178,7 +178,7 @@ def test_no_sentence_of_the_catalogue_is_unused() -> None:
         "reason.", "role.", "roles.", "verdict.", "behaviour.", "account.", "flow.", "phase.",
         "check.", "unit.", "fact.", "figure.", "indicator.", "status.", "balance.", "nav.",
         "column.", "flower.column.", "bench.", "card.row.", "card.limit.", "card.where",
-        "card.inputs_of.", "alone.", "export.who_",
+        "card.inputs_of.", "alone.", "export.who_", "simulate.",
     )  # fmt: skip
     unused = [
         key

@@ -7,26 +7,28 @@ scripts by their digests, so that no other script can run and nothing can be fet
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import os
 import shlex
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 from markupsafe import Markup
 
 from kumiai.apps.report import charts, summary, texts
+from kumiai.apps.report.frame import (
+    build_environment,
+    embed,
+    make_policy,
+    read_file,
+    read_library,
+    show_twins,
+)
 from kumiai.apps.report.tables import build_tables
 from kumiai.apps.view import MemberView, RunView
-from kumiai.base.errors import InternalError, StoreError
+from kumiai.base.errors import StoreError
 
-CHART_LIBRARY = "vendor/echarts.min.js"
-CHART_LIBRARY_SHA256 = "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"
 FILE_NAME = "report.html"
 CHART_TEXTS = ("chart.", "verdict.", "account.", "column.round")  # what the page's script needs
 
@@ -40,7 +42,7 @@ def render_report(view: RunView, language: PageLanguage = "auto") -> str:
     """
     if language not in ("auto", *texts.LANGUAGES):
         raise ValueError(f"language is {language!r}, not 'auto', 'en' or 'ja'")
-    scripts = (_read_library(), _read("templates/report.js"))
+    scripts = (read_library(), read_file("templates/report.js"))
     return (
         _environment()
         .get_template("report.html.j2")
@@ -55,10 +57,10 @@ def render_report(view: RunView, language: PageLanguage = "auto") -> str:
             unit=summary.get_unit(view),
             tables=build_tables(view),
             commands=_commands(view),
-            style=Markup(_read("templates/report.css")),  # noqa: S704 - ours, no value in it
+            style=Markup(read_file("templates/report.css")),  # noqa: S704 - ours, no value in it
             scripts=[Markup(script) for script in scripts],  # noqa: S704 - ours
-            policy=_policy(scripts),
-            data=_embed({"charts": charts.build_charts(view), "texts": _chart_texts()}),
+            policy=make_policy(scripts),
+            data=embed({"charts": charts.build_charts(view), "texts": _chart_texts()}),
         )
     )
 
@@ -76,30 +78,10 @@ def write_report(view: RunView, path: Path, language: PageLanguage = "auto") -> 
     return target
 
 
-def _read(name: str) -> str:
-    return (files("kumiai.apps.report") / name).read_text(encoding="utf-8")
-
-
-@cache
-def _read_library() -> str:
-    script = _read(CHART_LIBRARY)
-    digest = hashlib.sha256(script.encode()).hexdigest()
-    if digest != CHART_LIBRARY_SHA256:
-        raise InternalError(f"{CHART_LIBRARY} is {digest}, expected {CHART_LIBRARY_SHA256}")
-    return script
-
-
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("kumiai.apps.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = build_environment("kumiai.apps.report")
     environment.globals.update(
-        t=_both,
         tip=_tip,
         named=_named,
         said=_unit,
@@ -117,42 +99,21 @@ def _environment() -> Environment:
     return environment
 
 
-def _both(key: str, **places: Any) -> Markup:
-    """The sentence in every language; the page's style shows one of them."""
-    n = places.get("n")
-    catalogues = [texts.load_texts(language) for language in texts.LANGUAGES]
-    return _twins(
-        [
-            Markup.escape(each.template(key, n)).format(**each.localise(places))
-            for each in catalogues
-        ]
-    )
-
-
 def _named(group: str, code: str) -> Markup:
     """The word for one of our codes in every language; an unknown code is shown as it is."""
-    return _twins([texts.load_texts(lang).name(group, code) for lang in texts.LANGUAGES])
+    return show_twins([texts.load_texts(lang).name(group, code) for lang in texts.LANGUAGES])
 
 
 def _unit(unit: str) -> Markup:
-    return _twins([texts.load_texts(lang).unit(unit) for lang in texts.LANGUAGES])
+    return show_twins([texts.load_texts(lang).unit(unit) for lang in texts.LANGUAGES])
 
 
 def _conclude(member: MemberView) -> Markup:
-    return _twins([texts.load_texts(lang).conclude(member) for lang in texts.LANGUAGES])
+    return show_twins([texts.load_texts(lang).conclude(member) for lang in texts.LANGUAGES])
 
 
 def _reason(sentence: str, code: str) -> Markup:
-    return _twins([texts.load_texts(lang).reason(sentence, code) for lang in texts.LANGUAGES])
-
-
-def _twins(versions: list[Any]) -> Markup:
-    if len(set(versions)) == 1:
-        return Markup.escape(versions[0])
-    return Markup("").join(
-        Markup('<span class="l-{0}" lang="{0}">{1}</span>').format(language, version)
-        for language, version in zip(texts.LANGUAGES, versions, strict=True)
-    )
+    return show_twins([texts.load_texts(lang).reason(sentence, code) for lang in texts.LANGUAGES])
 
 
 def _tip(group: str, code: str, more: str = "") -> Markup:
@@ -171,26 +132,6 @@ def _chart_texts() -> dict[str, dict[str, str]]:
         }
         for language in texts.LANGUAGES
     }
-
-
-def _embed(data: object) -> Markup:
-    """JSON that cannot end its own block, whatever a member calls itself."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - escaped just above
-
-
-def _policy(scripts: tuple[str, ...]) -> str:
-    """A content security policy: these two scripts, the page's own style, nothing else at all."""
-    digests = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in scripts
-    )
-    return (
-        f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _commands(view: RunView) -> list[tuple[str, str]]:

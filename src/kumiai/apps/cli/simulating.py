@@ -1,0 +1,151 @@
+"""`kumiai simulate`: play the economy with live progress, print the table, save the page."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from kumiai.adapters.cores import count_cores
+from kumiai.adapters.sim.economy.parameters import read_overrides
+from kumiai.apps.cli.entry import get_language
+from kumiai.apps.economy.page import format_signed, format_value, name_in, write_page
+from kumiai.apps.economy.study import Study, plan_size, run_study, save_figures
+from kumiai.apps.report.texts import Language, Texts, load_texts
+from kumiai.base.errors import InputError, StoreError
+
+TABLE_WIDTH = 112
+STYLES = {"yes": "green", "no": "red", "undecided": "yellow"}
+
+
+def simulate(
+    agents: int,
+    rounds: int,
+    seeds: int,
+    seed: int,
+    overrides: Sequence[str],
+    out: Path,
+    lang: str | None,
+    *,
+    is_swept: bool,
+) -> None:
+    """Run the study and show it."""
+    texts = load_texts(cast(Language, get_language(lang)))
+    parameters = read_overrides(overrides)
+    size = plan_size(parameters, agents, rounds, seeds, seed)
+    if out.exists() and not out.is_dir():
+        raise InputError("--out", str(out), "is a file: name a folder")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, TABLE_WIDTH))
+    started = time.perf_counter()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        tasks = {
+            name: bar.add_task(texts.text(f"simulate.stage.{name}"), total=None)
+            for name in (("seeds", "sweep", "remedies") if is_swept else ("seeds",))
+        }
+        study = run_study(
+            parameters,
+            size,
+            count_cores(),
+            lambda stage, done, of: bar.update(tasks[stage], completed=done, total=of),
+            is_swept=is_swept,
+        )
+    tables = build_tables(study, texts)
+    for table in tables:
+        console.print(table)
+    command = _repeat(agents, rounds, seeds, seed, overrides, is_swept)
+    _save(study, tables, out, command, texts)
+    seconds = f"{time.perf_counter() - started:.0f}"
+    console.print(texts.text("simulate.saved", path=str(out), seconds=seconds), highlight=False)
+
+
+def build_tables(study: Study, texts: Texts) -> list[Table]:
+    """Return every strategy's margin, and what would make honesty best where it is not."""
+    margins = Table(title=texts.text("simulate.title"))
+    for key in ("strategy", "honest", "deviating", "margin", "better", "verdict"):
+        justify = "left" if key in ("strategy", "verdict") else "right"
+        margins.add_column(texts.text(f"simulate.column.{key}"), justify=justify)  # type: ignore[arg-type]
+    for row in study.margins:
+        margins.add_row(
+            name_in(study, row.strategy, texts),
+            f"{row.honest:.3f}",
+            f"{row.deviating:.3f}",
+            f"{format_signed(row.margin)} ± {row.interval:.3f}",
+            f"{row.better_off:.0%}",
+            f"[{STYLES[row.verdict]}]{texts.text(f'simulate.verdict.{row.verdict}')}[/]",
+        )
+    return [margins, _build_remedies(study, texts)] if study.points else [margins]
+
+
+def _build_remedies(study: Study, texts: Texts) -> Table:
+    table = Table(title=texts.text("simulate.section.remedies"))
+    for key in ("strategy", "parameter", "now", "needed"):
+        table.add_column(texts.text(f"simulate.column.{key}"))
+    for name in dict.fromkeys(remedy.strategy for remedy in study.remedies):
+        found = [r for r in study.remedies if r.strategy == name and r.value is not None]
+        for place, remedy in enumerate(found):
+            table.add_row(
+                "" if place else texts.text(f"simulate.short.{name}"),
+                f"{remedy.name}: {texts.text(f'simulate.parameter.{remedy.name}')}",
+                format_value(getattr(study.parameters, remedy.name)),
+                format_value(round(remedy.value or 0.0, 6)),
+            )
+        if not found:
+            nothing = texts.text("simulate.remedy.nothing")
+            table.add_row(texts.text(f"simulate.short.{name}"), nothing, "", "")
+    return table
+
+
+def _repeat(
+    agents: int, rounds: int, seeds: int, seed: int, overrides: Sequence[str], is_swept: bool
+) -> str:
+    """The command that gives the same figures again, wherever they are saved."""
+    words = ["kumiai", "simulate", "--agents", agents, "--rounds", rounds, "--seeds", seeds]
+    words += ["--seed", seed, *(word for text in overrides for word in ("--set", text))]
+    return shlex.join(str(word) for word in [*words, *([] if is_swept else ["--no-sweep"])])
+
+
+def _save(study: Study, tables: Sequence[Table], out: Path, command: str, texts: Texts) -> None:
+    plain = Console(record=True, width=TABLE_WIDTH, quiet=False, file=_Nowhere())
+    for table in tables:
+        plain.print(table)
+    note = texts.text(
+        "simulate.md_note",
+        agents=f"{study.agents:,}",
+        rounds=study.rounds,
+        seeds=study.size.seeds,
+        seed=study.size.seed,
+        tasks=study.size.tasks * study.size.seeds,
+    )
+    text = f"# {texts.text('simulate.title')}\n\n`{command}`\n\n{note}\n\n"
+    text += f"```text\n{plain.export_text()}```\n"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        save_figures(study, out / "simulation.json", command)
+        write_page(study, out / "index.html", command)
+        (out / "economics.md").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror}", is_retriable=True) from error
+
+
+class _Nowhere:
+    """A file that keeps nothing: the table is recorded, not printed twice."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""

@@ -1,0 +1,107 @@
+"""`kumiai simulate`: table, figures and a page in two languages; a seed gives the same again."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from kumiai.adapters.sim.economy.conduct import NAMES as STRATEGIES
+from kumiai.adapters.sim.economy.parameters import NAMES, describe
+from kumiai.apps.cli import main
+from kumiai.apps.economy import study
+from kumiai.apps.report.texts import LANGUAGES, load_texts
+
+TINY = ["--set", "trainers=8", "--set", "validators=4", "--set", "delegators=8"]
+TINY += ["--set", "task_rounds=4", "--agents", "40", "--rounds", "8", "--seeds", "1"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process and a short sweep: what is tested is what is written."""
+    monkeypatch.setenv("KUMIAI_LANG", "en")
+    monkeypatch.setattr("kumiai.apps.cli.simulating.count_cores", lambda: 1)
+    monkeypatch.setattr(study, "LEVERS", {"audit": (1.0,), "slash_ppm": (1_000_000,)})
+    monkeypatch.setattr(study, "FACTS", {"cheats": (0.0,), "capital": (0.1,)})
+
+
+def test_the_study_is_printed_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", *TINY, "--out", str(tmp_path / "new")]) == 0
+    printed = capsys.readouterr().out
+    figures = json.loads((tmp_path / "new" / "simulation.json").read_text(encoding="utf-8"))
+    assert [row["strategy"] for row in figures["margins"]] == list(STRATEGIES[1:])
+    assert {point["name"] for point in figures["sweep"]} == {
+        "audit", "slash_ppm", "cheats", "capital",
+    }  # fmt: skip
+    assert set(figures["parameters"]) == set(NAMES)
+    table = (tmp_path / "new" / "economics.md").read_text(encoding="utf-8")
+    assert figures["command"] in table and "whale" in table and "whale" in printed
+    assert str(tmp_path) not in table + json.dumps(figures)
+
+
+def test_the_page_speaks_both_languages_and_loads_nothing(tmp_path: Path) -> None:
+    assert main(["simulate", *TINY, "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    for language in LANGUAGES:
+        words = load_texts(language)
+        for key in ("title", "section.remedies", "section.sensitivity", "parameter.slash_ppm"):
+            assert words.text(f"simulate.{key}", tasks=2, rounds=4) in page
+    assert all(f"chart-{name}" in page for name in ("margins", "conduct", "loss", "cheats", "gini"))
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
+    assert policy is not None and "default-src &#39;none&#39;" in policy[1].replace("'", "&#39;")
+
+    class Links(HTMLParser):
+        found: list[str]
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.found += [v or "" for k, v in attrs if k in ("src", "href")]
+
+    links = Links()
+    links.found = []
+    links.feed(page)
+    assert links.found and all(link.startswith("#") for link in links.found)
+
+
+def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert main(["simulate", *TINY, "--no-sweep", "--out", str(tmp_path / name)]) == 0
+    for name in ("simulation.json", "index.html", "economics.md"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--agents", "1999"], ("--agents = 1999: not a multiple of the 100 people of one task: "
+         "use 1900 or 2000")),
+        (["--agents", "3"], "use 100"),
+        (["--rounds", "30"], "use 20 or 40"),
+        (["--seeds", "0"], "--seeds = 0: must lie in 1..1000"),
+        (["--seed", "-1"], "--seed = -1: must be 0 or more"),
+        (["--set", "slash=1"], "unknown; use one of gamma_ppm"),
+        (["--set", "audit=2"], "--set audit = 2.0: must lie in 0..1"),
+    ],
+)  # fmt: skip
+def test_bad_input_names_the_field_the_value_and_the_fix(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", *words, "--out", str(tmp_path / "none")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_file_is_no_folder_to_save_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("")
+    assert main(["simulate", *TINY, "--out", str(tmp_path / "taken")]) == 2
+    assert "name a folder" in capsys.readouterr().err
+
+
+def test_the_catalogue_says_of_each_parameter_what_the_simulation_says() -> None:
+    words = load_texts("en")
+    for name in NAMES:
+        assert words.text(f"simulate.parameter.{name}") == describe(name)["text"]
+    for name in STRATEGIES[1:]:
+        assert words.has(f"simulate.strategy.{name}") and words.has(f"simulate.short.{name}")
