@@ -67,8 +67,10 @@ def _check_table(checks: list[tuple[str, int, bool]], texts: Texts) -> Any:
     table.add_column(texts.text("verify.count"), justify="right")
     table.add_column(texts.text("verify.result"))
     for name, count, is_ok in checks:
-        result = Text(
-            texts.text("verify.ok" if is_ok else "verify.failed"), "green" if is_ok else "bold red"
-        )
+        if is_ok and not count:
+            result = Text(texts.text("verify.nothing"), "dim")  # no order to redo, no draw to replay
+        else:
+            key = "verify.ok" if is_ok else "verify.failed"
+            result = Text(texts.text(key), "green" if is_ok else "bold red")
         table.add_row(texts.name("check", name), format_amount(count), result)
     return table
