@@ -13,9 +13,9 @@ A run directory is checked in this order, and every finding says where:
 7. receipts    every receipt recomputed, found as a file, proven under its certificate
 8. scores      where the hold-out was opened: each validator's scores recomputed from it, in all
                rounds of a small run, in a random sample of a large one (`audit.scores`)
-9. replays     in an audited run: drawn segments trained again, verdicts as certified
-10. privacy    no member's claimed epsilon is below what its own iterations give
-11. models     every member's file is the right slice of the final model
+9. privacy     no member's claimed epsilon is below what its own iterations give
+10. models     every member's file is the right slice of the final model
+11. replays    in an audited run alone: drawn segments trained again, verdicts as certified
 
 Scores are floating point: on the machine that made them they come out the same, elsewhere within
 `audit.scores.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
@@ -34,10 +34,12 @@ from kumiai.adapters.store import seal
 from kumiai.adapters.store.blobs import SealedBlobs
 from kumiai.adapters.store.tree import FileStamp
 from kumiai.apps import audit
+from kumiai.apps.audit.replays import check_replays
 from kumiai.apps.receipts import find_problems, read_receipt_file
 from kumiai.apps.rundir import RunDir
 from kumiai.base.errors import InputError, KumiaiError
 from kumiai.rounds.control import ENDED
+from kumiai.tasks.audit import is_audited
 
 FINDINGS_MAX = 200
 
@@ -145,7 +147,10 @@ def verify_run(
         return report
     blobs = SealedBlobs(run_dir.blobs, known)
     subject = audit.Subject(run_dir, replayed[0], report, blobs, score_rounds)
-    for name, check in audit.CHECKS.items():
+    checks = dict(audit.CHECKS)
+    if is_audited(replayed[0].state.task):
+        checks["replays"] = check_replays
+    for name, check in checks.items():
         _check(report, name, tell, lambda check=check: check(subject))
     return report
 

@@ -15,7 +15,6 @@ from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.apps.audit.compute import map_rounds, open_compute
 from kumiai.apps.audit.replay import Replay
-from kumiai.apps.audit.replays import check_replays
 from kumiai.apps.audit.scores import check_scores
 from kumiai.apps.audit.subject import Report, Subject
 from kumiai.apps.audit.widths import check_widths
@@ -218,7 +217,6 @@ CHECKS: Mapping[str, Callable[[Subject], int]] = {
     "money": check_money,
     "receipts": check_receipts,
     "scores": check_scores,
-    "replays": check_replays,
     "privacy": check_privacy,
     "models": check_models,
 }
