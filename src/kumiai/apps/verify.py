@@ -5,7 +5,7 @@ A run directory is checked in this order, and every finding says where:
 1. log         each record: chain, signature, and that the fold accepts it as it stands;
                the plan names the same task and members
 2. seal        every byte of every sealed file, under the key that the log names
-3. order       with a committee that orders: each batch has its quorum, and the log is what the fold
+3. order       with a committee that orders alone: each batch has its quorum, and the log is what the fold
                makes of all batches
 4. quorum      each certificate: a quorum of its committee signed exactly this body
 5. blobs       each revealed update is there and is what its name says
@@ -15,9 +15,9 @@ A run directory is checked in this order, and every finding says where:
 8. receipts    every receipt recomputed, found as a file, proven under its certificate
 9. scores      where the hold-out was opened: each validator's scores recomputed from it, in all
                rounds of a small run, in a random sample of a large one (`audit.scores`)
-10. replays    in an audited run: drawn segments trained again, verdicts as certified
-11. privacy    no member's claimed epsilon is below what its own iterations give
-12. models     every member's file is the right slice of the final model
+10. privacy    no member's claimed epsilon is below what its own iterations give
+11. models     every member's file is the right slice of the final model
+12. replays    in an audited run alone: drawn segments trained again, verdicts as certified
 
 Scores are floating point: on the machine that made them they come out the same, elsewhere within
 `audit.scores.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
@@ -36,11 +36,14 @@ from kumiai.adapters.store import seal
 from kumiai.adapters.store.blobs import SealedBlobs
 from kumiai.adapters.store.tree import FileStamp
 from kumiai.apps import audit
+from kumiai.apps.audit.order import check_order
+from kumiai.apps.audit.replays import check_replays
 from kumiai.apps.evidence import judge, read_evidence_file
 from kumiai.apps.receipts import find_problems, read_receipt_file
 from kumiai.apps.rundir import RunDir
 from kumiai.base.errors import InputError, KumiaiError
 from kumiai.rounds.control import ENDED
+from kumiai.tasks.audit import is_audited
 
 FINDINGS_MAX = 200
 
@@ -163,7 +166,12 @@ def verify_run(
         return report
     blobs = SealedBlobs(run_dir.blobs, known)
     subject = audit.Subject(run_dir, replayed[0], report, blobs, score_rounds)
-    for name, check in audit.CHECKS.items():
+    checks = dict(audit.CHECKS)
+    if replayed[0].state.replicas:
+        checks = {"order": check_order, **checks}
+    if is_audited(replayed[0].state.task):
+        checks["replays"] = check_replays
+    for name, check in checks.items():
         _check(report, name, tell, lambda check=check: check(subject))
     return report
 

@@ -14,9 +14,7 @@ from kumiai.adapters.language.peft_format import make_adapter_files
 from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.apps.audit.compute import map_rounds, open_compute
-from kumiai.apps.audit.order import check_order
 from kumiai.apps.audit.replay import Replay
-from kumiai.apps.audit.replays import check_replays
 from kumiai.apps.audit.scores import check_scores
 from kumiai.apps.audit.subject import Report, Subject
 from kumiai.apps.audit.widths import check_widths
@@ -213,14 +211,12 @@ def check_privacy(subject: Subject) -> int:
 
 
 CHECKS: Mapping[str, Callable[[Subject], int]] = {
-    "order": check_order,
     "quorum": check_certificates,
     "blobs": check_blobs,
     "aggregate": check_aggregates,
     "money": check_money,
     "receipts": check_receipts,
     "scores": check_scores,
-    "replays": check_replays,
     "privacy": check_privacy,
     "models": check_models,
 }

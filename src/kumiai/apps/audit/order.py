@@ -18,11 +18,9 @@ from kumiai.rounds.state import RunState
 def check_order(subject: Subject) -> int:
     """Each batch was signed by a quorum, and the log is what the fold makes of all of them.
 
-    Nothing was left out, put in, moved or given another time. 0 where one orderer orders.
+    Nothing was left out, put in, moved or given another time. Only for runs that a committee orders.
     """
     state, report, path = subject.replay.state, subject.report, subject.run_dir.order
-    if not state.replicas:
-        return 0
     if not path.exists():
         report.error(path.name, "missing, though the log says that a committee orders")
         return 0

@@ -68,7 +68,9 @@ def _check_table(checks: list[tuple[str, int, bool]], texts: Texts) -> Any:
     table.add_column(texts.text("verify.result"))
     for name, count, is_ok in checks:
         if is_ok and not count:
-            result = Text(texts.text("verify.nothing"), "dim")  # no order to redo, no draw to replay
+            result = Text(
+                texts.text("verify.nothing"), "dim"
+            )  # no order to redo, no draw to replay
         else:
             key = "verify.ok" if is_ok else "verify.failed"
             result = Text(texts.text(key), "green" if is_ok else "bold red")
