@@ -5,7 +5,7 @@ A run directory is checked in this order, and every finding says where:
 1. log         each record: chain, signature, and that the fold accepts it as it stands;
                the plan names the same task and members
 2. seal        every byte of every sealed file, under the key that the log names
-3. order       with a committee that orders alone: each batch has its quorum, and the log is what the fold
+3. order       where a committee orders: each batch has its quorum, and the log is what the fold
                makes of all batches
 4. quorum      each certificate: a quorum of its committee signed exactly this body
 5. blobs       each revealed update is there and is what its name says

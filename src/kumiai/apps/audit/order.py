@@ -18,7 +18,7 @@ from kumiai.rounds.state import RunState
 def check_order(subject: Subject) -> int:
     """Each batch was signed by a quorum, and the log is what the fold makes of all of them.
 
-    Nothing was left out, put in, moved or given another time. Only for runs that a committee orders.
+    Nothing was left out, put in, moved or given another time. For runs that a committee orders.
     """
     state, report, path = subject.replay.state, subject.report, subject.run_dir.order
     if not path.exists():
