@@ -40,6 +40,7 @@ from kumiai.proofs.verdict import (
     needs_jury,
 )
 from kumiai.rounds.audit_forms import parse_leaves, parse_lines
+from kumiai.rounds.current import find_open
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.opened import Audits, Challenge
 from kumiai.rounds.state import (
@@ -272,19 +273,6 @@ def _override(judgement: Judgement, verdict: AssignmentState, reason: str) -> Ju
 def _has_spoken(current: RoundState, validator: str) -> bool:
     sheet: ScoreSheet | None = current.score_sheets.get(validator)
     return sheet is not None and bool(sheet.audits)
-
-
-def find_open(
-    state: RunState, content: Mapping[str, Any], phase: RoundPhase
-) -> tuple[RoundState | None, Outcome | None]:
-    """Return the open round in this phase, or the refusal of an event that is not of it."""
-    current = state.round
-    if current is None or current.phase is not phase:
-        where = current.phase if current else state.phase
-        return None, refuse(state, "wrong-phase", f"expected during {phase}, now {where}")
-    if (content["round"], content["attempt"]) != (current.index, current.attempt):
-        return None, refuse(state, "wrong-round", f"the open round is {current.index}")
-    return current, None
 
 
 def with_audits(state: RunState, current: RoundState, audits: Audits) -> RunState:

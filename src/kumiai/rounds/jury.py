@@ -13,8 +13,9 @@ from typing import Any
 from kumiai.base import canonical
 from kumiai.base.log import Record
 from kumiai.rounds.audit_forms import parse_lines
-from kumiai.rounds.audits import find_open, list_accused, with_audits
+from kumiai.rounds.audits import list_accused, with_audits
 from kumiai.rounds.commitments import commit_jury
+from kumiai.rounds.current import find_open
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.state import NodeState, RoundPhase, RoundState, RunState
 

@@ -26,6 +26,7 @@ from kumiai.base.log import Record
 from kumiai.learning.privacy.dealing import SEALED_HEX_DIGITS, MaskDealing
 from kumiai.learning.privacy.masking import MaskCard, is_agreement, is_own_seed, is_public_key
 from kumiai.learning.privacy.sharing import SHARE_BYTES, hash_share, join
+from kumiai.rounds.current import find_open
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.opened import OpenedGroup
 from kumiai.rounds.state import (
@@ -276,13 +277,9 @@ def _find(
     state: RunState, record: Record, content: Mapping[str, Any], phase: RoundPhase
 ) -> tuple[RoundState | None, tuple[str, ...], Outcome | None]:
     """The open round and the sender's group in it, or the refusal."""
-    current = state.round
-    if current is None or current.phase is not phase:
-        where = current.phase if current else state.phase
-        return None, (), refuse(state, "wrong-phase", f"expected during {phase}, now {where}")
-    if (content["round"], content["attempt"]) != (current.index, current.attempt):
-        detail = f"the open round is {current.index}, attempt {current.attempt}"
-        return None, (), refuse(state, "wrong-round", detail)
+    current, problem = find_open(state, content, phase)
+    if current is None:
+        return None, (), problem
     group = find_group(current, record.event.pubkey)
     if not group:
         return None, (), refuse(state, "no-group", "not in a group of this round")

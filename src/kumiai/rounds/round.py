@@ -18,6 +18,7 @@ from kumiai.rounds import buffering, masks
 from kumiai.rounds.audit_forms import check_trace
 from kumiai.rounds.audits import draw_challenges
 from kumiai.rounds.commitments import commit_update
+from kumiai.rounds.current import find_open
 from kumiai.rounds.deadlines import compute_allowance_ms
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.kinds import parse_amount
@@ -317,13 +318,9 @@ def _find(
     state: RunState, record: Record, content: Mapping[str, Any], phase: RoundPhase
 ) -> tuple[RoundState | None, Assignment | None, Outcome | None]:
     """The open round and the sender's assignment in it, or the refusal."""
-    current = state.round
-    if current is None or current.phase is not phase:
-        where = current.phase if current else state.phase
-        return None, None, refuse(state, "wrong-phase", f"expected during {phase}, now {where}")
-    if (content["round"], content["attempt"]) != (current.index, current.attempt):
-        detail = f"the open round is {current.index}, attempt {current.attempt}"
-        return None, None, refuse(state, "wrong-round", detail)
+    current, problem = find_open(state, content, phase)
+    if current is None:
+        return None, None, problem
     return current, current.assignments.get(record.event.pubkey), None
 
 

@@ -20,6 +20,7 @@ from kumiai.rounds.agreement import NOISE_FLOOR, judge, share_equally
 from kumiai.rounds.audit_forms import list_sheet_parts
 from kumiai.rounds.audits import apply_audits, judge_audits, read_sheet
 from kumiai.rounds.commitments import commit_scores
+from kumiai.rounds.current import find_open
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.state import (
     AssignmentState,
@@ -276,12 +277,9 @@ def _final_part(current: RoundState) -> FinalPart:
 def _find(
     state: RunState, record: Record, content: Mapping[str, Any], phase: RoundPhase
 ) -> tuple[RoundState | None, Outcome | None]:
-    current = state.round
-    if current is None or current.phase is not phase:
-        where = current.phase if current else state.phase
-        return None, refuse(state, "wrong-phase", f"expected during {phase}, now {where}")
-    if (content["round"], content["attempt"]) != (current.index, current.attempt):
-        return None, refuse(state, "wrong-round", f"the open round is {current.index}")
+    current, problem = find_open(state, content, phase)
+    if current is None:
+        return None, problem
     if record.event.pubkey not in current.committee:
         return None, refuse(state, "not-committee", "not a member of this round's committee")
     return current, None
