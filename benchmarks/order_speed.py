@@ -18,13 +18,11 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,11 +37,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from websockets.asyncio.client import ClientConnection, connect
 
 from kumiai.adapters.committee.links import Address
+from kumiai.adapters.committee.local import make_local_configs
 from kumiai.adapters.committee.service import ServiceConfig, run_service
 from kumiai.base.keys import derive_key
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
-from kumiai.consensus.pbft.committee import Committee, KeySigner
+from kumiai.consensus.pbft.committee import KeySigner
 from kumiai.consensus.pbft.replica import Settings
 from kumiai.consensus.quorum import compute_fault_tolerance
 
@@ -92,27 +91,11 @@ class Client:
         return time.perf_counter() - started
 
 
-def find_ports(count: int) -> list[int]:
-    """Return ports that are free now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def make_configs(size: int, batch: int, folder: Path) -> list[ServiceConfig]:
     """Return a committee's configurations."""
-    keys = [derive_key(b"order speed", f"replica {i}") for i in range(size)]
-    committee = Committee(
-        "order speed", 1, tuple(key.pubkey for key in keys), frozenset({CLIENT.pubkey})
-    )
-    addresses = tuple(Address("127.0.0.1", port) for port in find_ports(size))
     settings = Settings(batch_count_max=batch, timeout_ms=20_000, heartbeat_ms=60_000)
-    return [
-        ServiceConfig(committee, i, key, addresses, folder / f"{i}.sqlite", settings)
-        for i, key in enumerate(keys)
-    ]
+    clients = frozenset({CLIENT.pubkey})
+    return make_local_configs("order speed", size, clients, folder, settings)
 
 
 async def dial(address: Address) -> ClientConnection:

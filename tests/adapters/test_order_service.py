@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import time
-from contextlib import ExitStack
 
 import pytest
 from websockets.asyncio.client import connect
@@ -16,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from kumiai.adapters.committee.journal import Journal
 from kumiai.adapters.committee.links import Address
+from kumiai.adapters.committee.local import find_ports, make_local_configs
 from kumiai.adapters.committee.service import (
     FOLLOWERS_MAX,
     Service,
@@ -34,27 +34,12 @@ SETTINGS = Settings(timeout_ms=1_500, resend_ms=200, heartbeat_ms=500)
 CONTEXT = multiprocessing.get_context("spawn")
 
 
-def find_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 class Validators:
     """n processes; the test kills, stops and starts them."""
 
     def __init__(self, size, folder) -> None:
-        keys = [derive_key(b"service", f"replica {i}") for i in range(size)]
-        committee = Committee(
-            "service", 1, tuple(key.pubkey for key in keys), frozenset({CLIENT.pubkey})
-        )
-        addresses = tuple(Address("127.0.0.1", port) for port in find_ports(size))
-        self.configs = [
-            ServiceConfig(committee, i, key, addresses, folder / f"{i}.sqlite", SETTINGS)
-            for i, key in enumerate(keys)
-        ]
+        clients = frozenset({CLIENT.pubkey})
+        self.configs = make_local_configs("service", size, clients, folder, SETTINGS)
         self.processes: dict[int, object] = {}
         self.count = 0
         for index in range(size):
