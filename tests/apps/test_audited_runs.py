@@ -162,6 +162,7 @@ def test_a_lazy_auditor_approves_a_fake_and_loses_stake(tmp_path: Path) -> None:
     view = play(scenario, tmp_path / "run")
     assert reasons(view, "Mekki") == ["fabricated"]
     assert find(view, VALIDATORS[3]).reward == 0
+    assert find(view, VALIDATORS[3]).reason_code == "final-refuted"
     assert view.totals["burnt"] > 100  # the faker's and the auditor's
     check_honest(view)
 

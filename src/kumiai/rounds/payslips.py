@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kumiai.rounds.receipt import Receipt, explain_assignment, make_receipt
-from kumiai.rounds.state import RunState
+from kumiai.rounds.state import NodeState, RunState
 from kumiai.rounds.widths import is_live
 from kumiai.settlement.claims import PayLine
 
@@ -77,7 +77,10 @@ def make_final_receipts(  # the end gathers every strand once; splitting it woul
         if member.role == "delegator":
             continue
         if member.role == "validator":
-            reason = "final-proven" if key in state.evidence else "final-validator"
+            reason = "final-validator"
+            if key in state.evidence:
+                is_out = member.state is NodeState.EJECTED
+                reason = "final-proven" if is_out else "final-refuted"
             shown = show_amount(released.get(key, 0))
         elif key in (state.canaries or ()):
             reason, shown = "canary", show_amount(0)
