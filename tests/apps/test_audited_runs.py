@@ -12,9 +12,10 @@ from tests.apps.tiny import play, shrink
 from kumiai.adapters.store.blobs import DirectoryBlobs
 from kumiai.apps import audit
 from kumiai.apps.audit.replays import check_replays
+from kumiai.apps.casts import VALIDATORS, make_people
 from kumiai.apps.population import Person
 from kumiai.apps.rundir import RunDir
-from kumiai.apps.scenarios import VALIDATORS, Scenario, _people
+from kumiai.apps.scenarios import Scenario
 from kumiai.apps.verify import VerifyReport, verify_path
 from kumiai.apps.view import RunView
 from kumiai.base.errors import InputError
@@ -34,7 +35,7 @@ def audited(
     scenario = shrink("faker", rounds)
     people = tuple(
         replace(person, behaviour=(behaviours or {}).get(person.name, person.behaviour))
-        for person in _people(*cheats, honest=3, canary=False)
+        for person in make_people(*cheats, honest=3, canary=False)
     )
     known = scenario.settings["audit"]
     assert isinstance(known, dict)

@@ -65,8 +65,8 @@ REASONS: Mapping[str, str] = {
     "final-validator": "The held-back part, less the share of probes that were scored wrongly.",
     "final-proven": "0 of what was held back because: two signatures of this member contradict "
     "each other; it is out, and part of its stake is burnt.",
-    "final-refuted": "0 of what was held back because: this member approved work that the committee's "
-    "replays refute; part of its stake is burnt.",
+    "final-refuted": "0 of what was held back because: this member approved work that the "
+    "committee's replays refute; part of its stake is burnt.",
     "canary": "A probe of the customer's with a known value: takes no part in rewards.",
     "final-backed": "Backed members who were paid at the end.",
 }
