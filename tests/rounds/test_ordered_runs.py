@@ -7,15 +7,17 @@ import dataclasses
 import pytest
 from tests.rounds.worlds import make_driver, make_people, make_task
 
-from kumiai.adapters.sim.ordered import OrderedWorld
+from kumiai.adapters.sim.ordered import OrderedWorld, Place
+from kumiai.adapters.sim.ordering.cheap_keys import CheapScheme
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.apps.evidence import judge, make_evidence_file
 from kumiai.apps.population import Person
 from kumiai.base import canonical, events
+from kumiai.base.keys import derive_key
 from kumiai.base.log import append_record
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
-from kumiai.consensus.pbft.committee import KeySigner, Schnorr
+from kumiai.consensus.pbft.committee import Committee, KeySigner, Schnorr
 from kumiai.consensus.pbft.proofs import is_decided
 from kumiai.nodes.order import OrderReader
 from kumiai.rounds.control import make_committee
@@ -246,3 +248,48 @@ def test_two_runs_do_not_share_a_committee():
         make_committee(run_ordered(training={"rounds": rounds})[3], 1) for rounds in (1, 2)
     )
     assert first.name != second.name
+
+
+def make_world(kinds=("", "", "", ""), network=None):
+    scheme = CheapScheme(1)
+    places = [Place(f"v{i}", scheme.make_signer(f"v{i}"), kind) for i, kind in enumerate(kinds)]
+    keys = tuple(place.signer.pubkey for place in places)
+    committee = Committee("ab" * 32, 1, keys, frozenset(keys))
+    return OrderedWorld(network or NetworkModel(), committee, places, scheme, lambda decided: None)
+
+
+def say(text: str):
+    return events.sign_event(derive_key(b"x", "member"), 8440, 1_767_225_600, {"text": text})
+
+
+def test_events_of_a_member_arrive_in_their_order_and_the_world_ends():
+    world = make_world(network=NetworkModel(drop_ppm=200_000))
+    sent = [say(str(i)) for i in range(30)]
+    for event in sent:
+        world.send("t0", event)
+    arrived = []
+    while (happening := world.next()) is not None:
+        arrived.append(happening)
+    first = list(dict.fromkeys(each.event.id for each in arrived))
+    assert first == [event.id for event in sent]
+    assert [each.time_ms for each in arrived] == sorted(each.time_ms for each in arrived)
+
+
+def test_without_a_quorum_nothing_arrives_and_the_world_ends_all_the_same():
+    world = make_world(("", "", "mute", "mute"))
+    world.send("t0", say("a"))
+    assert world.next() is None
+    assert world.messages_lost == 1
+    world.send("t0", say("b"))
+    assert world.next() is None
+    assert world.messages_lost == 2
+
+
+def test_what_is_held_back_arrives_too():
+    event = say("late")
+    world = make_world(network=NetworkModel(extra_delay_ms={("t0", event.kind): 9_000}))
+    world.send("t0", event)
+    arrived = world.next()
+    assert arrived.event == event
+    assert arrived.time_ms > 8_500
+    assert world.next() is None

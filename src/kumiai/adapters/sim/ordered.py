@@ -159,8 +159,8 @@ class OrderedWorld(SimWorld):
 
     def _push(self, at_ms: int, happening: ports.Happening | _Inside) -> None:
         super()._push(at_ms, happening)  # type: ignore[arg-type]
-        if not isinstance(happening, _Inside):
-            self._outside_count += 1
+        if not isinstance(happening, _Inside) or happening.kind == "late":
+            self._outside_count += 1  # what is held back will be for nodes too
 
     # ---- inside ----
 
@@ -174,6 +174,7 @@ class OrderedWorld(SimWorld):
             case "hand":
                 self._take(*what)
             case "late":
+                self._outside_count -= 1
                 self._queue_up(*what)
             case "retry":
                 self._retry(*what)
@@ -204,6 +205,7 @@ class OrderedWorld(SimWorld):
             self._attempts[sender] = attempts
             if attempts > ATTEMPTS_MAX:
                 self.messages_lost += len(pending)
+                self._heads.pop(oldest, None)
                 pending.clear()
                 return
             self._hand(sender, pending)
