@@ -211,7 +211,11 @@ def test_a_traitor_in_the_committee_is_proven_and_the_rest_goes_on(menu: Play) -
     assert traitor.reward == 0
     assert traitor.slashed == 60
     assert traitor.reason_code == "final-proven"
-    assert all(not m.slashed for m in run.members if m is not traitor)
+    (faker,) = _cheats(run)
+    assert faker.verdict == "INVALID"
+    assert faker.slashed > 0
+    assert faker.reward == 0
+    assert all(not m.slashed for m in run.members if m not in (traitor, faker))
     assert all(m.reward > 0 for m in run.members if m.role == "validator" and m is not traitor)
     keys = {key for c in run.certificates for key in c.signers}
     assert traitor.pubkey not in keys
