@@ -25,10 +25,11 @@ from kumiai.consensus.pbft.safety import (
     Entry,
     Stabilised,
     ViewEntered,
+    ViewShown,
     Voted,
 )
 
-VERSION = 2
+VERSION = 3
 ENTRY_BYTES_MAX = wire.MESSAGE_BYTES_MAX
 EVIDENCE_MAX = 8  # of one replica
 _TABLES = """
@@ -134,7 +135,7 @@ class Journal:
         self._file.execute(
             "DELETE FROM entries WHERE kind IN ('voted', 'prepared') AND place <= ?", (place,)
         )
-        for kind in ("view", "stable"):
+        for kind in ("view", "shown", "stable"):
             self._file.execute(
                 "DELETE FROM entries WHERE kind = ? AND number < "
                 "(SELECT MAX(number) FROM entries WHERE kind = ?)",
@@ -167,6 +168,8 @@ def encode_entry(entry: Entry) -> tuple[str, int, bytes]:
     if isinstance(entry, BatchPrepared):
         fields = [entry.proof.fields(), wire.write_batch(entry.batch)]
         return "prepared", entry.proof.sequence, canonical.encode(fields)
+    if isinstance(entry, ViewShown):
+        return "shown", 0, canonical.encode(wire.write_signed(entry.signed))
     return "stable", entry.proof.sequence, canonical.encode(entry.proof.fields())
 
 
@@ -183,6 +186,8 @@ def decode_entry(kind: str, body: bytes) -> Entry:
             return Voted(phase, view, place, digest, kept)
         if kind == "prepared":
             return BatchPrepared(wire.read_prepared(fields[0]), wire.read_batch(fields[1]))
+        if kind == "shown":
+            return ViewShown(wire.read_signed(fields))
         if kind == "stable":
             return Stabilised(wire.read_stable(fields))
     except (ValueError, TypeError, IndexError) as error:
