@@ -326,6 +326,7 @@ class Proven:
     """A node that orders holds the proof that another one that orders said two things at once."""
 
     node: str
+    epoch: int
     found: Equivocation
 
 
@@ -358,4 +359,8 @@ class WorldPort(Protocol):
 
     def arm(self, deadline_ms: int) -> None:
         """Tell when a deadline has been reached; once more, soon, where it has passed already."""
+        ...
+
+    def reseat(self, epoch: int, seats: Sequence[str]) -> None:
+        """Let these keys order, if a committee does, after the batch that is being read."""
         ...

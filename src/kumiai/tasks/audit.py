@@ -107,9 +107,6 @@ def list_audit_problems(task: TaskDocument) -> list[InputError]:
     if task.model_rewards.policy == "aequa-live":
         fix = f"{needs}all train the full width: set equal, rank or aequa"
         problems.append(InputError("model_rewards.policy", "aequa-live", fix))
-    if task.audit.auditors > task.validation.validators:
-        fix = f"the committee has validation.validators = {task.validation.validators}: lower it"
-        problems.append(InputError("audit.auditors", task.audit.auditors, fix))
     return problems
 
 

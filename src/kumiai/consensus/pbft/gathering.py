@@ -109,7 +109,7 @@ class Patience:
     def current_ms(self) -> int:
         """The present timeout."""
         growths = min(GROWTHS_MAX, self.failures // self.leaders)
-        return self.timeout_ms * 3**growths >> growths
+        return self.timeout_ms * int(3**growths) >> growths
 
     def give_up(self) -> None:
         """The view brought nothing."""
