@@ -5,13 +5,22 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from tests.rounds.test_ordered_runs import accuse_in, fold, people_with, run_ordered
+from tests.rounds.test_ordered_runs import (
+    accuse_in,
+    fold,
+    make_world,
+    people_with,
+    run_ordered,
+    say,
+)
 from tests.rounds.worlds import make_driver, make_people, make_task
 
+from kumiai.adapters.sim.ordered import RETRY_MS
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
 from kumiai.consensus.pbft.committee import KeySigner
+from kumiai.consensus.pbft.effects import Execute
 from kumiai.consensus.quorum import compute_quorum
 from kumiai.rounds.control import make_committee
 from kumiai.rounds.epochs import list_committee, open_epoch
@@ -193,3 +202,42 @@ def test_who_withholds_its_element_of_the_beacon_is_not_paid():
     assert state.tallies[population.pubkey("v1")].earned == 0
     assert state.tallies[population.pubkey("v2")].earned > 0
     assert state.members[population.pubkey("v1")].state is NodeState.ACTIVE
+
+
+def seat(world, *names):
+    """Let these validators order from the next batch on."""
+    keys = [place.signer.pubkey for place in world._all.values() if place.node in names]
+    world.reseat(world.cluster.committee.epoch + 1, keys)
+
+
+def test_the_batch_that_seats_another_committee_is_the_last_of_the_old_one():
+    """Its other events still count; what was decided after it does not, and is ordered again."""
+    read: list[m.Decided] = []
+    first = make_world(on_decided=read.append)
+    for i in range(12):
+        first.send(f"t{i}", say(str(i)))
+    while first.next() is not None:
+        pass
+    assert len(read) > 2
+    inside = [len(decided.batch.requests) for decided in read]
+    big = next(i for i, count in enumerate(inside[:-1]) if count > 1)
+    seen: list[m.Decided] = []
+    world = make_world(on_decided=seen.append)
+    for decided in read:
+        world.on_executed(0, Execute(decided, (), ""))
+    arrived = [world.next() for _ in range(sum(inside[:big]) + 1)]
+    seat(world, "v1", "v2", "v3")
+    arrived += [world.next() for _ in range(inside[big] - 1)]
+    assert len({happening.event.id for happening in arrived}) == sum(inside[: big + 1])
+    assert world.next() is None
+    assert seen == read[: big + 1]
+    assert {place.node for place in world._places} == {"v1", "v2", "v3"}
+
+
+def test_what_is_not_done_goes_to_the_new_committee_at_once():
+    world = make_world(("", "", "mute", "mute"))
+    world.send("t0", say("waits"))
+    seat(world, "v0", "v1")
+    arrived = world.next()
+    assert arrived.event == say("waits")
+    assert arrived.time_ms < RETRY_MS

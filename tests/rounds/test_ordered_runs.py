@@ -19,6 +19,7 @@ from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
 from kumiai.consensus.pbft.committee import Committee, KeySigner, Schnorr
 from kumiai.consensus.pbft.proofs import is_decided
+from kumiai.consensus.pbft.replica import Settings
 from kumiai.nodes.order import OrderReader
 from kumiai.rounds.control import make_committee
 from kumiai.rounds.kinds import Kind
@@ -263,12 +264,14 @@ def test_two_runs_do_not_share_a_committee():
     assert first.name != second.name
 
 
-def make_world(kinds=("", "", "", ""), network=None):
+def make_world(kinds=("", "", "", ""), network=None, on_decided=lambda decided: None):
+    settings = Settings(batch_count_max=3)
     scheme = CheapScheme(1)
     places = [Place(f"v{i}", scheme.make_signer(f"v{i}"), kind) for i, kind in enumerate(kinds)]
     keys = tuple(place.signer.pubkey for place in places)
     committee = Committee("ab" * 32, 1, keys, frozenset(keys))
-    return OrderedWorld(network or NetworkModel(), committee, places, scheme, lambda decided: None)
+    network = network or NetworkModel()
+    return OrderedWorld(network, committee, places, scheme, on_decided, settings)
 
 
 def say(text: str):

@@ -168,12 +168,11 @@ class OrderedWorld(SimWorld):
         self._decided.clear()
         self._reader.begin_epoch()
         self._seat(committee)
-        for place in self._places:
+        delays_ms = [self._delay_ms(place.node) for place in self._places]
+        for place, delay_ms in zip(self._places, delays_ms, strict=True):
             begin = _Inside("begin", (committee.epoch, place.node))
-            self._push(self._now_ms + self._delay_ms(place.node), begin)
-        for sender, pending in self._pending.items():
-            if pending:
-                self._hand(sender, pending)
+            self._push(self._now_ms + delay_ms, begin)
+        self._push(self._now_ms + max(delays_ms), _Inside("begun", committee.epoch))
 
     def _queue_up(self, sender: str, event: Event) -> None:
         pending = self._pending.setdefault(sender, [])
@@ -229,6 +228,10 @@ class OrderedWorld(SimWorld):
                 self._retry(*what)
             case "stop" | "start":
                 self._turn(what, inside.kind == "start")
+            case "begun":
+                for sender, pending in self._pending.items():
+                    if pending and what == self.cluster.committee.epoch:
+                        self._hand(sender, pending)
             case "begin":
                 epoch, node = what
                 if epoch == self.cluster.committee.epoch and not self._is_down(node, self._now_ms):
