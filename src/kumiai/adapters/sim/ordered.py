@@ -172,7 +172,7 @@ class OrderedWorld(SimWorld):
         for place, delay_ms in zip(self._places, delays_ms, strict=True):
             begin = _Inside("begin", (committee.epoch, place.node))
             self._push(self._now_ms + delay_ms, begin)
-        self._push(self._now_ms + max(delays_ms), _Inside("begun", committee.epoch))
+        self._push(self._now_ms + max(delays_ms), _Inside("begin", (committee.epoch, "")))
 
     def _queue_up(self, sender: str, event: Event) -> None:
         pending = self._pending.setdefault(sender, [])
@@ -228,14 +228,18 @@ class OrderedWorld(SimWorld):
                 self._retry(*what)
             case "stop" | "start":
                 self._turn(what, inside.kind == "start")
-            case "begun":
-                for sender, pending in self._pending.items():
-                    if pending and what == self.cluster.committee.epoch:
-                        self._hand(sender, pending)
             case "begin":
-                epoch, node = what
-                if epoch == self.cluster.committee.epoch and not self._is_down(node, self._now_ms):
-                    self._turn(node, is_on=True)
+                self._begin(*what)
+
+    def _begin(self, epoch: int, node: str) -> None:
+        """A seated validator's replica begins; after the last one ("") members come to the gates."""
+        if epoch != self.cluster.committee.epoch:
+            return
+        if node and not self._is_down(node, self._now_ms):
+            self._turn(node, is_on=True)
+        for sender, pending in self._pending.items():
+            if pending and not node:
+                self._hand(sender, pending)
 
     def _turn(self, node: str, is_on: bool) -> None:
         """Start or stop the replica of a validator, if it sits in the committee."""
