@@ -232,7 +232,7 @@ class OrderedWorld(SimWorld):
                 self._begin(*what)
 
     def _begin(self, epoch: int, node: str) -> None:
-        """A seated validator's replica begins; after the last one ("") members come to the gates."""
+        """A seated validator's replica begins; after the last ("") members come to the gates."""
         if epoch != self.cluster.committee.epoch:
             return
         if node and not self._is_down(node, self._now_ms):
