@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -32,20 +33,18 @@ def parse(*line: object, machine: object = HASH) -> tuple[str, tuple[AuditLine, 
 def test_any_line_is_read_or_refused(line: list[object], machine: object) -> None:
     try:
         found, (read,) = parse(*line, machine=machine)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert (found, [read.verdict, read.segment, read.digest]) == (machine, line)
+    except ValueError:
+        return
+    assert (found, [read.verdict, read.segment, read.digest]) == (machine, line)
 
 
 @given(leaves=st.lists(anything | st.lists(anything, min_size=3, max_size=3), max_size=3))
 def test_any_leaves_are_read_or_refused(leaves: list[object]) -> None:
     try:
         read = parse_leaves(leaves)
-    except ValueError as error:
-        assert "leaf number" in str(error)
-    else:
-        assert [[leaf.index, leaf.digest, list(leaf.path)] for leaf in read] == leaves
+    except ValueError:
+        return
+    assert [[leaf.index, leaf.digest, list(leaf.path)] for leaf in read] == leaves
 
 
 @pytest.mark.parametrize(
@@ -61,9 +60,8 @@ def test_any_leaves_are_read_or_refused(leaves: list[object]) -> None:
     ],
 )
 def test_what_is_wrong_with_a_line_is_said(line: list[object], words: str) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=re.escape(words)):
         parse(*line)
-    assert words in str(caught.value)
 
 
 def test_a_line_from_another_class_accuses_nobody() -> None:
