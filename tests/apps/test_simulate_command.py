@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
          "use 1900 or 2000")),
         (["--agents", "3"], "use 100"),
         (["--rounds", "30"], "use 20 or 40"),
+        (["--agents", "100", "--rounds", "20", "--seeds", "1"], ("--seeds = 1: one task, played "
+         "once, shows nothing: use 2 or more, or --agents 200")),
         (["--seeds", "0"], "--seeds = 0: must lie in 1..1000"),
         (["--seed", "-1"], "--seed = -1: must be 0 or more"),
         (["--set", "slash=1"], "unknown; use one of gamma_ppm"),
@@ -97,6 +100,45 @@ def test_a_file_is_no_folder_to_save_in(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "taken").write_text("")
     assert main(["simulate", *TINY, "--out", str(tmp_path / "taken")]) == 2
     assert "name a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["taken/new", "/proc/none"])
+def test_where_nothing_can_be_saved_nothing_is_played(
+    place: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setattr("kumiai.apps.cli.simulating.run_study", None)  # would be an error of ours
+    assert main(["simulate", *TINY, "--out", str(tmp_path / place)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("kumiai: --out = ") and "folder" in said
+
+
+def test_money_that_is_not_all_there_is_never_called_conserved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play_all = study.play_all
+    monkeypatch.setattr(
+        study, "play_all", lambda *args: [replace(p, is_balanced=False) for p in play_all(*args)]
+    )
+    assert main(["simulate", *TINY, "--no-sweep", "--out", str(tmp_path)]) == 70
+    assert "do not add up" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_shorter_runs_call_settled_is_said_so_in_table_and_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "find_remedies", lambda *_: [])
+    monkeypatch.setattr(study, "list_settled", lambda *_: ["copier"])
+    assert main(["simulate", *TINY, "--out", str(tmp_path)]) == 0
+    printed, words = capsys.readouterr().out, load_texts("en")
+    assert words.text("simulate.remedy.settled")[:40] in printed
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert words.text("simulate.remedy.settled") in page
+    assert words.text("simulate.remedy.none_needed") not in page
 
 
 def test_the_catalogue_says_of_each_parameter_what_the_simulation_says() -> None:

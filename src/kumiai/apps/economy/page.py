@@ -32,6 +32,8 @@ def render_page(study: Study, command: str) -> str:
         {
             "row": row,
             "name": name_strategy(study, row.strategy),
+            "honest": format_plain(row.honest),
+            "deviating": format_plain(row.deviating),
             "margin": f"{format_signed(row.margin)} ± {row.interval:.3f}",
         }
         for row in study.margins
@@ -105,6 +107,11 @@ def format_signed(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def format_plain(value: float, digits: int = 3) -> str:
+    """With a real minus where it is negative."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
 def format_value(value: float) -> str:
     """A parameter's value: 4000000 -> "4,000,000", 0.0005 -> "0.0005"."""
     return f"{value:,.0f}" if value == int(value) else f"{value:g}"
@@ -124,7 +131,7 @@ def _build_headline(study: Study) -> dict[str, Any]:
 
 
 def _group_remedies(study: Study) -> list[dict[str, Any]]:
-    """Per strategy that needs one: the changes that work, and the names of those that do not."""
+    """Per strategy that needs one: the changes that work, or why there are none."""
     groups = []
     for row in study.margins:
         mine = [remedy for remedy in study.remedies if remedy.strategy == row.strategy]
@@ -139,7 +146,8 @@ def _group_remedies(study: Study) -> list[dict[str, Any]]:
             for remedy in mine
             if remedy.value is not None
         ]
-        groups.append({"strategy": row.strategy, "working": working})
+        groups.append({"strategy": row.strategy, "working": working, "why": "nothing"})
+    groups += [{"strategy": name, "working": [], "why": "settled"} for name in study.settled]
     return groups
 
 

@@ -92,7 +92,7 @@ class Size:
 
 def find_t_95(freedom: int) -> float:
     """The t quantile for so many degrees of freedom; infinite for none."""
-    return max((q for least, q in _T_95 if least <= freedom), key=lambda q: -q, default=math.inf)
+    return min((q for least, q in _T_95 if least <= freedom), default=math.inf)
 
 
 def play_all(
@@ -144,17 +144,33 @@ def sweep(
     return list(_run(jobs, workers, tell))
 
 
+def list_settled(
+    margins: Sequence[Margin], points: Sequence[SweepPoint], parameters: Parameters
+) -> list[str]:
+    """Return the strategies that the sweep, unlike `margins`, finds beaten with today's values.
+
+    The sweep is shorter and draws other luck; what it does not see ailing, it cannot see mended.
+    """
+    today = [p.margins for p in points if p.value == float(getattr(parameters, p.name))]
+    open_ones = (row.strategy for row in margins if row.verdict != "yes")
+    return [name for name in open_ones if any(name in m and m[name][0] > m[name][1] for m in today)]
+
+
 def find_remedies(
     margins: Sequence[Margin], points: Sequence[SweepPoint], parameters: Parameters
 ) -> list[Remedy]:
     """For strategies where honesty is not best: which swept values make it so.
 
     The value nearest to today's whose interval lies above 0; the bounds that were tried otherwise.
+    None for `list_settled`'s: every value would seem to help.
     """
+    settled = list_settled(margins, points, parameters)
     names = list(dict.fromkeys(point.name for point in points))
     remedies = []
     for row in margins:
         if row.verdict == "yes" or not points or row.strategy not in points[0].margins:
+            continue
+        if row.strategy in settled:
             continue
         for name in names:
             mine = [point for point in points if point.name == name]
