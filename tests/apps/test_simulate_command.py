@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from kumiai.adapters.sim.economy.conduct import NAMES as STRATEGIES
-from kumiai.adapters.sim.economy.parameters import NAMES, describe
+from kumiai.adapters.sim.economy.findings import Size
+from kumiai.adapters.sim.economy.parameters import NAMES, describe, read_overrides
 from kumiai.apps.cli import main
+from kumiai.apps.cli.simulating import build_tables
+from kumiai.apps.cli.terminal import render_plain
 from kumiai.apps.economy import study
-from kumiai.apps.report.texts import LANGUAGES, load_texts
+from kumiai.apps.report.texts import LANGUAGES, Language, load_texts
 
 TINY = ["--set", "trainers=8", "--set", "validators=4", "--set", "delegators=8"]
 TINY += ["--set", "task_rounds=4", "--agents", "40", "--rounds", "8", "--seeds", "1"]
@@ -147,3 +150,25 @@ def test_the_catalogue_says_of_each_parameter_what_the_simulation_says() -> None
         assert words.text(f"simulate.parameter.{name}") == describe(name)["text"]
     for name in STRATEGIES[1:]:
         assert words.has(f"simulate.strategy.{name}") and words.has(f"simulate.short.{name}")
+
+
+def test_an_interruption_is_said_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kumiai.apps.cli.simulating.run_study", interrupt)
+    assert main(["simulate", *TINY, "--out", str(tmp_path)]) == 130
+    assert capfd.readouterr().err == "kumiai: interrupted\n"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_eighty_columns_hold_a_line_for_each_strategy(language: Language) -> None:
+    parameters = read_overrides(TINY[1:8:2])
+    played = study.run_study(parameters, Size(2, 1, 1, 1), 1, lambda *_: None, is_swept=False)
+    (table,) = build_tables(played, load_texts(language), is_narrow=True)
+    shown = render_plain([table], 80).splitlines()
+    rows = [line for line in shown if re.search(r"± \d", line)]
+    assert len(rows) == len(STRATEGIES) - 1 == len(shown) - shown.index(rows[0]) - 1
+    assert not any("…" in line for line in shown)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -58,7 +59,8 @@ def simulate(
             is_swept=is_swept,
         )
     tables = build_tables(study, texts)
-    for table in tables:
+    is_wide = console.width >= TABLE_WIDTH
+    for table in tables if is_wide else build_tables(study, texts, is_narrow=True):
         console.print(table)
     command = _repeat(agents, rounds, seeds, seed, overrides, is_swept)
     _save(study, tables, out, command, texts)
@@ -79,15 +81,22 @@ def _prepare(out: Path) -> None:
         raise InputError("--out", str(out), "cannot be written to: name another folder")
 
 
-def build_tables(study: Study, texts: Texts) -> list[Table]:
-    """Return every strategy's margin, and what would make honesty best where it is not."""
-    margins = Table(title=texts.text("simulate.title"))
+def build_tables(study: Study, texts: Texts, *, is_narrow: bool = False) -> list[Table]:
+    """Return every strategy's margin, and what would make honesty best where it is not.
+
+    is_narrow: short names and no frames, to fit 80 columns with a line a strategy.
+    """
+    frame = box.SIMPLE_HEAD if is_narrow else box.HEAVY_HEAD
+    title, sides = texts.text("simulate.title"), 0 if is_narrow else 1
+    margins = Table(title=title, box=frame, pad_edge=not is_narrow, padding=(0, sides))
     for key in ("strategy", "honest", "deviating", "margin", "better", "verdict"):
         justify = "left" if key in ("strategy", "verdict") else "right"
-        margins.add_column(texts.text(f"simulate.column.{key}"), justify=justify)  # type: ignore[arg-type]
+        is_whole = key in ("margin", "verdict")
+        margins.add_column(texts.text(f"simulate.column.{key}"), justify=justify, no_wrap=is_whole)  # type: ignore[arg-type]
     for row in study.margins:
+        short = texts.text(f"simulate.short.{row.strategy}")
         margins.add_row(
-            name_in(study, row.strategy, texts),
+            short if is_narrow else name_in(study, row.strategy, texts),
             format_plain(row.honest),
             format_plain(row.deviating),
             f"{format_signed(row.margin)} ± {row.interval:.3f}",

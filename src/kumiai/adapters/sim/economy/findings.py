@@ -12,15 +12,15 @@ is one observation (the mean over its seasons); the interval is Student's t at 9
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
 
+from kumiai.adapters.pools import open_pool
 from kumiai.adapters.sim.economy.conduct import NAMES, WORLDS
 from kumiai.adapters.sim.economy.parameters import Parameters, change
 from kumiai.adapters.sim.economy.play import Played, play_seed
@@ -230,7 +230,10 @@ def _play_point(name: str, value: float, parameters: Parameters, size: Size) -> 
 
 
 def _run(jobs: Sequence[Callable[[], _T]], workers: int, tell: Tell | None) -> Iterator[_T]:
-    """Yield the jobs' results in their order, worked on in processes if there is more than one."""
+    """Yield the jobs' results in their order, worked on in processes if there is more than one.
+
+    The first job that fails ends the others.
+    """
     told = tell or (lambda done, of: None)
     if min(workers, len(jobs)) <= 1:
         for done, job in enumerate(jobs, start=1):
@@ -238,9 +241,9 @@ def _run(jobs: Sequence[Callable[[], _T]], workers: int, tell: Tell | None) -> I
             told(done, len(jobs))
             yield result
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context) as pool:
+    with open_pool(min(workers, len(jobs))) as pool:
         waiting = [pool.submit(job) for job in jobs]
-        for done, _ in enumerate(as_completed(waiting), start=1):
+        for done, each in enumerate(as_completed(waiting), start=1):
+            each.result()
             told(done, len(jobs))
         yield from (each.result() for each in waiting)
