@@ -17,6 +17,7 @@ from kumiai.apps.cli import main
 from kumiai.apps.cli.simulating import build_tables
 from kumiai.apps.cli.terminal import render_plain
 from kumiai.apps.economy import study
+from kumiai.apps.economy.page import format_plain, format_signed
 from kumiai.apps.report.texts import LANGUAGES, Language, load_texts
 
 TINY = ["--set", "trainers=8", "--set", "validators=4", "--set", "delegators=8"]
@@ -150,6 +151,15 @@ def test_the_catalogue_says_of_each_parameter_what_the_simulation_says() -> None
         assert words.text(f"simulate.parameter.{name}") == describe(name)["text"]
     for name in STRATEGIES[1:]:
         assert words.has(f"simulate.strategy.{name}") and words.has(f"simulate.short.{name}")
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "signed"),
+    [(0.25, "0.250", "+0.250"), (-0.25, "−0.250", "−0.250"), (-0.0004, "0.000", "0.000"),
+     (0.0, "0.000", "0.000"), (0.0004, "0.000", "0.000")],
+)  # fmt: skip
+def test_a_zero_has_no_sign(value: float, plain: str, signed: str) -> None:
+    assert (format_plain(value), format_signed(value)) == (plain, signed)
 
 
 def test_an_interruption_is_said_in_one_line(

@@ -103,13 +103,14 @@ def name_in(study: Study, strategy: str, words: texts.Texts) -> str:
 
 
 def format_signed(value: float, digits: int = 3) -> str:
-    """With a sign, and a real minus."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """With a sign, a real minus, and none before a zero."""
+    sign = "+" if value > 0 else ""
+    return sign + format_plain(value, digits) if round(value, digits) else f"{0:.{digits}f}"
 
 
 def format_plain(value: float, digits: int = 3) -> str:
-    """With a real minus where it is negative."""
-    return f"{value:.{digits}f}".replace("-", "−")
+    """With a real minus where it is negative, and none before a zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def format_value(value: float) -> str:
