@@ -271,9 +271,7 @@ def test_invalid_from_another_class_is_refused_as_malformed() -> None:
 
 def test_a_silent_auditor_hands_its_task_to_the_jury() -> None:
     """Who was drawn and says nothing cannot keep a fake from being looked at."""
-    crashes = {"v0": ((0, 10**9),)}
     crashed = NetworkModel(crashes={"v0": ((3_000, 10**9),)})
-    assert crashes
     ended = World(accusing(*ALL[1:]), network=crashed, rounds=4).run()
     assert "fabricated" in ended.reasons("t0")
     assert all(set(ended.reasons(f"t{i}")[:4]) == {"counted"} for i in range(1, 4))
