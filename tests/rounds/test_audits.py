@@ -210,7 +210,7 @@ def test_lazy_auditors_are_found_by_re_audits() -> None:
         return VALID if validator == "v3" else INVALID
 
     names = [f"t{i}" for i in range(4)]
-    alone = World(says, rounds=3)
+    alone = World(says, rounds=8)
     passed = alone.run()
     assert sum("counted" in passed.reasons(name) for name in names) > 0
     watched = World(says, rounds=3, audit={"reaudit_ppm": 1_000_000})
@@ -230,7 +230,7 @@ def test_withholding_costs_the_round_and_never_stake() -> None:
 
 
 def test_states_that_nobody_can_fetch_are_withheld_too() -> None:
-    missing: Line = ("MISSING", 1, "")
+    missing: Line = ("MISSING", 0, "")
     ended = World(lambda v, t: missing if t == "t2" else VALID).run()
     assert ended.reasons("t2")[:3] == ["withheld"] * 3
     assert ended.state.evidence == {}
