@@ -32,6 +32,7 @@ from kumiai.base.events import Event
 from kumiai.base.log import Record
 from kumiai.consensus.pbft.committee import Committee
 from kumiai.nodes.driver import Driver
+from kumiai.rounds.control import FOUNDING
 from kumiai.rounds.effects import Certified, Effect
 from kumiai.rounds.receipt import hash_receipt
 from kumiai.rounds.state import RunState
@@ -73,7 +74,7 @@ def make_world(network: NetworkModel, validators: list[str]) -> SimWorld:
     scheme = CheapScheme(network.seed)
     places = [Place(name, scheme.make_signer(name)) for name in validators]
     keys = tuple(place.signer.pubkey for place in places)
-    committee = Committee("world", 1, keys, frozenset(keys))
+    committee = Committee("world", FOUNDING, keys, frozenset(keys))
     return OrderedWorld(network, committee, places, scheme, lambda decided: None)
 
 

@@ -269,7 +269,7 @@ def make_world(kinds=("", "", "", ""), network=None, on_decided=lambda decided: 
     scheme = CheapScheme(1)
     places = [Place(f"v{i}", scheme.make_signer(f"v{i}"), kind) for i, kind in enumerate(kinds)]
     keys = tuple(place.signer.pubkey for place in places)
-    committee = Committee("ab" * 32, 1, keys, frozenset(keys))
+    committee = Committee("ab" * 32, 0, keys, frozenset(keys))
     network = network or NetworkModel()
     return OrderedWorld(network, committee, places, scheme, on_decided, settings)
 

@@ -135,6 +135,8 @@ class OrderedWorld(SimWorld):
     def reseat(self, epoch: int, seats: Sequence[str]) -> None:
         """Begin another committee once the batch that is being read is at its end."""
         before = self.cluster.committee
+        if epoch <= before.epoch:
+            raise ValueError(f"epoch {epoch} does not follow epoch {before.epoch}")
         self._following = Committee(before.cluster, epoch, tuple(seats), frozenset(seats))
 
     def _is_read_on(self) -> bool:
