@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 def _compute(secret: str, digest: bytes) -> str:
-    return hashlib.sha256(secret.encode() + digest).hexdigest()
+    return hashlib.sha512(secret.encode() + digest).hexdigest()  # as long as a real one
 
 
 @dataclass(frozen=True, slots=True)
