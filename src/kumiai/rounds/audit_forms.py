@@ -79,7 +79,7 @@ def parse_lines(
         if not isinstance(line, list) or len(line) != 3:
             raise ValueError("an audit is [verdict, segment, digest]")
         verdict, segment, digest = line
-        if verdict not in {each.value for each in Verdict}:
+        if not isinstance(verdict, str) or verdict not in {each.value for each in Verdict}:
             raise ValueError(f"verdict {str(verdict)[:20]!r} is none of {[*map(str, Verdict)]}")
         most = max(challenge.segments)
         if not _is_integer(segment) or not CLOSING <= segment <= most:

@@ -182,9 +182,10 @@ def decode_entry(kind: str, body: bytes) -> Entry:
             kept = None if batch is None else wire.read_batch(batch)
             return Voted(phase, view, place, digest, kept)
         if kind == "prepared":
-            return BatchPrepared(wire.read_prepared(fields[0]), wire.read_batch(fields[1]))
+            proof, batch = fields
+            return BatchPrepared(wire.read_prepared(proof), wire.read_batch(batch))
         if kind == "stable":
             return Stabilised(wire.read_stable(fields))
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise ValueError(f"an entry cannot be read: {error}") from error
     raise ValueError(f"an entry is of the unknown kind {kind!r}")
