@@ -1,4 +1,4 @@
-"""Three loyal replicas of four, whose memory is looked at after every step; the fourth says anything."""
+"""Three loyal replicas of four, whose memory is looked at after every step."""
 
 from __future__ import annotations
 

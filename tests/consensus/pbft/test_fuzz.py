@@ -6,11 +6,6 @@ import dataclasses
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from kumiai.base.canonical import INTEGER_MAX
-from kumiai.consensus.pbft import messages as m
-from kumiai.consensus.pbft.effects import Received, TimePassed
-from kumiai.consensus.pbft.proofs import BEGINNING
 from tests.consensus.pbft.loyal import (
     BATCHES,
     CLIENT,
@@ -20,6 +15,11 @@ from tests.consensus.pbft.loyal import (
     TRAITOR,
     Loyal,
 )
+
+from kumiai.base.canonical import INTEGER_MAX
+from kumiai.consensus.pbft import messages as m
+from kumiai.consensus.pbft.effects import Received, TimePassed
+from kumiai.consensus.pbft.proofs import BEGINNING
 
 digests = st.sampled_from([batch.digest for batch in BATCHES] + ["ab" * 32])
 numbers = st.one_of(st.integers(0, 3), st.integers(0, 10), st.sampled_from([2**40, INTEGER_MAX]))

@@ -71,9 +71,12 @@ class Service:
         config: ServiceConfig,
         on_execute: Callable[[Execute], None] = lambda effect: None,
         tls: Sequence[ssl.SSLContext | None] = (None, None),
+        read_clock: Callable[[], float] = time.time,
     ) -> None:
-        """tls: for the door and for the links to others. Raises StoreError for a bad journal."""
-        self._config, self._on_execute = config, on_execute
+        """tls: for the door and for the links to others. read_clock: the time of day in seconds,
+        which its batches carry and others' are compared with. Raises StoreError for a bad journal.
+        """
+        self._config, self._on_execute, self._read_clock = config, on_execute, read_clock
         self.journal = Journal(config.journal, config.committee.name)
         self.replica = Replica(
             config.committee,
@@ -118,7 +121,7 @@ class Service:
                 given.append(await self._inputs.get())
         while len(given) < TURN_MAX and not self._inputs.empty():
             given.append(self._inputs.get_nowait())
-        now_ms, clock_ms = int(time.monotonic() * 1000), int(time.time() * 1000)
+        now_ms, clock_ms = int(time.monotonic() * 1000), int(self._read_clock() * 1000)
         if now_ms >= self.replica.next_deadline_ms:
             given.append(TimePassed())
         for each in given:
