@@ -55,6 +55,11 @@ class Journal:
 
     def persist(self, entries: tuple[Entry, ...]) -> None:
         """Write down the entries; all that was written is on the disk when this returns."""
+        self.write(entries)
+        self.sync()
+
+    def write(self, entries: tuple[Entry, ...]) -> None:
+        """Write down the entries; they last from the next `persist` or `sync` on, all or none."""
         with self._telling():
             self._begin()
             for entry in entries:
@@ -62,7 +67,6 @@ class Journal:
                 self._file.execute("INSERT INTO entries VALUES (NULL, ?, ?, ?)", row)
                 if isinstance(entry, Stabilised):
                     self._forget(entry.proof.sequence)
-        self.sync()
 
     def append(self, decided: m.Decided) -> None:
         """Write down a decided batch; it lasts from the next `persist` or `sync` on."""
