@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz.doors import Door, audits, committee, files, pbft_wire, replica
+from tests.fuzz.doors import Door, audits, committee, files, fold, pbft_wire, replica
 
 DOORS: dict[str, Door] = {
     door.name: door
@@ -19,5 +19,6 @@ DOORS: dict[str, Door] = {
         audits.LINES,
         audits.CONTENT,
         replica.REPLICA,
+        *fold.FOLDS,
     )
 }

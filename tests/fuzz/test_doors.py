@@ -9,7 +9,7 @@ from tests.fuzz.corpus import DOORS
 from tests.fuzz.mutate import mutate
 
 COUNT = 3_000
-SLOW_COUNT = {"replica": 60}
+SLOW_COUNT = {"replica": 400}
 
 
 @pytest.mark.parametrize("name", DOORS)

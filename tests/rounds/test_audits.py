@@ -461,3 +461,15 @@ def test_a_verdict_that_is_none_is_refused_by_everybody(verdict) -> None:  # typ
         r.detail.split()[0] for r in ended.watcher.rejects if r.reason == "bad-audits"
     }
     assert ended.reasons("t0")[:3] == ["counted"] * 3
+
+
+@pytest.mark.parametrize("left_out", ["machine", "audits"])
+def test_half_of_an_audit_is_refused(left_out: str) -> None:
+    """Found by fuzzing: audits without their machine had been an error in every node's fold."""
+    driver, state = stop_at(World(), RoundPhase.SCORE_REVEAL)
+    record = next(r for r in driver.log.read() if r.event.kind == Kind.SCORE_REVEAL)
+    content = {k: v for k, v in events.read_content(record.event).items() if k != left_out}
+    name = next(n for n, role in driver.roles.items() if role.key.pubkey == record.event.pubkey)
+    outcome = submit(driver, state, name, Kind.SCORE_REVEAL, content)
+    assert outcome.reject is not None
+    assert outcome.reject.reason == "commitment-mismatch"
