@@ -13,6 +13,7 @@ from typing import Any
 from kumiai.base import canonical
 
 SIZE_MAX = 1_000_000
+TOP_SHARE = 0.02  # of changes that replace the whole document
 ODD: tuple[Any, ...] = (
     None, True, False, 0, 1, 2, 3, -1, 100, 2**31, 2**53 - 1, "", "0", "-1", "ab" * 32, "AB" * 32,
     "x" * 200, "1" * 50, "\u3042", [], [[]], [0], [0, ""], {}, {"a": 0}, [[0, "00"]] * 70,
@@ -55,7 +56,7 @@ def _list_nodes(document: Any) -> list[tuple[Any, Any]]:
 
 def _change(document: Any, other: Any, rng: random.Random) -> Any:
     nodes = _list_nodes(document)
-    if not nodes:
+    if not nodes or rng.random() < TOP_SHARE:
         return rng.choice(ODD)
     container, key = rng.choice(nodes)
     value = container[key]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from tests.consensus.pbft.loyal import BATCHES, COMMITTEE, REQUESTS, SIGNERS, TRAITOR
 from tests.fuzz.doors import Door
 
@@ -9,6 +11,7 @@ from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
 from kumiai.consensus.pbft.proofs import BEGINNING, Equivocation
 
+PLAIN = {"int", "str", "bool"}
 DIGEST = BATCHES[1].digest
 PAIRS = ((0, "00" * 32), (1, "11" * 32), (2, "22" * 32))
 
@@ -36,12 +39,25 @@ MESSAGES: tuple[m.Message, ...] = (
 )
 
 
+def check_types(value: object) -> None:
+    """Every field is what its annotation says: `true` is no number."""
+    if isinstance(value, tuple):
+        for each in value:
+            check_types(each)
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            found = getattr(value, field.name)
+            assert type(found).__name__ == field.type or field.type not in PLAIN, field
+            check_types(found)
+
+
 def knock_message(data: bytes) -> None:
     try:
         message = wire.decode(data)
     except ValueError:
         return
     assert wire.encode(message) == data
+    check_types(message)
 
 
 def knock_evidence(data: bytes) -> None:

@@ -74,6 +74,12 @@ def knock(data: bytes) -> None:
 
 def make_seeds() -> tuple[bytes, ...]:
     said = [canonical.decode(wire.encode(message), SIZE_MAX) for message in MESSAGES]
+    forged = [
+        ["signed", [*each[1][:2], sender, each[1][3]]]
+        for each in said
+        if each[0] == "signed"
+        for sender in (1, 2, 3)
+    ]
     requests = [canonical.decode(wire.encode(request), SIZE_MAX) for request in REQUESTS]
     talk = [[2, place, each] for place in range(3) for each in said]
     mail = [[3, 0, None]] * 12
@@ -84,6 +90,7 @@ def make_seeds() -> tuple[bytes, ...]:
             talk,
             change + mail + talk,
             change + mail * 3,
+            [[2, place, each] for place, each in enumerate(forged)] + mail,
             [[2, 0, said[1]], [2, 1, said[1]], [2, 2, said[1]], *mail * 2, *talk],
         )
     )
