@@ -90,7 +90,7 @@ def make_seeds() -> tuple[bytes, ...]:
             talk,
             change + mail + talk,
             change + mail * 3,
-            [[2, place, each] for place, each in enumerate(forged)] + mail,
+            [[2, place + 1, each] for place, each in enumerate(forged)] + mail,
             [[2, 0, said[1]], [2, 1, said[1]], [2, 2, said[1]], *mail * 2, *talk],
         )
     )
