@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 
 import pytest
 
@@ -23,13 +22,15 @@ KEYS = [derive_key(b"turns", f"replica {i}") for i in range(4)]
 CLIENT = KeySigner(derive_key(b"turns", "client"))
 COMMITTEE = Committee("turns", 1, tuple(k.pubkey for k in KEYS), frozenset({CLIENT.pubkey}))
 PLACES = 4
+NOW_SECONDS = 1_000
 VOTES = {"pre-prepare", "prepare", "commit", "checkpoint"}
 
 
 @pytest.fixture
 def service(tmp_path):
     addresses = tuple(Address("127.0.0.1", 1) for _ in KEYS)
-    made = Service(ServiceConfig(COMMITTEE, 1, KEYS[1], addresses, tmp_path / "1.sqlite"))
+    config = ServiceConfig(COMMITTEE, 1, KEYS[1], addresses, tmp_path / "1.sqlite")
+    made = Service(config, read_clock=lambda: NOW_SECONDS)
     yield made
     made.journal.close()
 
@@ -37,9 +38,8 @@ def service(tmp_path):
 def make_inputs() -> list[m.Message]:
     """Return what a backup hears while four batches are agreed on: it votes twice for each."""
     inputs: list[m.Message] = []
-    time_ms = int(time.time() * 1000)
     for place in range(1, PLACES + 1):
-        batch = m.Batch((m.sign_request(CLIENT, place, "x"),), time_ms)
+        batch = m.Batch((m.sign_request(CLIENT, place, "x"),), NOW_SECONDS * 1000)
         bodies = [(0, m.PrePrepare), (2, m.Prepare), (3, m.Prepare), (0, m.Commit), (2, m.Commit)]
         for sender, kind in bodies:
             body = kind(0, place, batch.digest)
