@@ -3,7 +3,8 @@
 An input is a canonical array [height, content]: the event of that height gets this content, and all
 later records follow. No record may raise, also long after, when a phase closes over what was
 accepted. Commitments open to anything here (a traitor commits to what it will show), so that what
-they bind is reached. Two runs of recorded answers: one with audits and juries, one with masks.
+they bind is reached. Runs of recorded answers: with audits and juries, with masks, ordered by a
+committee, with widths as rewards.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ from kumiai.rounds.run import step
 from kumiai.rounds.state import RunState
 
 SIZE_MAX = 1_000_000
+SECTIONS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "secure": {"privacy": {"mode": "secure"}},
+    "ordered": {"validation": {"ordering": "committee"}},
+    "aequa": {"model_rewards": {"policy": "aequa"}},
+}
 
 
 def open_to_anything(purpose: str, fields: Sequence[object]) -> str:
@@ -41,8 +48,7 @@ def play(kind: str) -> tuple[tuple[Record, ...], tuple[RunState, ...]]:
             world = World(lambda v, t: found if t == "t0" and v != "v3" else VALID, rounds=2)
             driver, _ = world.make()
         else:
-            sections = {"privacy": {"mode": "secure"}} if kind == "secure" else {}
-            task = make_task(trainers=4, rounds=2, **sections)
+            task = make_task(trainers=4, rounds=2, **SECTIONS[kind])
             driver, _ = make_driver(task, make_people(4), NetworkModel())
         driver.run()
         records = tuple(driver.log.read())
@@ -95,6 +101,5 @@ def make_seeds(kind: str) -> tuple[bytes, ...]:
 
 
 FOLDS = tuple(
-    Door(f"fold-{kind}", make_seeds(kind), make_knock(kind))
-    for kind in ("audited", "secure", "plain")
+    Door(f"fold-{kind}", make_seeds(kind), make_knock(kind)) for kind in ("audited", *SECTIONS)
 )
