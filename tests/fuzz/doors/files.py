@@ -21,11 +21,11 @@ from kumiai.rounds.kinds import Kind, parse_content
 
 KEYS = [derive_key(b"fuzz", f"replica {i}") for i in range(4)]
 COMMITTEE = Committee("ab" * 32, 1, tuple(key.pubkey for key in KEYS), frozenset())
-FOLDER = Path(tempfile.mkdtemp(prefix="kumiai-fuzz-"))
+FOLDER = tempfile.TemporaryDirectory(prefix="kumiai-fuzz-")  # gone with this process
 
 
 def write(data: bytes) -> Path:
-    path = FOLDER / "given"
+    path = Path(FOLDER.name) / "given"
     path.write_bytes(data)
     return path
 
