@@ -448,3 +448,26 @@ def test_iterations_are_bound_by_the_commitment() -> None:
     outcome = submit(driver, state, name, Kind.REVEAL, content)
     assert outcome.reject is not None
     assert outcome.reject.reason == "commitment-mismatch"
+
+
+@pytest.mark.parametrize("verdict", [["VALID"], {}, 0, None, "valid"])
+def test_a_verdict_that_is_none_is_refused_by_everybody(verdict) -> None:  # type: ignore[no-untyped-def]
+    """Found by fuzzing: a list as a verdict had been an error in every node's fold."""
+    odd = World(lambda v, t: (verdict, 0, "") if v == "v0" else VALID, audit={"auditors": 4})
+    ended = odd.run()
+    assert "verdict" in {
+        r.detail.split()[0] for r in ended.watcher.rejects if r.reason == "bad-audits"
+    }
+    assert ended.reasons("t0")[:3] == ["counted"] * 3
+
+
+@pytest.mark.parametrize("left_out", ["machine", "audits"])
+def test_half_of_an_audit_is_refused(left_out: str) -> None:
+    """Found by fuzzing: audits without their machine had been an error in every node's fold."""
+    driver, state = stop_at(World(), RoundPhase.SCORE_REVEAL)
+    record = next(r for r in driver.log.read() if r.event.kind == Kind.SCORE_REVEAL)
+    content = {k: v for k, v in events.read_content(record.event).items() if k != left_out}
+    name = next(n for n, role in driver.roles.items() if role.key.pubkey == record.event.pubkey)
+    outcome = submit(driver, state, name, Kind.SCORE_REVEAL, content)
+    assert outcome.reject is not None
+    assert outcome.reject.reason == "commitment-mismatch"

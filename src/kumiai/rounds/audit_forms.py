@@ -96,8 +96,8 @@ def parse_lines(
 
 
 def list_sheet_parts(content: Mapping[str, Any]) -> list[object]:
-    """Return what audits add to a score sheet that is committed to."""
-    return [content["machine"], content["audits"]] if "audits" in content else []
+    """Return what audits add to a score sheet that is committed to; one may be left out wrongly."""
+    return [content.get("machine", ""), content["audits"]] if "audits" in content else []
 
 
 def _is_integer(value: object) -> bool:
