@@ -54,8 +54,8 @@ class AuditSection(Section):
     )
     p_min_ppm: int = share(
         PPM,
-        "Least chance of an audit in a round; after n valid ones it is 1/n, but not below this. The "
-        "default audits every round; less is cheaper and finds late fakers badly.",
+        "Least chance of an audit in a round; after n valid ones it is 1/n, but not below this. "
+        "The default audits every round; less is cheaper and finds late fakers badly.",
     )
     auditors: int = setting(
         1,
