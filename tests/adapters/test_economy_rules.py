@@ -12,7 +12,8 @@ from kumiai.base.amounts import PPM, multiply_ppm
 from kumiai.proofs import flags as flag
 from kumiai.rounds.agreement import judge
 from kumiai.rounds.final import compute_canary_errors
-from kumiai.rounds.state import AssignmentState, FinalPart, RunState, ScoreSheet
+from kumiai.rounds.opened import FinalPart
+from kumiai.rounds.state import AssignmentState, RunState, ScoreSheet
 from kumiai.settlement import pools
 from kumiai.settlement.claims import RewardTerms, RoundInput, Trainer, Validator
 from kumiai.settlement.delegation import split_delegated

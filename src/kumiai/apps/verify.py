@@ -20,7 +20,7 @@ A run directory is checked in this order, and every finding says where:
 12. replays    in an audited run alone: drawn segments trained again, verdicts as certified
 
 Scores are floating point: on the machine that made them they come out the same, elsewhere within
-`audit.scores.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
+`proofs.sheets.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
 """
 
 from __future__ import annotations
