@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pytest
-from tests.nodes.simulation import Finished, finish, simulate
+from tests.nodes.simulation import Finished, finish, simulate, who_is
 from tests.rounds.worlds import make_driver, make_people, make_task
 
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.apps.population import Person
 from kumiai.base.amounts import PPM
 from kumiai.nodes import ports
+from kumiai.nodes.validator import Validator
 from kumiai.proofs.sheets import SCORE_TOLERANCE_PPM
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.rechecks import conclude
-from kumiai.rounds.state import RoundPhase, RoundState, RunPhase
+from kumiai.rounds.state import NodeState, RoundPhase, RoundState, RunPhase
 from kumiai.tasks.document import TaskDocument
 
 ROUNDS = 4
@@ -74,7 +75,8 @@ def test_an_honest_run_rechecks_and_nobody_loses_anything(honest: Finished) -> N
     for name in ("v0", "v1", "v2", "v3"):
         assert honest.reasons(name)[-1] == "final-validator"
         assert released(honest, name) > 0
-    assert honest.watcher.rejects == []
+    words = (Kind.RECHECKED, Kind.HOLDOUT_OPEN, Kind.FINAL_REVEAL)
+    assert [event for event in honest.watcher.refused if event.kind in words] == []
 
 
 def test_nobody_rechecks_itself(honest: Finished) -> None:
@@ -180,16 +182,11 @@ def test_a_colluding_minority_neither_convicts_nor_saves() -> None:
 def test_a_silent_rechecker_loses_a_round_of_held_pay_and_holds_nobody_up() -> None:
     """It has opened everything and then hears no more."""
     probe = play({})
-    start = next(
-        record.time_ms
-        for record in probe.driver.log.read()
-        if record.event.kind == Kind.HOLDOUT_OPEN
-    )
     driver, population = make_driver(
         rechecked(), people(), NetworkModel(extra_delay_ms={("v3", Kind.RECHECKED): 10**7})
     )
     finished = finish(driver, population)
-    assert start and finished.state.phase is RunPhase.FINISHED
+    assert finished.state.phase is RunPhase.FINISHED
     current = last_round(finished)
     assert finished.key("v3") not in current.rechecks.found
     assert released(finished, "v3") == released(probe, "v3") * (PPM - PPM // ROUNDS) // PPM
@@ -208,3 +205,15 @@ def test_who_does_not_open_what_it_is_bound_to_has_all_its_sheets_rechecked() ->
     drawn = last_round(held_back).rechecks.drawn
     assert sorted(drawn) == [(index, held_back.key("v3")) for index in range(1, ROUNDS + 1)]
     assert held_back.reasons("v3")[-1] == "final-validator"  # it had scored honestly
+
+
+def test_a_validator_that_was_handed_another_hold_out_takes_no_part() -> None:
+    """Else the customer could open, at the end, what convicts it."""
+    driver, population = make_driver(rechecked(), people())
+    role = driver.roles["v3"]
+    assert isinstance(role, Validator) and role.holdout[0]
+    driver.roles = {**driver.roles, "v3": replace(role, holdout=("ff" * 32, role.holdout[1]))}
+    finished = finish(driver, population)
+    assert finished.state.phase is RunPhase.FINISHED
+    assert who_is(finished, NodeState.WITHDRAWN) == {"v3"}
+    assert "false-scores" not in finished.reasons("v0")
