@@ -145,6 +145,9 @@ def test_a_colluding_validator_lifts_nobody_and_loses_itself(menu: Play) -> None
     colluder = judges.pop(VALIDATORS[3])
     assert colluder.behaviour == "colluder"
     assert colluder.reward < min(m.reward for m in judges.values())
+    last = {r.member: r.reason_code for r in run.receipts if r.round == 0}
+    assert last[colluder.name] == "false-scores"
+    assert {last[name] for name in judges} == {"final-validator"}
     rider = menu("free-rider")  # the same run without the collusion: the same work counts
     assert [sorted(r.included) for r in run.rounds] == [sorted(r.included) for r in rider.rounds]
 
@@ -154,7 +157,7 @@ def test_a_lazy_validator_loses_what_was_held_back(menu: Play) -> None:
     judges = {m.name: m for m in run.members if m.role == "validator"}
     lazy = judges.pop(VALIDATORS[3])
     final = [r for r in run.receipts if r.member == lazy.name and r.round == 0]
-    assert [r.amount for r in final] == [0]
+    assert [(r.amount, r.reason_code) for r in final] == [(0, "false-scores")]
     assert lazy.reward * 5 < min(m.reward for m in judges.values())
 
 
