@@ -11,8 +11,11 @@ from tests.rounds.worlds import make_driver, make_people, make_task
 
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.apps.population import Person
+from kumiai.base import canonical
 from kumiai.base.amounts import PPM
+from kumiai.base.events import EVENT_SIZE_BYTES_MAX
 from kumiai.nodes import ports
+from kumiai.nodes.rechecking import write_word
 from kumiai.nodes.validator import Validator
 from kumiai.proofs.sheets import SCORE_TOLERANCE_PPM
 from kumiai.rounds.kinds import Kind
@@ -217,3 +220,14 @@ def test_a_validator_that_was_handed_another_hold_out_takes_no_part() -> None:
     assert finished.state.phase is RunPhase.FINISHED
     assert who_is(finished, NodeState.WITHDRAWN) == {"v3"}
     assert "false-scores" not in finished.reasons("v0")
+
+
+def test_an_accusation_fits_into_an_event_however_many_sheets_are_false() -> None:
+    """Of each author one: 31 validators in 10,000 rounds would not fit otherwise."""
+    authors = [f"{n:064x}" for n in range(31)]
+    lines = tuple((index, key, True) for index in range(1, 10_001) for key in authors[1:])
+    current = replace(last_round(play({})), phase=RoundPhase.RECHECK)
+    ((kind, said),) = write_word(current, ports.RecheckResult(authors[0], lines))
+    assert kind is Kind.RECHECKED
+    assert said["false"] == [[1, key] for key in authors[1:]]
+    assert len(canonical.encode(said)) < EVENT_SIZE_BYTES_MAX

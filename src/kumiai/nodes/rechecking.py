@@ -60,12 +60,14 @@ def write_word(
     current: RoundState, result: RecheckResult
 ) -> Sequence[tuple[Kind, Mapping[str, object]]]:
     """Return the event's kind and what it says; nothing where the phase is over."""
-    false = [[index, author] for index, author, is_false in result.lines if is_false]
+    false = [(index, author) for index, author, is_false in result.lines if is_false]
     if current.phase is RoundPhase.RECHECK and not result.is_jury:
-        return ((Kind.RECHECKED, {"false": false}),)
+        first = {author: index for index, author in reversed(false)}
+        return ((Kind.RECHECKED, {"false": [[first[key], key] for key in sorted(first)]}),)
     if current.phase is RoundPhase.RECHECK_JURY and result.is_jury:
         honest = [[index, author] for index, author, is_false in result.lines if not is_false]
-        return ((Kind.RECHECK_VOTE, {"false": false, "honest": honest}),)
+        said = {"false": [list(sheet) for sheet in false], "honest": honest}
+        return ((Kind.RECHECK_VOTE, said),)
     return ()
 
 

@@ -3,7 +3,8 @@
     SCORE_REVEAL   of the last 'round': second hold-outs' values, probes and hold-outs are opened
     (draw)         each sheet with chance validation.recheck_ppm, and its rechecker among the other
                    live validators; all sheets of who did not open all that it was bound to
-    RECHECK        recheckers recompute on the author's opened hold-out, and name what is false
+    RECHECK        recheckers recompute on the author's opened hold-out, and name what is false: one
+                   sheet an author, which is enough, and bounds what everybody else must recompute
     RECHECK_JURY   only after an accusation: everybody else recomputes the accused sheets
     (settlement)   a quorum of FALSE convicts: the author's whole held pay is lost, and its backers'
                    part of it; without a quorum nobody is penalised
@@ -78,7 +79,7 @@ def find_awaited(state: RunState, current: RoundState) -> frozenset[str]:
 
 
 def on_rechecked(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
-    """A rechecker names those of its sheets that are not what their hold-outs give."""
+    """A rechecker names, of each author, one sheet that is not what its hold-out gives, if any."""
     current, problem = find_open(state, content, RoundPhase.RECHECK)
     if problem is not None or current is None:
         return problem or refuse(state, "wrong-phase", "no round is open")
@@ -92,6 +93,8 @@ def on_rechecked(state: RunState, record: Record, content: Mapping[str, Any]) ->
         false = parse_sheets("false", content["false"], asked)
     except ValueError as error:
         return refuse(state, "bad-sheets", str(error))
+    if len({author for _, author in false}) != len(false):
+        return refuse(state, "bad-sheets", "one false sheet an author is enough: name no more")
     moved = replace(rechecks, found={**rechecks.found, key: false})
     return Outcome(replace(state, round=replace(current, rechecks=moved)))
 
