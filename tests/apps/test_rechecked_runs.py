@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.apps.tiny import play, shrink
+from tests.apps.tiny import play, shrink, write_task
 
 from kumiai.adapters.compute import rechecked as room
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.store.blobs import DirectoryBlobs
-from kumiai.apps import audit
+from kumiai.apps import audit, wiring
 from kumiai.apps.audit.compute import open_compute
 from kumiai.apps.audit.rechecks import check_rechecks
 from kumiai.apps.audit.scores import read_holdouts
@@ -192,3 +192,50 @@ def test_every_sheet_may_be_rechecked(tmp_path: Path) -> None:
     view = play(rechecked(rounds=1, recheck_ppm=PPM), tmp_path / "run")
     last = {r.member: r.reason_code for r in view.receipts if r.round == 0}
     assert {name for name, reason in last.items() if reason == "false-scores"} == set(LIARS)
+
+
+KINDS: dict[str, dict[str, str]] = {
+    "secure": {
+        "privacy.mode": "secure",
+        "privacy.group_size": "3",
+        "data.trainers": "6",
+        "training.weighting": "equal",
+        "validation.canaries": "0",
+    },
+    "private": {"privacy.mode": "local", "validation.work_z_milli": "0"},
+    "directions": {"validation.valuation": "cosine"},
+    "root": {"training.aggregator": "trust_root"},
+    "fragments": {"training.fragments": "2", "training.codec": "ef|topk:density=0.2|int8"},
+    "widths": {"model_rewards.policy": "aequa-live"},
+    "compete": {"mode": "compete"},
+    "committee": {"validation.ordering": "committee"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_verify_can_recompute_can_be_rechecked(kind: str, tmp_path: Path) -> None:
+    """One of four has never looked, so its sheets are computed in the run, from blobs alone."""
+    settings = {**KINDS[kind], "validation.recheck_ppm": str(PPM)}
+    path = write_task(tmp_path)
+    task = wiring.read_task(path, settings)
+    casting = wiring.cast_locally(task)
+    people = tuple(
+        replace(person, behaviour="lazy") if person.name == "validator-4" else person
+        for person in casting.people
+    )
+    view = wiring.run_local(
+        task,
+        replace(casting, people=people),
+        tmp_path / "run",
+        lambda event: None,
+        resume=False,
+        base_dir=tmp_path,
+    )
+    last = {r.member: r.reason_code for r in view.receipts if r.round == 0}
+    judges = {name: reason for name, reason in last.items() if name.startswith("validator")}
+    assert judges.pop("validator-4") == "false-scores"
+    assert set(judges.values()) == {"final-validator"}
+    report = verify_path(tmp_path / "run")
+    assert report.is_ok
+    (count,) = [count for name, count, _ in report.checks if name == "rechecks"]
+    assert count > 0

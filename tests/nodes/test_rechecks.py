@@ -231,3 +231,28 @@ def test_an_accusation_fits_into_an_event_however_many_sheets_are_false() -> Non
     assert kind is Kind.RECHECKED
     assert said["false"] == [[1, key] for key in authors[1:]]
     assert len(canonical.encode(said)) < EVENT_SIZE_BYTES_MAX
+
+
+@dataclass
+class Forgets:
+    """A machine that came up again: what the vault holds it must not do twice."""
+
+    inner: ports.ComputePort
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def recheck(self, jobs: list[ports.RecheckJob]) -> list[ports.RecheckResult]:
+        raise AssertionError(f"{len(jobs)} rechecks were done before")
+
+
+def test_a_run_that_is_resumed_says_the_same_and_rechecks_nothing_twice() -> None:
+    behaviours = {"v0": "zeros"}
+    first, population = make_driver(rechecked(), people(), behaviours=behaviours)
+    finished = finish(first, population)
+    assert finished.reasons("v0")[-1] == "false-scores"
+    again, _ = make_driver(rechecked(), people(), behaviours=behaviours)
+    again.vault = first.vault
+    again.compute = Forgets(again.compute)  # type: ignore[assignment]
+    again.run()
+    assert list(again.log.read()) == list(first.log.read())
