@@ -15,6 +15,7 @@ from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.events import EVENT_SIZE_BYTES_MAX
 from kumiai.nodes import ports
+from kumiai.nodes.customer import Customer
 from kumiai.nodes.rechecking import write_word
 from kumiai.nodes.validator import Validator
 from kumiai.proofs.sheets import SCORE_TOLERANCE_PPM
@@ -256,3 +257,18 @@ def test_a_run_that_is_resumed_says_the_same_and_rechecks_nothing_twice() -> Non
     again.compute = Forgets(again.compute)  # type: ignore[assignment]
     again.run()
     assert list(again.log.read()) == list(first.log.read())
+
+
+def test_a_validator_that_never_came_keeps_nobody_from_starting() -> None:
+    """The customer binds what it handed to those who enrolled."""
+    away = NetworkModel(crashes={"v3": ((0, 10**9),)})
+    driver, population = make_driver(rechecked(), people(), away)
+    customer = driver.roles["customer"]
+    assert isinstance(customer, Customer)
+    fewer = replace(customer, members_expected=customer.members_expected - 1)
+    driver.roles = {**driver.roles, "customer": fewer}
+    finished = finish(driver, population)
+    assert finished.state.phase is RunPhase.FINISHED
+    assert finished.key("v3") not in finished.state.members
+    judged = {author for _, author in last_round(finished).rechecks.drawn}
+    assert judged == {finished.key(name) for name in ("v0", "v1", "v2")}

@@ -45,7 +45,7 @@ class Customer:
                 and len(run.delegations) >= self.delegations_expected
             )
             if complete:
-                content = {"task": run.task_id, **self._name_shards(), **self._bind_holdouts()}
+                content = {"task": run.task_id, **self._name_shards(), **self._bind_holdouts(run)}
                 return _once(memory, "start", (Publish(Kind.START, content),))
         if (
             run.phase is RunPhase.FINALIZING
@@ -70,12 +70,14 @@ class Customer:
     def _name_shards(self) -> dict[str, object]:
         return {"shards": dict(self.shards)} if is_audited(self.task) else {}
 
-    def _bind_holdouts(self) -> dict[str, object]:
+    def _bind_holdouts(self, run: RunState) -> dict[str, object]:
+        """Name by hash what every validator that came was handed."""
         if not is_rechecked(self.task):
             return {}
         salt, task_id = make_holdout_salt(self.key, self.task), compute_task_id(self.task)
         pairs = zip(self.holdout_owners, self.holdout_blobs, strict=True)
-        return {"holdouts": {key: commit_holdout(task_id, key, b, salt) for key, b in pairs}}
+        bound = {k: commit_holdout(task_id, k, b, salt) for k, b in pairs if k in run.members}
+        return {"holdouts": bound}
 
     def _open(self, run: RunState) -> tuple[Action, ...]:
         actions: list[Action] = []
@@ -83,12 +85,20 @@ class Customer:
             members = {"members": sorted(self.canaries), "salt": self._salt()}
             actions.append(Publish(Kind.CANARY_OPEN, {"task": run.task_id, **members}))
         if self.holdout_blobs and self.task.data.open_holdout:
-            blobs = {"task": run.task_id, "blobs": list(self.holdout_blobs)}
-            if is_rechecked(self.task):
-                salt = make_holdout_salt(self.key, self.task)
-                blobs |= {"owners": list(self.holdout_owners), "salt": salt}
-            actions.append(Publish(Kind.HOLDOUT_OPEN, blobs))
+            content = {"task": run.task_id, **self._show_holdouts(run)}
+            actions.append(Publish(Kind.HOLDOUT_OPEN, content))
         return tuple(actions)
+
+    def _show_holdouts(self, run: RunState) -> dict[str, object]:
+        if not is_rechecked(self.task):
+            return {"blobs": list(self.holdout_blobs)}
+        pairs = zip(self.holdout_owners, self.holdout_blobs, strict=True)
+        bound = [(key, blob) for key, blob in pairs if key in run.holdouts.commitments]
+        return {
+            "owners": [key for key, _ in bound],
+            "blobs": [blob for _, blob in bound],
+            "salt": make_holdout_salt(self.key, self.task),
+        }
 
     def _salt(self) -> str:
         return derive_salt(self.key, "canaries", compute_task_id(self.task), 0, 0)
