@@ -11,7 +11,7 @@ from tests.rounds.worlds import make_driver, make_people, make_task
 
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.apps.population import Person
-from kumiai.base import canonical
+from kumiai.base import canonical, events
 from kumiai.base.amounts import PPM
 from kumiai.base.events import EVENT_SIZE_BYTES_MAX
 from kumiai.nodes import ports
@@ -25,7 +25,6 @@ from kumiai.rounds.state import NodeState, RoundPhase, RoundState, RunPhase
 from kumiai.tasks.document import TaskDocument
 
 ROUNDS = 4
-LIE = 20 * SCORE_TOLERANCE_PPM
 
 
 def rechecked(validators: int = 4, recheck_ppm: int = PPM, **sections: object) -> TaskDocument:
@@ -110,8 +109,10 @@ def test_lazy_and_copying_validators_lose_what_was_held_and_nobody_else_does() -
 def test_a_share_of_zero_plays_as_before() -> None:
     finished = play({}, recheck_ppm=0)
     assert RoundPhase.RECHECK not in [p.round_phase for p in finished.watcher.phases]
-    kinds = {record.event.kind for record in finished.driver.log.read()}
-    assert not kinds & {Kind.RECHECKED, Kind.RECHECK_VOTE}
+    said = {r.event.kind: events.read_content(r.event) for r in finished.driver.log.read()}
+    assert not said.keys() & {Kind.RECHECKED, Kind.RECHECK_VOTE}
+    assert set(said[Kind.START]) == {"task"}
+    assert set(said[Kind.HOLDOUT_OPEN]) == {"task", "blobs"}
 
 
 def test_a_run_that_opens_no_hold_out_has_no_rechecks() -> None:
