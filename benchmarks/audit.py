@@ -46,6 +46,7 @@ from kumiai.adapters.compute.execution.traced import TracedWork, run_trace
 from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.adapters.sim.fakers import fabricate, fake_segments
 from kumiai.apps.workload import Workload, load_workload, make_settings
+from kumiai.learning.client import build_local_work
 from kumiai.learning.layout import flatten
 from kumiai.learning.recipe import build_recipe, build_seeded
 from kumiai.nodes import ports
@@ -326,8 +327,6 @@ def show_tracing(printout: Printout, repeats: int) -> dict[str, object]:
         recipe = build_recipe(recipe_name, options, (1_000_000,), shape, 10)
         task = make_task()
         settings = make_settings(task, recipe)
-        from kumiai.learning.client import build_local_work
-
         work = build_local_work(recipe, settings)
         data = join_shards([(torch.randn(180, *shape), torch.randint(0, 10, (180,)))],
                            is_channels_last=len(shape) == 3)  # fmt: skip

@@ -32,6 +32,7 @@ from kumiai.base.events import Event
 from kumiai.base.log import Record
 from kumiai.consensus.pbft.committee import Committee
 from kumiai.nodes.driver import Driver
+from kumiai.rounds.control import FOUNDING
 from kumiai.rounds.effects import Certified, Effect
 from kumiai.rounds.receipt import hash_receipt
 from kumiai.rounds.state import RunState
@@ -66,14 +67,14 @@ class ReceiptCounter:
                 self.count += 1
 
 
-def make_world(network: NetworkModel, validators: list[str]) -> SimWorld:
-    """The world whose order is these validators', or one orderer's where there are none."""
+def make_world(network: NetworkModel, validators: dict[str, str]) -> SimWorld:
+    """The world whose order is these validators' (name: key), or one orderer's without any."""
     if not validators:
         return SimWorld(network)
     scheme = CheapScheme(network.seed)
-    places = [Place(name, scheme.make_signer(name)) for name in validators]
+    places = [Place(name, scheme.make_signer_of(key)) for name, key in validators.items()]
     keys = tuple(place.signer.pubkey for place in places)
-    committee = Committee("world", 1, keys, frozenset(keys))
+    committee = Committee("world", FOUNDING, keys, frozenset(keys))
     return OrderedWorld(network, committee, places, scheme, lambda decided: None)
 
 
@@ -116,6 +117,7 @@ def main() -> None:
             crashes[person.name] = ((start, start + draw.randrange(3_000, 30_000)),)
     population = gather(task, people)
     counter = ReceiptCounter()
+    judges = {name: population.pubkey(name) for name in (f"v{i}" for i in range(given.validators))}
     driver = Driver(
         roles=cast_roles(task, population, []),
         trainers=frozenset(p.name for p in people if p.role in ("trainer", "canary")),
@@ -123,7 +125,7 @@ def main() -> None:
         orderer=population.orderer,
         world=make_world(
             NetworkModel(seed=given.seed, crashes=crashes, drop_ppm=20_000),
-            [f"v{i}" for i in range(given.validators)] if given.ordering == "committee" else [],
+            judges if given.ordering == "committee" else {},
         ),
         compute=RecordedCompute(MemoryBlobs()),
         log=MemoryLog(),

@@ -207,6 +207,9 @@ def check_all(models: list[Model], console: Console) -> int:
 def show(switch: str, console: Console) -> int:
     """Print the run that a broken model allows; return how many there are of that name."""
     models = [model for model in BROKEN if switch in model.switches]
+    if not models:
+        known = sorted({name for model in BROKEN for name in model.switches} - {"ONLY_AGREEMENT"})
+        console.print(f"no broken model has the switch {switch!r}: use one of {', '.join(known)}")
     for model in models:
         with tempfile.TemporaryDirectory() as folder:
             result = check(model, Path(folder))

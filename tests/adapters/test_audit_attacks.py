@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save
 from tests.adapters.traced_work import EVERY, MEMBERS, World, draw_rounds
 
 from kumiai.adapters.sim.fakers import FAKERS, fabricate, fake_segments
+from kumiai.base.errors import StoreError
 from kumiai.proofs.policy import compute_detection_ppm, compute_seed, draw_segments
 from kumiai.proofs.trace import Trace, TracePlace, check_opened, count_segments
 
@@ -112,3 +115,33 @@ def test_withheld_states_cannot_be_replaced_by_others() -> None:
         if honest.blobs.has(digest):
             world.blobs.put(honest.blobs.get(digest, 2**20))
     assert world.replay(target)[0] == "INVALID"
+
+
+def test_a_disk_that_fails_here_accuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not opened is MISSING; what cannot be read just now is the auditor's own trouble."""
+    world = World()
+    job, result = world.train(CHEAT)
+    target = world.open(job, result, [1])
+    load, state = world.blobs.get, dict(target.leaves)[1]
+    for is_retriable, found in ((False, "MISSING"), (True, "try again")):
+
+        def fail(name: str, cap: int, is_retriable: bool = is_retriable) -> bytes:
+            if name == state:
+                raise StoreError("try again", is_retriable=is_retriable)
+            return load(name, cap)
+
+        monkeypatch.setattr(world.blobs, "get", fail)
+        if is_retriable:
+            with pytest.raises(StoreError, match=found):
+                world.replay(target)
+        else:
+            assert world.replay(target)[0] == found
+
+
+@pytest.mark.parametrize("data", [b"", b"no tensors", save({"x": torch.zeros(2)})])
+def test_what_the_customer_calls_a_shard_and_is_none_is_named(data: bytes) -> None:
+    world = World()
+    job, result = world.train(CHEAT)
+    target = replace(world.open(job, result, [1]), shard=world.blobs.put(data))
+    with pytest.raises(StoreError, match=f"blob {target.shard} is no shard"):
+        world.replay(target)

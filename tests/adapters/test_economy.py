@@ -173,3 +173,39 @@ def test_verdicts_say_what_the_interval_allows():
     assert replace(row, margin=0.4).verdict == "undecided"
     assert findings.find_t_95(1) > findings.find_t_95(9) > findings.find_t_95(500) > 1.96
     assert findings.find_t_95(0) == float("inf")
+
+
+def test_stakes_too_large_for_whole_numbers_are_refused_not_played():
+    """alpha = 2 of stakes like these passes 63 bits: the margins were off by ten digits."""
+    huge = replace(SMALL, budget=100_000_000, stake=1_000.0, alpha=2)
+    with pytest.raises(InputError, match=r"--set stake = 1000.0: .* alpha = 2 .*: lower stake"):
+        play.play_seed(huge, 2, 1, 1)
+    with pytest.raises(InputError, match="--set stake"):  # from another process, too
+        findings.play_all(huge, findings.Size(2, 1, 2, 1), workers=2)
+    lent = replace(huge, alpha=1, delegated=20.0, stake_spread=2.0)
+    with pytest.raises(InputError, match="--set stake"):
+        play.play_seed(lent, 2, 1, 1)
+    assert play.play_seed(replace(SMALL, alpha=2, stake=100.0), 2, 2, 1).is_balanced
+
+
+def point(name, value, **margins):
+    return findings.SweepPoint(name, value, margins, 0.0, 0.0)
+
+
+def test_what_the_sweep_does_not_see_ailing_has_no_remedy():
+    today = Parameters()
+    rows = [
+        findings.Margin(name, "trainer", 1, 0, 0.1, 0.5, 0, 0) for name in ("copier", "slacker")
+    ]
+    good, bad = (0.4, 0.1), (0.1, 0.4)
+    points = [
+        point("audit", today.audit, copier=good, slacker=bad),
+        point("audit", 0.5, copier=good, slacker=good),
+        point("slash_ppm", 1_000_000.0, copier=good, slacker=bad),
+    ]
+    assert findings.list_settled(rows, points, today) == ["copier"]
+    found = findings.find_remedies(rows, points, today)
+    assert [(r.strategy, r.name, r.value) for r in found] == [
+        ("slacker", "audit", 0.5),
+        ("slacker", "slash_ppm", None),
+    ]

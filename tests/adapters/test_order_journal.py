@@ -15,6 +15,7 @@ from kumiai.consensus.pbft.safety import (
     Safety,
     Stabilised,
     ViewEntered,
+    ViewShown,
     Voted,
     recall,
 )
@@ -29,6 +30,7 @@ ENTRIES = [
     Voted("pre-prepare", 1, 5, A, m.Batch((REQUEST,), 7)),
     Voted("pre-prepare", 1, 6, A, m.NULL_BATCH),
     BatchPrepared(PROOF, m.Batch((REQUEST,), 7)),
+    ViewShown(m.Signed(m.NewView(3, (), ("0a",)), 3, "0d")),
     Stabilised(m.StableProof(4, A, ((0, "0a"), (1, "0b"), (2, "0c")))),
 ]
 

@@ -3,106 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
 import signal
 import socket
 import time
 
 import pytest
-from websockets.asyncio.client import connect
+from tests.adapters.validator_processes import CLIENT, Validators, check_one_order, wait_until
 from websockets.exceptions import ConnectionClosed
 
 from kumiai.adapters.committee.journal import Journal
 from kumiai.adapters.committee.links import Address
-from kumiai.adapters.committee.local import find_ports, make_local_configs
+from kumiai.adapters.committee.local import find_ports
 from kumiai.adapters.committee.service import (
     FOLLOWERS_MAX,
     Service,
     ServiceConfig,
-    run_service,
 )
 from kumiai.base.keys import derive_key
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
 from kumiai.consensus.pbft.committee import Committee, KeySigner, Schnorr
-from kumiai.consensus.pbft.proofs import is_decided, is_equivocation
-from kumiai.consensus.pbft.replica import Settings
+from kumiai.consensus.pbft.proofs import is_equivocation
 
-CLIENT = KeySigner(derive_key(b"service", "client"))
-SETTINGS = Settings(timeout_ms=1_500, resend_ms=200, heartbeat_ms=500)
-CONTEXT = multiprocessing.get_context("spawn")
-
-
-class Validators:
-    """n processes; the test kills, stops and starts them."""
-
-    def __init__(self, size, folder) -> None:
-        clients = frozenset({CLIENT.pubkey})
-        self.configs = make_local_configs("service", size, clients, folder, SETTINGS)
-        self.processes: dict[int, object] = {}
-        self.count = 0
-        for index in range(size):
-            self.start(index)
-
-    def start(self, index) -> None:
-        self.processes[index] = CONTEXT.Process(target=run_service, args=(self.configs[index],))
-        self.processes[index].start()
-
-    def signal(self, index, number) -> None:
-        os.kill(self.processes[index].pid, number)
-        if number == signal.SIGKILL:
-            self.processes[index].join()
-
-    def end(self) -> None:
-        for process in self.processes.values():
-            if process.is_alive():
-                os.kill(process.pid, signal.SIGCONT)
-                os.kill(process.pid, signal.SIGKILL)
-            process.join()
-
-    async def dial(self, index):
-        while True:
-            try:
-                return await connect(
-                    self.configs[index].addresses[index].make_url(), open_timeout=5
-                )
-            except (OSError, TimeoutError):
-                await asyncio.sleep(0.1)
-
-    async def order(self, count, down=()) -> None:
-        """Send requests to all that are up; return when `witness`es show them all."""
-        up = [i for i in self.processes if i not in down]
-        links = [await self.dial(i) for i in up]
-        reader = await self.dial(up[0])
-        await reader.send(b"follow 1")
-        wanted = set()
-        for _ in range(count):
-            self.count += 1
-            request = m.sign_request(CLIENT, self.count, f"operation {self.count}")
-            wanted.add(self.count)
-            for link in links:
-                await link.send(wire.encode(request))
-        while wanted:
-            decided = wire.decode(await reader.recv())
-            assert isinstance(decided, m.Decided)
-            wanted -= {request.timestamp for request in decided.batch.requests}
-        for link in (reader, *links):
-            await link.close()
-
-    async def order_quietly(self, index) -> None:
-        """Send one request; whether it is ordered, others look."""
-        self.count += 1
-        link = await self.dial(index)
-        await link.send(wire.encode(m.sign_request(CLIENT, self.count, "quiet")))
-        await link.close()
-
-    def read(self, index) -> list[m.Decided]:
-        config = self.configs[index]
-        journal = Journal(config.journal, config.committee.name)
-        found = list(journal.read_decided())
-        journal.close()
-        return found
+HOUR_SECONDS = 3_600
 
 
 @pytest.fixture
@@ -111,37 +34,12 @@ def make_validators(tmp_path):
 
     def make(size):
         made.append(Validators(size, tmp_path))
+        made[-1].start_all()
         return made[-1]
 
     yield make
     for validators in made:
         validators.end()
-
-
-def check_one_order(validators, least) -> None:
-    """Every journal holds the same batches, each proven; no request was executed twice."""
-    orders = [validators.read(i) for i in validators.processes]
-    longest = max(orders, key=len)
-    committee = validators.configs[0].committee
-    assert all(order == longest[: len(order)] or same(order, longest) for order in orders)
-    assert all(is_decided(committee, Schnorr(), decided.proof) for decided in longest)
-    assert [d.proof.sequence for d in longest] == list(range(1, len(longest) + 1))
-    done, last = [], 0
-    for decided in longest:
-        for request in decided.batch.requests:
-            if request.timestamp > last:
-                last = request.timestamp
-                done.append(last)
-    assert done == list(range(1, validators.count + 1))
-    assert sum(len(order) == len(longest) for order in orders) >= least
-
-
-def same(order, longest) -> bool:
-    """Tell whether the batches are the same, whichever quorum's signatures prove them."""
-    return all(
-        (a.batch, a.proof.digest) == (b.batch, b.proof.digest)
-        for a, b in zip(order, longest, strict=False)
-    )
 
 
 def test_killed_stopped_and_restarted_validators_keep_one_order(make_validators):
@@ -166,11 +64,6 @@ def test_killed_stopped_and_restarted_validators_keep_one_order(make_validators)
     asyncio.run(asyncio.wait_for(play(), 240))
     validators.end()
     check_one_order(validators, least=4)
-
-
-async def wait_until(is_true) -> None:
-    while not is_true():
-        await asyncio.sleep(0.2)
 
 
 def test_seven_validators_lose_two(make_validators):
@@ -309,3 +202,32 @@ def test_an_address_that_is_taken_is_an_error(tmp_path):
         config = ServiceConfig(committee, 0, key, (address,), tmp_path / "x.sqlite")
         with pytest.raises(OSError, match="in use"):
             asyncio.run(Service(config).run())
+
+
+def run_with_wrong_clock(config, ahead_seconds) -> None:
+    service = Service(config, read_clock=lambda: time.time() + ahead_seconds)
+    asyncio.run(service.run())
+
+
+@pytest.mark.parametrize("ahead_seconds", [HOUR_SECONDS, -HOUR_SECONDS])
+def test_a_primary_whose_clock_is_an_hour_off_is_replaced(tmp_path, ahead_seconds):
+    """Its batches are refused; all else of it counts, and the order's clock is never its own."""
+    validators = Validators(4, tmp_path)
+    began_ms = int(time.time() * 1000)
+
+    async def play():
+        await validators.order(10)
+        await wait_until(lambda: len({len(validators.read(i)) for i in range(4)}) == 1)
+
+    try:
+        validators.start(0, run_with_wrong_clock, ahead_seconds)
+        for index in (1, 2, 3):
+            validators.start(index)
+        asyncio.run(asyncio.wait_for(play(), 240))
+    finally:
+        validators.end()
+    check_one_order(validators, least=4)
+    ended_ms = int(time.time() * 1000)
+    decided = [each for each in validators.read(1) if each.batch.requests]
+    assert all(each.proof.view > 0 for each in decided)
+    assert all(began_ms <= each.batch.time_ms <= ended_ms for each in decided)

@@ -36,9 +36,9 @@ def test_what_was_saved_compares_as_one_class(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "here.json"
-    doctor(True, path, None, "en")
+    doctor(path, None, "en")
     assert str(describe_machine()["class"])[:12] in capsys.readouterr().out
-    doctor(True, None, path, "en")
+    doctor(None, path, "en")
     assert "One class with" in capsys.readouterr().out
     assert check_manifest(json.loads(path.read_bytes())) == describe_machine()
 
@@ -55,7 +55,7 @@ def test_any_difference_makes_another_class(
     path.write_text(json.dumps(document), encoding="utf-8")
     expected = part if part == "calibration" else f"{part}.more"
     assert list_differences(describe_machine(), document) == [expected]
-    doctor(True, None, path, "en")
+    doctor(None, path, "en")
     shown = capsys.readouterr().out.replace("\n", " ")
     assert "Another class than" in shown
     assert expected in shown
@@ -66,23 +66,45 @@ def test_a_file_that_is_no_manifest_is_refused_with_the_fix(text: str, tmp_path:
     path = tmp_path / "bad.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="doctor --determinism --save"):
-        doctor(True, None, path, "en")
+        doctor(None, path, "en")
 
 
 def test_a_manifest_that_was_changed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "changed.json"
     path.write_text(json.dumps({**describe_machine(), "device": "cuda"}), encoding="utf-8")
     with pytest.raises(InputError, match="is not the hash of what it says"):
-        doctor(True, None, path, "en")
+        doctor(None, path, "en")
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="name a new one"):
-        doctor(True, path, None, "en")
+        doctor(path, None, "en")
     assert path.read_text(encoding="utf-8") == "mine"
 
 
-def test_without_a_question_the_command_says_which_there_is() -> None:
-    assert main(["doctor"]) == 2
+def test_without_a_question_everything_there_is_is_examined(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["doctor", "--lang", "en"]) == 0
+    plain = capsys.readouterr().out
+    assert main(["doctor", "--determinism", "--lang", "en"]) == 0
+    assert capsys.readouterr().out == plain
+    assert str(describe_machine()["calibration"])[:12] in plain
+
+
+@pytest.mark.parametrize("name", ["nowhere.json", "."])
+def test_what_cannot_be_read_or_written_is_said_without_jargon(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^--compare = .*cannot be read: [A-Z]") as caught:
+        doctor(None, tmp_path / name, "en")
+    assert "Errno" not in str(caught.value)
+    with pytest.raises(InputError, match="cannot be written: No such file or directory"):
+        doctor(tmp_path / "no" / "such" / "folder.json", None, "en")
+
+
+def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "endless.json"
+    path.symlink_to("/dev/zero")  # its size is 0
+    with pytest.raises(InputError, match="bigger than 65536 bytes"):
+        doctor(None, path, "en")

@@ -325,3 +325,10 @@ def test_numbers_are_written_for_people() -> None:
     assert [format_seconds(s) for s in (0.04, 59.96, 75, 7300)] == [
         "0.0 s", "1 min 00 s", "1 min 15 s", "2 h 01 min",
     ]  # fmt: skip
+
+
+def test_numbers_that_no_browser_reads_do_not_reach_a_page() -> None:
+    for number in (float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="JSON"):
+            frame.embed({"margin": [number]})
+    assert frame.embed({"name": "</script>&"}) == '{"name":"\\u003c/script\\u003e\\u0026"}'

@@ -8,12 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kumiai.consensus.beacon import (
-    STEPS_SKIPPED_MAX,
-    combine,
-    compute_element,
-    is_next_element,
-)
+from kumiai.consensus.beacon import combine, compute_element, is_next_element
 
 SECRET, LENGTH = b"\x07" * 32, 1_100
 CHAIN = [compute_element(SECRET, LENGTH, index) for index in range(LENGTH + 1)]
@@ -24,16 +19,22 @@ shares = st.dictionaries(
 
 
 def test_each_element_leads_to_the_one_before() -> None:
-    assert all(is_next_element(CHAIN[i], CHAIN[i + 1]) for i in range(LENGTH))
+    assert all(is_next_element(CHAIN[i], CHAIN[i + 1], 1) for i in range(LENGTH))
 
 
-@pytest.mark.parametrize("skipped", [2, 17, STEPS_SKIPPED_MAX])
-def test_a_member_that_missed_rounds_may_skip_elements(skipped: int) -> None:
-    assert is_next_element(CHAIN[0], CHAIN[skipped])
+@pytest.mark.parametrize("skipped", [2, 17, LENGTH])
+def test_a_member_that_missed_rounds_skips_their_elements(skipped: int) -> None:
+    assert is_next_element(CHAIN[0], CHAIN[skipped], skipped)
 
 
-def test_beyond_the_bound_the_chain_counts_as_lost() -> None:
-    assert not is_next_element(CHAIN[0], CHAIN[STEPS_SKIPPED_MAX + 1])
+@pytest.mark.parametrize("shown", [1, 2, 4, 5, 17])
+def test_nobody_chooses_among_its_own_elements(shown: int) -> None:
+    assert not is_next_element(CHAIN[0], CHAIN[shown], 3)
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_an_element_of_the_past_leads_nowhere(steps: int) -> None:
+    assert not is_next_element(CHAIN[5], CHAIN[5], steps)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_beyond_the_bound_the_chain_counts_as_lost() -> None:
     ],
 )
 def test_what_does_not_lead_back_is_refused(candidate: str) -> None:
-    assert not is_next_element(CHAIN[5], candidate)
+    assert not is_next_element(CHAIN[5], candidate, 1)
 
 
 @pytest.mark.parametrize("index", [-1, LENGTH + 1])

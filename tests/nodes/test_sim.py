@@ -209,6 +209,9 @@ class Meddler:
     def arm(self, deadline_ms: int) -> None:
         self._inner.arm(deadline_ms)
 
+    def reseat(self, epoch: int, seats: Sequence[str]) -> None:
+        self._inner.reseat(epoch, seats)
+
 
 @pytest.fixture(scope="module")
 def undisturbed() -> Finished:

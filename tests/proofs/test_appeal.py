@@ -125,12 +125,19 @@ def test_a_window_that_nobody_used_lets_the_verdict_stand() -> None:
         (sit, SeedDrawn(SEED), 20, "wrong-stage"),
         (sit, Voted("a", Verdict.VALID), 30, "not-juror"),
         (file, Voted("c", Verdict.VALID), 30, "not-juror"),
+        (file, SeedDrawn(SEED), 10**6, "too-late"),
+        (sit, Voted("c", Verdict.VALID), 10**6, "too-late"),
     ],
 )  # fmt: skip
 def test_faults_are_refused(make, event, now_ms, reason) -> None:  # type: ignore[no-untyped-def]
     found = step(make(), event, now_ms)
     assert isinstance(found, Reject)
     assert found.reason == reason
+
+
+def test_a_judge_who_is_named_twice_counts_once() -> None:
+    twice = open_window("accused", "aab", VALIDATORS, TERMS, 0)
+    assert twice == open_window("accused", "ba", VALIDATORS, TERMS, 0)
 
 
 def test_after_the_end_nothing_counts_and_nobody_votes_twice() -> None:
@@ -145,7 +152,7 @@ def test_after_the_end_nothing_counts_and_nobody_votes_twice() -> None:
 
 
 def test_terms_that_make_no_sense_are_ours_to_fix() -> None:
-    with pytest.raises(ValueError, match="must not be negative"):
+    with pytest.raises(ValueError, match="window_ms and bond_min at least 0"):
         open_window("x", "a", VALIDATORS, Terms(-1, 1, 1), 0)
     with pytest.raises(ValueError, match="must be some of"):
         open_window("x", "z", VALIDATORS, TERMS, 0)

@@ -132,6 +132,16 @@ def test_silence_loses_and_the_silence_of_both_shows_nothing() -> None:
     assert decided == (Decide((LIAR,), 7),)
 
 
+def test_an_answer_after_the_deadline_is_none_whether_or_not_the_clock_was_looked_at() -> None:
+    honest, liar = Party(HONEST, 40, 4, 99), Party(LIAR, 40, 4, 9)
+    state, effects = begin(honest, liar, Terms(4, 10, 7))
+    answer = Answered(HONEST, honest.trace.open(effects[0].indices))  # type: ignore[union-attr]
+    assert not isinstance(step(state, answer, 9), Reject)
+    late = step(state, answer, 10)
+    assert isinstance(late, Reject)
+    assert late.reason == "too-late"
+
+
 def test_faults_are_refused_and_change_nothing() -> None:
     honest, liar = Party(HONEST, 40, 4, 99), Party(LIAR, 40, 4, 9)
     state, effects = begin(honest, liar)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kumiai.tasks.audit import list_audit_warnings
+from kumiai.tasks.audit import AuditSection, list_audit_warnings
 from kumiai.tasks.document import TaskDocument, task_from_mapping
 
 
@@ -13,14 +13,20 @@ def make(rounds: int = 24, **sections: dict[str, object]) -> TaskDocument:
         "data": {"mode": "assigned"},
         "training": {"rounds": rounds},
         "validation": {"canaries": 0},
-        "audit": {"mode": "replay"},
+        "audit": {"mode": "replay", "p_min_ppm": 100_000},
     }
     for name, section in sections.items():
         mapping[name] = {**mapping.get(name, {}), **section}
     return task_from_mapping({"name": "x", **mapping})
 
 
-def test_by_default_the_locked_pay_is_just_enough() -> None:
+def test_by_default_every_round_is_audited_and_nothing_must_deter() -> None:
+    sections = {"audit": {"p_min_ppm": 1_000_000}, "rewards": {"locked_ppm": 0}}
+    assert make(**sections).audit == make(audit=AuditSection(mode="replay").model_dump()).audit
+    assert list_audit_warnings(make(**sections)) == []
+
+
+def test_with_an_audit_in_ten_rounds_the_locked_pay_is_just_enough() -> None:
     assert list_audit_warnings(make()) == []
 
 

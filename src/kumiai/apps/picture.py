@@ -20,6 +20,7 @@ from kumiai.apps.view import CertificateView, MemberView, ReceiptView, RoundView
 from kumiai.base.amounts import PPM
 from kumiai.rounds.final import is_established
 from kumiai.rounds.receipt import INCLUDED_REASONS, REASONS
+from kumiai.rounds.signed import Certificate
 from kumiai.rounds.state import NodeState, RunState, Tally
 from kumiai.rounds.widths import compute_curve, is_live
 from kumiai.tasks.document import to_document
@@ -241,16 +242,21 @@ def _shard_size(finished: Finished, key: str) -> int:
 
 
 def _certificate_views(finished: Finished, names: dict[str, str]) -> tuple[CertificateView, ...]:
-    return tuple(
-        CertificateView(
-            round=certificate.round,
-            hash=certificate.body_hash,
-            model_digest=str(certificate.body["model"]),
-            signers=tuple(names[key] for key, _ in certificate.signers),
-            quorum=int(str(certificate.body["quorum"])),
-            height=int(str(certificate.body["log_height"])),
-        )
-        for certificate in finished.state.certificates
+    return tuple(_certificate_view(each, names) for each in finished.state.certificates)
+
+
+def _certificate_view(certificate: Certificate, names: dict[str, str]) -> CertificateView:
+    body, signed = certificate.body, [key for key, _ in certificate.signers]
+    committee = body["committee"]
+    assert isinstance(committee, list)
+    return CertificateView(
+        round=certificate.round,
+        hash=certificate.body_hash,
+        model_digest=str(body["model"]),
+        signers=tuple(names[key] for key in signed),
+        quorum=int(str(body["quorum"])),
+        height=int(str(body["log_height"])),
+        silent=tuple(names[key] for key in committee if key not in signed),
     )
 
 

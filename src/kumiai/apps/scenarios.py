@@ -328,7 +328,7 @@ _ALL = (
             "equivocator",
         ),
         data={**DIGITS_DATA, "mode": "assigned"},
-        validation={"ordering": "committee"},
+        validation={"ordering": "committee", "epoch_rounds": 4},
         audit={"mode": "replay", "checkpoint_every": 5},
     ),
     _digits(

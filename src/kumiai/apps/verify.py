@@ -100,7 +100,8 @@ def verify_path(
     elif path.is_file():
         report = verify_file(path)
     else:
-        raise InputError("path", str(path), "give a run's folder, a receipt or an evidence file")
+        fix = "no such file or folder: give a run's folder, a receipt or an evidence file"
+        raise InputError("path", str(path), fix)
     report.seconds = time.perf_counter() - started
     return report
 

@@ -120,6 +120,7 @@ class CertificateView(_Plain):
     signers: tuple[str, ...]
     quorum: int
     height: int
+    silent: tuple[str, ...] = ()  # also seated: they had not signed when the quorum was there
 
 
 @dataclass(frozen=True, slots=True)

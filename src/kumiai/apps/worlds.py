@@ -10,7 +10,7 @@ from kumiai.adapters.sim.world import NetworkModel, SimWorld
 from kumiai.apps.population import Casting, Population, list_replicas
 from kumiai.consensus.pbft.committee import Committee, KeySigner, Schnorr
 from kumiai.consensus.pbft.messages import Decided
-from kumiai.rounds.control import FIRST_EPOCH
+from kumiai.rounds.control import FOUNDING
 from kumiai.tasks.document import TaskDocument, compute_task_id
 
 
@@ -25,7 +25,7 @@ def make_world(
     replicas = list_replicas(task, population)
     if not replicas:
         return SimWorld(network)
-    committee = Committee(compute_task_id(task), FIRST_EPOCH, replicas, frozenset(replicas))
+    committee = Committee(compute_task_id(task), FOUNDING, replicas, frozenset(replicas))
     places = [
         Place(
             person.name,

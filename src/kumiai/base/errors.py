@@ -54,6 +54,10 @@ class InputError(KumiaiError):
             shown = shown[:117] + "..."
         super().__init__(f"{field_name} = {shown}: {fix}")
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
+        """Pickled by what it was made of: it also comes back from other processes."""
+        return type(self), (self.field_name, self.value, self.fix)
+
 
 class VerificationError(KumiaiError):
     """A run directory or receipt contradicts itself."""

@@ -6,16 +6,16 @@ The round's beacon is sha256 over all revealed elements, the round and the log h
 commitments closed. This is a hash-chain variant of commit-reveal (RANDAO); our own construction.
 
 Guarantee: with one honest validator among those who revealed, nobody knew the beacon before the
-commitments closed. The last one to reveal may withhold: it can choose between two values, once a
-round, and its silence shows in its coverage.
+commitments closed, when no element could be shown yet. Which element belongs to which attempt at
+a round is fixed, so nobody chooses among its own. Who sees all others' elements first may withhold
+its own: k validators that collude choose among at most 2**k values, once a round, and each of them
+that withholds is not paid for the round.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-
-STEPS_SKIPPED_MAX = 1024  # elements; a validator that missed more of them has lost its chain
 
 
 def compute_element(secret: bytes, chain_length: int, index: int) -> str:
@@ -28,19 +28,17 @@ def compute_element(secret: bytes, chain_length: int, index: int) -> str:
     return value.hex()
 
 
-def is_next_element(known: str, candidate: str) -> bool:
-    """Tell whether `candidate` comes before `known` on the same chain, at most a bound away."""
+def is_next_element(known: str, candidate: str, steps: int) -> bool:
+    """Tell whether hashing `candidate` exactly so often, at least once, gives `known`."""
     try:
         value = bytes.fromhex(candidate)
     except ValueError:
         return False
-    if len(value) != 32:
+    if len(value) != 32 or steps < 1:
         return False
-    for _ in range(STEPS_SKIPPED_MAX):
+    for _ in range(steps):
         value = hashlib.sha256(value).digest()
-        if value.hex() == known:
-            return True
-    return False
+    return value.hex() == known
 
 
 def combine(shares: Mapping[str, str], round_index: int, log_head: str) -> str:

@@ -38,7 +38,7 @@ from kumiai.nodes.role import (
     Woken,
     Work,
 )
-from kumiai.rounds.control import describe_proof
+from kumiai.rounds.control import describe_proof, is_known
 from kumiai.rounds.effects import (
     Certified,
     Effect,
@@ -169,7 +169,10 @@ class Driver:
         """A record has come into being: remember, persist, react."""
         self._seen.add(record.event.id)
         self._last = record
+        epoch_count = len(self.run_state.epochs)
         self.run_state = outcome.state
+        for epoch in outcome.state.epochs[epoch_count:]:
+            self.world.reseat(epoch.index, epoch.seats)
         self._buffer.append(record)
         if len(self._buffer) >= BUFFER_MAX:
             self._flush()
@@ -260,14 +263,12 @@ class Driver:
 
     def _accuse(self) -> None:
         """Publish proofs of equivocation once their members are known to the run."""
-        replicas, waiting = self.run_state.replicas, self._proven
-        self._proven = []
+        waiting, self._proven = self._proven, []
         for proven in waiting:
-            sender = proven.found.first.sender
-            if sender >= len(replicas) or replicas[sender] not in self.run_state.members:
+            if not is_known(self.run_state, proven.epoch, proven.found.first.sender):
                 self._proven.append(proven)
                 continue
-            content = describe_proof(self.run_state, proven.found)
+            content = describe_proof(self.run_state, proven.epoch, proven.found)
             self._perform(proven.node, self.roles[proven.node], Publish(Kind.ORDER_PROOF, content))
 
     def _sign(self, key: SigningKey, kind: Kind, content: Mapping[str, object]) -> Event:

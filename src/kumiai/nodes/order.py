@@ -23,6 +23,10 @@ class OrderReader:
         self._time_ms = 0
         self._pool = Pool()
 
+    def begin_epoch(self) -> None:
+        """The next batch is the first of another committee; the order's clock goes on."""
+        self.place, self._pool = 0, Pool()
+
     def read(self, decided: Decided) -> list[tuple[Event, int]]:
         """Return the events of the next batch, each with its time in milliseconds."""
         if decided.proof.sequence != self.place + 1:

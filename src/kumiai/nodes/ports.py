@@ -283,13 +283,6 @@ class AuditPort(Protocol):
     def audit(self, jobs: Sequence[AuditJob]) -> list[AuditResult]: ...
 
 
-@runtime_checkable
-class RecheckPort(Protocol):
-    """What a compute port offers beside where sheets are rechecked. Jobs come in batches."""
-
-    def recheck(self, jobs: Sequence[RecheckJob]) -> list[RecheckResult]: ...
-
-
 class BlobPort(Protocol):
     """Bytes by their sha256. `get` checks the hash and the cap before it returns anything."""
 
@@ -363,6 +356,7 @@ class Proven:
     """A node that orders holds the proof that another one that orders said two things at once."""
 
     node: str
+    epoch: int
     found: Equivocation
 
 
@@ -395,4 +389,8 @@ class WorldPort(Protocol):
 
     def arm(self, deadline_ms: int) -> None:
         """Tell when a deadline has been reached; once more, soon, where it has passed already."""
+        ...
+
+    def reseat(self, epoch: int, seats: Sequence[str]) -> None:
+        """Let these keys order, if a committee does, after the batch that is being read."""
         ...

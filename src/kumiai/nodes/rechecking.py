@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from kumiai.nodes.jobs import make_score_job
 from kumiai.nodes.ports import RecheckJob, RecheckResult, RecheckTarget, ScoreResult
@@ -18,6 +19,13 @@ from kumiai.rounds.opened import Sheet
 from kumiai.rounds.rechecks import list_accused, list_drawn
 from kumiai.rounds.state import RoundPhase, RoundState, RunState, ScoreSheet
 from kumiai.tasks.rechecks import is_rechecked
+
+
+@runtime_checkable
+class RecheckPort(Protocol):
+    """What a compute port offers beside where sheets are rechecked. Jobs come in batches."""
+
+    def recheck(self, jobs: Sequence[RecheckJob]) -> list[RecheckResult]: ...
 
 
 def is_bound(run: RunState, validator: str, blob: str, salt: str) -> bool:

@@ -33,7 +33,7 @@ from kumiai.nodes.role import (
 from kumiai.rounds.certificate import complete_body
 from kumiai.rounds.commitments import commit_final, commit_scores
 from kumiai.rounds.kinds import Kind
-from kumiai.rounds.phases import ATTEMPTS_PER_ROUND_MAX
+from kumiai.rounds.round import ATTEMPTS_PER_ROUND_MAX, compute_beacon_index
 from kumiai.rounds.state import RoundPhase, RoundState, RunPhase, RunState
 from kumiai.rounds.widths import needs_curve
 from kumiai.tasks.aggregators import has_root
@@ -103,7 +103,7 @@ class Validator:
     def _draw(self, run: RunState, place: Place) -> Action:
         assert run.task is not None
         length = compute_chain_length(run.task.training.rounds)
-        index = (place[0] - 1) * ATTEMPTS_PER_ROUND_MAX + place[1]
+        index = compute_beacon_index(*place)
         element = beacon.compute_element(_beacon_secret(self.key), length, index)
         return Publish(Kind.BEACON, {**_named(run, place), "element": element})
 

@@ -28,7 +28,6 @@ from kumiai.nodes.ports import (
     OpenJob,
     OpenResult,
     RecheckJob,
-    RecheckPort,
     RecheckResult,
     ScoreJob,
     ScoreLine,
@@ -37,6 +36,7 @@ from kumiai.nodes.ports import (
     TrainResult,
     VaultPort,
 )
+from kumiai.nodes.rechecking import RecheckPort
 from kumiai.nodes.role import BuildModel, Work
 
 Result = JobResult | str

@@ -9,8 +9,8 @@
     verdict   a quorum of the jury for VALID overturns; a quorum for INVALID upholds; anything else
               is INCONCLUSIVE: the first verdict is dropped, nothing is burnt, nothing is paid
 
-`step(state, event, now_ms)` is pure; a second appeal, a late one, a small bond or a stranger's vote
-is a `Reject` that changes nothing. Money is integers of the task's unit.
+`step(state, event, now_ms)` is pure; a second appeal, whatever comes too late, a small bond or a
+stranger's vote is a `Reject` that changes nothing. Money is integers of the task's unit.
 """
 
 from __future__ import annotations
@@ -119,18 +119,19 @@ def open_window(
 ) -> Appeal:
     """Begin the window of a verdict; ValueError for terms or people that make no sense."""
     if terms.window_ms < 0 or terms.jury_ms < 1 or terms.bond_min < 0:
-        raise ValueError(f"{terms}: times and the least bond must not be negative")
+        raise ValueError(f"{terms}: window_ms and bond_min at least 0, jury_ms at least 1")
     if not judges or not set(judges) <= set(validators):
         raise ValueError(f"{len(judges)} judges must be some of the {len(validators)} validators")
-    return Appeal(
-        accused, tuple(judges), tuple(sorted(set(validators))), terms, now_ms + terms.window_ms
-    )
+    judged, able = tuple(sorted(set(judges))), tuple(sorted(set(validators)))
+    return Appeal(accused, judged, able, terms, now_ms + terms.window_ms)
 
 
 def step(state: Appeal, event: Event, now_ms: int) -> Result:
     """Take one event; see the module."""
     if state.stage in ENDED:
         return Reject("ended", f"the appeal is {state.stage}")
+    if now_ms > state.deadline_ms and not isinstance(event, TimePassed):
+        return Reject("too-late", f"{state.stage} ended at {state.deadline_ms} ms")
     match event:
         case Filed():
             return _on_filed(state, event, now_ms)
@@ -152,8 +153,6 @@ def _on_filed(state: Appeal, event: Filed, now_ms: int) -> Result:
         return Reject("appealed", "a verdict is appealed against once")
     if event.sender != state.accused:
         return Reject("not-accused", "only the accused appeals")
-    if now_ms > state.deadline_ms:
-        return Reject("too-late", f"appeals were taken until {state.deadline_ms} ms")
     least = state.terms.bond_min
     if event.bond < least:
         return Reject("bond-too-small", f"bond {event.bond} is below {least}: put down {least}")

@@ -12,8 +12,10 @@ is left. That one the committee computes; whoever has another hash there has lie
     asked             k - 1 places between low (where they agree) and high (where they differ)
     rounds            at most ceil(log_k S) + ceil(log_k every), whatever the parties do
 
-A party that is silent past its deadline has lost; if both are, nothing is shown. Where the
-committee's own machine is of another class nothing is shown either: INCONCLUSIVE, never a slash.
+A party that is silent past its deadline has lost, and an answer after it is refused; if both are
+silent, nothing is shown. Where the committee's own machine is of another class nothing is shown
+either: INCONCLUSIVE, never a slash. The replay has no deadline: who runs the dispute asks for it,
+and says "" where it cannot be had.
 
 Sources: R. Canetti, B. Riva and G. Rothblum, "Practical Delegation of Computation Using Multiple
 Servers" (2011), for the search between two committed traces; A. Arun et al., "Verde: Verification
@@ -163,7 +165,8 @@ def open_dispute(
     ValueError for terms of our own that make no sense.
     """
     if not ARITY_MIN <= terms.arity <= ARITY_MAX or terms.answer_ms < 1 or terms.cost < 0:
-        raise ValueError(f"{terms}: arity within {ARITY_MIN}..{ARITY_MAX}, time and cost positive")
+        fix = f"arity within {ARITY_MIN}..{ARITY_MAX}, answer_ms at least 1, cost at least 0"
+        raise ValueError(f"{terms}: {fix}")
     roots = {one.party: one.root for one in bound}
     if len(roots) != SIDES or set(ends) != set(roots):
         return Reject("bad-parties", f"a dispute has {SIDES} parties, each with its own ends")
@@ -207,6 +210,8 @@ def step(state: Dispute, event: Event, now_ms: int) -> Result:
         return Reject("not-a-party", f"{event.party[:12]} has no part in this dispute")
     if event.party in state.answers:
         return Reject("duplicate", "answered already")
+    if now_ms >= state.deadline_ms:
+        return Reject("too-late", f"answers were taken before {state.deadline_ms} ms")
     if isinstance(event, Refined):
         return _on_refined(state, event, now_ms)
     return _on_answered(state, event, now_ms)

@@ -58,7 +58,8 @@ def parse_leaves(leaves: Sequence[Any]) -> tuple[OpenedLeaf, ...]:
         index, digest, path = leaf
         is_path = isinstance(path, list) and len(path) <= PATH_LENGTH_MAX
         if not _is_integer(index) or not canonical.is_hash(digest) or not is_path:
-            raise ValueError(f"leaf number {place} is not [integer, sha256, up to 17 hashes]")
+            shape = f"[integer, sha256, up to {PATH_LENGTH_MAX} hashes]"
+            raise ValueError(f"leaf number {place} is not {shape}")
         if not all(canonical.is_hash(item) for item in path):
             raise ValueError(f"leaf number {place}: its path has something that is no sha256")
         parsed.append(OpenedLeaf(index, digest, tuple(path)))
@@ -79,7 +80,8 @@ def parse_lines(
         if not isinstance(line, list) or len(line) != 3:
             raise ValueError("an audit is [verdict, segment, digest]")
         verdict, segment, digest = line
-        if verdict not in {each.value for each in Verdict}:
+        # a list, not a set: what a peer sends may have no hash
+        if verdict not in [each.value for each in Verdict]:
             raise ValueError(f"verdict {str(verdict)[:20]!r} is none of {[*map(str, Verdict)]}")
         most = max(challenge.segments)
         if not _is_integer(segment) or not CLOSING <= segment <= most:
@@ -94,8 +96,8 @@ def parse_lines(
 
 
 def list_sheet_parts(content: Mapping[str, Any]) -> list[object]:
-    """Return what audits add to a score sheet that is committed to."""
-    return [content["machine"], content["audits"]] if "audits" in content else []
+    """Return what audits add to a score sheet that is committed to; one may be left out wrongly."""
+    return [content.get("machine", ""), content["audits"]] if "audits" in content else []
 
 
 def _is_integer(value: object) -> bool:

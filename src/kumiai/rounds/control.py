@@ -26,7 +26,7 @@ from kumiai.rounds.state import (
 
 ENDED = frozenset({RunPhase.FINISHED, RunPhase.HALTED, RunPhase.FAILED})
 REASON_LENGTH_MAX = 300
-FIRST_EPOCH = 1  # of the committee that orders; no run has a second one yet
+FOUNDING = 0  # the epoch before the first round: all validators that the task names order
 _ONE_PER_ROUND = frozenset(
     {Kind.DEAL, Kind.COMMIT, Kind.UNMASK, Kind.SCORE_COMMIT, Kind.JURY_COMMIT, Kind.CERTIFY}
 )
@@ -122,21 +122,30 @@ def on_order_proof(state: RunState, record: Record, content: Mapping[str, Any]) 
     return _eject(state, committee.replicas[found.first.sender], proof)
 
 
-def describe_proof(state: RunState, found: Equivocation) -> dict[str, object]:
-    """Return the content of an event that shows a proof of the run's present committee."""
+def describe_proof(state: RunState, epoch: int, found: Equivocation) -> dict[str, object]:
+    """Return the content of an event that shows a proof of the committee of an epoch."""
     return {
         "task": state.task_id,
-        "epoch": FIRST_EPOCH,
+        "epoch": epoch,
         "first": wire.write_signed(found.first),
         "second": wire.write_signed(found.second),
     }
 
 
+def is_known(state: RunState, epoch: int, replica: int) -> bool:
+    """Tell whether a replica of an epoch's committee is a member of the run by now."""
+    try:
+        return make_committee(state, epoch).replicas[replica] in state.members
+    except (ValueError, IndexError):
+        return False
+
+
 def make_committee(state: RunState, epoch: int) -> Committee:
-    """Return the committee that orders a run; ValueError where none does, or not in this epoch."""
-    if not state.replicas or epoch != FIRST_EPOCH:
+    """Return the committee that orders a run in an epoch; ValueError where there is none (yet)."""
+    if not state.replicas or not FOUNDING <= epoch <= len(state.epochs):
         raise ValueError(f"no committee orders this run in epoch {epoch}")
-    return Committee(state.task_id, epoch, state.replicas, frozenset(state.replicas))
+    seats = state.replicas if epoch == FOUNDING else state.epochs[epoch - 1].seats
+    return Committee(state.task_id, epoch, seats, frozenset(seats))
 
 
 def _eject(state: RunState, pubkey: str, proof: str) -> Outcome:

@@ -49,6 +49,8 @@ def make_round_receipts(
         )
     for key in current.committee:
         reason = "scored" if key in current.score_sheets else "silent"
+        if reason == "scored" and key not in current.beacon_shares:
+            reason = "no-element"
         receipts.append(
             make_receipt(
                 state, key, *place, role="validator", verdict="-", reason=reason, money=money[key]

@@ -2,10 +2,10 @@
 
 A training round closes TRAIN -> REVEAL -> SCORE -> SCORE_REVEAL -> CERTIFY, in a secure run with
 DEAL in front and UNMASK before SCORE (`masks`); the final one SCORE_REVEAL -> CERTIFY, between them
-RECHECK and perhaps RECHECK_JURY (`rechecks`). A phase
-that lacks its quorum at the deadline is extended once by half; if that does not help, the round is
-replayed (nobody is blamed); after `ATTEMPTS_MAX` the run is DEGRADED and waits for members to come
-back, and then FAILED, with what is left refunded.
+RECHECK and perhaps RECHECK_JURY (`rechecks`). A phase that lacks its quorum at the deadline is
+extended once by half; if that does not help, the round is replayed (nobody is blamed); after
+`round.ATTEMPTS_MAX` the run is DEGRADED and waits for members to come back, and then FAILED, with
+what is left refunded.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from kumiai.rounds.deadlines import remember
 from kumiai.rounds.degraded import degrade
 from kumiai.rounds.effects import Certified, Effect, PhaseEntered, RunEnded
 from kumiai.rounds.enrol import find_agreed_model
+from kumiai.rounds.epochs import list_committee
 from kumiai.rounds.receipt import advance_heads
 from kumiai.rounds.state import (
     ROUND_TABLE,
@@ -38,8 +39,6 @@ from kumiai.rounds.state import (
 )
 from kumiai.tasks.secure import is_secure
 
-ATTEMPTS_MAX = 3  # until the run is DEGRADED
-ATTEMPTS_PER_ROUND_MAX = 2 * ATTEMPTS_MAX  # one recovery a round; beacon chains are that long
 Effects = tuple[Effect, ...]
 
 
@@ -127,7 +126,7 @@ def _close_reveal(
         return None
     if not current.beacon_shares:
         return _extend_or_replay(state, current, now_ms, "no validator gave its beacon element")
-    closed = training.close_reveal(state, now_ms, state.head)
+    closed = training.close_reveal(state, now_ms)
     assert closed.round is not None
     if not closed.round.revealed:
         return _replay(closed, closed.round, now_ms, "no trainer revealed an update", frozenset())
@@ -253,6 +252,7 @@ def _close_certify(
             model=vote.model,
             server_state=vote.server_state,
             judged=Judged(current, state.model, state.model_previous),
+            beacon=current.beacon or state.beacon,
         ),
         current.receipts,
     )
@@ -319,9 +319,9 @@ def _replay(
     finals = {index: part for index, part in state.finals.items() if index != current.index}
     members = {k: training.count_miss(m) if k in silent else m for k, m in state.members.items()}
     cleared = replace(state, finals=finals, members=members)
-    if state.phase is RunPhase.FINALIZING or current.attempt >= ATTEMPTS_PER_ROUND_MAX:
+    if state.phase is RunPhase.FINALIZING or current.attempt >= training.ATTEMPTS_PER_ROUND_MAX:
         return _fail(cleared, reason)
-    if current.attempt % ATTEMPTS_MAX:
+    if current.attempt % training.ATTEMPTS_MAX:
         return _entered(training.open_round(cleared, current.index, current.attempt + 1, now_ms))
     return degrade(cleared, current, now_ms, reason, silent)
 
@@ -330,12 +330,11 @@ def _leave_degraded(state: RunState, now_ms: int) -> tuple[RunState, Effects] | 
     present = [
         m for m in state.members.values() if m.state in (NodeState.ACTIVE, NodeState.SYNCING)
     ]
-    validators = [m for m in state.members.values() if m.role == "validator"]
-    committee = [m for m in validators if m.state in training.COMMITTEE_STATES]
+    committee = list_committee(state)
     assert state.task is not None
     least = state.task.privacy.group_size if is_secure(state.task) else 1
     is_able = bool(committee) and (
-        sum(m.role == "validator" for m in present) >= compute_quorum(len(committee))
+        sum(m.pubkey in committee for m in present) >= compute_quorum(len(committee))
         and sum(m.role == "trainer" for m in present) >= least
     )
     back = any(m.state is NodeState.SYNCING for m in present)

@@ -57,6 +57,7 @@ REASONS: Mapping[str, str] = {
     "whose fault it is, nobody can see, so there is no penalty.",
     "scored": "Scored this round: paid by coverage and distance to the committee's consensus.",
     "silent": "0 because: no scores were revealed this round.",
+    "no-element": "0 because: it scored, but did not show its element of this round's beacon.",
     "backed": "Backed members who were paid: a share of what the stake added.",
     "final": "Final ranking on the second hold-out: a share of the locked part.",
     "final-none": "0 of the locked part because: no positive contribution on the second hold-out.",

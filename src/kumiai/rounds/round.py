@@ -21,6 +21,7 @@ from kumiai.rounds.commitments import commit_update
 from kumiai.rounds.current import find_open
 from kumiai.rounds.deadlines import compute_allowance_ms
 from kumiai.rounds.effects import Outcome, refuse
+from kumiai.rounds.epochs import list_committee, open_epoch
 from kumiai.rounds.kinds import parse_amount
 from kumiai.rounds.opened import Audits
 from kumiai.rounds.state import (
@@ -39,22 +40,17 @@ from kumiai.rounds.widths import compute_live_widths
 from kumiai.tasks.secure import is_secure
 
 MISSES_UNTIL_DROPPED = 2
-COMMITTEE_STATES = frozenset(
-    {NodeState.ACTIVE, NodeState.STANDBY, NodeState.DROPPED, NodeState.SYNCING}
-)
+ATTEMPTS_MAX = 3  # until the run is DEGRADED
+ATTEMPTS_PER_ROUND_MAX = 2 * ATTEMPTS_MAX  # one recovery a round; beacon chains are that long
 OPEN_STATES = frozenset({AssignmentState.OFFERED, AssignmentState.ACCEPTED})
 
 
 def open_round(state: RunState, index: int, attempt: int, now_ms: int) -> RunState:
     """Take the snapshot of trainers and committee and offer every trainer its work."""
-    assert state.task is not None
     members = {key: _activate(member) for key, member in state.members.items()}
+    state = open_epoch(replace(state, members=members), index)
+    assert state.task is not None
     trainers = tuple(sorted(k for k, m in members.items() if _works(m, "trainer")))
-    committee = tuple(
-        sorted(
-            k for k, m in members.items() if m.role == "validator" and m.state in COMMITTEE_STATES
-        )
-    )
     widths = compute_live_widths(state, trainers)
     is_dealt = is_secure(state.task) and state.phase is not RunPhase.FINALIZING
     first = RoundPhase.DEAL if is_dealt else RoundPhase.TRAIN
@@ -65,14 +61,14 @@ def open_round(state: RunState, index: int, attempt: int, now_ms: int) -> RunSta
         phase_started_ms=now_ms,
         deadline_ms=now_ms + compute_trainers_time_ms(state, first),
         trainers=trainers,
-        committee=committee,
+        committee=list_committee(state),
         assignments={
             key: Assignment(key, AssignmentState.OFFERED, width_ppm=widths[key]) for key in trainers
         },
         groups=masks.draw_round_groups(state, index, attempt, trainers) if is_dealt else (),
         shown=state.shown,
     )
-    return replace(state, members=members, round=opened)
+    return replace(state, round=opened)
 
 
 def compute_trainers_time_ms(state: RunState, phase: RoundPhase) -> int:
@@ -102,6 +98,11 @@ def compute_phase_ms(state: RunState, current: RoundState, phase: RoundPhase) ->
         RoundPhase.RECHECK_JURY: limits.score_ms * max(1, len(current.rechecks.accused)),
     }
     return lengths_ms.get(phase) or compute_trainers_time_ms(state, phase)
+
+
+def compute_beacon_index(index: int, attempt: int) -> int:
+    """Return which element of its chain a validator shows in this attempt at a round."""
+    return (index - 1) * ATTEMPTS_PER_ROUND_MAX + attempt
 
 
 def on_accept(state: RunState, record: Record, content: Mapping[str, Any]) -> Outcome:
@@ -212,10 +213,15 @@ def on_beacon(state: RunState, record: Record, content: Mapping[str, Any]) -> Ou
         return refuse(state, "not-committee", "not a member of this round's committee")
     if member.pubkey in current.beacon_shares:
         return refuse(state, "duplicate", "gave its element already")
-    if not beacon.is_next_element(member.beacon_element, content["element"]):
-        return refuse(state, "bad-element", "the element does not lead to the one known before")
+    index = compute_beacon_index(current.index, current.attempt)
+    steps = index - member.beacon_index
+    if not beacon.is_next_element(member.beacon_element, content["element"], steps):
+        detail = (
+            f"element {index} leads to the one known before in {steps} steps; this one does not"
+        )
+        return refuse(state, "bad-element", detail)
     shares = {**current.beacon_shares, member.pubkey: content["element"]}
-    moved = replace(member, beacon_element=content["element"])
+    moved = replace(member, beacon_element=content["element"], beacon_index=index)
     return Outcome(
         replace(
             state,
@@ -257,6 +263,7 @@ def close_train(state: RunState, now_ms: int) -> RunState:
             members[key] = replace(members[key], missed_count=0)
     closed = replace(
         state.round,
+        head_closed=state.head,
         phase=RoundPhase.REVEAL,
         phase_started_ms=now_ms,
         deadline_ms=now_ms + compute_trainers_time_ms(state, RoundPhase.REVEAL),
@@ -266,7 +273,7 @@ def close_train(state: RunState, now_ms: int) -> RunState:
     return replace(state, members=members, round=closed)
 
 
-def close_reveal(state: RunState, now_ms: int, log_head: str) -> RunState:
+def close_reveal(state: RunState, now_ms: int) -> RunState:
     """Unopened commitments are LATE; the beacon is drawn; the updates to score are fixed."""
     assert state.round is not None and state.task is not None
     assignments = {
@@ -283,7 +290,9 @@ def close_reveal(state: RunState, now_ms: int, log_head: str) -> RunState:
         phase_started_ms=now_ms,
         deadline_ms=now_ms + state.task.deadlines.score_ms,
         assignments=assignments,
-        beacon=beacon.combine(state.round.beacon_shares, state.round.index, log_head),
+        beacon=beacon.combine(
+            state.round.beacon_shares, state.round.index, state.round.head_closed
+        ),
         revealed=tuple(a.member for a in revealed),
         is_extended=False,
     )

@@ -269,7 +269,8 @@ def _validator_claim(state: RunState, key: str) -> Validator:
     assert state.round is not None and state.task is not None
     sheets = sorted(state.round.score_sheets)
     score = 0
-    if key in sheets and key not in list_wrong_auditors(state.round):
+    has_drawn = key in state.round.beacon_shares  # who withholds its element chooses the beacon
+    if key in sheets and has_drawn and key not in list_wrong_auditors(state.round):
         place = sheets.index(key)
         deviations = [j.deviations[place] for j in state.round.judgements]
         distance_ppm = sum(deviations) // max(1, len(deviations))

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from kumiai.base.amounts import PPM
 from kumiai.base.log import GENESIS_HEAD
+from kumiai.consensus.epochs import Epoch
 from kumiai.governance.stop import Votes
 from kumiai.learning.privacy.dealing import MaskDealing
 from kumiai.proofs.verdict import AuditLine
@@ -160,7 +161,7 @@ NODE_TABLE: Mapping[NodeState, frozenset[NodeState]] = {
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One key in one role. `beacon_element` is the last element of its chain that was revealed."""
+    """One key in one role. `beacon_element`: the last that its chain showed, at beacon_index."""
 
     pubkey: str
     role: str  # "trainer", "validator" or "delegator"
@@ -170,6 +171,7 @@ class Member:
     sigma_ppm: int
     state: NodeState
     beacon_element: str
+    beacon_index: int = 0
     missed_count: int = 0  # rounds in a row without an answer
     invalid_count: int = 0  # rounds whose verdict was INVALID on evidence
     share_key: str = ""  # for which others seal shares of their mask secrets, in secure runs
@@ -284,6 +286,7 @@ class RoundState:
     committee: tuple[str, ...]  # snapshot, sorted by key
     assignments: Mapping[str, Assignment]
     is_extended: bool = False
+    head_closed: str = ""  # the log's head when the work to be judged was bound
     beacon_shares: Mapping[str, str] = field(default_factory=dict)
     beacon: str = ""
     revealed: tuple[str, ...] = ()  # members whose updates are scored, in order of commitment
@@ -349,6 +352,8 @@ class RunState:
     server_state: str = ""
     model_previous: str = ""
     round: RoundState | None = None
+    epochs: tuple[Epoch, ...] = ()
+    beacon: str = ""  # of the last certified round
     certificates: tuple[Certificate, ...] = ()
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     receipt_heads: Mapping[str, str] = field(default_factory=dict)  # member -> last receipt's hash

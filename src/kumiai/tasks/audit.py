@@ -43,7 +43,7 @@ class AuditSection(Section):
         le=1_000_000,
     )
     segments: int = setting(
-        2, "segments", "Parts of a trace that one audit replays.", ge=1, le=SEGMENTS_MAX
+        1, "segments", "Parts of a trace that one audit replays.", ge=1, le=SEGMENTS_MAX
     )
     new_rounds: int = setting(
         10,
@@ -53,8 +53,9 @@ class AuditSection(Section):
         le=ROUNDS_MAX,
     )
     p_min_ppm: int = share(
-        100_000,
-        "Least chance of an audit in a round; after n valid ones it is 1/n, but not below this.",
+        PPM,
+        "Least chance of an audit in a round; after n valid ones it is 1/n, but not below this. "
+        "The default audits every round; less is cheaper and finds late fakers badly.",
     )
     auditors: int = setting(
         1,
@@ -107,9 +108,6 @@ def list_audit_problems(task: TaskDocument) -> list[InputError]:
     if task.model_rewards.policy == "aequa-live":
         fix = f"{needs}all train the full width: set equal, rank or aequa"
         problems.append(InputError("model_rewards.policy", "aequa-live", fix))
-    if task.audit.auditors > task.validation.validators:
-        fix = f"the committee has validation.validators = {task.validation.validators}: lower it"
-        problems.append(InputError("audit.auditors", task.audit.auditors, fix))
     return problems
 
 
@@ -140,8 +138,8 @@ def _warn_of_deterrence(task: TaskDocument) -> list[str]:
     """Who fakes a whole round once audits are rare must have more to lose than it gains.
 
     At stake then: the slashed part of the least stake, and the locked pay of the rounds in which
-    it was audited every time. With the defaults the locked pay alone is just enough: 10 rounds of
-    0.9 of the pay, where a chance of 0.1 asks for 9 times the pay.
+    it was audited every time. With p_min_ppm = 100000 the locked pay alone is just enough: 10
+    rounds of 0.9 of the pay, where a chance of 0.1 asks for 9 times the pay.
     """
     terms, rewards = task.audit, task.rewards
     if task.training.rounds <= terms.new_rounds:  # audited in every round

@@ -14,6 +14,7 @@ from kumiai.tasks.aggregators import count_rows, list_aggregator_problems
 from kumiai.tasks.audit import list_audit_problems, list_audit_warnings
 from kumiai.tasks.buffered import list_buffer_problems, list_buffer_warnings
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
+from kumiai.tasks.committees import list_committee_problems, list_committee_warnings
 from kumiai.tasks.live import list_live_problems
 from kumiai.tasks.rechecks import list_recheck_warnings
 from kumiai.tasks.sections import ADAPTIVE_SERVER_OPTIMIZERS
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from kumiai.tasks.document import TaskDocument
 
 LOSSY_STAGES = frozenset({"sign", "int2", "topk", "powersgd"})  # biased: need error feedback
-FAULT_TOLERANT_MIN = 4  # n = 3f + 1 with f = 1
 
 # (section, fields, the field that decides whether they are read, with which values; () for all but
 # "none"). What is set away from its default there and not read is told.
@@ -68,6 +68,7 @@ def list_contradictions(task: TaskDocument) -> list[InputError]:
         *_check_privacy(task),
         *list_secure_problems(task),
         *list_audit_problems(task),
+        *list_committee_problems(task),
     ]
 
 
@@ -81,18 +82,7 @@ def _check_slim(task: TaskDocument) -> list[InputError]:
 
 def list_warnings(task: TaskDocument) -> list[str]:
     """Return what is allowed but should be known before the run: one sentence each."""
-    warnings = []
-    validators = task.validation.validators
-    if validators == 1:
-        warnings.append(
-            "validation.validators = 1: the only validator decides alone; its word "
-            "cannot be checked against another's"
-        )
-    elif validators < FAULT_TOLERANT_MIN:
-        warnings.append(
-            f"validation.validators = {validators}: tolerates no faulty validator; "
-            f"{FAULT_TOLERANT_MIN} tolerate one"
-        )
+    warnings = list_committee_warnings(task)
     warnings += _warn_of_codec(task) + _warn_of_aggregator(task) + _warn_of_unread(task)
     if task.training.algorithm == "fednova" and task.training.local_iterations:
         warnings.append(

@@ -379,7 +379,22 @@ class ValidationSection(Section):
     validators: int = setting(
         4,
         "count",
-        "Size of the committee: n members tolerate (n-1)//3 faulty ones.",
+        "Validators that take part: n members tolerate (n-1)//3 faulty ones.",
         ge=1,
+        le=VALIDATORS_MAX,
+    )
+    epoch_rounds: int = setting(
+        10,
+        "rounds",
+        "Rounds after which the committee is drawn anew, by stake, from the validators that were "
+        "not put out. 0: one committee for the whole run, unless no quorum of it is left.",
+        ge=0,
+        le=ROUNDS_MAX,
+    )
+    seats: int = setting(
+        0,
+        "validators",
+        "Validators in an epoch's committee, which judges, certifies and orders. 0: all of them.",
+        ge=0,
         le=VALIDATORS_MAX,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kumiai.consensus.pbft import messages as m
-from kumiai.consensus.pbft.effects import Broadcast, Persist, Received
+from kumiai.consensus.pbft.effects import Broadcast, Persist, Received, Send
 from kumiai.consensus.pbft.pool import WINDOW, Done
 from kumiai.consensus.pbft.proofs import is_decided, is_equivocation
 from kumiai.consensus.pbft.replica import Replica
@@ -239,6 +239,29 @@ def test_a_crash_after_a_new_view_opens_no_second_decision(bench):
         bench.receive(index, commit)
     bench.receive(0, known)
     assert bench.done == [["x"], ["x"], [], []]
+
+
+@pytest.mark.parametrize("crashed", [1, 2])
+def test_a_view_is_shown_again_after_a_crash_to_who_missed_it(bench, crashed):
+    """A seed found it: who had begun the view could not show it, and the others waited in vain."""
+
+    def missed(sender, receiver, message):
+        is_new_view = isinstance(message, m.Signed) and isinstance(message.body, m.NewView)
+        return is_new_view and (receiver == 3 or sender not in (1, crashed))
+
+    bench.submit(2)
+    bench.pass_time(2_000, missed, down=(0,))
+    views = [(replica.safety.view, replica.safety.is_changing) for replica in bench.replicas]
+    assert views[1:] == [(1, False), (1, False), (1, True)]
+    bench.restart(crashed)
+    helper = bench.replicas[crashed]
+    effects = helper.step(Received(bench.sign(3, m.Status(1, True, 0))), 10_000, 0)
+    shown = [each.message for each in effects if isinstance(each, Send)]
+    bench.mail += [(crashed, 3, message) for message in shown]
+    bench.deliver(lambda sender, receiver, message: (sender, receiver) != (crashed, 3))
+    assert not bench.replicas[3].safety.is_changing
+    helper.safety.leave_view(2)
+    assert helper.safety.shown is None
 
 
 def test_nothing_is_signed_that_was_not_allowed(bench):

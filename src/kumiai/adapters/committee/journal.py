@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kumiai.base import canonical
 from kumiai.base.errors import StoreError
@@ -25,10 +26,11 @@ from kumiai.consensus.pbft.safety import (
     Entry,
     Stabilised,
     ViewEntered,
+    ViewShown,
     Voted,
 )
 
-VERSION = 2
+VERSION = 3
 ENTRY_BYTES_MAX = wire.MESSAGE_BYTES_MAX
 EVIDENCE_MAX = 8  # of one replica
 _TABLES = """
@@ -55,6 +57,11 @@ class Journal:
 
     def persist(self, entries: tuple[Entry, ...]) -> None:
         """Write down the entries; all that was written is on the disk when this returns."""
+        self.write(entries)
+        self.sync()
+
+    def write(self, entries: tuple[Entry, ...]) -> None:
+        """Write down the entries; they last from the next `persist` or `sync` on, all or none."""
         with self._telling():
             self._begin()
             for entry in entries:
@@ -62,7 +69,6 @@ class Journal:
                 self._file.execute("INSERT INTO entries VALUES (NULL, ?, ?, ?)", row)
                 if isinstance(entry, Stabilised):
                     self._forget(entry.proof.sequence)
-        self.sync()
 
     def append(self, decided: m.Decided) -> None:
         """Write down a decided batch; it lasts from the next `persist` or `sync` on."""
@@ -134,7 +140,7 @@ class Journal:
         self._file.execute(
             "DELETE FROM entries WHERE kind IN ('voted', 'prepared') AND place <= ?", (place,)
         )
-        for kind in ("view", "stable"):
+        for kind in ("view", "shown", "stable"):
             self._file.execute(
                 "DELETE FROM entries WHERE kind = ? AND number < "
                 "(SELECT MAX(number) FROM entries WHERE kind = ?)",
@@ -167,24 +173,35 @@ def encode_entry(entry: Entry) -> tuple[str, int, bytes]:
     if isinstance(entry, BatchPrepared):
         fields = [entry.proof.fields(), wire.write_batch(entry.batch)]
         return "prepared", entry.proof.sequence, canonical.encode(fields)
+    if isinstance(entry, ViewShown):
+        return "shown", 0, canonical.encode(wire.write_signed(entry.signed))
     return "stable", entry.proof.sequence, canonical.encode(entry.proof.fields())
 
 
 def decode_entry(kind: str, body: bytes) -> Entry:
     """Return the entry that was encoded; raises ValueError for what is none."""
     try:
-        fields = canonical.decode(body, ENTRY_BYTES_MAX)
-        if kind == "view":
-            view, is_changing, proposals = fields
-            return ViewEntered(view, is_changing, tuple((p, digest) for p, digest in proposals))
-        if kind == "voted":
-            phase, view, place, digest, batch = fields
-            kept = None if batch is None else wire.read_batch(batch)
-            return Voted(phase, view, place, digest, kept)
-        if kind == "prepared":
-            return BatchPrepared(wire.read_prepared(fields[0]), wire.read_batch(fields[1]))
-        if kind == "stable":
-            return Stabilised(wire.read_stable(fields))
-    except (ValueError, TypeError, IndexError) as error:
+        entry = _read_entry(kind, canonical.decode(body, ENTRY_BYTES_MAX))
+    except (ValueError, TypeError, LookupError) as error:
         raise ValueError(f"an entry cannot be read: {error}") from error
+    if encode_entry(entry)[2] != body:
+        raise ValueError("an entry is not as it was written")
+    return entry
+
+
+def _read_entry(kind: str, fields: Any) -> Entry:
+    if kind == "view":
+        view, is_changing, proposals = fields
+        return ViewEntered(view, is_changing, tuple((p, digest) for p, digest in proposals))
+    if kind == "voted":
+        phase, view, place, digest, batch = fields
+        kept = None if batch is None else wire.read_batch(batch)
+        return Voted(phase, view, place, digest, kept)
+    if kind == "prepared":
+        proof, batch = fields
+        return BatchPrepared(wire.read_prepared(proof), wire.read_batch(batch))
+    if kind == "shown":
+        return ViewShown(wire.read_signed(fields))
+    if kind == "stable":
+        return Stabilised(wire.read_stable(fields))
     raise ValueError(f"an entry is of the unknown kind {kind!r}")

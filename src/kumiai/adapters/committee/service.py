@@ -1,9 +1,10 @@
 """A validator's share of the order: one loop that feeds its replica and does what it asks.
 
-Effects are carried out in their order: what must last is on the disk before the next message
-leaves. Who connects may send requests and replicas' messages, no faster than they are worked on, or
-follow the order: after the text "follow N" a connection brings every decided batch from place N on,
-each with its proof, and is not read any more.
+What has come is taken in turns: all of a turn's inputs are stepped, what they want written down is
+on the disk with one write, and only then the turn's messages leave, in their order. Who connects
+may send requests and replicas' messages, no faster than they are worked on, or follow the order:
+after the text "follow N" a connection brings every decided batch from place N on, each with its
+proof, and is not read any more.
 """
 
 from __future__ import annotations
@@ -71,9 +72,12 @@ class Service:
         config: ServiceConfig,
         on_execute: Callable[[Execute], None] = lambda effect: None,
         tls: Sequence[ssl.SSLContext | None] = (None, None),
+        read_clock: Callable[[], float] = time.time,
     ) -> None:
-        """tls: for the door and for the links to others. Raises StoreError for a bad journal."""
-        self._config, self._on_execute = config, on_execute
+        """tls: for the door and for the links to others. read_clock: the time of day in seconds,
+        which its batches carry and others' are compared with. Raises StoreError for a bad journal.
+        """
+        self._config, self._on_execute, self._read_clock = config, on_execute, read_clock
         self.journal = Journal(config.journal, config.committee.name)
         self.replica = Replica(
             config.committee,
@@ -118,21 +122,30 @@ class Service:
                 given.append(await self._inputs.get())
         while len(given) < TURN_MAX and not self._inputs.empty():
             given.append(self._inputs.get_nowait())
-        now_ms, clock_ms = int(time.monotonic() * 1000), int(time.time() * 1000)
+        now_ms, clock_ms = int(time.monotonic() * 1000), int(self._read_clock() * 1000)
         if now_ms >= self.replica.next_deadline_ms:
             given.append(TimePassed())
-        for each in given:
-            for effect in self.replica.step(each, now_ms, clock_ms):
-                self._carry_out(effect)
-        if self._inputs.empty():
-            self.journal.sync()  # under load the next vote's entry does it
+        effects = [effect for each in given for effect in self.replica.step(each, now_ms, clock_ms)]
+        self._write_down(effects)
+        for effect in effects:
+            self._carry_out(effect)
         await asyncio.sleep(0)  # links and followers take their turn
 
+    def _write_down(self, effects: Sequence[Effect]) -> None:
+        """Make a whole turn's promises last, with one write, before any of its messages leaves."""
+        for effect in effects:
+            if isinstance(effect, Persist):
+                self.journal.write(effect.entries)
+            elif isinstance(effect, Execute):
+                self.journal.append(effect.decided)
+            elif isinstance(effect, Accuse):
+                self.journal.keep_evidence(effect.found)
+        # what is only decided may wait for the next vote: it proves itself and can be had again
+        if self._inputs.empty() or any(isinstance(effect, Persist) for effect in effects):
+            self.journal.sync()
+
     def _carry_out(self, effect: Effect) -> None:
-        if isinstance(effect, Persist):
-            self.journal.persist(effect.entries)
-        elif isinstance(effect, Execute):
-            self.journal.append(effect.decided)
+        if isinstance(effect, Execute):
             self._on_execute(effect)
             for has_news in self._followers:
                 has_news.set()
@@ -146,7 +159,6 @@ class Service:
             for decided in self.journal.read_decided(effect.sequence, effect.count_max):
                 self._send(effect.replica, decided)
         elif isinstance(effect, Accuse):
-            self.journal.keep_evidence(effect.found)
             _log.warning("replica %d is proven guilty", effect.found.first.sender)
         elif isinstance(effect, Refuse):
             _log.info("refused: %s: %s", effect.reject.reason, effect.reject.detail)

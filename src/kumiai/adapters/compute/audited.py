@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from kumiai.adapters.compute.determinism import get_class, reproducible
@@ -25,7 +26,7 @@ from kumiai.adapters.compute.execution.probe import has_convolution
 from kumiai.adapters.compute.execution.shards import Shard, join_shards
 from kumiai.adapters.compute.execution.traced import State, TracedWork, run_trace
 from kumiai.base.canonical import sha256_hex
-from kumiai.base.errors import InputError
+from kumiai.base.errors import InputError, StoreError
 from kumiai.learning import fixed_point
 from kumiai.learning.codecs import for_round
 from kumiai.nodes import ports
@@ -199,14 +200,19 @@ class AuditedCompute(EngineCompute):
     def _fetch(
         self, traced: TracedWork, segment: int, digest: str, target: ports.AuditTarget
     ) -> State:
-        """Return an opened state; LookupError where it cannot be had."""
+        """Return an opened state; LookupError where it was not opened.
+
+        A disk that fails here and now is nobody's fault but ours: its error is passed on.
+        """
         if segment == 0:
             return traced.init()
         iteration = find_iteration(segment, target.iterations, target.checkpoint_every)
         cap = traced.count_bytes()
         try:
             data = self._blobs.get(digest, cap)
-        except Exception as error:
+        except StoreError as error:
+            if error.is_retriable:
+                raise
             raise LookupError(digest) from error
         return traced.decode(data, iteration)
 
@@ -223,12 +229,15 @@ class AuditedCompute(EngineCompute):
             return ""
 
     def _load_shard(self, name: str) -> Shard:
-        """Return the assigned data that the log names."""
+        """Return the assigned data that the log names; StoreError where it cannot be had."""
         if name not in self._assigned:
             while len(self._assigned) >= SHARDS_KEPT_MAX:
                 del self._assigned[next(iter(self._assigned))]
-            tensors = load_tensors(self._blobs.get(name, SHARD_BYTES_MAX))
-            self._assigned[name] = (tensors["x"], tensors["y"])
+            try:
+                tensors = load_tensors(self._blobs.get(name, SHARD_BYTES_MAX))
+                self._assigned[name] = (tensors["x"], tensors["y"])
+            except (SafetensorError, KeyError) as error:
+                raise StoreError(f"blob {name} is no shard: {error}") from error
         return self._assigned[name]
 
 

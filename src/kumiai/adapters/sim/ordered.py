@@ -8,11 +8,16 @@ Nobody is privileged: a member hands its events to one validator, and to the nex
 their order, where nothing was decided for a while. Replicas are the real machines over links that
 delay, lose and cut; their messages take the world's time. The run moves on when the first loyal
 replica executes a batch; that all of them execute the same, the cluster's checks watch.
+
+An epoch's committee is a cluster of its own. The batch in which the run seats another one is the
+last of the old order: what its replicas decided after it counts for nothing, and members hand what
+is not done to the new gates.
 """
 
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,36 +75,35 @@ class OrderedWorld(SimWorld):
         """on_decided: hears every batch, once, before its events arrive."""
         super().__init__(model)
         rng = random.Random(f"{model.seed}/offsets")
-        self._offsets_ms = [rng.randint(-OFFSET_MS_MAX, OFFSET_MS_MAX) for _ in places]
-        self._places, self._on_decided = places, on_decided
-        self._counts = [0] * len(places)
+        self._offsets_ms = {p.node: rng.randint(-OFFSET_MS_MAX, OFFSET_MS_MAX) for p in places}
+        self._all = {place.signer.pubkey: place for place in places}
+        self._scheme, self._settings, self._on_decided = scheme, settings or Settings(), on_decided
         self._pending: dict[str, list[Event]] = {}
         self._attempts: dict[str, int] = {}
         self._done: set[str] = set()
-        self._accused: set[int] = set()
+        self._accused: set[str] = set()
         self._heads: dict[str, str] = {}  # a sender's oldest undecided event -> the sender
         self._reader = OrderReader()
-        self.cluster = Cluster(
-            committee,
-            scheme,
-            [place.signer for place in places],
-            {index: place.kind for index, place in enumerate(places) if place.kind},
-            model.seed,
-            settings or Settings(),
-            self,
-            (1000 * EPOCH_S, OFFSET_MS_MAX),
-        )
+        self._decided: deque[m.Decided] = deque()  # by the present committee, and not read yet
+        self._arrived: deque[ports.Arrived] = deque()  # of the batch that is being read
+        self._following: Committee | None = None
+        self._seat(committee)
         self.cluster.start_all()
-        for index, place in enumerate(places):
+        for place in places:
             for from_ms, to_ms in model.crashes.get(place.node, ()):
-                self._push(from_ms, _Inside("stop", index))
-                self._push(to_ms, _Inside("start", index))
+                self._push(from_ms, _Inside("stop", place.node))
+                self._push(to_ms, _Inside("start", place.node))
 
     # ---- the world ----
 
     def next(self) -> ports.Happening | None:
         """Jump to the next happening for a node; None when nothing is left but heartbeats."""
-        while self._outside_count or any(self._pending.values()):
+        while self._is_read_on() or self._outside_count or any(self._pending.values()):
+            if self._arrived:
+                return self._arrived.popleft()
+            if self._decided:
+                self._read(self._decided.popleft())
+                continue
             happening = self._pop()
             if isinstance(happening, _Inside):
                 self._happen(happening)
@@ -128,6 +132,50 @@ class OrderedWorld(SimWorld):
         is_late = deadline_ms <= self._now_ms
         self._push(self._now_ms + REARM_MS if is_late else deadline_ms, ports.DeadlineReached())
 
+    def reseat(self, epoch: int, seats: Sequence[str]) -> None:
+        """Begin another committee once the batch that is being read is at its end."""
+        before = self.cluster.committee
+        if epoch <= before.epoch:
+            raise ValueError(f"epoch {epoch} does not follow epoch {before.epoch}")
+        self._following = Committee(before.cluster, epoch, tuple(seats), frozenset(seats))
+
+    def _is_read_on(self) -> bool:
+        """Tell whether decided events wait to be taken; at a batch's end, seat who follows."""
+        if not self._arrived and self._following is not None:
+            self._change_committee(self._following)
+        return bool(self._arrived or self._decided)
+
+    def _seat(self, committee: Committee) -> None:
+        self._places = [self._all[key] for key in committee.replicas]
+        self._counts = [0] * len(self._places)
+        self.cluster = Cluster(
+            committee,
+            self._scheme,
+            [place.signer for place in self._places],
+            {index: place.kind for index, place in enumerate(self._places) if place.kind},
+            self._model.seed + committee.epoch,
+            self._settings,
+            self,
+            (1000 * EPOCH_S, OFFSET_MS_MAX),
+        )
+
+    def _change_committee(self, committee: Committee) -> None:
+        """Replicas begin as the news reaches their validators; all hand in again what is not done.
+
+        What the old committee decided after its last batch is dropped with it.
+        """
+        self._following = None
+        for node in self.cluster.nodes:
+            self.cluster.stop(node)
+        self._decided.clear()
+        self._reader.begin_epoch()
+        self._seat(committee)
+        delays_ms = [self._delay_ms(place.node) for place in self._places]
+        for place, delay_ms in zip(self._places, delays_ms, strict=True):
+            begin = _Inside("begin", (committee.epoch, place.node))
+            self._push(self._now_ms + delay_ms, begin)
+        self._push(self._now_ms + max(delays_ms), _Inside("begin", (committee.epoch, "")))
+
     def _queue_up(self, sender: str, event: Event) -> None:
         pending = self._pending.setdefault(sender, [])
         pending.append(event)
@@ -149,7 +197,7 @@ class OrderedWorld(SimWorld):
             self.messages_lost += 1
             return
         self._last_arrival_ms[sender] = at_ms
-        self._push(at_ms, _Inside("hand", (gate, tuple(given))))
+        self._push(at_ms, _Inside("hand", (self._places[gate].node, tuple(given))))
 
     def _can_reach(self, one: str, other: str, at_ms: int) -> bool:
         return not any(
@@ -168,7 +216,9 @@ class OrderedWorld(SimWorld):
         what = inside.what
         match inside.kind:
             case "deliver":
-                self.cluster.deliver(*what)
+                epoch, *delivered = what
+                if epoch == self.cluster.committee.epoch:
+                    self.cluster.deliver(*delivered)
             case "time":
                 self.cluster.pass_time(*what)
             case "hand":
@@ -178,13 +228,40 @@ class OrderedWorld(SimWorld):
                 self._queue_up(*what)
             case "retry":
                 self._retry(*what)
-            case "stop":
-                self.cluster.stop(self.cluster.nodes[what])
-            case "start":
-                self.cluster.start(self.cluster.nodes[what])
+            case "stop" | "start":
+                self._turn(what, inside.kind == "start")
+            case "begin":
+                self._begin(*what)
 
-    def _take(self, gate: int, given: Sequence[Event]) -> None:
-        """A validator hands in what a member sent it, under its own name."""
+    def _begin(self, epoch: int, node: str) -> None:
+        """A seated validator's replica begins; after the last ("") members come to the gates."""
+        if epoch != self.cluster.committee.epoch:
+            return
+        if node and not self._is_down(node, self._now_ms):
+            self._turn(node, is_on=True)
+        for sender, pending in self._pending.items():
+            if pending and not node:
+                self._hand(sender, pending)
+
+    def _turn(self, node: str, is_on: bool) -> None:
+        """Start or stop the replica of a validator, if it sits in the committee."""
+        index = self._find(node)
+        if index is None:
+            return
+        replica = self.cluster.nodes[index]
+        if not is_on:
+            self.cluster.stop(replica)
+        elif replica.machine is None:
+            self.cluster.start(replica)
+
+    def _find(self, node: str) -> int | None:
+        return next((i for i, place in enumerate(self._places) if place.node == node), None)
+
+    def _take(self, node: str, given: Sequence[Event]) -> None:
+        """A validator hands in what a member sent it, under its own name, if it has a seat."""
+        gate = self._find(node)
+        if gate is None:
+            return
         for event in given:
             if self.cluster.nodes[gate].machine is None or event.id in self._done:
                 continue
@@ -226,7 +303,8 @@ class OrderedWorld(SimWorld):
 
     def read_clocks(self, index: int) -> tuple[int, int]:
         """Return what a replica's timers go by, and its time of day."""
-        return self._now_ms, 1000 * EPOCH_S + self._now_ms + self._offsets_ms[index]
+        offset_ms = self._offsets_ms[self._places[index].node]
+        return self._now_ms, 1000 * EPOCH_S + self._now_ms + offset_ms
 
     def to_world_ms(self, index: int, timer_ms: int) -> int:
         """Timers go by the world's time."""
@@ -235,13 +313,13 @@ class OrderedWorld(SimWorld):
     def transmit(self, sender: int, receiver: int, message: m.Message) -> None:
         """Deliver after a delay, in order, or not at all: replicas say again what matters."""
         one, other = self._places[sender].node, self._places[receiver].node
-        link = f"{one} to {other}"
+        link, epoch = f"{one} to {other}", self.cluster.committee.epoch
         at_ms = max(self._now_ms + self._delay_ms(one), self._last_arrival_ms.get(link, 0))
         if self._is_lost(one) or not self._can_reach(one, other, at_ms):
             self.messages_lost += 1
             return
         self._last_arrival_ms[link] = at_ms
-        self._push(at_ms, _Inside("deliver", (sender, receiver, message)))
+        self._push(at_ms, _Inside("deliver", (epoch, sender, receiver, message)))
 
     def wake_replica(self, at_ms: int, node: Node, machine: Replica) -> None:
         """Let a replica's time pass."""
@@ -249,16 +327,21 @@ class OrderedWorld(SimWorld):
 
     def on_executed(self, index: int, effect: Execute) -> None:
         """The first loyal replica to execute a batch moves the run on."""
-        if effect.decided.proof.sequence != self._reader.place + 1:
-            return
-        self._on_decided(effect.decided)
-        for event, time_ms in self._reader.read(effect.decided):
-            if event.id not in self._done:
-                self._acknowledge(event)
-                self._push(self._now_ms, ports.Arrived(event, time_ms))
+        if effect.decided.proof.sequence == self._reader.place + len(self._decided) + 1:
+            self._decided.append(effect.decided)
+
+    def _read(self, decided: m.Decided) -> None:
+        """Let the run have the events of the next batch, all before those of another one."""
+        self._on_decided(decided)
+        for event, time_ms in self._reader.read(decided):
+            self._acknowledge(event)  # who reads the batches alone sees an event as often
+            self._arrived.append(ports.Arrived(event, time_ms))
 
     def on_accused(self, index: int, found: Equivocation) -> None:
         """The first loyal replica with a proof tells its validator."""
-        if found.first.sender not in self._accused:
-            self._accused.add(found.first.sender)
-            self._push(self._now_ms, ports.Proven(self._places[index].node, found))
+        committee = self.cluster.committee
+        traitor = committee.replicas[found.first.sender]
+        if traitor not in self._accused:
+            self._accused.add(traitor)
+            node = self._places[index].node
+            self._push(self._now_ms, ports.Proven(node, committee.epoch, found))

@@ -121,6 +121,9 @@ class SimWorld:
         """Wake the orderer's clock at `deadline_ms`."""
         self._push(max(deadline_ms, self._now_ms), ports.DeadlineReached())
 
+    def reseat(self, epoch: int, seats: Sequence[str]) -> None:
+        """One orderer orders in all epochs."""
+
     def _pop(self) -> ports.Happening:
         at_ms, _, happening = heapq.heappop(self._queue)
         self._now_ms = max(self._now_ms, at_ms)

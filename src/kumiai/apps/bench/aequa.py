@@ -8,12 +8,11 @@ figures for each (data, split, members), means over the seeds. Saved are every m
 from __future__ import annotations
 
 import json
-import multiprocessing
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import torch
 from kumiai.adapters.cores import count_cores
 from kumiai.adapters.data.dataset import Dataset
 from kumiai.adapters.data.sources import load_source
+from kumiai.adapters.pools import open_pool
 from kumiai.adapters.sim.rewards.compare import (
     METHODS,
     TRAINING,
@@ -108,8 +108,7 @@ def _play_all(
         for cell in cells:
             yield cell, play_one(cell, rounds)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+    with open_pool(workers, partial(torch.set_num_threads, 1)) as pool:
         waiting = {pool.submit(play_one, cell, rounds): cell for cell in cells}
         for done in as_completed(waiting):
             yield waiting[done], done.result()

@@ -240,7 +240,9 @@ def doctor(
     determinism: Annotated[
         bool,
         typer.Option(
-            "--determinism", metavar="", help="The machine's class and its calibration digest."
+            "--determinism",
+            metavar="",
+            help="The machine's class and its calibration digest (all there is to examine so far).",
         ),
     ] = False,
     save: Annotated[
@@ -255,7 +257,7 @@ def doctor(
     """Examine this machine: does it give the same bits as another for the same work?"""
     from kumiai.apps.cli import doctoring
 
-    doctoring.doctor(determinism, save, compare, lang)
+    doctoring.doctor(save, compare, lang)  # the only examination, named or not
 
 
 @app.command(

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import cast
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from kumiai.apps.bench import aequa
 from kumiai.apps.bench.picture import draw
 from kumiai.apps.cli.entry import get_language
+from kumiai.apps.cli.terminal import make_bars, render_plain
 from kumiai.apps.report.texts import Language, Texts, load_texts
 from kumiai.base.errors import InputError
 
@@ -51,35 +51,17 @@ def bench_aequa(
     words = {key: texts.text(f"bench.{key}") for key in ("title", "contribution", "received")}
     words |= {measure: texts.text(f"bench.{measure}") for measure in aequa.MEASURES}
     stem.with_suffix(".svg").write_text(draw(results, rows, words), encoding="utf-8")
-    plain = Console(record=True, width=TABLE_WIDTH, file=_Nowhere(), legacy_windows=False)
-    for table in build_tables(rows, texts):
-        plain.print(table)
-    _save_markdown(stem.with_suffix(".md"), plain.export_text(), cells, rounds, texts)
+    text = render_plain(build_tables(rows, texts), TABLE_WIDTH)
+    _save_markdown(stem.with_suffix(".md"), text, cells, rounds, texts)
     seconds = f"{time.perf_counter() - started:.0f}"
     console.print(texts.text("bench.saved", path=str(stem), seconds=seconds), highlight=False)
-
-
-class _Nowhere:
-    """A file that keeps nothing: the table is recorded, not printed twice."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing waits."""
 
 
 def _play(
     cells: Sequence[aequa.Cell], rounds: int, console: Console, texts: Texts, stem: Path
 ) -> aequa.Results:
     """Play all cells under a bar; without a terminal one line a cell."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with make_bars(console) as bar:
         task = bar.add_task(texts.text("bench.playing"), total=len(cells))
 
         def progress(so_far: aequa.Results) -> None:

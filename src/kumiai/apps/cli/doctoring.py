@@ -19,11 +19,9 @@ from kumiai.base.errors import InputError
 MANIFEST_BYTES_MAX = 64 * 1024
 
 
-def doctor(determinism: bool, save: Path | None, compare: Path | None, lang: str | None) -> None:
+def doctor(save: Path | None, compare: Path | None, lang: str | None) -> None:
     """Show the machine's manifest; InputError for a file that is there already or is none."""
     texts = load_texts(cast(Language, get_language(lang)))
-    if not determinism:
-        raise InputError("--determinism", False, texts.text("doctor.nothing"))
     theirs = None if compare is None else _read(compare)
     if save is not None and save.exists():
         raise InputError("--save", str(save), "there is such a file already: name a new one")
@@ -58,16 +56,24 @@ def _write(path: Path, manifest: dict[str, object]) -> None:
     try:
         path.write_bytes(canonical.encode_checked(manifest) + b"\n")
     except OSError as error:
-        raise InputError("--save", str(path), f"cannot be written: {error}") from error
+        fix = f"cannot be written: {error.strerror}: name another file"
+        raise InputError("--save", str(path), fix) from error
 
 
 def _read(path: Path) -> dict[str, object]:
     from kumiai.adapters.compute.determinism import check_manifest
 
     try:
-        if path.stat().st_size > MANIFEST_BYTES_MAX:
+        with path.open("rb") as file:
+            data = file.read(MANIFEST_BYTES_MAX + 1)
+        if len(data) > MANIFEST_BYTES_MAX:
             raise ValueError(f"it is bigger than {MANIFEST_BYTES_MAX} bytes")
-        return check_manifest(json.loads(path.read_bytes()))
-    except (OSError, ValueError, RecursionError) as error:
-        fix = f"{error}: give a file that `kumiai doctor --determinism --save` wrote"
-        raise InputError("--compare", str(path), fix) from error
+        return check_manifest(json.loads(data))
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        problem = "it is not JSON"
+    except ValueError as error:
+        problem = str(error)
+    fix = f"{problem}: give a file that `kumiai doctor --determinism --save` wrote"
+    raise InputError("--compare", str(path), fix)

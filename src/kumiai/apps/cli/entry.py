@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         app(args=None if argv is None else list(argv), prog_name="kumiai")
     except SystemExit as stop:
+        if _is_interrupted(stop):
+            _tell("interrupted")
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KumiaiError as error:
         _show_traceback()
@@ -56,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _tell("please report it with what `KUMIAI_DEBUG=1 kumiai ...` and `kumiai --version` print")
         return InternalError.exit_code
     return 0
+
+
+def _is_interrupted(stop: SystemExit) -> bool:
+    """Typer makes of Ctrl-C an exit without a word, and leaves the interruption as its cause."""
+    return isinstance(getattr(stop.__context__, "__cause__", None), KeyboardInterrupt)
 
 
 def _tell(message: str) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from kumiai.adapters.cores import count_cores
 from kumiai.adapters.sim.economy.parameters import read_overrides
 from kumiai.apps.cli.entry import get_language
-from kumiai.apps.economy.page import format_signed, format_value, name_in, write_page
+from kumiai.apps.cli.terminal import make_bars, render_plain
+from kumiai.apps.economy.page import format_plain, format_signed, format_value, name_in, write_page
 from kumiai.apps.economy.study import Study, plan_size, run_study, save_figures
 from kumiai.apps.report.texts import Language, Texts, load_texts
 from kumiai.base.errors import InputError, StoreError
@@ -39,19 +41,12 @@ def simulate(
     texts = load_texts(cast(Language, get_language(lang)))
     parameters = read_overrides(overrides)
     size = plan_size(parameters, agents, rounds, seeds, seed)
-    if out.exists() and not out.is_dir():
-        raise InputError("--out", str(out), "is a file: name a folder")
+    _prepare(out)
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, TABLE_WIDTH))
     started = time.perf_counter()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with make_bars(console) as bar:
         tasks = {
             name: bar.add_task(texts.text(f"simulate.stage.{name}"), total=None)
             for name in (("seeds", "sweep", "remedies") if is_swept else ("seeds",))
@@ -64,7 +59,8 @@ def simulate(
             is_swept=is_swept,
         )
     tables = build_tables(study, texts)
-    for table in tables:
+    is_wide = console.width >= TABLE_WIDTH
+    for table in tables if is_wide else build_tables(study, texts, is_narrow=True):
         console.print(table)
     command = _repeat(agents, rounds, seeds, seed, overrides, is_swept)
     _save(study, tables, out, command, texts)
@@ -72,22 +68,43 @@ def simulate(
     console.print(texts.text("simulate.saved", path=str(out), seconds=seconds), highlight=False)
 
 
-def build_tables(study: Study, texts: Texts) -> list[Table]:
-    """Return every strategy's margin, and what would make honesty best where it is not."""
-    margins = Table(title=texts.text("simulate.title"))
+def _prepare(out: Path) -> None:
+    """Make the folder before minutes are spent on what would go into it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError("--out", str(out), "is a file, or in one: name a folder") from None
+    except OSError as error:
+        fix = f"cannot be made: {error.strerror}: name another folder"
+        raise InputError("--out", str(out), fix) from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise InputError("--out", str(out), "cannot be written to: name another folder")
+
+
+def build_tables(study: Study, texts: Texts, *, is_narrow: bool = False) -> list[Table]:
+    """Return every strategy's margin, and what would make honesty best where it is not.
+
+    is_narrow: short names and no frames, to fit 80 columns with a line a strategy.
+    """
+    frame = box.SIMPLE_HEAD if is_narrow else box.HEAVY_HEAD
+    title, sides = texts.text("simulate.title"), 0 if is_narrow else 1
+    margins = Table(title=title, box=frame, pad_edge=not is_narrow, padding=(0, sides))
     for key in ("strategy", "honest", "deviating", "margin", "better", "verdict"):
         justify = "left" if key in ("strategy", "verdict") else "right"
-        margins.add_column(texts.text(f"simulate.column.{key}"), justify=justify)  # type: ignore[arg-type]
+        is_whole = key in ("margin", "verdict")
+        margins.add_column(texts.text(f"simulate.column.{key}"), justify=justify, no_wrap=is_whole)  # type: ignore[arg-type]
     for row in study.margins:
+        short = texts.text(f"simulate.short.{row.strategy}")
         margins.add_row(
-            name_in(study, row.strategy, texts),
-            f"{row.honest:.3f}",
-            f"{row.deviating:.3f}",
+            short if is_narrow else name_in(study, row.strategy, texts),
+            format_plain(row.honest),
+            format_plain(row.deviating),
             f"{format_signed(row.margin)} ± {row.interval:.3f}",
             f"{row.better_off:.0%}",
             f"[{STYLES[row.verdict]}]{texts.text(f'simulate.verdict.{row.verdict}')}[/]",
         )
-    return [margins, _build_remedies(study, texts)] if study.points else [margins]
+    is_wanted = bool(study.remedies or study.settled)
+    return [margins, _build_remedies(study, texts)] if is_wanted else [margins]
 
 
 def _build_remedies(study: Study, texts: Texts) -> Table:
@@ -106,6 +123,9 @@ def _build_remedies(study: Study, texts: Texts) -> Table:
         if not found:
             nothing = texts.text("simulate.remedy.nothing")
             table.add_row(texts.text(f"simulate.short.{name}"), nothing, "", "")
+    for name in study.settled:
+        why = texts.text("simulate.remedy.settled")
+        table.add_row(texts.text(f"simulate.short.{name}"), why, "", "")
     return table
 
 
@@ -119,33 +139,19 @@ def _repeat(
 
 
 def _save(study: Study, tables: Sequence[Table], out: Path, command: str, texts: Texts) -> None:
-    plain = Console(record=True, width=TABLE_WIDTH, quiet=False, file=_Nowhere())
-    for table in tables:
-        plain.print(table)
     note = texts.text(
         "simulate.md_note",
         agents=f"{study.agents:,}",
         rounds=study.rounds,
-        seeds=study.size.seeds,
+        n=study.size.seeds,
         seed=study.size.seed,
         tasks=study.size.tasks * study.size.seeds,
     )
     text = f"# {texts.text('simulate.title')}\n\n`{command}`\n\n{note}\n\n"
-    text += f"```text\n{plain.export_text()}```\n"
+    text += f"```text\n{render_plain(tables, TABLE_WIDTH)}```\n"
     try:
-        out.mkdir(parents=True, exist_ok=True)
         save_figures(study, out / "simulation.json", command)
         write_page(study, out / "index.html", command)
         (out / "economics.md").write_text(text, encoding="utf-8")
     except OSError as error:
         raise StoreError(f"cannot write {out}: {error.strerror}", is_retriable=True) from error
-
-
-class _Nowhere:
-    """A file that keeps nothing: the table is recorded, not printed twice."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing waits."""

@@ -32,6 +32,8 @@ def render_page(study: Study, command: str) -> str:
         {
             "row": row,
             "name": name_strategy(study, row.strategy),
+            "honest": format_plain(row.honest),
+            "deviating": format_plain(row.deviating),
             "margin": f"{format_signed(row.margin)} ± {row.interval:.3f}",
         }
         for row in study.margins
@@ -101,8 +103,14 @@ def name_in(study: Study, strategy: str, words: texts.Texts) -> str:
 
 
 def format_signed(value: float, digits: int = 3) -> str:
-    """With a sign, and a real minus."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """With a sign, a real minus, and none before a zero."""
+    sign = "+" if value > 0 else ""
+    return sign + format_plain(value, digits) if round(value, digits) else f"{0:.{digits}f}"
+
+
+def format_plain(value: float, digits: int = 3) -> str:
+    """With a real minus where it is negative, and none before a zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def format_value(value: float) -> str:
@@ -124,7 +132,7 @@ def _build_headline(study: Study) -> dict[str, Any]:
 
 
 def _group_remedies(study: Study) -> list[dict[str, Any]]:
-    """Per strategy that needs one: the changes that work, and the names of those that do not."""
+    """Per strategy that needs one: the changes that work, or why there are none."""
     groups = []
     for row in study.margins:
         mine = [remedy for remedy in study.remedies if remedy.strategy == row.strategy]
@@ -139,7 +147,8 @@ def _group_remedies(study: Study) -> list[dict[str, Any]]:
             for remedy in mine
             if remedy.value is not None
         ]
-        groups.append({"strategy": row.strategy, "working": working})
+        groups.append({"strategy": row.strategy, "working": working, "why": "nothing"})
+    groups += [{"strategy": name, "working": [], "why": "settled"} for name in study.settled]
     return groups
 
 

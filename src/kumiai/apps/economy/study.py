@@ -22,13 +22,14 @@ from kumiai.adapters.sim.economy.findings import (
     SweepPoint,
     compute_margins,
     find_remedies,
+    list_settled,
     play_all,
     refine_all,
     sweep,
 )
 from kumiai.adapters.sim.economy.parameters import NAMES, Parameters, describe
 from kumiai.adapters.sim.economy.play import Played
-from kumiai.base.errors import InputError
+from kumiai.base.errors import InputError, InternalError
 
 ROUNDS_MAX, SEEDS_MAX, AGENTS_MAX = 10_000, 1_000, 1_000_000
 SWEEP_TASKS_MAX, SWEEP_SEEDS_MAX = 8, 3
@@ -87,6 +88,7 @@ class Study:
     closeness: float
     points: list[SweepPoint]
     remedies: list[Remedy]
+    settled: list[str]  # not best in the margins, best in the sweep: no remedy was sought
 
     @property
     def agents(self) -> int:
@@ -100,7 +102,10 @@ class Study:
 
 
 def plan_size(parameters: Parameters, agents: int, rounds: int, seeds: int, seed: int) -> Size:
-    """Turn what was asked into tasks and seasons; InputError if it does not divide."""
+    """Turn what was asked into tasks and seasons.
+
+    InputError if it does not divide, or leaves a single task: one observation has no interval.
+    """
     for name, value, most in (
         ("--agents", agents, AGENTS_MAX),
         ("--rounds", rounds, ROUNDS_MAX),
@@ -112,6 +117,9 @@ def plan_size(parameters: Parameters, agents: int, rounds: int, seeds: int, seed
         raise InputError("--seed", seed, "must be 0 or more")
     _check_whole("--agents", agents, parameters.seats, "people of one task")
     _check_whole("--rounds", rounds, parameters.task_rounds, "rounds of one task")
+    if agents == parameters.seats and seeds == 1:
+        fix = f"one task, played once, shows nothing: use 2 or more, or --agents {2 * agents}"
+        raise InputError("--seeds", seeds, fix)
     return Size(agents // parameters.seats, rounds // parameters.task_rounds, seeds, seed)
 
 
@@ -130,8 +138,13 @@ def run_study(
     *,
     is_swept: bool = True,
 ) -> Study:
-    """Play everything. tell: (stage, done, of), stages "seeds", "sweep" and "remedies"."""
+    """Play everything. tell: (stage, done, of), stages "seeds", "sweep" and "remedies".
+
+    InternalError if a unit of a budget got lost: what is saved says that none was.
+    """
     played = play_all(parameters, size, workers, lambda done, of: tell("seeds", done, of))
+    if not all(each.is_balanced for each in played):
+        raise InternalError("the simulation's payments do not add up to its budgets")
     margins = compute_margins(played)
     points: list[SweepPoint] = []
     remedies: list[Remedy] = []
@@ -162,6 +175,7 @@ def run_study(
         closeness=_mean_of(played, "closeness"),
         points=points,
         remedies=remedies,
+        settled=list_settled(margins, points, parameters),
     )
 
 

@@ -74,8 +74,11 @@ def show_twins(versions: list[Any]) -> Markup:
 
 
 def embed(data: object) -> Markup:
-    """JSON that cannot end its own block, whatever a member calls itself."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    """JSON that cannot end its own block, whatever a member calls itself.
+
+    ValueError for nan and infinity: no browser reads them, and the whole page would stand still.
+    """
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 - escaped just above

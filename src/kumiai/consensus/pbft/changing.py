@@ -21,7 +21,6 @@ class Changing(Ordering):
         """Leave for a later view and say what was prepared so far."""
         self._persist(self.safety.leave_view(view))
         self.patience.give_up()
-        self.new_view = None
         signed = self._sign_change()
         self.changes.add(signed)
         self._broadcast(signed)
@@ -46,6 +45,7 @@ class Changing(Ordering):
             self._persist(entries)
         signatures = tuple(self._sign(body).signature for body in proposals)
         signed = self._sign(m.NewView(own.view, shown, signatures))
+        self._persist(own.show_view(signed))
         self._broadcast(signed)
         self._begin(signed)
 
@@ -60,7 +60,6 @@ class Changing(Ordering):
     def _begin(self, signed: m.Signed) -> None:
         """Work on what a NEW-VIEW that holds proposes."""
         assert isinstance(signed.body, m.NewView)
-        self.new_view = signed
         self.pool.begin_view()
         self.patience.oldest = None
         _, proposals = list_proposals(signed.body)
@@ -140,10 +139,10 @@ class Changing(Ordering):
         own = self.safety
         if own.is_changing:
             self._effects.append(Send(sender, self._sign_change()))
-        elif self.new_view is not None and (
+        elif own.shown is not None and (
             status.view < own.view or (status.view == own.view and status.is_changing)
         ):
-            self._effects.append(Send(sender, self.new_view))
+            self._effects.append(Send(sender, own.shown))
 
     def _repeat_votes(self, sender: int, executed: int) -> None:
         """Send this replica's votes of the view again, for what the other has not executed."""

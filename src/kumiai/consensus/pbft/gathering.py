@@ -8,7 +8,7 @@ from kumiai.consensus.pbft.messages import Checkpoint, Signed, StableProof, View
 from kumiai.consensus.pbft.proofs import Equivocation
 
 CHECKPOINTS_KEPT = 2  # a sender's last ones
-DOUBLINGS_MAX = 5
+GROWTHS_MAX = 9  # half as long again, so often: 38 times the first timeout
 
 
 @dataclass
@@ -85,9 +85,10 @@ class Changes:
 class Patience:
     """How long the primary has for the oldest work.
 
-    Twice as long after every `leaders` views that brought nothing: among f + 1 primaries one is
-    loyal, so the time was too short. Fewer say only that those primaries were not. oldest: which
-    work the deadline is for.
+    Half as long again after every `leaders` views that brought nothing: among f + 1 primaries one
+    is loyal, so the time was too short. Fewer say only that those primaries were not. Doubled, a
+    traitor that leads next would keep everybody waiting too long. oldest: which work the deadline
+    is for.
     """
 
     timeout_ms: int
@@ -107,7 +108,8 @@ class Patience:
     @property
     def current_ms(self) -> int:
         """The present timeout."""
-        return self.timeout_ms << min(DOUBLINGS_MAX, self.failures // self.leaders)
+        growths = min(GROWTHS_MAX, self.failures // self.leaders)
+        return self.timeout_ms * int(3**growths) >> growths
 
     def give_up(self) -> None:
         """The view brought nothing."""

@@ -73,7 +73,6 @@ class Ordering:
         self.slots: dict[int, Slot] = {}
         self.checkpoints, self.changes = Checkpoints(), Changes()
         self.patience = Patience(self.settings.timeout_ms, committee.faulty_max + 1)
-        self.new_view: m.Signed | None = None
         self._answered_ms: dict[int, int] = {}
         self._found_ms: dict[tuple[int, int], int] = {}
         self._status_ms = 0

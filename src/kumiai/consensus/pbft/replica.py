@@ -237,6 +237,7 @@ class Replica(Changing):
             self._refuse("new-view", flaw, signed)
             return
         self._enter_view(view, *list_proposals(signed.body))
+        self._persist(own.show_view(signed))
         self._begin(signed)
 
     def _on_status(self, signed: m.Signed, now_ms: int) -> None:

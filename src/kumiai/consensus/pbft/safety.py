@@ -30,6 +30,7 @@ from kumiai.consensus.pbft.messages import (
     Batch,
     Checkpoint,
     PreparedProof,
+    Signed,
     StableProof,
     Vote,
 )
@@ -74,7 +75,14 @@ class Stabilised:
     proof: StableProof
 
 
-Entry = ViewEntered | Voted | BatchPrepared | Stabilised
+@dataclass(frozen=True, slots=True)
+class ViewShown:
+    """The NEW-VIEW that began the view, to be shown to those who missed it, also after a crash."""
+
+    signed: Signed
+
+
+Entry = ViewEntered | Voted | BatchPrepared | Stabilised | ViewShown
 
 
 @dataclass
@@ -83,7 +91,8 @@ class Safety:
 
     votes: (phase, sequence) -> (view, digest) of the last one. prepared: sequence -> the proof of
     the highest view, and its batch. proposed: sequence -> the last batch that was proposed there.
-    bound: sequence -> the digest that the NEW-VIEW of this view proposes there.
+    bound: sequence -> the digest that the NEW-VIEW of this view proposes there. shown: that
+    NEW-VIEW, to be shown again.
     """
 
     own: int
@@ -96,6 +105,7 @@ class Safety:
     prepared: dict[int, tuple[PreparedProof, Batch]] = field(default_factory=dict)
     proposed: dict[int, Batch] = field(default_factory=dict)
     bound: dict[int, str] = field(default_factory=dict)
+    shown: Signed | None = None
 
     def vote_pre_prepare(
         self, view: int, sequence: int, digest: str, batch: Batch | None
@@ -149,6 +159,11 @@ class Safety:
         forgotten = self.stabilise(stable)
         return (*forgotten, self._enter(ViewEntered(view, False, tuple(proposals))))
 
+    def show_view(self, signed: Signed) -> tuple[Entry, ...]:
+        """Keep the (checked) NEW-VIEW of the view that has begun."""
+        self.shown = signed
+        return (ViewShown(signed),)
+
     def stabilise(self, proof: StableProof) -> tuple[Entry, ...]:
         """Move the window above a (checked) stable checkpoint and forget what lies below."""
         if proof.sequence <= self.stable.sequence:
@@ -200,7 +215,7 @@ class Safety:
         return (vote,)
 
     def _enter(self, entry: ViewEntered) -> ViewEntered:
-        self.view, self.is_changing = entry.view, entry.is_changing
+        self.view, self.is_changing, self.shown = entry.view, entry.is_changing, None
         low = self.stable.sequence
         self.bound = {place: digest for place, digest in entry.proposals if place > low}
         return entry
@@ -221,6 +236,8 @@ def recall(own: int, size: int, window: int, entries: Iterable[Entry]) -> Safety
             safety._remember(entry)
         elif isinstance(entry, BatchPrepared):
             safety.prepared[entry.proof.sequence] = (entry.proof, entry.batch)
+        elif isinstance(entry, ViewShown):
+            safety.shown = entry.signed
         else:
             safety.stabilise(entry.proof)
     return safety

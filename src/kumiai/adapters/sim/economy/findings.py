@@ -12,15 +12,15 @@ is one observation (the mean over its seasons); the interval is Student's t at 9
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
 
+from kumiai.adapters.pools import open_pool
 from kumiai.adapters.sim.economy.conduct import NAMES, WORLDS
 from kumiai.adapters.sim.economy.parameters import Parameters, change
 from kumiai.adapters.sim.economy.play import Played, play_seed
@@ -92,7 +92,7 @@ class Size:
 
 def find_t_95(freedom: int) -> float:
     """The t quantile for so many degrees of freedom; infinite for none."""
-    return max((q for least, q in _T_95 if least <= freedom), key=lambda q: -q, default=math.inf)
+    return min((q for least, q in _T_95 if least <= freedom), default=math.inf)
 
 
 def play_all(
@@ -144,17 +144,33 @@ def sweep(
     return list(_run(jobs, workers, tell))
 
 
+def list_settled(
+    margins: Sequence[Margin], points: Sequence[SweepPoint], parameters: Parameters
+) -> list[str]:
+    """Return the strategies that the sweep, unlike `margins`, finds beaten with today's values.
+
+    The sweep is shorter and draws other luck; what it does not see ailing, it cannot see mended.
+    """
+    today = [p.margins for p in points if p.value == float(getattr(parameters, p.name))]
+    open_ones = (row.strategy for row in margins if row.verdict != "yes")
+    return [name for name in open_ones if any(name in m and m[name][0] > m[name][1] for m in today)]
+
+
 def find_remedies(
     margins: Sequence[Margin], points: Sequence[SweepPoint], parameters: Parameters
 ) -> list[Remedy]:
     """For strategies where honesty is not best: which swept values make it so.
 
     The value nearest to today's whose interval lies above 0; the bounds that were tried otherwise.
+    None for `list_settled`'s: every value would seem to help.
     """
+    settled = list_settled(margins, points, parameters)
     names = list(dict.fromkeys(point.name for point in points))
     remedies = []
     for row in margins:
         if row.verdict == "yes" or not points or row.strategy not in points[0].margins:
+            continue
+        if row.strategy in settled:
             continue
         for name in names:
             mine = [point for point in points if point.name == name]
@@ -214,7 +230,10 @@ def _play_point(name: str, value: float, parameters: Parameters, size: Size) -> 
 
 
 def _run(jobs: Sequence[Callable[[], _T]], workers: int, tell: Tell | None) -> Iterator[_T]:
-    """Yield the jobs' results in their order, worked on in processes if there is more than one."""
+    """Yield the jobs' results in their order, worked on in processes if there is more than one.
+
+    The first job that fails ends the others.
+    """
     told = tell or (lambda done, of: None)
     if min(workers, len(jobs)) <= 1:
         for done, job in enumerate(jobs, start=1):
@@ -222,9 +241,9 @@ def _run(jobs: Sequence[Callable[[], _T]], workers: int, tell: Tell | None) -> I
             told(done, len(jobs))
             yield result
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context) as pool:
+    with open_pool(min(workers, len(jobs))) as pool:
         waiting = [pool.submit(job) for job in jobs]
-        for done, _ in enumerate(as_completed(waiting), start=1):
+        for done, each in enumerate(as_completed(waiting), start=1):
+            each.result()
             told(done, len(jobs))
         yield from (each.result() for each in waiting)

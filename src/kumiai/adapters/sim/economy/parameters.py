@@ -62,7 +62,7 @@ class Parameters:
     )
     canaries: int = _number(_VALIDATION.canaries, 0, 8, "rule", "members", "probes in a task")
     audit: float = _number(
-        0.0, 0, 1, "rule", "share", "updates replayed from their data; 0: no run audits yet"
+        0.0, 0, 1, "rule", "share", "updates replayed from their data; 0: as with audit.mode = none"
     )
     recheck: float = _number(
         _VALIDATION.recheck_ppm / PPM, 0, 1, "rule", "share", "sheets that are rechecked at the end"
@@ -159,7 +159,10 @@ def describe(name: str) -> Mapping[str, Any]:
 
 
 def change(parameters: Parameters, name: str, value: float) -> Parameters:
-    """Return `parameters` with one of them changed; InputError for a value out of its bounds."""
+    """Return `parameters` with one of them changed; InputError for a value out of its bounds.
+
+    Without delegators nothing is lent, whatever `delegated` says.
+    """
     about = describe(name)
     if not about["low"] <= value <= about["high"]:  # refuses nan as well
         fix = f"must lie in {about['low']:g}..{about['high']:g} ({about['unit']}: {about['text']})"

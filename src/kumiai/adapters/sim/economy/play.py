@@ -35,6 +35,7 @@ from kumiai.adapters.sim.economy.people import (
     draw_luck,
     draw_people,
 )
+from kumiai.adapters.sim.economy.rules import check_sizes, sum_by_node
 from kumiai.adapters.sim.economy.season import Books, Cast, RoundLuck, Season
 
 Ints = NDArray[np.int64]
@@ -57,7 +58,7 @@ class Wealth:
 class Played:
     """One seed: S seasons of K places in W worlds; profits in mean pays of a round.
 
-    margins_SWK: what deviators of world w would have earned honestly, minus what they earned.
+    honest_SWK, deviating_SWK: what the deviators of world w earned in world 0, and in their own.
     """
 
     honest_SWK: Floats
@@ -79,7 +80,7 @@ def play_seed(
     seed: int,
     worlds: tuple[World, ...] = WORLDS,
 ) -> Played:
-    """Play one seed; `worlds` begins with the honest one."""
+    """Play one seed; `worlds` begins with the honest one. InputError: see `rules.check_sizes`."""
     people = draw_people(parameters, tasks, seed)
     wealth = _start(people, len(worlds))
     found: list[tuple[Floats, Floats]] = []
@@ -88,6 +89,7 @@ def play_seed(
     for index in range(seasons):
         luck = draw_luck(parameters, tasks, seed, index)
         cast = _cast(people, wealth, worlds, parameters)
+        _check_cast(cast, parameters)
         season = Season(cast, parameters)
         for number in range(parameters.task_rounds):
             season.play_round(number + 1, _spread(luck, number, len(worlds)))
@@ -169,6 +171,17 @@ def _cast(
         size_BN=size.reshape(flat.shape),
         victims_BN=np.tile(people.victims_KN, (len(worlds), 1)),
         friend_N=friend_N,
+    )
+
+
+def _check_cast(cast: Cast, parameters: Parameters) -> None:
+    """Refuse stakes too large for the rules' integers; they also grow from season to season."""
+    stakes_BM = np.concatenate([cast.trainer_stakes_BN, cast.validator_stakes_BV], axis=1)
+    lent_BM = sum_by_node(cast.lent_BD, cast.nodes_BD, stakes_BM.shape[1])
+    check_sizes(
+        stakes_BM.astype(np.float64) + lent_BM,
+        cast.lent_BD.astype(np.float64),
+        parameters,
     )
 
 
@@ -305,7 +318,7 @@ def _check(
     rounds = parameters.task_rounds
     valid = float(books.valid_BN[:tasks][honest_KN].mean()) / rounds
     honest_KV = cast.scoring_BV[:tasks] == 0
-    closeness = float(season.deviation_sum_BV[:tasks][honest_KV].mean()) / rounds
+    closeness = float(season.closeness_sum_BV[:tasks][honest_KV].mean()) / rounds
     paid_B = books.trainers_BN.sum(axis=1) + books.validators_BV.sum(axis=1)
     paid_B += books.delegators_BD.sum(axis=1) + books.refund_B
     return valid, closeness, bool((paid_B == parameters.budget * rounds).all())

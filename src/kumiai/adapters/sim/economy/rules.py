@@ -7,7 +7,7 @@ float64 (53 bits) and rounds down, so an amount that is a whole number but for t
 come out one lower or higher. What rounding leaves belongs to the customer, as in the rules.
 
 Shapes: B tasks (all worlds and tasks of a seed), N seats of a role, V validators, D delegators.
-Amounts and stakes are int64; a pay times a stake stays below 2**63 (`parameters` bounds both).
+Amounts and stakes are int64; `check_sizes` refuses stakes with which a product would pass 2**63.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from kumiai.adapters.sim.economy.parameters import Parameters
 from kumiai.base.amounts import PPM
+from kumiai.base.errors import InputError
 from kumiai.consensus.quorum import compute_quorum
 from kumiai.learning.aggregation.networks import Comparator, build_network
 from kumiai.rounds.agreement import INLIER_MADS, NOISE_FLOOR
@@ -27,10 +29,26 @@ from kumiai.settlement.staircase import STEP_COUNT, build_staircase
 
 PLACE_BITS = 5  # a validator's place beside its value: at most 31 validators
 PLACE_MAX = 2**PLACE_BITS - 1
+PRODUCT_MAX = 2.0**62
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+
+def check_sizes(stakes: Floats, lent: Floats, parameters: Parameters) -> None:
+    """InputError where a product would leave int64, so that no figure could be trusted.
+
+    stakes: of members with all that is lent to them; lent: single loans. The products: a stake to
+    the power alpha, a loan and the most that is paid at once, a stake and its slashed part in ppm.
+    """
+    loan = float(np.max(lent, initial=0.0))
+    most = max(float(np.max(stakes)), loan)
+    pot = parameters.budget * parameters.task_rounds
+    if max(most**parameters.alpha, loan * pot, most * PPM) > PRODUCT_MAX:
+        fix = f"stakes reach {most:.0e} units, too many to count with alpha = {parameters.alpha} "
+        fix += "in 63 bits: lower stake, delegated, stake_spread, whale, budget or alpha"
+        raise InputError("--set stake", parameters.stake, fix)
 
 
 def combine_scores(values_VBN: Ints, stakes_BV: Ints) -> tuple[Ints, Floats]:

@@ -1,9 +1,9 @@
 """One task from its first round to its final ranking, in all worlds at once.
 
 The round is the protocol's: members reveal, the committee's sheets become consensus and verdicts,
-VALID members share the trainers' pool by rank and stake, validators theirs by F; 90 % waits. The
-end is the protocol's too: the second hold-out's ranking shares the locked pot, probes decide how
-much of validators' held pay they get, evidence burns stake.
+VALID members share the trainers' pool by rank and stake, validators theirs by F; the share
+`locked_ppm` waits. The end is the protocol's too: the second hold-out's ranking shares the locked
+pot, probes decide how much of validators' held pay they get, evidence burns stake.
 
 What an update is truly worth is a model: with x = rounds of honest work so far, the loss above its
 floor is gain * (1 + x)^-decay. An update of relative size u adds u / players to x in one round; its
@@ -106,7 +106,7 @@ class Season:
         self.asked_B = np.zeros(rows, dtype=np.int64)
         self.taken_in_BV = np.zeros((rows, validators), dtype=np.int64)
         self.x_B = np.zeros(rows)
-        self.deviation_sum_BV = np.zeros((rows, validators))
+        self.closeness_sum_BV = np.zeros((rows, validators))
         self.books = Books(
             trainers_BN=zeros_BN.copy(),
             validators_BV=np.zeros((rows, validators), dtype=np.int64),
@@ -155,7 +155,7 @@ class Season:
         scores_BV = rules.score_validators(
             deviations_VBN, active_BN, parameters.deviation_lambda_ppm
         )
-        self.deviation_sum_BV += scores_BV
+        self.closeness_sum_BV += scores_BV
         self._pay(np.where(valid_BN, consensus_BN, 0), scores_BV, active_BN)
         final_BN = rules.find_weighted_median(
             *rules.sort_sheets(final_VBN, cast.validator_stakes_BV)
@@ -178,7 +178,7 @@ class Season:
         may_earn_BN = established_BN & (cast.conduct_BN != Conduct.PROBE)
         values_BN = np.where(may_earn_BN & (self.judged_BN > 0), self.final_BN, 0)
         own_BN, lent_part_BN, gross_BN = self._share_trainers(values_BN, self.locked_B, PPM)
-        self._pay_backers(own_BN, lent_part_BN, books.trainers_BN, offset=0)
+        self._pay_backers(own_BN, lent_part_BN, books.trainers_BN)
         books.refund_B += self.locked_B - gross_BN.sum(axis=1)
         asked_B1 = np.maximum(self.asked_B, 1)[:, None]
         honest_ppm_BV = PPM - PPM * self.taken_in_BV // asked_B1
@@ -255,7 +255,7 @@ class Season:
         self.books.poisoned_BN += poisoned_BN
 
     def _pay(self, values_BN: Ints, scores_BV: Floats, active_BN: Bools) -> None:
-        """Settle a round as `rounds.settle` does: 10 % of trainers' and validators' pay at once."""
+        """Settle a round as `rounds.settle` does; the share `locked_ppm` waits for the end."""
         cast, parameters, books = self.cast, self.parameters, self.books
         staked_B = (cast.trainer_stakes_BN * active_BN).sum(axis=1)
         pool_B = rules.split_pools(
@@ -263,7 +263,7 @@ class Season:
         )
         at_once_ppm = PPM - parameters.locked_ppm
         own_BN, part_BN, gross_BN = self._share_trainers(values_BN, pool_B, at_once_ppm)
-        paid_B = self._pay_backers(own_BN, part_BN, books.trainers_BN, offset=0)
+        paid_B = self._pay_backers(own_BN, part_BN, books.trainers_BN)
         locked_B = gross_BN.sum(axis=1) - paid_B
         self.locked_B += locked_B
         measure_BV = self._measure(cast.validator_stakes_BV, self.lent_BV)
@@ -293,9 +293,9 @@ class Season:
         )
         return rules.pay_nodes(pool_B, shares, at_once_ppm, self.parameters.sigma_ppm)
 
-    def _pay_backers(self, at_once_BN: Ints, part_BN: Ints, own_BN: Ints, offset: int) -> Ints:
-        """Pay nodes and their backers; return what was paid, task by task."""
-        amounts_BD, reached_BN = self._split(part_BN, self.lent_BN, offset)
+    def _pay_backers(self, at_once_BN: Ints, part_BN: Ints, own_BN: Ints) -> Ints:
+        """Pay trainers and their backers; return what was paid, task by task."""
+        amounts_BD, reached_BN = self._split(part_BN, self.lent_BN, 0)
         self.books.delegators_BD += amounts_BD
         own_BN += at_once_BN - reached_BN
         paid_B: Ints = at_once_BN.sum(axis=1)

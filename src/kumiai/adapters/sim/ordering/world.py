@@ -148,9 +148,7 @@ class World:
 
     def _conclude(self, restored_ms: int, timeout_ms: int) -> Result:
         machines = self._cluster.loyal_machines
-        heads = {
-            machine.head for machine in machines if machine.executed == len(self.checks.decided)
-        }
+        heads = {machine.head for machine in machines}
         if len(heads) != 1:
             raise ViolationError(f"heads differ: {heads}")
         return Result(
@@ -239,10 +237,24 @@ class World:
     def _is_finished(self) -> bool:
         if any(client.waiting for client in self.clients):
             return False
-        return all(
-            client.request is None or self._is_done_by_all(client.request.digest)
-            for client in self.clients
-        ) and all(n.machine is not None for n in self.nodes if n.index in self.checks.loyal)
+        return (
+            all(
+                client.request is None or self._is_done_by_all(client.request.digest)
+                for client in self.clients
+            )
+            and self._is_remembered()
+        )
+
+    def _is_remembered(self) -> bool:
+        """Tell whether all loyal replicas are up and have all that one of them ever executed.
+
+        A crash may take the latest batches from a disk: they must come back from the others.
+        """
+        machines = self._cluster.loyal_machines
+        place = len(self.checks.decided)
+        return len(machines) == len(self.checks.loyal) and all(
+            machine.executed == place for machine in machines
+        )
 
     # ---- time ----
 

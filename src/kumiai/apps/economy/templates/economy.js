@@ -10,8 +10,9 @@
     : (navigator.language || "en").toLowerCase().startsWith("ja") ? "ja" : "en";
 
   const text = (key) => page.texts[language][key] || key;
-  const signed = (value, digits) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
-  const plain = (value, digits) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(digits);
+  const minus = (value, digits) => (Number(value.toFixed(digits)) < 0 ? "−" : "");
+  const plain = (value, digits) => minus(value, digits) + Math.abs(value).toFixed(digits);
+  const signed = (value, digits) => (Number(value.toFixed(digits)) > 0 ? "+" : "") + plain(value, digits);
   const wide = () => window.innerWidth >= 720;
 
   function palette() {
