@@ -27,6 +27,7 @@ from kumiai.nodes.jobs import make_score_job
 from kumiai.nodes.rechecking import read_sheet
 from kumiai.rounds.opened import Ballot
 from kumiai.rounds.rechecks import conclude, find_convicted
+from kumiai.tasks.sections import ValidationSection
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +35,16 @@ MORE = ("Ougi", "Pine", "Quince")
 LIARS = {"Pine": "zeros", "Quince": "echo"}
 
 
-def rechecked(rounds: int = 3, **terms: object) -> Scenario:
-    """Four honest trainers and seven validators, of whom one writes zeros and one repeats."""
+def rechecked(rounds: int = 4, **terms: object) -> Scenario:
+    """Four honest trainers and seven validators, of whom one writes zeros and one repeats.
+
+    All sheets are drawn: a liar gets away only where the other one rechecks it every time.
+    """
     scenario = shrink("honest", rounds)
     judges = tuple(Person(name, "validator", LIARS.get(name, ""), stake=600) for name in MORE)
     known = scenario.settings["validation"]
     assert isinstance(known, dict)
-    validation = {**known, "validators": 7, "recheck_ppm": 600_000, **terms}
+    validation = {**known, "validators": 7, "recheck_ppm": PPM, **terms}
     data = scenario.settings.get("data", {})
     assert isinstance(data, dict)
     settings = {
@@ -137,7 +141,7 @@ def make_jobs(subject: audit.Subject) -> list[ports.RecheckJob]:
         )
         for key, sheet in sorted(current.score_sheets.items())
     )
-    return [ports.RecheckJob(4, "somebody", targets)]
+    return [ports.RecheckJob(5, "somebody", targets)]
 
 
 def find_false(subject: audit.Subject, compute: EngineCompute) -> set[str]:
@@ -188,8 +192,10 @@ def test_about_an_unreadable_hold_out_nothing_is_said(run: tuple[RunView, Path])
     assert len(result.lines) == len(rest)
 
 
-def test_every_sheet_may_be_rechecked(tmp_path: Path) -> None:
-    view = play(rechecked(rounds=1, recheck_ppm=PPM), tmp_path / "run")
+def test_the_default_share_finds_them_too(tmp_path: Path) -> None:
+    """Of twelve sheets of each: that none is seen by an honest rechecker has chance 0.5 ** 12."""
+    default = ValidationSection().recheck_ppm
+    view = play(rechecked(rounds=12, recheck_ppm=default), tmp_path / "run")
     last = {r.member: r.reason_code for r in view.receipts if r.round == 0}
     assert {name for name, reason in last.items() if reason == "false-scores"} == set(LIARS)
 
