@@ -3,8 +3,8 @@
 A client numbers its requests with rising timestamps. Several may be under way, and lost or late
 ones may pass each other: within the last `WINDOW` numbers each is executed once, in whatever order;
 one below is taken for executed. (Castro and Liskov 1999, section 4.1, let a client have one request
-under way: the window is of size one there.) Bounds: `WAITING_MAX` requests in all,
-`WAITING_PER_CLIENT_MAX` of one client; two windows of numbers per client.
+under way: the window is of size one there.) Bounds: `WAITING_MAX` requests in all; of one client
+`WAITING_PER_CLIENT_MAX`, `BYTES_PER_CLIENT_MAX` and two windows of numbers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from kumiai.consensus.pbft.messages import (
 
 WAITING_MAX = 8_192
 WAITING_PER_CLIENT_MAX = 1_024
+BYTES_PER_CLIENT_MAX = 8 * 1024 * 1024  # a dozen of the largest requests
 WINDOW = 1_024  # of one client's timestamps
 
 Key = tuple[str, int]
@@ -54,6 +55,7 @@ class Pool:
     free: dict[Key, Request] = field(default_factory=dict)
     executed: dict[str, Done] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
+    _sizes: Counter[str] = field(default_factory=Counter)  # bytes
 
     def find_flaw(self, request: Request) -> str:
         """Return why a (signed) request cannot wait here, "" if it can."""
@@ -63,6 +65,8 @@ class Pool:
             return f"{WAITING_MAX} requests are waiting"
         if self._counts[request.client] >= WAITING_PER_CLIENT_MAX:
             return f"{WAITING_PER_CLIENT_MAX} requests of this client are waiting"
+        if self._sizes[request.client] + count_bytes([request]) > BYTES_PER_CLIENT_MAX:
+            return f"{self._sizes[request.client]} bytes of this client are waiting"
         return ""
 
     def is_executed(self, request: Request) -> bool:
@@ -76,6 +80,7 @@ class Pool:
         if key not in self.waiting:
             self.waiting[key] = self.free[key] = request
             self._counts[request.client] += 1
+            self._sizes[request.client] += count_bytes([request])
 
     def take(self, count_max: int) -> tuple[Request, ...]:
         """Return what the next batch holds, oldest first, a client's in its order: free no more."""
@@ -109,9 +114,11 @@ class Pool:
             if not self.is_executed(request):
                 self.executed.setdefault(request.client, Done()).add(request.timestamp)
                 new.append(request)
-            if self.waiting.pop(key, None) is not None:
+            waited = self.waiting.pop(key, None)
+            if waited is not None:  # under this number it may have been another request
                 self.free.pop(key, None)
-                self._counts[request.client] -= 1
+                self._counts[waited.client] -= 1
+                self._sizes[waited.client] -= count_bytes([waited])
         return tuple(new)
 
     def get_oldest(self) -> Key | None:
