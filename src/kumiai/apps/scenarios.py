@@ -329,7 +329,7 @@ _ALL = (
         ),
         data={**DIGITS_DATA, "mode": "assigned"},
         validation={"ordering": "committee", "epoch_rounds": 4},
-        audit={"mode": "replay", "checkpoint_every": 5},
+        audit={"mode": "replay", "checkpoint_every": 5, "segments": 3},
     ),
     _digits(
         "faker",
@@ -340,7 +340,7 @@ _ALL = (
         "The faker is caught, earns nothing and loses stake; no honest member is blamed.",
         make_people(Person("Mekki", "trainer", "faker"), canary=False),
         data={**DIGITS_DATA, "mode": "assigned"},
-        audit={"mode": "replay", "checkpoint_every": 5},
+        audit={"mode": "replay", "checkpoint_every": 5, "segments": 3},
     ),
     _digits(
         "late",
