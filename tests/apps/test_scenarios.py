@@ -207,6 +207,17 @@ def test_the_same_seed_gives_the_same_run(menu: Play, tmp_path: Path) -> None:
     assert other.certificates[0].hash != again.certificates[0].hash
 
 
+def test_who_writes_zeros_loses_what_was_held_back(menu: Play) -> None:
+    run = menu("zeros")
+    last = {r.member: r for r in run.receipts if r.round == 0}
+    judges = {name: last[name].reason_code for name in VALIDATORS}
+    assert judges == {**dict.fromkeys(VALIDATORS, "final-validator"), VALIDATORS[3]: "false-scores"}
+    assert last[VALIDATORS[3]].amount == 0
+    paid = [run.member(name).reward for name in VALIDATORS]
+    assert paid[3] * 5 < min(paid[:3])
+    assert all(member.slashed == 0 for member in run.members)
+
+
 def test_a_traitor_in_the_committee_is_proven_and_the_rest_goes_on(menu: Play) -> None:
     run = menu("byzantine")
     (traitor,) = [m for m in run.members if m.behaviour == "equivocator"]

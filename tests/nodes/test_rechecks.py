@@ -166,8 +166,9 @@ def test_a_false_accuser_convicts_nobody_and_pays_for_the_recheck() -> None:
     assert current.rechecks.accused
     assert {conclude(current, sheet) for sheet in current.rechecks.accused} == {False}
     accused_count = len(current.rechecks.accused)
-    for name in ("v0", "v1", "v2", "v3"):
+    for name in ("v0", "v1", "v2"):
         assert finished.reasons(name)[-1] == "final-validator"
+    assert finished.reasons("v3")[-1] == "final-lessened"
     truthful = play({})
     for name in ("v0", "v1", "v2"):
         assert released(finished, name) == released(truthful, name)
@@ -195,6 +196,7 @@ def test_a_silent_rechecker_loses_a_round_of_held_pay_and_holds_nobody_up() -> N
     current = last_round(finished)
     assert finished.key("v3") not in current.rechecks.found
     assert released(finished, "v3") == released(probe, "v3") * (PPM - PPM // ROUNDS) // PPM
+    assert finished.reasons("v3")[-1] == "final-lessened"
     assert finished.reasons("v0")[-1] == "final-validator"
 
 

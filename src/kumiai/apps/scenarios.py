@@ -315,6 +315,15 @@ _ALL = (
         recast(make_people(), VALIDATORS[3], "lazy"),
     ),
     _digits(
+        "zeros",
+        "Scores that nobody worked for",
+        "働かずに付けた点",
+        "One validator writes zero for everybody, which the probes do not notice.",
+        "Others recompute its sheets when the hold-outs are open; a quorum agrees, and it loses "
+        "all that was held back for it.",
+        recast(make_people(), VALIDATORS[3], "zeros"),
+    ),
+    _digits(
         "byzantine",
         "A traitor in the committee, and work that was not done",
         "裏切る検証者と、していない仕事",

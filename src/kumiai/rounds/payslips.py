@@ -80,7 +80,10 @@ def make_final_receipts(  # the end gathers every strand once; splitting it woul
         if member.role == "delegator":
             continue
         if member.role == "validator":
-            reason = "false-scores" if key in convicted else "final-validator"
+            is_whole = released.get(key, 0) == state.held.get((key, key), 0)
+            reason = "final-validator" if is_whole else "final-lessened"
+            if key in convicted:
+                reason = "false-scores"
             if key in state.evidence:
                 is_out = member.state is NodeState.EJECTED
                 reason = "final-proven" if is_out else "final-refuted"

@@ -63,7 +63,8 @@ REASONS: Mapping[str, str] = {
     "final-none": "0 of the locked part because: no positive contribution on the second hold-out.",
     "final-convicted": "0 of the locked part because: an audit showed that it had not done the "
     "work it claimed.",
-    "final-validator": "The held-back part, less the share of probes that were scored wrongly and "
+    "final-validator": "All that was held back: nothing was found against its scores.",
+    "final-lessened": "The held-back part, less the share of probes that were scored wrongly and "
     "of rounds whose recheck was left undone or contradicted by a quorum.",
     "false-scores": "0 of what was held back because: scores of this member are not what its own "
     "hold-out gives, as a quorum of the committee found; no stake is burnt.",
