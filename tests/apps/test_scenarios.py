@@ -13,6 +13,7 @@ from tests.apps.tiny import play, shrink
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.apps.casts import VALIDATORS
 from kumiai.apps.report import write_report
+from kumiai.apps.report.summary import build_headline
 from kumiai.apps.scenarios import SCENARIOS
 from kumiai.apps.view import MemberView, RunView
 
@@ -215,6 +216,8 @@ def test_who_writes_zeros_loses_what_was_held_back(menu: Play) -> None:
     assert last[VALIDATORS[3]].amount == 0
     paid = [run.member(name).reward for name in VALIDATORS]
     assert paid[3] * 5 < min(paid[:3])
+    headline = {sentence.key: sentence for sentence in build_headline(run)}
+    assert headline["headline.false_scores"].places == {"names": VALIDATORS[3]}
     assert all(member.slashed == 0 for member in run.members)
 
 

@@ -66,9 +66,10 @@ def build_headline(view: RunView) -> tuple[Sentence, ...]:
     judged = _judged(view)
     if judged:
         sentences.append(judged)
-    proven = [member.name for member in view.members if member.reason_code == "final-proven"]
-    if proven:
-        sentences.append(Sentence("headline.proven", {"names": ", ".join(proven)}, "bad"))
+    for reason, key in (("final-proven", "proven"), ("false-scores", "false_scores")):
+        names = [member.name for member in view.members if member.reason_code == reason]
+        if names:
+            sentences.append(Sentence(f"headline.{key}", {"names": ", ".join(names)}, "bad"))
     private = _private(view)
     if private:
         sentences.append(private)
