@@ -22,6 +22,9 @@ from kumiai.apps.view import RunView
 Status = Literal["good", "unsure", "bad", ""]
 
 
+_GUILTY = (("final-proven", "headline.proven"), ("false-scores", "headline.false_scores"))
+
+
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """A catalogue key and what fills its places."""
@@ -66,10 +69,10 @@ def build_headline(view: RunView) -> tuple[Sentence, ...]:
     judged = _judged(view)
     if judged:
         sentences.append(judged)
-    for reason, key in (("final-proven", "proven"), ("false-scores", "false_scores")):
+    for reason, key in _GUILTY:
         names = [member.name for member in view.members if member.reason_code == reason]
         if names:
-            sentences.append(Sentence(f"headline.{key}", {"names": ", ".join(names)}, "bad"))
+            sentences.append(Sentence(key, {"names": ", ".join(names)}, "bad"))
     private = _private(view)
     if private:
         sentences.append(private)
