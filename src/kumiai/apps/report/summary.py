@@ -21,7 +21,6 @@ from kumiai.apps.view import RunView
 
 Status = Literal["good", "unsure", "bad", ""]
 
-
 _GUILTY = (("final-proven", "headline.proven"), ("false-scores", "headline.false_scores"))
 
 
