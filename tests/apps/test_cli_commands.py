@@ -71,6 +71,7 @@ def install(monkeypatch: pytest.MonkeyPatch, sample_view: RunView) -> Install:
             *,
             resume: bool = False,
             is_compared: bool = False,
+            order_processes: bool = False,
         ) -> RunView:
             calls.append((scenario, seed, out, resume))
             return work(out, progress)  # type: ignore[arg-type]
@@ -82,6 +83,7 @@ def install(monkeypatch: pytest.MonkeyPatch, sample_view: RunView) -> Install:
             resume: bool,
             progress: object,
             is_compared: bool = False,
+            order_processes: bool = False,
         ) -> RunView:
             calls.append((path, settings, out, resume))
             return work(out, progress)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ import logging
 import multiprocessing
 import signal
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
@@ -60,6 +61,8 @@ class Processes:
         ]
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[int, BaseProcess] = {}
+        self._lock = threading.Lock()  # nobody is started again while all are ended
+        self._is_closed = False
         self.restarts = [0] * committee.size
 
     @property
@@ -82,31 +85,35 @@ class Processes:
 
     def look_after(self) -> None:
         """Start again who ended by itself; ValidatorError where too many did so too often."""
-        gone = []
-        for index, process in self._processes.items():
-            if process.is_alive():
-                continue
-            if self.restarts[index] < RESTARTS_MAX:
-                self.restarts[index] += 1
-                process.close()
-                self._start(index)
-            else:
-                gone.append(index)
-        if self.committee.size - len(gone) < self.committee.quorum:
-            raise ValidatorError(self._describe(gone))
+        with self._lock:
+            if self._is_closed:
+                return
+            gone = [index for index in self._processes if not self._is_up(index)]
+            if self.committee.size - len(gone) < self.committee.quorum:
+                raise ValidatorError(self._describe(gone))
 
     def close(self) -> None:
         """End every process: by asking, and by force where that does not help soon."""
-        processes, self._processes = self._processes, {}
-        for process in processes.values():
-            process.terminate()
-        deadline = time.monotonic() + END_SECONDS
-        for process in processes.values():
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                process.join()
-            process.close()
+        with self._lock:
+            self._is_closed = True
+            for process in self._processes.values():
+                process.terminate()
+            deadline = time.monotonic() + END_SECONDS
+            for process in self._processes.values():
+                process.join(max(0.0, deadline - time.monotonic()))
+                if process.is_alive():
+                    process.kill()
+                    process.join()
+
+    def _is_up(self, index: int) -> bool:
+        """Tell whether a process lives; start it again if it may."""
+        if self._processes[index].is_alive():
+            return True
+        if self.restarts[index] == RESTARTS_MAX:
+            return False
+        self.restarts[index] += 1
+        self._start(index)
+        return True
 
     def _start(self, index: int) -> None:
         process = self._context.Process(

@@ -90,14 +90,14 @@ class Desk:
             self._loop.call_soon_threadsafe(self._outboxes[gate].put, encode_handed(event))
 
     def close(self) -> None:
-        """End the thread, then the processes."""
+        """End the processes, which breaks their links at once, then the thread."""
         try:
+            self.processes.close()
+        finally:
             if self._thread.ident is not None:
-                with contextlib.suppress(RuntimeError):
+                with contextlib.suppress(RuntimeError):  # it has ended by itself
                     self._loop.call_soon_threadsafe(self._work.cancel)
                 self._thread.join()
-        finally:
-            self.processes.close()
 
     def _run(self) -> None:
         try:
