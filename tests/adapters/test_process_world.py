@@ -248,8 +248,7 @@ def test_forged_events_are_refused_at_the_gate(world, decided):
 
 
 @pytest.mark.parametrize("number", [None, signal.SIGSTOP])
-def test_close_leaves_no_process_even_of_those_that_do_not_listen(tmp_path, monkeypatch, number):
-    monkeypatch.setattr(processes_module, "END_SECONDS", 2.0)
+def test_close_leaves_no_process_even_of_those_that_do_not_listen(tmp_path, number):
     world = ProcessWorld(make_committee(2), BY_PUBKEY, tmp_path, lambda d: None, SETTINGS)
     pids, addresses = world.desk.processes.pids, world.desk.processes.addresses
     if number is not None:

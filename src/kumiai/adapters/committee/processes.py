@@ -30,7 +30,7 @@ from kumiai.consensus.pbft.replica import Settings
 RESTARTS_MAX = 5  # of one validator
 LOOK_SECONDS = 0.1  # between two looks at the processes
 OPEN_SECONDS = 120.0  # until the doors are open
-END_SECONDS = 5.0  # between asking a process to end and ending it
+END_SECONDS = 2.0  # between asking a process to end and ending it
 HOST = "127.0.0.1"
 
 
