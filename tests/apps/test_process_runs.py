@@ -14,7 +14,7 @@ from kumiai.apps import wiring
 from kumiai.apps.population import Casting
 from kumiai.apps.rundir import RunDir
 from kumiai.apps.verify import verify_path
-from kumiai.base.errors import InputError
+from kumiai.base.errors import InputError, RunFailedError
 
 COMMITTEE = {"validation.ordering": "committee"}
 
@@ -93,6 +93,13 @@ def test_an_interrupted_run_leaves_no_process_and_is_not_taken_up_again(tmp_path
         wiring.run_task(
             tmp_path / "task.toml", COMMITTEE, tmp_path / "run", True, lambda event: None
         )
+
+
+@pytest.mark.slow
+def test_deadlines_shorter_than_the_work_are_named_as_a_cause(tmp_path):
+    with pytest.raises(RunFailedError, match=r"\[deadlines\] must be longer than the work takes"):
+        run_processes(tmp_path, **{"deadlines.enrol_ms": "1"})
+    assert list_validators() == []
 
 
 def test_one_orderer_has_no_processes(tmp_path):

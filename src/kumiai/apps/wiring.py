@@ -37,7 +37,7 @@ from kumiai.apps.scenarios import SCENARIOS, has_shard
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
 from kumiai.apps.workload import Workload, find_cache_dir, hash_recipe, load_workload
-from kumiai.apps.worlds import check_processes, make_world
+from kumiai.apps.worlds import REAL_TIME_HINT, check_processes, make_world
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
@@ -212,16 +212,9 @@ def run_local(
             final = driver.run()
         if final.phase in ENDED:  # else it may be taken up again, and needs them
             run_dir.forget_secrets()
+        moved = tuple(applied.command for applied in ledger.history())
         finished = Finished(
-            run_dir=run_dir,
-            task=task,
-            casting=casting,
-            population=population,
-            workload=workload,
-            driver=driver,
-            telemetry=telemetry,
-            blobs=blobs,
-            commands=tuple(applied.command for applied in ledger.history()),
+            run_dir, task, casting, population, workload, driver, telemetry, blobs, moved
         )
         view = outcome.write_results(finished, is_compared)
     finally:
@@ -232,7 +225,8 @@ def run_local(
     outcome.seal_and_report(run_dir, population, driver.run_state, view)
     telemetry.finish(final)
     if final.phase is not RunPhase.FINISHED:
-        raise RunFailedError(f"the run is {final.phase}: {final.reason}")
+        hint = REAL_TIME_HINT if order_processes else ""
+        raise RunFailedError(f"the run is {final.phase}: {final.reason}{hint}")
     return view
 
 

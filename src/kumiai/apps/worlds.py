@@ -18,6 +18,7 @@ from kumiai.rounds.control import FOUNDING
 from kumiai.tasks.document import TaskDocument, compute_task_id
 
 PROCESSES_OPTION = "--order-processes"
+REAL_TIME_HINT = "; in real time a task's [deadlines] must be longer than the work takes"
 COPIERS_HELD_MS = 1_000  # in real time: by then what they copy has its place
 
 
