@@ -13,7 +13,9 @@ from tests.apps.tiny import shrink, write_task
 from kumiai.apps import wiring
 from kumiai.apps.population import Casting
 from kumiai.apps.rundir import RunDir
+from kumiai.apps.scenarios import SCENARIOS
 from kumiai.apps.verify import verify_path
+from kumiai.apps.worlds import TRAIN_MS_LEAST, list_real_time_warnings, suit_processes
 from kumiai.base.errors import InputError, RunFailedError
 
 COMMITTEE = {"validation.ordering": "committee"}
@@ -41,7 +43,11 @@ def test_a_run_goes_on_when_its_leader_is_killed_and_verifies(tmp_path):
             os.kill(leader.pid, signal.SIGKILL)
             killed.append(leader.pid)
 
-    settings = {"training.rounds": "3", "validation.epoch_rounds": "2"}
+    settings = {
+        "training.rounds": "3",
+        "validation.epoch_rounds": "2",
+        "deadlines.train_ms_min": str(TRAIN_MS_LEAST),
+    }
     view = run_processes(tmp_path, kill_leader, **settings)
     assert len(killed) == 1
     assert [f"validator {i}" for i in range(4)] in seen
@@ -61,10 +67,8 @@ def test_cheats_of_a_scenario_earn_nothing_in_real_time_either(tmp_path):
     """A copier says everything a little later than whom it copies, which nobody blames."""
     scenario = shrink("fast", 2)
     casting = Casting(scenario.name, scenario.people, scenario.victims, scenario.network)
-    task = scenario.make_task(0)
-    validation = task.validation.model_copy(update={"ordering": "committee"})
     view = wiring.run_local(
-        task.model_copy(update={"validation": validation}),
+        suit_processes(scenario.make_task(0)),
         casting,
         tmp_path / "run",
         lambda event: None,
@@ -100,6 +104,29 @@ def test_deadlines_shorter_than_the_work_are_named_as_a_cause(tmp_path):
     with pytest.raises(RunFailedError, match=r"\[deadlines\] must be longer than the work takes"):
         run_processes(tmp_path, **{"deadlines.enrol_ms": "1"})
     assert list_validators() == []
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_demo_has_its_time_for_real_work(name):
+    """Its own rounds would teach allowances of a second; a buffer waits as long as it says."""
+    task = SCENARIOS[name].make_task(1)
+    suited = suit_processes(task)
+    assert suited.validation.ordering == "committee"
+    terms = suited.deadlines
+    if task.training.buffer:
+        assert terms == task.deadlines
+    else:
+        assert TRAIN_MS_LEAST <= terms.train_ms_min <= terms.train_ms_max
+    assert list_real_time_warnings(suited) == []
+
+
+def test_a_task_with_little_time_is_warned_about(tmp_path):
+    notes = []
+    with pytest.raises(InputError):
+        run_processes(
+            tmp_path, lambda event: notes.append(event.message), **{"validation.ordering": "single"}
+        )
+    assert any("deadlines.train_ms_min = 1000: in real time" in note for note in notes)
 
 
 def test_one_orderer_has_no_processes(tmp_path):

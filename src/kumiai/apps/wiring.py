@@ -37,7 +37,13 @@ from kumiai.apps.scenarios import SCENARIOS, has_shard
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
 from kumiai.apps.workload import Workload, find_cache_dir, hash_recipe, load_workload
-from kumiai.apps.worlds import REAL_TIME_HINT, check_processes, make_world
+from kumiai.apps.worlds import (
+    REAL_TIME_HINT,
+    check_processes,
+    list_real_time_warnings,
+    make_world,
+    suit_processes,
+)
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
@@ -73,8 +79,7 @@ def run_demo(
     casting = Casting(chosen.name, chosen.people, chosen.victims, chosen.network)
     task = chosen.make_task(seed)
     if order_processes:
-        validation = task.validation.model_copy(update={"ordering": "committee"})
-        task = task.model_copy(update={"validation": validation})
+        task = suit_processes(task)
     return run_local(
         task,
         casting,
@@ -101,7 +106,8 @@ def run_task(
     What it allows but is weak is told first (`list_warnings`).
     """
     task = read_task(task_path, overrides)
-    for warning in list_warnings(task):
+    real_time = list_real_time_warnings(task) if order_processes else []
+    for warning in [*list_warnings(task), *real_time]:
         Telemetry(task.training.rounds, progress).note(warning)
     return run_local(
         task,

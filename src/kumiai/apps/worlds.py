@@ -19,6 +19,7 @@ from kumiai.tasks.document import TaskDocument, compute_task_id
 
 PROCESSES_OPTION = "--order-processes"
 REAL_TIME_HINT = "; in real time a task's [deadlines] must be longer than the work takes"
+TRAIN_MS_LEAST = 20_000  # for the start of an epoch's processes, and a busy machine
 COPIERS_HELD_MS = 1_000  # in real time: by then what they copy has its place
 
 
@@ -73,6 +74,34 @@ def check_processes(task: TaskDocument, casting: Casting, resume: bool) -> None:
     if casting.network != NetworkModel():
         fix = f"its delays and failures exist in simulated time only: choose another, {without}"
         raise InputError("--scenario", casting.scenario, fix)
+
+
+def suit_processes(task: TaskDocument) -> TaskDocument:
+    """Return a demo's task for validators as processes: they order, and real work has its time."""
+    validation = task.validation.model_copy(update={"ordering": "committee"})
+    changed = task.model_copy(update={"validation": validation})
+    if not list_real_time_warnings(task):
+        return changed
+    terms = task.deadlines
+    least_ms, most_ms = TRAIN_MS_LEAST, max(TRAIN_MS_LEAST, terms.train_ms_max)
+    terms = terms.model_copy(update={"train_ms_min": least_ms, "train_ms_max": most_ms})
+    return changed.model_copy(update={"deadlines": terms})
+
+
+def list_real_time_warnings(task: TaskDocument) -> list[str]:
+    """Return what is weak in a task whose time is real.
+
+    Allowances follow from earlier rounds; a new epoch's first round takes seconds longer than they.
+    """
+    least_ms = task.deadlines.train_ms_min
+    if least_ms >= TRAIN_MS_LEAST or task.training.buffer:  # a buffer waits so long in every round
+        return []
+    warning = (
+        f"deadlines.train_ms_min = {least_ms}: in real time a new epoch's processes and a busy "
+        "machine take longer, and a late round is played again; "
+        f"--set deadlines.train_ms_min={TRAIN_MS_LEAST} leaves them time"
+    )
+    return [warning]
 
 
 def slow_down_copiers(network: NetworkModel, victims: Mapping[str, str]) -> NetworkModel:
