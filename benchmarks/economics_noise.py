@@ -35,7 +35,8 @@ from kumiai.apps.rundir import RunDir
 from kumiai.apps.scenarios import NAMES, SCENARIOS, Scenario
 from kumiai.apps.wiring import run_local
 from kumiai.rounds.agreement import INLIER_MADS, compute_spread, stake_weighted_median
-from kumiai.rounds.state import FinalPart, RoundState
+from kumiai.rounds.opened import FinalPart
+from kumiai.rounds.state import RoundState
 from saved_tables import Printout, add_save_option
 
 FALSE = ("free-rider", "copier", "replayer", "canary")

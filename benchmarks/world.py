@@ -1,12 +1,13 @@
 """A thousand members and three in ten away: does every round certify, is every receipt there?
 
-    python benchmarks/world.py [--trainers 1000] [--validators 7] [--rounds 20] [--churn-ppm 300000]
-                               [--ordering single|committee]
+    python benchmarks/world.py [--trainers 1000 ...] [--validators 7] [--rounds 20]
+                               [--churn-ppm 300000] [--ordering single|committee]
 
 The protocol alone: training is a recorded update (`adapters.sim.recorded`), everything else is
 real, signatures included; with a committee that orders, only the signatures under replicas' own
-messages are cheap ones. Prints certified rounds, receipts expected and found, replays, wall
-time and peak memory.
+messages are cheap ones. Prints for each number of trainers certified rounds, receipts expected and
+found, replays, wall time, the milliseconds that a member costs in a round, and the process's peak
+memory so far (so give the numbers in rising order).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import random
 import resource
 import time
+from collections.abc import Sequence
 
 from rich.table import Table
 
@@ -79,11 +81,11 @@ def make_world(network: NetworkModel, validators: dict[str, str]) -> SimWorld:
 
 
 def main() -> None:
-    """Run the world once and print the table."""
+    """Run the worlds one after another and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--trainers", type=int, default=1000)
+    parser.add_argument("--trainers", type=int, nargs="+", default=[1000])
     parser.add_argument("--validators", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--churn-ppm", type=int, default=300_000)
@@ -91,11 +93,26 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     add_save_option(parser, "world")
     given = parser.parse_args()
+    title = f"{given.validators} validators, {given.rounds} rounds, order: {given.ordering}"
+    table = Table(title=f"three in ten trainers away for a while; {title}")
+    names = ("trainers", "away", "certified", "replayed", "receipts", "broken")
+    for name in (*names, "events", "s", "ms a member and round", "peak MB"):
+        table.add_column(name, justify="right")
+    for trainers in given.trainers:
+        table.add_row(*play(given, trainers))
+    name = "world" if given.ordering == "single" else "world-committee"
+    printout = Printout(name, given.save)
+    printout.show(table)
+    printout.save()
+
+
+def play(given: argparse.Namespace, trainers: int) -> tuple[str, ...]:
+    """Run one world; return its row."""
     task = task_from_mapping(
         {
             "name": "world",
             "seed": given.seed,
-            "data": {"trainers": given.trainers, "open_holdout": False},
+            "data": {"trainers": trainers, "open_holdout": False},
             "training": {"rounds": given.rounds},
             "validation": {
                 "validators": given.validators,
@@ -106,15 +123,10 @@ def main() -> None:
             "deadlines": {"train_ms_max": 20_000},
         }
     )
-    people = [Person(f"t{i}", "trainer") for i in range(given.trainers)]
+    people = [Person(f"t{i}", "trainer") for i in range(trainers)]
     people.append(Person("probe", "canary", "canary"))
     people += [Person(f"v{i}", "validator") for i in range(given.validators)]
-    draw = random.Random(given.seed)
-    crashes = {}
-    for person in people[: given.trainers]:
-        if draw.randrange(1_000_000) < given.churn_ppm:
-            start = draw.randrange(3_000, 3_000 * given.rounds)
-            crashes[person.name] = ((start, start + draw.randrange(3_000, 30_000)),)
+    crashes = draw_absences(given, people[:trainers])
     population = gather(task, people)
     counter = ReceiptCounter()
     judges = {name: population.pubkey(name) for name in (f"v{i}" for i in range(given.validators))}
@@ -138,25 +150,31 @@ def main() -> None:
     seconds = time.perf_counter() - started
     expected = sum(int(str(c.body["receipts_count"])) for c in state.certificates)
     replays = sum(int(str(c.body["attempt"])) - 1 for c in state.certificates)
-    table = Table(title=f"a world of {given.trainers} trainers, {len(crashes)} of them away")
-    names = ("ordering", "validators", "run", "certified", "replayed", "receipts", "broken")
-    for name in (*names, "events", "s", "peak MB"):
-        table.add_column(name, justify="right")
-    table.add_row(
-        given.ordering,
-        str(given.validators),
-        state.phase.value,
+    return (
+        f"{trainers:,}",
+        str(len(crashes)),
         f"{len(state.certificates) - 1} of {given.rounds}",
         str(replays),
-        f"{counter.count} of {expected}",
+        f"{counter.count:,} of {expected:,}",
         str(counter.broken),
-        str(state.height),
+        f"{state.height:,}",
         f"{seconds:.1f}",
+        f"{1000 * seconds / given.rounds / len(people):.1f}",
         f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}",
     )
-    printout = Printout("world", given.save)
-    printout.show(table)
-    printout.save()
+
+
+def draw_absences(
+    given: argparse.Namespace, people: Sequence[Person]
+) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Draw who crashes when, and for how long."""
+    draw = random.Random(given.seed)
+    crashes = {}
+    for person in people:
+        if draw.randrange(1_000_000) < given.churn_ppm:
+            start = draw.randrange(3_000, 3_000 * given.rounds)
+            crashes[person.name] = ((start, start + draw.randrange(3_000, 30_000)),)
+    return crashes
 
 
 if __name__ == "__main__":

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.rounds.worlds import make_task
 
 from kumiai.adapters.sim.economy import rules
 from kumiai.base.amounts import PPM, multiply_ppm
 from kumiai.proofs import flags as flag
 from kumiai.rounds.agreement import judge
 from kumiai.rounds.final import compute_canary_errors
-from kumiai.rounds.state import AssignmentState, FinalPart, RunState, ScoreSheet
+from kumiai.rounds.opened import Ballot, FinalPart, Holdouts
+from kumiai.rounds.rechecks import (
+    accuse,
+    find_convicted,
+    list_accused,
+    list_drawn,
+    open_rechecks,
+)
+from kumiai.rounds.state import (
+    AssignmentState,
+    Member,
+    NodeState,
+    RoundPhase,
+    RoundState,
+    RunState,
+    ScoreSheet,
+)
 from kumiai.settlement import pools
 from kumiai.settlement.claims import RewardTerms, RoundInput, Trainer, Validator
 from kumiai.settlement.delegation import split_delegated
@@ -214,3 +233,56 @@ def test_probes_are_counted_as_the_rule_does(seed):
     errors = compute_canary_errors(RunState(canaries=("p0", "p1"), finals={1: part}))
     taken = find_taken_in(values_VBX, flags_VBX)[0]
     assert [PPM * int(count) // 2 for count in taken] == [errors[f"v{v}"] for v in range(3)]
+
+
+RECHECKED = make_task(
+    validators=7, rounds=4, data={"open_holdout": True}, validation={"recheck_ppm": 300_000}
+)
+
+
+def play_rechecks(seed, false_V, rounds):
+    """One end of a run by `rounds.rechecks`: who lies accuses nobody and calls all honest."""
+    keys = [f"v{v}" for v in range(len(false_V))]
+    liars = {key for key, is_false in zip(keys, false_V, strict=True) if is_false}
+    part = FinalPart(
+        trainers=("t",),
+        commitments=dict.fromkeys(keys, "c"),
+        flagged={},
+        salts={key: f"{seed}/{key}" for key in keys},
+    )
+    members = {key: Member(key, "validator", key, "", 1, 0, NodeState.ACTIVE, "") for key in keys}
+    state = RunState(
+        task=RECHECKED,
+        members=members,
+        holdouts=Holdouts(owners=tuple(keys)),
+        finals=dict.fromkeys(range(1, rounds + 1), part),
+    )
+    current = RoundState(rounds + 1, 1, RoundPhase.RECHECK, 0, 0, (), tuple(keys), {})
+    drawn = open_rechecks(state, current)
+    found = {
+        key: frozenset(s for s in list_drawn(drawn, key) if s[1] in liars and key not in liars)
+        for key in keys
+    }
+    accused = accuse(replace(drawn, rechecks=replace(drawn.rechecks, found=found)))
+    ballots = {}
+    for key in keys:
+        asked = frozenset(list_accused(accused, key))
+        false = frozenset() if key in liars else frozenset(s for s in asked if s[1] in liars)
+        ballots[key] = Ballot(false, asked - false)
+    voted = replace(accused, rechecks=replace(accused.rechecks, ballots=ballots))
+    return [key in find_convicted(voted) for key in keys]
+
+
+@pytest.mark.parametrize("liars", [1, 2, 3])
+def test_rechecks_convict_as_often_as_the_rule_does(liars):
+    """The share of 600 ends, within four standard errors; three of seven are too many: nobody."""
+    false_V, rounds, ends = np.arange(7) < liars, 4, 600
+    by_rule = np.array([play_rechecks(seed, false_V, rounds) for seed in range(ends)])
+    assert not by_rule[:, liars:].any()
+    draws_BV = np.random.default_rng(liars).random((100_000, 7))
+    false_BV = np.broadcast_to(false_V, draws_BV.shape)
+    found_BV = rules.find_convicted(false_BV, draws_BV, 0.3, rounds)
+    assert not found_BV[:, liars:].any()
+    share, wanted = by_rule[:, :liars].mean(), found_BV[:, :liars].mean()
+    assert abs(share - wanted) <= 4 * np.sqrt(wanted * (1 - wanted) / (ends * liars)) + 1e-9
+    assert (wanted > 0.5) == (liars < 3)

@@ -189,6 +189,9 @@ class Spoiling:
     def score(self, jobs: Sequence[ports.ScoreJob]) -> list[ports.ScoreResult]:
         return self.inner.score(jobs)
 
+    def recheck(self, jobs: Sequence[ports.RecheckJob]) -> list[ports.RecheckResult]:
+        return self.inner.recheck(jobs)  # type: ignore[attr-defined,no-any-return]
+
     def aggregate(self, job: ports.AggregateJob) -> ports.AggregateResult:
         return self.inner.aggregate(job)
 

@@ -187,7 +187,7 @@ def test_inspect_refuses_strangers_gaps_and_other_folders(
 
 @pytest.mark.parametrize(
     ("language", "said"),
-    [("en", "In 2 of 3 rounds 0 because: "), ("ja", "3 ラウンド中 2 ラウンド")],
+    [("en", "In 2 of 3 rounds: 0 because: "), ("ja", "3 ラウンド中 2 ラウンド")],
 )
 def test_who_was_refused_later_is_not_told_that_all_was_for_nothing(
     sample_view: RunView, language: Language, said: str

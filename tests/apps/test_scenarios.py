@@ -13,6 +13,7 @@ from tests.apps.tiny import play, shrink
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.apps.casts import VALIDATORS
 from kumiai.apps.report import write_report
+from kumiai.apps.report.summary import build_headline
 from kumiai.apps.scenarios import SCENARIOS
 from kumiai.apps.view import MemberView, RunView
 
@@ -145,6 +146,9 @@ def test_a_colluding_validator_lifts_nobody_and_loses_itself(menu: Play) -> None
     colluder = judges.pop(VALIDATORS[3])
     assert colluder.behaviour == "colluder"
     assert colluder.reward < min(m.reward for m in judges.values())
+    last = {r.member: r.reason_code for r in run.receipts if r.round == 0}
+    assert last[colluder.name] == "false-scores"
+    assert {last[name] for name in judges} == {"final-validator"}
     rider = menu("free-rider")  # the same run without the collusion: the same work counts
     assert [sorted(r.included) for r in run.rounds] == [sorted(r.included) for r in rider.rounds]
 
@@ -154,7 +158,7 @@ def test_a_lazy_validator_loses_what_was_held_back(menu: Play) -> None:
     judges = {m.name: m for m in run.members if m.role == "validator"}
     lazy = judges.pop(VALIDATORS[3])
     final = [r for r in run.receipts if r.member == lazy.name and r.round == 0]
-    assert [r.amount for r in final] == [0]
+    assert [(r.amount, r.reason_code) for r in final] == [(0, "false-scores")]
     assert lazy.reward * 5 < min(m.reward for m in judges.values())
 
 
@@ -204,6 +208,19 @@ def test_the_same_seed_gives_the_same_run(menu: Play, tmp_path: Path) -> None:
     assert other.certificates[0].hash != again.certificates[0].hash
 
 
+def test_who_writes_zeros_loses_what_was_held_back(menu: Play) -> None:
+    run = menu("zeros")
+    last = {r.member: r for r in run.receipts if r.round == 0}
+    judges = {name: last[name].reason_code for name in VALIDATORS}
+    assert judges == {**dict.fromkeys(VALIDATORS, "final-validator"), VALIDATORS[3]: "false-scores"}
+    assert last[VALIDATORS[3]].amount == 0
+    paid = [run.member(name).reward for name in VALIDATORS]
+    assert paid[3] * 5 < min(paid[:3])
+    headline = {sentence.key: sentence for sentence in build_headline(run)}
+    assert headline["headline.false_scores"].places == {"names": VALIDATORS[3]}
+    assert all(member.slashed == 0 for member in run.members)
+
+
 def test_a_traitor_in_the_committee_is_proven_and_the_rest_goes_on(menu: Play) -> None:
     run = menu("byzantine")
     (traitor,) = [m for m in run.members if m.behaviour == "equivocator"]
@@ -212,9 +229,11 @@ def test_a_traitor_in_the_committee_is_proven_and_the_rest_goes_on(menu: Play) -
     assert traitor.slashed == 60
     assert traitor.reason_code == "final-proven"
     (faker,) = _cheats(run)
-    assert faker.verdict == "INVALID"
     assert faker.slashed > 0
-    assert faker.reward == 0
+    receipts = {r.round: r for r in run.receipts if r.member == faker.name}
+    caught = [number for number, r in receipts.items() if r.reason_code == "fabricated"]
+    assert caught and receipts[0].reason_code == "final-convicted"
+    assert all(receipts[number].amount == 0 for number in (0, *caught))  # each draw may miss
     assert all(not m.slashed for m in run.members if m not in (traitor, faker))
     assert all(m.reward > 0 for m in run.members if m.role == "validator" and m is not traitor)
     keys = {key for c in run.certificates for key in c.signers}

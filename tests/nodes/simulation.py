@@ -81,9 +81,10 @@ def simulate(
     network: NetworkModel | None = None,
     quality: Mapping[str, int] | None = None,
     raised: Mapping[str, int] | None = None,
+    behaviours: Mapping[str, str] | None = None,
 ) -> Finished:
     """Run to the end and check everything that holds for every run."""
-    driver, population = make_driver(task, people, network, quality, raised)
+    driver, population = make_driver(task, people, network, quality, raised, behaviours=behaviours)
     return finish(driver, population)
 
 

@@ -8,6 +8,7 @@ from kumiai.adapters.memory.blobs import MemoryBlobs
 from kumiai.adapters.memory.ledger import MemoryLedger
 from kumiai.adapters.memory.log import MemoryLog
 from kumiai.adapters.memory.vault import MemoryVault
+from kumiai.adapters.sim.adversaries import AdversarialCompute
 from kumiai.adapters.sim.recorded import RecordedCompute
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.apps.population import Casting, Person, Population, cast_roles, gather
@@ -64,8 +65,9 @@ def make_driver(
     quality: Mapping[str, int] | None = None,
     raised: Mapping[str, int] | None = None,
     on_decided: Callable[[Decided], None] | None = None,
+    behaviours: Mapping[str, str] | None = None,
 ) -> tuple[Driver, Population]:
-    """A driver over memory adapters; qualities and flags are given by member name."""
+    """A driver over memory adapters; qualities, flags and behaviours are given by member name."""
     population = gather(task, people)
     blobs = MemoryBlobs()
     compute = RecordedCompute(
@@ -73,8 +75,12 @@ def make_driver(
         quality={population.pubkey(n): v for n, v in (quality or {}).items()},
         raised={population.pubkey(n): v for n, v in (raised or {}).items()},
     )
+    holdouts = []
+    if task.data.open_holdout:
+        judges = [person.name for person in people if person.role == "validator"]
+        holdouts = [blobs.put(f"hold-out of {name}".encode()) for name in judges]
     driver = Driver(
-        roles=cast_roles(task, population, [], make_secrets(population)),
+        roles=cast_roles(task, population, holdouts, make_secrets(population)),
         trainers=frozenset(p.name for p in people if p.role in ("trainer", "canary")),
         setup_roles=("escrow", "customer"),
         orderer=population.orderer,
@@ -84,7 +90,14 @@ def make_driver(
             population,
             on_decided or (lambda decided: None),
         ),
-        compute=compute,
+        compute=AdversarialCompute(
+            compute,
+            blobs,
+            size=1,
+            behaviours={population.pubkey(n): v for n, v in (behaviours or {}).items()},
+        )
+        if behaviours
+        else compute,
         log=MemoryLog(),
         ledger=MemoryLedger(),
         vault=MemoryVault(),

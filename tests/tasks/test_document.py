@@ -43,7 +43,7 @@ def test_id_is_stable() -> None:
     # a change here means that old runs no longer verify: bump the schema, note it in the changelog
     assert (
         compute_task_id(parse_task(LEAST))
-        == "57c1345b5ace1929906068574c3e8a470d7c091b8e09c08620886157e3cf97e9"
+        == "4aa79a910e28650a92625ab2be2fd28b424467e46cfc2b66aab69e7d2ba0148f"
     )
 
 
@@ -222,6 +222,11 @@ def test_warnings_name_what_is_weak() -> None:
         f"{LEAST}\n[rewards]\nalpha = 2\n[validation]\ncanaries = 0\n[data]\nopen_holdout = false"
     )
     assert len(list_warnings(weak)) == 4
+    unchecked = parse_task(f"{LEAST}\n{quiet}\n[validation]\nrecheck_ppm = 0")
+    (warning,) = list_warnings(unchecked)
+    assert warning.startswith("validation.recheck_ppm = 0")
+    quiet += "\n[validation]\ncanaries = 0"  # who is rechecked does not go unnoticed
+    assert list_warnings(parse_task(f"{LEAST}\n{quiet}")) == []
 
 
 UNREAD = [

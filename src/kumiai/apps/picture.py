@@ -20,7 +20,8 @@ from kumiai.apps.view import CertificateView, MemberView, ReceiptView, RoundView
 from kumiai.base.amounts import PPM
 from kumiai.rounds.final import is_established
 from kumiai.rounds.receipt import INCLUDED_REASONS, REASONS
-from kumiai.rounds.state import Certificate, NodeState, RunState, Tally
+from kumiai.rounds.signed import Certificate
+from kumiai.rounds.state import NodeState, RunState, Tally
 from kumiai.rounds.widths import compute_curve, is_live
 from kumiai.tasks.document import to_document
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.base.keys import SigningKey, derive_key
-from kumiai.nodes.customer import Customer, Escrow
+from kumiai.nodes.customer import Customer, Escrow, make_holdout_salt
 from kumiai.nodes.masks import MaskHolder
 from kumiai.nodes.member import Delegator, Enrolment
 from kumiai.nodes.role import Role
@@ -103,6 +103,9 @@ def cast_roles(
     seed = hashlib.sha256(f"kumiai/{task.name}/{task.seed}".encode()).digest()
     roles: dict[str, Role] = {}
     canaries, stakes, delegations = [], {}, []
+    judges = tuple(population.pubkey(person.name) for person in population.named("validator"))
+    handed = dict(zip(judges, holdout_blobs, strict=False))  # none where nobody opens them
+    salt = make_holdout_salt(population.customer, task)
     for person in population.people:
         key = population.keys[person.name]
         enrolment = Enrolment(
@@ -125,7 +128,7 @@ def cast_roles(
         if person.role == "delegator":
             roles[person.name] = Delegator(key, enrolment)
         elif person.role == "validator":
-            roles[person.name] = Validator(key, enrolment)
+            roles[person.name] = Validator(key, enrolment, (handed.get(key.pubkey, ""), salt))
         else:
             roles[person.name] = Trainer(key, enrolment, masks)
         stakes[key.pubkey] = 0 if person.role == "delegator" else person.stake
@@ -148,6 +151,7 @@ def cast_roles(
         replicas=list_replicas(task, population),
         canaries=tuple(canaries),
         holdout_blobs=tuple(holdout_blobs),
+        holdout_owners=judges,
         members_expected=len(population.people),
         delegations_expected=len(delegations),
         shards=shards or {},

@@ -14,7 +14,7 @@ from kumiai.base import canonical, events, merkle
 from kumiai.base.events import Event
 from kumiai.rounds.certificate import check_certificate
 from kumiai.rounds.receipt import encode_receipt
-from kumiai.rounds.state import Certificate
+from kumiai.rounds.signed import Certificate
 
 FORMAT = "kumiai/receipt-file/1"
 FILE_BYTES_MAX = 1_000_000

@@ -315,6 +315,15 @@ _ALL = (
         recast(make_people(), VALIDATORS[3], "lazy"),
     ),
     _digits(
+        "zeros",
+        "Scores that nobody worked for",
+        "働かずに付けた点",
+        "One validator writes zero for everybody, which the probes do not notice.",
+        "Others recompute its sheets when the hold-outs are open; a quorum agrees, and it loses "
+        "all that was held back for it.",
+        recast(make_people(), VALIDATORS[3], "zeros"),
+    ),
+    _digits(
         "byzantine",
         "A traitor in the committee, and work that was not done",
         "裏切る検証者と、していない仕事",
@@ -329,7 +338,7 @@ _ALL = (
         ),
         data={**DIGITS_DATA, "mode": "assigned"},
         validation={"ordering": "committee", "epoch_rounds": 4},
-        audit={"mode": "replay", "checkpoint_every": 5},
+        audit={"mode": "replay", "checkpoint_every": 5, "segments": 3},
     ),
     _digits(
         "faker",
@@ -340,7 +349,7 @@ _ALL = (
         "The faker is caught, earns nothing and loses stake; no honest member is blamed.",
         make_people(Person("Mekki", "trainer", "faker"), canary=False),
         data={**DIGITS_DATA, "mode": "assigned"},
-        audit={"mode": "replay", "checkpoint_every": 5},
+        audit={"mode": "replay", "checkpoint_every": 5, "segments": 3},
     ),
     _digits(
         "late",

@@ -18,9 +18,10 @@ A run directory is checked in this order, and every finding says where:
 10. privacy    no member's claimed epsilon is below what its own iterations give
 11. models     every member's file is the right slice of the final model
 12. replays    in an audited run alone: drawn segments trained again, verdicts as certified
+13. rechecks   in a rechecked run alone: each sheet for which a validator was convicted is false
 
 Scores are floating point: on the machine that made them they come out the same, elsewhere within
-`audit.scores.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
+`proofs.sheets.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from kumiai.adapters.store.blobs import SealedBlobs
 from kumiai.adapters.store.tree import FileStamp
 from kumiai.apps import audit
 from kumiai.apps.audit.order import check_order
+from kumiai.apps.audit.rechecks import check_rechecks
 from kumiai.apps.audit.replays import check_replays
 from kumiai.apps.evidence import judge, read_evidence_file
 from kumiai.apps.receipts import find_problems, read_receipt_file
@@ -44,6 +46,7 @@ from kumiai.apps.rundir import RunDir
 from kumiai.base.errors import InputError, KumiaiError
 from kumiai.rounds.control import ENDED
 from kumiai.tasks.audit import is_audited
+from kumiai.tasks.rechecks import is_rechecked
 
 FINDINGS_MAX = 200
 
@@ -172,6 +175,8 @@ def verify_run(
         checks = {"order": check_order, **checks}
     if is_audited(replayed[0].state.task):
         checks["replays"] = check_replays
+    if is_rechecked(replayed[0].state.task):
+        checks["rechecks"] = check_rechecks
     for name, check in checks.items():
         _check(report, name, tell, lambda check=check: check(subject))
     return report

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from kumiai.base.keys import SigningKey
 from kumiai.nodes.role import Action, Input, Memory, Pay, Publish, derive_salt
-from kumiai.rounds.commitments import commit_canaries
+from kumiai.rounds.commitments import commit_canaries, commit_holdout
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.state import RoundPhase, RunPhase, RunState
 from kumiai.settlement.ledger import Delegate, Deposit, Fund, LedgerCommand, Stake
 from kumiai.tasks.audit import is_audited
 from kumiai.tasks.document import TaskDocument, compute_task_id, to_document
+from kumiai.tasks.rechecks import is_rechecked
 
 Steps = tuple[Memory, tuple[Action, ...]]
 
@@ -29,6 +30,7 @@ class Customer:
     replicas: tuple[str, ...] = ()
     canaries: tuple[str, ...] = ()
     holdout_blobs: tuple[str, ...] = ()
+    holdout_owners: tuple[str, ...] = ()  # the validators that they were handed to, in their order
     members_expected: int = 2
     delegations_expected: int = 0
     shards: Mapping[str, str] = field(default_factory=dict)  # trainer -> blob, in an audited run
@@ -43,7 +45,7 @@ class Customer:
                 and len(run.delegations) >= self.delegations_expected
             )
             if complete:
-                content = {"task": run.task_id, **self._name_shards()}
+                content = {"task": run.task_id, **self._name_shards(), **self._bind_holdouts(run)}
                 return _once(memory, "start", (Publish(Kind.START, content),))
         if (
             run.phase is RunPhase.FINALIZING
@@ -68,18 +70,43 @@ class Customer:
     def _name_shards(self) -> dict[str, object]:
         return {"shards": dict(self.shards)} if is_audited(self.task) else {}
 
+    def _bind_holdouts(self, run: RunState) -> dict[str, object]:
+        """Name by hash what every validator that came was handed."""
+        if not is_rechecked(self.task):
+            return {}
+        salt, task_id = make_holdout_salt(self.key, self.task), compute_task_id(self.task)
+        pairs = zip(self.holdout_owners, self.holdout_blobs, strict=True)
+        bound = {k: commit_holdout(task_id, k, b, salt) for k, b in pairs if k in run.members}
+        return {"holdouts": bound}
+
     def _open(self, run: RunState) -> tuple[Action, ...]:
         actions: list[Action] = []
         if self.canaries:
             members = {"members": sorted(self.canaries), "salt": self._salt()}
             actions.append(Publish(Kind.CANARY_OPEN, {"task": run.task_id, **members}))
         if self.holdout_blobs and self.task.data.open_holdout:
-            blobs = {"task": run.task_id, "blobs": list(self.holdout_blobs)}
-            actions.append(Publish(Kind.HOLDOUT_OPEN, blobs))
+            content = {"task": run.task_id, **self._show_holdouts(run)}
+            actions.append(Publish(Kind.HOLDOUT_OPEN, content))
         return tuple(actions)
+
+    def _show_holdouts(self, run: RunState) -> dict[str, object]:
+        if not is_rechecked(self.task):
+            return {"blobs": list(self.holdout_blobs)}
+        pairs = zip(self.holdout_owners, self.holdout_blobs, strict=True)
+        bound = [(key, blob) for key, blob in pairs if key in run.holdouts.commitments]
+        return {
+            "owners": [key for key, _ in bound],
+            "blobs": [blob for _, blob in bound],
+            "salt": make_holdout_salt(self.key, self.task),
+        }
 
     def _salt(self) -> str:
         return derive_salt(self.key, "canaries", compute_task_id(self.task), 0, 0)
+
+
+def make_holdout_salt(key: SigningKey, task: TaskDocument) -> str:
+    """Return what hides the bound hold-outs from everybody but the customer and its validators."""
+    return derive_salt(key, "holdouts", compute_task_id(task), 0, 0)
 
 
 @dataclass(frozen=True, slots=True)

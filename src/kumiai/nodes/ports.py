@@ -14,6 +14,7 @@ from kumiai.base.amounts import PPM
 from kumiai.base.events import Event
 from kumiai.base.log import Record
 from kumiai.consensus.pbft.proofs import Equivocation
+from kumiai.proofs.sheets import SheetNumbers
 from kumiai.rounds.opened import OpenedGroup
 from kumiai.settlement.ledger import LedgerCommand
 
@@ -179,6 +180,34 @@ class ScoreResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RecheckTarget:
+    """A sheet to recompute: the scoring that its author was asked for, on what, and its answer."""
+
+    job: ScoreJob
+    holdout: str  # blob of the author's hold-outs, as the customer opened it
+    claimed: SheetNumbers
+
+
+@dataclass(frozen=True, slots=True)
+class RecheckJob:
+    """Ask one validator whether others' sheets are what their hold-outs give."""
+
+    round: int
+    validator: str
+    targets: tuple[RecheckTarget, ...]
+    is_jury: bool = False  # the sheets are accused already
+
+
+@dataclass(frozen=True, slots=True)
+class RecheckResult:
+    """What the job's sheets are: (round, author, is false), in its order."""
+
+    validator: str
+    lines: tuple[tuple[int, str, bool], ...]
+    is_jury: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AggregateJob:
     """Ask for the next global model. Integers only: every machine gets the same bytes.
 
@@ -224,8 +253,9 @@ class CurveResult:
     accuracies_ppm: tuple[int, ...]
 
 
-Job = TrainJob | ScoreJob | AggregateJob | CurveJob | OpenJob | AuditJob
-JobResult = TrainResult | ScoreResult | AggregateResult | CurveResult | OpenResult | AuditResult
+Job = TrainJob | ScoreJob | AggregateJob | CurveJob | OpenJob | AuditJob | RecheckJob
+LookResult = OpenResult | AuditResult | RecheckResult
+JobResult = TrainResult | ScoreResult | AggregateResult | CurveResult | LookResult
 
 
 class ComputePort(Protocol):

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kumiai.base.keys import SigningKey
-from kumiai.nodes.ports import Job, JobResult, TrainJob
+from kumiai.nodes.ports import Job, JobResult, ScoreJob, TrainJob
+from kumiai.proofs.sheets import SheetNumbers
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.state import RunState
 from kumiai.settlement.ledger import LedgerCommand
@@ -76,6 +77,14 @@ Action = Publish | BuildModel | Work | Pay
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedRound:
+    """A certified round's scoring (of nobody in particular) and the sheets that were shown."""
+
+    job: ScoreJob
+    sheets: Mapping[str, SheetNumbers]  # by validator, without the second hold-out's values
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """A node's private memory. `done` holds what was asked for or published, so it happens once.
 
@@ -84,7 +93,8 @@ class Memory:
     A trainer's `result` is of the round and attempt it started in; `committed` is the place it was
     last committed in, (0, 0) before; `working` that of the job under way, where a round may pass
     meanwhile. traced: in an audited run a trainer's job of the open round. audit: what a validator
-    last found by replaying.
+    last found by replaying. judged: round -> what is needed to recompute its sheets, in rechecked
+    runs: rounds times validators times updates lines at most, made anew from the log on resume.
     """
 
     done: frozenset[tuple[str, int, int]] = frozenset()
@@ -96,6 +106,7 @@ class Memory:
     working: tuple[int, int] = (0, 0)
     traced: TrainJob | None = None
     audit: JobDone | None = None
+    judged: Mapping[int, JudgedRound] = field(default_factory=dict)
 
 
 class Role(Protocol):

@@ -6,20 +6,18 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from kumiai.base import canonical
-from kumiai.base.amounts import PPM
 from kumiai.base.keys import SigningKey
 from kumiai.consensus import beacon
-from kumiai.nodes import auditing
+from kumiai.nodes import auditing, rechecking
+from kumiai.nodes.jobs import make_aggregate_job, make_score_job
 from kumiai.nodes.member import Enrolment, enrol_or_rejoin
 from kumiai.nodes.ports import (
-    AggregateJob,
     AggregateResult,
     AuditResult,
     CurveJob,
     CurveResult,
-    ScoreJob,
+    RecheckResult,
     ScoreResult,
-    UpdateRef,
 )
 from kumiai.nodes.role import (
     Action,
@@ -49,60 +47,6 @@ def compute_chain_length(rounds: int) -> int:
     return (rounds + 2) * ATTEMPTS_PER_ROUND_MAX
 
 
-def make_aggregate_job(
-    current: RoundState, model: str, server_state: str, model_previous: str
-) -> AggregateJob:
-    """Return the aggregation that the log asks for: the same for validators and verifiers."""
-    widths = tuple(current.assignments[member].width_ppm for member, _, _ in current.included)
-    included = {member for member, _, _ in current.included}
-    return AggregateJob(
-        round=current.index,
-        model=model,
-        server_state=server_state or None,
-        included=current.included,
-        previous_model=model_previous or None,
-        seed=current.beacon,
-        roots=current.roots,
-        widths_ppm=widths if any(width < PPM for width in widths) else (),
-        groups=tuple(group for group in current.opened if included & {*group.members}),
-    )
-
-
-def make_score_job(
-    current: RoundState,
-    validator: str,
-    model: str,
-    model_previous: str,
-    wants_root: bool = False,
-) -> ScoreJob:
-    """Return the scoring that the log asks one validator for."""
-    updates = list_updates(current)
-    if current.opened:
-        updates = tuple(
-            UpdateRef(group.name, canonical.hash_document(list(group.masked)), place)
-            for place, group in enumerate(current.opened)
-        )
-    return ScoreJob(
-        round=current.index,
-        validator=validator,
-        model=model,
-        previous_model=model_previous or None,
-        updates=updates,
-        seed=current.beacon,
-        wants_root=wants_root,
-        groups=current.opened,
-        shown=current.shown,
-    )
-
-
-def list_updates(current: RoundState) -> tuple[UpdateRef, ...]:
-    """Return the revealed updates that the log asks to judge, in the order of commitment."""
-    revealed = (current.assignments[member] for member in current.revealed)
-    return tuple(
-        UpdateRef(a.member, a.blob, a.commit_height, a.width_ppm, a.staleness) for a in revealed
-    )
-
-
 def make_beacon_tip(key: SigningKey, rounds: int) -> str:
     """Return the tip that a validator publishes when it enrols."""
     return beacon.compute_element(_beacon_secret(key), compute_chain_length(rounds), 0)
@@ -110,13 +54,18 @@ def make_beacon_tip(key: SigningKey, rounds: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """A member of the committee with a private hold-out."""
+    """A member of the committee with a private hold-out.
+
+    holdout: the blob of the data that it was handed, and the salt that the customer binds it with.
+    """
 
     key: SigningKey
     enrolment: Enrolment
+    holdout: tuple[str, str] = ("", "")
 
     def step(self, memory: Memory, run: RunState, event: Input) -> Steps:
         """Take one input; see `Role`."""
+        memory = rechecking.note_judged(memory, run)
         if isinstance(event, ModelBuilt):
             return memory, (Publish(Kind.READY, {"task": run.task_id, "model": event.model}),)
         if isinstance(event, JobDone):
@@ -125,7 +74,7 @@ class Validator:
         if entered is not None:
             return entered
         if run.phase is RunPhase.WARMUP:
-            return _once(memory, "ready", (0, 0), (BuildModel(),))
+            return _once(memory, "ready", (0, 0), (self._begin(run),))
         current = run.round
         if current is None or self.key.pubkey not in current.committee:
             return memory, ()
@@ -144,6 +93,12 @@ class Validator:
             job = make_aggregate_job(current, run.model, run.server_state, run.model_previous)
             return _once(memory, "aggregate", place, (Work(current.attempt, job),))
         return memory, ()
+
+    def _begin(self, run: RunState) -> Action:
+        """Build the first model, unless the customer has bound itself to another hold-out."""
+        if rechecking.is_bound(run, self.key.pubkey, *self.holdout):
+            return BuildModel()
+        return Publish(Kind.WITHDRAW, {"task": run.task_id})
 
     def _draw(self, run: RunState, place: Place) -> Action:
         assert run.task is not None
@@ -206,6 +161,9 @@ class Validator:
             )
             action = Publish(Kind.SCORE_COMMIT, {**_named(run, place), "commitment": commitment})
             return kept, (action,)
+        if isinstance(event.result, RecheckResult):
+            said = rechecking.write_word(current, event.result)
+            return memory, tuple(Publish(kind, {**_named(run, place), **c}) for kind, c in said)
         if isinstance(event.result, CurveResult) and run.phase is RunPhase.FINALIZING:
             found = event.result
             content = {"model": found.model, "accuracies": list(found.accuracies_ppm)}
@@ -272,6 +230,8 @@ class Validator:
             return _once(
                 memory, "certify", place, (self._certify(run, place, run.model, run.server_state),)
             )
+        if current.phase in (RoundPhase.RECHECK, RoundPhase.RECHECK_JURY):
+            return self._recheck(memory, run, current, place)
         opened: list[Action] = []
         if needs_curve(run):
             job = CurveJob(current.index, self.key.pubkey, run.model)
@@ -285,6 +245,11 @@ class Validator:
             content = {**named, "salt": salt, "values": list(values)}
             opened.append(Publish(Kind.FINAL_REVEAL, content))
         return _once(memory, "finals", place, tuple(opened))
+
+    def _recheck(self, memory: Memory, run: RunState, current: RoundState, place: Place) -> Steps:
+        job = rechecking.make_recheck_job(memory, run, current, self.key.pubkey)
+        what = "recheck" if current.phase is RoundPhase.RECHECK else "recheck-jury"
+        return _once(memory, what, place, () if job is None else (Work(place[1], job),))
 
 
 def _named(run: RunState, place: Place) -> dict[str, object]:

@@ -27,6 +27,8 @@ from kumiai.nodes.ports import (
     JobResult,
     OpenJob,
     OpenResult,
+    RecheckJob,
+    RecheckResult,
     ScoreJob,
     ScoreLine,
     ScoreResult,
@@ -34,6 +36,7 @@ from kumiai.nodes.ports import (
     TrainResult,
     VaultPort,
 )
+from kumiai.nodes.rechecking import RecheckPort
 from kumiai.nodes.role import BuildModel, Work
 
 Result = JobResult | str
@@ -46,6 +49,7 @@ _NAMES = {
     CurveJob: "curve",
     OpenJob: "open",
     AuditJob: "audit",
+    RecheckJob: "recheck",
 }
 
 
@@ -80,6 +84,12 @@ def _compute(batch: Sequence[Work | BuildModel], compute: ComputePort) -> list[R
         return list(compute.score([job for job in jobs if isinstance(job, ScoreJob)]))
     if isinstance(first.job, CurveJob):
         return [compute.measure_curve(job) for job in jobs if isinstance(job, CurveJob)]
+    if isinstance(first.job, RecheckJob):
+        if not isinstance(compute, RecheckPort):
+            raise InternalError(
+                f"{type(compute).__name__} cannot recheck, which the run asks of it"
+            )
+        return list(compute.recheck([job for job in jobs if isinstance(job, RecheckJob)]))
     if isinstance(first.job, OpenJob | AuditJob):
         if not isinstance(compute, AuditPort):
             raise InternalError(f"{type(compute).__name__} cannot audit, which the run asks of it")
@@ -124,6 +134,9 @@ def _decode(entry: object) -> Result:
     if name == "AuditResult":
         lines = tuple((verdict, segment, digest) for verdict, segment, digest in fields["lines"])
         return AuditResult(**{**fields, "lines": lines})
+    if name == "RecheckResult":
+        sheets = tuple((index, author, is_false) for index, author, is_false in fields["lines"])
+        return RecheckResult(**{**fields, "lines": sheets})
     if name == "AggregateResult":
         return AggregateResult(**fields)
     if name == "CurveResult":

@@ -19,7 +19,8 @@ from kumiai.consensus.quorum import compute_quorum
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.receipt import compute_receipts_root
-from kumiai.rounds.state import Certificate, RoundPhase, RoundState, RunState, Vote
+from kumiai.rounds.signed import Certificate, Vote
+from kumiai.rounds.state import RoundPhase, RoundState, RunState
 
 TYPE = "kumiai/certificate/1"
 

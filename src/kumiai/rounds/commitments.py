@@ -55,6 +55,11 @@ def commit_final(
     return _hash("final", [task_id, round_index, attempt, validator, list(values), salt])
 
 
+def commit_holdout(task_id: str, validator: str, blob: str, salt: str) -> str:
+    """Bind the customer to the hold-out `blob` (sha256 of its bytes) that this validator gets."""
+    return _hash("holdout", [task_id, validator, blob, salt])
+
+
 def commit_canaries(members: Sequence[str], salt: str) -> str:
     """Bind the customer to which members are probes; independent of their order."""
     return _hash("canaries", [sorted(members), salt])

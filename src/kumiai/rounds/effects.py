@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kumiai.base.errors import Reject
-from kumiai.rounds.state import Certificate, RoundPhase, RunPhase, RunState
+from kumiai.rounds.signed import Certificate
+from kumiai.rounds.state import RoundPhase, RunPhase, RunState
 from kumiai.settlement.ledger import LedgerCommand
 
 

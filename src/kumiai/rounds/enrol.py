@@ -18,7 +18,9 @@ from kumiai.consensus.quorum import compute_quorum
 from kumiai.learning.privacy.masking import is_public_key
 from kumiai.rounds.audit_forms import check_shards
 from kumiai.rounds.effects import Outcome, PhaseEntered, refuse
+from kumiai.rounds.holdouts import check_bound
 from kumiai.rounds.kinds import parse_amount
+from kumiai.rounds.opened import Holdouts
 from kumiai.rounds.state import (
     RUN_TABLE,
     Delegation,
@@ -172,10 +174,19 @@ def on_start(state: RunState, record: Record, content: Mapping[str, Any]) -> Out
     fault = check_shards(state, content)
     if fault is not None:
         return refuse(state, "bad-shards", fault)
+    fault = check_bound(state, content)
+    if fault is not None:
+        return refuse(state, "bad-holdouts", fault)
     check_transition(RUN_TABLE, state.phase, RunPhase.WARMUP)
     deadline_ms = record.time_ms + state.task.deadlines.certify_ms
     shards = dict(content.get("shards", {}))
-    warm = replace(state, phase=RunPhase.WARMUP, deadline_ms=deadline_ms, shards=shards)
+    warm = replace(
+        state,
+        phase=RunPhase.WARMUP,
+        deadline_ms=deadline_ms,
+        shards=shards,
+        holdouts=Holdouts(dict(content.get("holdouts", {}))),
+    )
     return Outcome(warm, (PhaseEntered(RunPhase.WARMUP, 0, 0, None, deadline_ms),))
 
 

@@ -17,6 +17,7 @@ from kumiai.base.log import Record
 from kumiai.rounds.agreement import stake_weighted_median
 from kumiai.rounds.commitments import commit_canaries, commit_final
 from kumiai.rounds.effects import Outcome, refuse
+from kumiai.rounds.holdouts import check_opened
 from kumiai.rounds.round import open_round
 from kumiai.rounds.scoring import VALUE_MAX
 from kumiai.rounds.state import NodeState, RoundPhase, RunPhase, RunState, Tally
@@ -60,7 +61,12 @@ def on_final_reveal(state: RunState, record: Record, content: Mapping[str, Any])
     )
     if opened != part.commitments[validator]:
         return refuse(state, "commitment-mismatch", "the values do not open the commitment")
-    shown = replace(part, values={**part.values, validator: tuple(values)})
+    salt = canonical.sha256_hex(content["salt"].encode())
+    shown = replace(
+        part,
+        values={**part.values, validator: tuple(values)},
+        salts={**part.salts, validator: salt},
+    )
     return Outcome(replace(state, finals={**state.finals, content["round"]: shown}))
 
 
@@ -89,7 +95,11 @@ def on_holdout_open(state: RunState, record: Record, content: Mapping[str, Any])
     blobs = content["blobs"]
     if not blobs or len(blobs) > BLOB_COUNT_MAX or not all(canonical.is_hash(b) for b in blobs):
         return refuse(state, "bad-hash", f"1 to {BLOB_COUNT_MAX} sha256 expected")
-    return Outcome(replace(state, holdout_blobs=tuple(blobs)))
+    fault = check_opened(state, content)
+    if fault is not None:
+        return refuse(state, "commitment-mismatch", fault)
+    owners = replace(state.holdouts, owners=tuple(content.get("owners", ())))
+    return Outcome(replace(state, holdout_blobs=tuple(blobs), holdouts=owners))
 
 
 def is_final_complete(state: RunState) -> bool:

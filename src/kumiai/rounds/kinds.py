@@ -39,6 +39,8 @@ class Kind(IntEnum):
     OPEN_TRACE = 8424  # trainer: the drawn leaves of my trace; the states are blobs
     JURY_COMMIT = 8425  # validator: the hash that binds me to what I found of an accusation
     JURY_REVEAL = 8426  # validator: what I found
+    RECHECKED = 8427  # validator: which sheets that I was drawn to recompute are false
+    RECHECK_VOTE = 8429  # validator: which of the accused sheets are false, which honest
     DECLINE = 8420  # trainer: not this round
     WITHDRAW = 8421  # member: I leave
     REJOIN = 8422  # member: I am back
@@ -112,6 +114,8 @@ SHAPES: dict[Kind, dict[str, type]] = {
     Kind.OPEN_TRACE: {**_ROUND, "leaves": list},
     Kind.JURY_COMMIT: {**_ROUND, "commitment": str},
     Kind.JURY_REVEAL: {**_ROUND, "salt": str, "machine": str, "audits": list},
+    Kind.RECHECKED: {**_ROUND, "false": list},
+    Kind.RECHECK_VOTE: {**_ROUND, "false": list, "honest": list},
     Kind.DECLINE: _ROUND,
     Kind.WITHDRAW: _COMMON,
     Kind.REJOIN: _COMMON,
@@ -124,7 +128,11 @@ SHAPES: dict[Kind, dict[str, type]] = {
 OPTIONAL: dict[Kind, dict[str, type]] = {
     Kind.TASK: {"replicas": list},  # keys of the committee that orders; validation.ordering
     Kind.ENROL: {"share_key": str},  # of a trainer; privacy.mode secure
-    Kind.START: {"shards": dict},  # trainer -> blob of its data; audit.mode replay
+    Kind.START: {
+        "shards": dict,  # trainer -> blob of its data; audit.mode replay
+        "holdouts": dict,  # validator -> commitment to its hold-out; validation.recheck_ppm
+    },
+    Kind.HOLDOUT_OPEN: {"owners": list, "salt": str},  # with holdouts: what opens them
     Kind.COMMIT: {"base": int},  # the round whose model it started from, if an earlier one
     Kind.REVEAL: {"trace_root": str, "machine": str},  # audit.mode replay
     Kind.SCORE_REVEAL: {

@@ -1,4 +1,4 @@
-"""What members open after the beacon is drawn: a group's masks, or parts of a trace."""
+"""What members open: a group's masks or parts of a trace in a round, their scores at the end."""
 
 from __future__ import annotations
 
@@ -51,3 +51,51 @@ class Audits:
     accused: tuple[str, ...] = ()
     commits: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     words: Mapping[str, tuple[str, tuple[AuditLine, ...]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FinalPart:
+    """What the final settlement needs of a certified round."""
+
+    trainers: tuple[str, ...]  # in the order of the score lines; groups in secure runs
+    commitments: Mapping[str, str]  # validator -> commitment to its second hold-out's scores
+    flagged: Mapping[str, tuple[bool, ...]]  # validator -> did it see nothing good in member i
+    values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # opened
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # line's group -> members
+    salts: Mapping[str, str] = field(default_factory=dict)  # validator -> sha256 of the salt shown
+
+
+Sheet = tuple[int, str]  # (round, validator): whose scores of which round
+
+
+@dataclass(frozen=True, slots=True)
+class Holdouts:
+    """What binds the customer to the hold-outs that it handed out.
+
+    commitments: validator -> hash, from START; owners: whose each opened blob is, in their order.
+    """
+
+    commitments: Mapping[str, str] = field(default_factory=dict)
+    owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A juror's word about accused sheets; what is in neither it could not recompute."""
+
+    false: frozenset[Sheet]
+    honest: frozenset[Sheet]
+
+
+@dataclass(frozen=True, slots=True)
+class Rechecks:
+    """The end's rechecks: at most a sheet a round and validator.
+
+    drawn: sheet -> who recomputes it; found: rechecker -> which of its sheets are false; accused:
+    what the committee must speak about; ballots: juror -> its word.
+    """
+
+    drawn: Mapping[Sheet, str] = field(default_factory=dict)
+    found: Mapping[str, frozenset[Sheet]] = field(default_factory=dict)
+    accused: tuple[Sheet, ...] = ()
+    ballots: Mapping[str, Ballot] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kumiai.rounds.receipt import Receipt, explain_assignment, make_receipt
+from kumiai.rounds.rechecks import find_convicted
 from kumiai.rounds.state import NodeState, RunState
 from kumiai.rounds.widths import is_live
 from kumiai.settlement.claims import PayLine
@@ -74,12 +75,15 @@ def make_final_receipts(  # the end gathers every strand once; splitting it woul
     slashed: dict[str, int] = {}
     for culprit, amount, _ in burns:
         slashed[culprit] = slashed.get(culprit, 0) + amount
-    receipts = []
+    receipts, convicted = [], find_convicted(state.round)
     for key, member in sorted(state.members.items()):
         if member.role == "delegator":
             continue
         if member.role == "validator":
-            reason = "final-validator"
+            is_whole = released.get(key, 0) == state.held.get((key, key), 0)
+            reason = "final-validator" if is_whole else "final-lessened"
+            if key in convicted:
+                reason = "false-scores"
             if key in state.evidence:
                 is_out = member.state is NodeState.EJECTED
                 reason = "final-proven" if is_out else "final-refuted"

@@ -1,10 +1,11 @@
 """When a phase ends and what follows: the only place that moves a run or a round on.
 
 A training round closes TRAIN -> REVEAL -> SCORE -> SCORE_REVEAL -> CERTIFY, in a secure run with
-DEAL in front and UNMASK before SCORE (`masks`); the final one only SCORE_REVEAL -> CERTIFY. A phase
-that lacks its quorum at the deadline is extended once by half; if that does not help, the round is
-replayed (nobody is blamed); after `round.ATTEMPTS_MAX` the run is DEGRADED and waits for members
-to come back, and then FAILED, with what is left refunded.
+DEAL in front and UNMASK before SCORE (`masks`); the final one SCORE_REVEAL -> CERTIFY, between them
+RECHECK and perhaps RECHECK_JURY (`rechecks`). A phase that lacks its quorum at the deadline is
+extended once by half; if that does not help, the round is replayed (nobody is blamed); after
+`round.ATTEMPTS_MAX` the run is DEGRADED and waits for members to come back, and then FAILED, with
+what is left refunded.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kumiai.consensus.quorum import compute_quorum
-from kumiai.rounds import audits, final, jury, masks, scoring, settle
+from kumiai.rounds import audits, final, jury, masks, rechecks, scoring, settle
 from kumiai.rounds import round as training
 from kumiai.rounds.buffering import compute_close_ms
 from kumiai.rounds.certificate import draft_body, find_certificate
 from kumiai.rounds.control import ENDED, end_run
 from kumiai.rounds.deadlines import remember
+from kumiai.rounds.degraded import degrade
 from kumiai.rounds.effects import Certified, Effect, PhaseEntered, RunEnded
 from kumiai.rounds.enrol import find_agreed_model
 from kumiai.rounds.epochs import list_committee
@@ -27,6 +29,7 @@ from kumiai.rounds.state import (
     ROUND_TABLE,
     RUN_TABLE,
     AssignmentState,
+    Judged,
     NodeState,
     RoundPhase,
     RoundState,
@@ -181,6 +184,9 @@ def _close_score_reveal(
     if state.phase is RunPhase.FINALIZING:
         if not final.is_final_complete(state) and not is_due:
             return None
+        drawn = rechecks.open_rechecks(state, current)
+        if drawn.rechecks.drawn:
+            return _enter(state, drawn, RoundPhase.RECHECK, now_ms)
         return _enter_certify(settle.settle_final(state), now_ms)
     waiting = (current.score_commits.keys() & _live_committee(state, current)) - (
         current.score_sheets.keys()
@@ -213,6 +219,18 @@ def _close_jury(
     return _judge(state, now_ms)
 
 
+def _close_recheck(
+    state: RunState, current: RoundState, now_ms: int
+) -> tuple[RunState, Effects] | None:
+    """Who is silent accuses nobody, and loses the held pay of a round (`rechecks`)."""
+    if rechecks.find_awaited(state, current) and now_ms < current.deadline_ms:
+        return None
+    accused = rechecks.accuse(current)
+    if current.phase is RoundPhase.RECHECK and accused.rechecks.accused:
+        return _enter(state, accused, RoundPhase.RECHECK_JURY, now_ms)
+    return _enter_certify(settle.settle_final(state), now_ms)
+
+
 def _judge(state: RunState, now_ms: int) -> tuple[RunState, Effects]:
     return _enter_certify(settle.settle_round(scoring.judge_round(state)), now_ms)
 
@@ -233,6 +251,7 @@ def _close_certify(
             model_previous=state.model,
             model=vote.model,
             server_state=vote.server_state,
+            judged=Judged(current, state.model, state.model_previous),
             beacon=current.beacon or state.beacon,
         ),
         current.receipts,
@@ -258,16 +277,8 @@ def _after_certificate(state: RunState, index: int, now_ms: int) -> tuple[RunSta
 def _enter(
     state: RunState, current: RoundState, phase: RoundPhase, now_ms: int
 ) -> tuple[RunState, Effects]:
-    """Begin a phase that a secure or audited run has more, or the one after it."""
-    assert state.task is not None
-    terms = state.task.audit
-    lengths_ms = {
-        RoundPhase.SCORE: state.task.deadlines.score_ms,
-        RoundPhase.CHALLENGE: terms.open_ms,
-        RoundPhase.JURY: terms.jury_ms,
-        RoundPhase.JURY_REVEAL: terms.jury_ms,
-    }
-    length_ms = lengths_ms.get(phase, training.compute_trainers_time_ms(state, phase))
+    """Begin a phase that a secure, audited or rechecked run has more, or the one after it."""
+    length_ms = training.compute_phase_ms(state, current, phase)
     begun = replace(current, phase=phase, phase_started_ms=now_ms, deadline_ms=now_ms + length_ms)
     return _entered(replace(state, round=begun))
 
@@ -312,31 +323,7 @@ def _replay(
         return _fail(cleared, reason)
     if current.attempt % training.ATTEMPTS_MAX:
         return _entered(training.open_round(cleared, current.index, current.attempt + 1, now_ms))
-    return _degrade(cleared, current, now_ms, reason, silent)
-
-
-def _degrade(
-    state: RunState, current: RoundState, now_ms: int, reason: str, silent: frozenset[str]
-) -> tuple[RunState, Effects]:
-    """Wait for members to come back; the silent ones count as gone until they say so."""
-    assert state.task is not None
-    check_transition(RUN_TABLE, state.phase, RunPhase.DEGRADED)
-    deadline_ms = now_ms + state.task.deadlines.enrol_ms
-    gone = {
-        k: replace(state.members[k], state=NodeState.DROPPED)
-        for k in silent
-        if state.members[k].state is NodeState.ACTIVE
-    }
-    degraded = replace(
-        state,
-        phase=RunPhase.DEGRADED,
-        round=None,
-        members={k: gone.get(k, m) for k, m in state.members.items()},
-        attempts_used=current.attempt,
-        reason=reason,
-        deadline_ms=deadline_ms,
-    )
-    return degraded, (PhaseEntered(RunPhase.DEGRADED, current.index, 0, None, deadline_ms),)
+    return degrade(cleared, current, now_ms, reason, silent)
 
 
 def _leave_degraded(state: RunState, now_ms: int) -> tuple[RunState, Effects] | None:
@@ -394,5 +381,7 @@ _CLOSERS: dict[
     RoundPhase.JURY_REVEAL: _close_jury,
     RoundPhase.SCORE: _close_score,
     RoundPhase.SCORE_REVEAL: _close_score_reveal,
+    RoundPhase.RECHECK: _close_recheck,
+    RoundPhase.RECHECK_JURY: _close_recheck,
     RoundPhase.CERTIFY: _close_certify,
 }

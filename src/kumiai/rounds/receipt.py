@@ -63,7 +63,11 @@ REASONS: Mapping[str, str] = {
     "final-none": "0 of the locked part because: no positive contribution on the second hold-out.",
     "final-convicted": "0 of the locked part because: an audit showed that it had not done the "
     "work it claimed.",
-    "final-validator": "The held-back part, less the share of probes that were scored wrongly.",
+    "final-validator": "All that was held back: nothing was found against its scores.",
+    "final-lessened": "The held-back part, less the share of probes that were scored wrongly and "
+    "of rounds whose recheck was left undone or contradicted by a quorum.",
+    "false-scores": "0 of what was held back because: scores of this member are not what its own "
+    "hold-out gives, as a quorum of the committee found; no stake is burnt.",
     "final-proven": "0 of what was held back because: two signatures of this member contradict "
     "each other; it is out, and part of its stake is burnt.",
     "final-refuted": "0 of what was held back because: this member approved work that the "

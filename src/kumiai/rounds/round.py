@@ -82,6 +82,24 @@ def compute_trainers_time_ms(state: RunState, phase: RoundPhase) -> int:
     )
 
 
+def compute_phase_ms(state: RunState, current: RoundState, phase: RoundPhase) -> int:
+    """Return how long a phase may take that is not in every round, or that follows such a one.
+
+    Rechecking takes as long as scoring, a sheet: a rechecker is drawn for one a round in the mean.
+    """
+    assert state.task is not None
+    limits, terms = state.task.deadlines, state.task.audit
+    lengths_ms = {
+        RoundPhase.SCORE: limits.score_ms,
+        RoundPhase.CHALLENGE: terms.open_ms,
+        RoundPhase.JURY: terms.jury_ms,
+        RoundPhase.JURY_REVEAL: terms.jury_ms,
+        RoundPhase.RECHECK: limits.score_ms * state.task.training.rounds,
+        RoundPhase.RECHECK_JURY: limits.score_ms * max(1, len(current.rechecks.accused)),
+    }
+    return lengths_ms.get(phase) or compute_trainers_time_ms(state, phase)
+
+
 def compute_beacon_index(index: int, attempt: int) -> int:
     """Return which element of its chain a validator shows in this attempt at a round."""
     return (index - 1) * ATTEMPTS_PER_ROUND_MAX + attempt

@@ -17,7 +17,18 @@ from dataclasses import replace
 from typing import Any
 
 from kumiai.base.log import Record
-from kumiai.rounds import audits, certificate, control, enrol, final, jury, masks, scoring, widths
+from kumiai.rounds import (
+    audits,
+    certificate,
+    control,
+    enrol,
+    final,
+    jury,
+    masks,
+    rechecks,
+    scoring,
+    widths,
+)
 from kumiai.rounds import round as training
 from kumiai.rounds.buffering import compute_close_ms
 from kumiai.rounds.effects import Effect, Outcome, refuse
@@ -45,6 +56,8 @@ HANDLERS: Mapping[Kind, Handler] = {
     Kind.SCORE_REVEAL: scoring.on_score_reveal,
     Kind.JURY_COMMIT: jury.on_jury_commit,
     Kind.JURY_REVEAL: jury.on_jury_reveal,
+    Kind.RECHECKED: rechecks.on_rechecked,
+    Kind.RECHECK_VOTE: rechecks.on_recheck_vote,
     Kind.CERTIFY: certificate.on_certify,
     Kind.FINAL_REVEAL: final.on_final_reveal,
     Kind.CURVE: widths.on_curve,

@@ -22,9 +22,9 @@ from kumiai.rounds.audits import apply_audits, judge_audits, read_sheet
 from kumiai.rounds.commitments import commit_scores
 from kumiai.rounds.current import find_open
 from kumiai.rounds.effects import Outcome, refuse
+from kumiai.rounds.opened import FinalPart
 from kumiai.rounds.state import (
     AssignmentState,
-    FinalPart,
     Judgement,
     NodeState,
     RoundPhase,

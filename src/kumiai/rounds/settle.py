@@ -2,9 +2,9 @@
 
 Trainers get 10 % of a round's reward at once and 90 % by the final ranking. Validators' reward is
 held back in the same proportion until the customer has opened its probes; what a validator (and who
-backs it) gets of that shrinks by the share of probes it took for good work. Stake is burnt only at
-the end and only on evidence that anyone can recompute; probes, being the customer's own, are left
-out of both.
+backs it) gets of that shrinks by the share of probes it took for good work, and by what rechecks
+found (`rechecks`). Stake is burnt only at the end and only on evidence that anyone can recompute;
+probes, being the customer's own, are left out of both.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from kumiai.rounds import final
 from kumiai.rounds.audits import list_wrong_auditors
 from kumiai.rounds.effects import MoneyMoved
 from kumiai.rounds.payslips import make_final_receipts, make_round_receipts, show_line
+from kumiai.rounds.rechecks import compute_losses
 from kumiai.rounds.state import AssignmentState, Payments, RunState, Tally
 from kumiai.rounds.widths import compute_widths
 from kumiai.settlement.claims import (
@@ -110,9 +111,11 @@ def settle_final(state: RunState) -> RunState:
         _add(paid, item.delegator, item.amount)
         _add(backing, item.delegator, item.amount)
     errors = final.compute_canary_errors(state)
+    losses = compute_losses(state, state.round)
     released: dict[str, int] = {}
     for (node, payee), amount in sorted(state.held.items()):
-        lost_ppm = PPM if node in state.evidence else errors.get(node, 0)
+        lost_ppm = min(PPM, errors.get(node, 0) + losses.get(node, 0))
+        lost_ppm = PPM if node in state.evidence else lost_ppm
         part = multiply_ppm(amount, PPM - lost_ppm)
         _add(paid, payee, part)
         _add(released if node == payee else backing, payee, part)

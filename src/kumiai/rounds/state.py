@@ -17,7 +17,8 @@ from kumiai.consensus.epochs import Epoch
 from kumiai.governance.stop import Votes
 from kumiai.learning.privacy.dealing import MaskDealing
 from kumiai.proofs.verdict import AuditLine
-from kumiai.rounds.opened import Audits, OpenedGroup
+from kumiai.rounds.opened import Audits, FinalPart, Holdouts, OpenedGroup, Rechecks
+from kumiai.rounds.signed import Certificate, Vote
 from kumiai.settlement.ledger import LedgerCommand
 from kumiai.tasks.document import TaskDocument
 
@@ -50,6 +51,8 @@ class RoundPhase(StrEnum):
     SCORE_REVEAL = "SCORE_REVEAL"
     JURY = "JURY"  # only after an accusation: the committee replays it, bound and then shown
     JURY_REVEAL = "JURY_REVEAL"
+    RECHECK = "RECHECK"  # at the end: drawn sheets are recomputed on the opened hold-outs
+    RECHECK_JURY = "RECHECK_JURY"  # only after an accusation: by everybody else
     CERTIFY = "CERTIFY"
 
 
@@ -136,9 +139,11 @@ ROUND_TABLE: Mapping[RoundPhase, frozenset[RoundPhase]] = {
     _P.UNMASK: frozenset({_P.SCORE}),
     _P.CHALLENGE: frozenset({_P.SCORE}),
     _P.SCORE: frozenset({_P.SCORE_REVEAL}),
-    _P.SCORE_REVEAL: frozenset({_P.JURY, _P.CERTIFY}),
+    _P.SCORE_REVEAL: frozenset({_P.JURY, _P.RECHECK, _P.CERTIFY}),
     _P.JURY: frozenset({_P.JURY_REVEAL}),
     _P.JURY_REVEAL: frozenset({_P.CERTIFY}),
+    _P.RECHECK: frozenset({_P.RECHECK_JURY, _P.CERTIFY}),
+    _P.RECHECK_JURY: frozenset({_P.CERTIFY}),
     _P.CERTIFY: frozenset(),
 }
 
@@ -240,17 +245,6 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
-    """A validator's signature under a certificate body."""
-
-    validator: str
-    event_id: str
-    body_hash: str
-    model: str
-    server_state: str
-
-
-@dataclass(frozen=True, slots=True)
 class Tally:
     """A member's running account: contribution over the rounds, work done, money."""
 
@@ -310,6 +304,7 @@ class RoundState:
     shown: tuple[tuple[int, str, str, int], ...] = ()  # RunState.shown, as the attempt found it
     votes: Mapping[str, Vote] = field(default_factory=dict)
     audits: Audits = field(default_factory=Audits)
+    rechecks: Rechecks = field(default_factory=Rechecks)
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -324,24 +319,12 @@ class RoundState:
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
-    """A round that a quorum has signed: the body, its hash, and who signed it in which event."""
+class Judged:
+    """The last round that was judged and certified, and the models that it started from."""
 
-    round: int
-    body: Mapping[str, object]
-    body_hash: str
-    signers: tuple[tuple[str, str], ...]  # (validator, event id)
-
-
-@dataclass(frozen=True, slots=True)
-class FinalPart:
-    """What the final settlement needs of a certified round."""
-
-    trainers: tuple[str, ...]  # in the order of the score lines; groups in secure runs
-    commitments: Mapping[str, str]  # validator -> commitment to its second hold-out's scores
-    flagged: Mapping[str, tuple[bool, ...]]  # validator -> did it see nothing good in member i
-    values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # opened
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # line's group -> members
+    round: RoundState
+    model: str
+    model_previous: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +342,7 @@ class RunState:
     canary_commitment: str = ""
     canaries: tuple[str, ...] | None = None  # None until opened
     holdout_blobs: tuple[str, ...] = ()
+    holdouts: Holdouts = field(default_factory=Holdouts)
     members: Mapping[str, Member] = field(default_factory=dict)
     stakes: Mapping[str, int] = field(default_factory=dict)  # attested, also before enrolment
     delegations: tuple[Delegation, ...] = ()
@@ -379,6 +363,7 @@ class RunState:
     # member -> what proves it
     evidence: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     finals: Mapping[int, FinalPart] = field(default_factory=dict)
+    judged: Judged | None = None
     durations_ms: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     stop_votes: Votes = field(default_factory=dict)
     paused_from: RunPhase | None = None

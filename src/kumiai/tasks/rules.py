@@ -16,6 +16,7 @@ from kumiai.tasks.buffered import list_buffer_problems, list_buffer_warnings
 from kumiai.tasks.codecs import DENSE_FIXED, parse_description
 from kumiai.tasks.committees import list_committee_problems, list_committee_warnings
 from kumiai.tasks.live import list_live_problems
+from kumiai.tasks.rechecks import list_recheck_warnings
 from kumiai.tasks.sections import ADAPTIVE_SERVER_OPTIMIZERS
 from kumiai.tasks.secure import list_secure_problems, list_secure_warnings
 
@@ -98,12 +99,7 @@ def list_warnings(task: TaskDocument) -> list[str]:
         warnings.append(
             f"rewards.alpha = {task.rewards.alpha}: a big stake earns more than its share"
         )
-    if task.validation.canaries == 0:
-        warnings.append("validation.canaries = 0: a validator that does not work goes unnoticed")
-    if not task.data.open_holdout:
-        warnings.append(
-            "data.open_holdout = false: the scores themselves cannot be recomputed by others"
-        )
+    warnings += list_recheck_warnings(task)
     if not task.governance.responsible:
         warnings.append('governance.responsible = "": nobody is on record as answering for the run')
     return warnings

@@ -371,6 +371,11 @@ class ValidationSection(Section):
         ge=0,
         le=16,
     )
+    recheck_ppm: int = share(
+        600_000,
+        "Share of the score sheets that another validator recomputes on the opened hold-out; a "
+        "sheet found false costs its author's held-back pay. 0: none. Needs data.open_holdout.",
+    )
     validators: int = setting(
         4,
         "count",

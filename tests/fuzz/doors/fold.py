@@ -4,7 +4,7 @@ An input is a canonical array [height, content]: the event of that height gets t
 later records follow. No record may raise, also long after, when a phase closes over what was
 accepted. Commitments open to anything here (a traitor commits to what it will show), so that what
 they bind is reached. Runs of recorded answers: with audits and juries, with masks, ordered by a
-committee, with widths as rewards.
+committee, with widths as rewards, with rechecks and their jury.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ SECTIONS: dict[str, dict[str, object]] = {
     "secure": {"privacy": {"mode": "secure"}},
     "ordered": {"validation": {"ordering": "committee"}},
     "aequa": {"model_rewards": {"policy": "aequa"}},
+    "rechecked": {"data": {"open_holdout": True}, "validation": {"recheck_ppm": 1_000_000}},
 }
+LIARS = {"rechecked": {"v0": "zeros"}}  # so that there is an accusation, and a vote about it
 
 
 def open_to_anything(purpose: str, fields: Sequence[object]) -> str:
@@ -49,7 +51,9 @@ def play(kind: str) -> tuple[tuple[Record, ...], tuple[RunState, ...]]:
             driver, _ = world.make()
         else:
             task = make_task(trainers=4, rounds=2, **SECTIONS[kind])
-            driver, _ = make_driver(task, make_people(4), NetworkModel())
+            driver, _ = make_driver(
+                task, make_people(4), NetworkModel(), behaviours=LIARS.get(kind)
+            )
         driver.run()
         records = tuple(driver.log.read())
         states = [RunState()]

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from kumiai.adapters.compute.combine import combine_updates
 from kumiai.adapters.compute.decoded import DecodedBlobs
 from kumiai.adapters.compute.execution.engine import Engine
-from kumiai.adapters.compute.execution.shards import count_member_iterations
+from kumiai.adapters.compute.execution.shards import count_member_iterations, falsify
 from kumiai.adapters.compute.measure import HoldoutMeasure
-from kumiai.adapters.compute.member_work import MemberJob, MemberTrainer
+from kumiai.adapters.compute.member_work import MemberJob, MemberTrainer, convert_loss
 from kumiai.adapters.compute.memory import (
     Memory,
     compute_memory_bytes,
@@ -28,6 +28,7 @@ from kumiai.adapters.compute.memory import (
 )
 from kumiai.adapters.compute.nesting import Nesting
 from kumiai.adapters.compute.private_work import NoiseKeys, Shard, account_epsilon
+from kumiai.adapters.compute.rechecked import Rechecker
 from kumiai.adapters.compute.roots import ROOT, train_roots
 from kumiai.adapters.compute.scoring import Holdout, score_round
 from kumiai.adapters.compute.secure_work import GroupSums, encode_masked
@@ -46,7 +47,6 @@ from kumiai.tasks.secure import is_secure
 
 AGGREGATES_KEPT_MAX = 8
 PROGRAM_BYTES_MAX = 2**31  # of a member's program: twice what it may give
-LOSS_PPM_MAX = 2**52  # of a training loss as claimed: an exact integer in any reader's JSON
 
 
 class EngineCompute:
@@ -81,7 +81,7 @@ class EngineCompute:
         """
         self.task, self.recipe, self.engine, self._blobs = task, recipe, engine, blobs
         maps = label_maps or {}
-        self._shards = {key: _falsify(shard, maps.get(key)) for key, shard in shards.items()}
+        self._shards = {key: falsify(shard, maps.get(key)) for key, shard in shards.items()}
         self._holdouts = dict(holdouts)
         self.codec = build_task_codec(task, engine.layout.shapes)
         self._codec_states = codec_states if codec_states is not None else MemoryBlobs()
@@ -93,6 +93,9 @@ class EngineCompute:
         self._secrets = dict(noise_secrets or {})
         self._noise = NoiseKeys(task, self._secrets, self._shards)
         self._sums = GroupSums(blobs, engine.layout.size)
+        self._rechecker = Rechecker(
+            task, recipe, engine.layout, blobs, self._decoded, self._nesting, self._sums, holdouts
+        )
         self._task_id = compute_task_id(task)
         self._aggregated: dict[ports.AggregateJob, ports.AggregateResult] = {}
         self._measure: tuple[tuple[str, ...], HoldoutMeasure] | None = None
@@ -206,10 +209,15 @@ class EngineCompute:
             scored = score_round(
                 self.task, measure, self._decoded, chosen, self._nesting, self._sums
             )
+            self._rechecker.remember(chosen, scored)
             roots = self._train_roots([job for job in chosen if job.wants_root])
             scored = [replace(one, root=roots.get(one.validator, "")) for one in scored]
             results.update(zip(places, scored, strict=True))
         return [results[i] for i in range(len(jobs))]
+
+    def recheck(self, jobs: Sequence[ports.RecheckJob]) -> list[ports.RecheckResult]:
+        """Recompute others' sheets on the hold-outs that the customer opened."""
+        return self._rechecker.recheck(jobs)
 
     def aggregate(self, job: ports.AggregateJob) -> ports.AggregateResult:
         """Compute the next model in integers; the same job is computed once a process.
@@ -331,7 +339,7 @@ class EngineCompute:
             iteration_count=iteration_count,
             flop=engine.count_flop(tuple(inputs.shape[1:]), targets[:1]) * seen,
             # 0 with privacy: what no noise or mask covers is not told
-            loss_ppm=0 if is_secure(self.task) else _convert_loss(loss),
+            loss_ppm=0 if is_secure(self.task) else convert_loss(loss),
             codec_state=state,
             epsilon_milli=self.claim_epsilon(job.trained_before, sample_count, iteration_count),
         )
@@ -382,14 +390,3 @@ class EngineCompute:
         blob = self._blobs.put(fixed_point.encode_vector(name, ints_P))
         self._decoded.keep(name, blob, ints_P)
         return blob
-
-
-def _convert_loss(loss: float) -> int:
-    """Return millionths, bounded: a member's program may claim any finite loss."""
-    return round(math.copysign(min(abs(loss), LOSS_PPM_MAX / PPM), loss) * PPM)
-
-
-def _falsify(shard: Shard, label_map: Sequence[int] | None) -> Shard:
-    if label_map is None:
-        return shard
-    return shard[0], torch.tensor(list(label_map), dtype=torch.int64)[shard[1]]

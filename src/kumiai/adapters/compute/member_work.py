@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kumiai.base.amounts import PPM
+
+LOSS_PPM_MAX = 2**52  # of a training loss as claimed: an exact integer in any reader's JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +46,8 @@ class MemberTrainer(Protocol):
     def train(
         self, model_P: NDArray[np.float32], jobs: Sequence[MemberJob]
     ) -> list[MemberWork]: ...
+
+
+def convert_loss(loss: float) -> int:
+    """Return millionths, bounded: a member's program may claim any finite loss."""
+    return round(math.copysign(min(abs(loss), LOSS_PPM_MAX / PPM), loss) * PPM)

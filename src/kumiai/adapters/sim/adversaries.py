@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kumiai.adapters.compute.decoded import DecodedBlobs
+from kumiai.adapters.sim import lies
 from kumiai.base.amounts import PPM
 from kumiai.learning import fixed_point
 from kumiai.learning.codecs import Codec, Plain, for_round
@@ -26,7 +27,6 @@ SIGN_FLIP_FACTOR = -3
 COPY_NOISE = 64  # units added to a copy so that its hash differs
 CLAIMED_SAMPLES = 300
 CLAIMED_ITERATIONS = 10
-LAZY_VALUE = 5_000
 COLLUSION_VALUE = 500_000
 
 NOISY = frozenset({"free-rider", "canary"})
@@ -40,8 +40,9 @@ class AdversarialCompute:
     `size` is P, the model's numbers. Behaviours of trainers: free-rider, canary, copier, replayer,
     sign-flip, garbage, overreach (trains and sends the full width whatever it was given), in
     audited runs withholder (opens nothing), trace-copier, and those of `fakers`, who lie while they
-    train; of validators: lazy, colluder (`friends` are whom colluders favour), lazy-auditor,
-    colluding-auditor, false-accuser. find_outside: the numbers that a member of a width may not
+    train; of validators: lazy, zeros, echo (see `lies`), colluder (`friends` are whom colluders
+    favour; in rechecks it accuses everybody but colluders), lazy-auditor, colluding-auditor,
+    false-accuser. find_outside: the numbers that a member of a width may not
     change; all but overreach leave them alone.
     """
 
@@ -55,6 +56,7 @@ class AdversarialCompute:
     claim_epsilon: Callable[[int, int, int], int] = lambda before, samples, iterations: 0
     find_outside: Callable[[int], np.ndarray] = lambda width_ppm: np.array([], dtype=np.int64)
     _models: list[str] = field(default_factory=list)
+    _last: Mapping[str, int] = field(default_factory=dict)  # member -> value, of the last round
 
     def init_model(self) -> str:
         """As the honest port."""
@@ -91,12 +93,20 @@ class AdversarialCompute:
         return [results[job.member] for job in jobs]
 
     def score(self, jobs: Sequence[ports.ScoreJob]) -> list[ports.ScoreResult]:
-        """Honest validators score; a lazy one invents, a colluder rewrites its friends' lines."""
+        """Honest validators score; a lazy one invents, a colluder rewrites its friends' lines.
+
+        zeros and echo see the flags, which follow from bytes and cost nothing.
+        """
         working = [job for job in jobs if self._behaviour(job.validator) != "lazy"]
         results = {r.validator: r for r in (self.inner.score(working) if working else [])}
+        scored = [r for key, r in results.items() if self._behaviour(key) not in lies.INVENTS]
+        last, self._last = self._last, lies.find_middle(scored)
         for job in jobs:
             if job.validator not in results:
-                results[job.validator] = _invent(job)
+                results[job.validator] = lies.invent(job)
+            elif self._behaviour(job.validator) in lies.INVENTS:
+                known = last if self._behaviour(job.validator) == "echo" else {}
+                results[job.validator] = lies.repeat(results[job.validator], known)
             elif self._behaviour(job.validator) == "colluder":
                 results[job.validator] = self._favour(results[job.validator])
         return [results[job.validator] for job in jobs]
@@ -119,6 +129,14 @@ class AdversarialCompute:
         return [
             _bend(job, result, self._behaviour(job.validator), self.friends)
             for job, result in zip(jobs, results, strict=True)
+        ]
+
+    def recheck(self, jobs: Sequence[ports.RecheckJob]) -> list[ports.RecheckResult]:
+        """Who did not score does not recheck either; accusers and colluders say what they like."""
+        results = self.inner.recheck(jobs)  # type: ignore[attr-defined]
+        return [
+            lies.bend_recheck(result, self._behaviour(result.validator), self.behaviours)
+            for result in results
         ]
 
     def _behaviour(self, member: str) -> str:
@@ -204,11 +222,3 @@ def _bend(
         elif behaviour == "false-accuser" and target.machine == result.machine:
             lines[place] = (Verdict.INVALID.value, target.segments[0], "0" * 64)
     return replace(result, lines=tuple(lines))
-
-
-def _invent(job: ports.ScoreJob) -> ports.ScoreResult:
-    """Everybody did fine, says who has not looked."""
-    lines = tuple(
-        ports.ScoreLine(u.member, LAZY_VALUE, 0, LAZY_VALUE, 0, "", LAZY_VALUE) for u in job.updates
-    )
-    return ports.ScoreResult(job.validator, lines, 500_000, 800_000, 0)

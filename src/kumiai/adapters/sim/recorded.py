@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kumiai.nodes import ports
+from kumiai.nodes.rechecking import read_result
 from kumiai.proofs import flags as flag
+from kumiai.proofs.sheets import is_honest
 
 UPDATE_BYTES = 64
 
@@ -44,6 +46,24 @@ class RecordedCompute:
     def score(self, jobs: Sequence[ports.ScoreJob]) -> list[ports.ScoreResult]:
         """Each member's quality, seen through each validator's noise."""
         return [self._score(job) for job in jobs]
+
+    def recheck(self, jobs: Sequence[ports.RecheckJob]) -> list[ports.RecheckResult]:
+        """Sheets compared with what the same recorded scoring gives again."""
+        return [
+            ports.RecheckResult(
+                job.validator,
+                tuple(
+                    (
+                        target.job.round,
+                        target.job.validator,
+                        not is_honest(read_result(self._score(target.job)), target.claimed),
+                    )
+                    for target in job.targets
+                ),
+                job.is_jury,
+            )
+            for job in jobs
+        ]
 
     def aggregate(self, job: ports.AggregateJob) -> ports.AggregateResult:
         """A model named by what went into it."""

@@ -108,6 +108,8 @@ class SimWorld:
             basis_ms = self._model.train_ms
         elif isinstance(job, ports.ScoreJob):
             basis_ms = self._model.score_ms
+        elif isinstance(job, ports.RecheckJob):  # each sheet is a scoring
+            basis_ms = self._model.score_ms * len(job.targets)
         else:
             basis_ms = self._model.aggregate_ms
         slowness_ppm = self._model.slowness_ppm.get(node, 1_000_000)

@@ -24,7 +24,7 @@ from kumiai.apps.slugs import slug
 from kumiai.base.amounts import PPM
 from kumiai.learning import fixed_point
 from kumiai.learning.slim import extract_width
-from kumiai.nodes.validator import make_aggregate_job
+from kumiai.nodes.jobs import make_aggregate_job
 from kumiai.rounds.certificate import check_certificate
 from kumiai.rounds.effects import Certified
 from kumiai.rounds.settle import refund_command

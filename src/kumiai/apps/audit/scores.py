@@ -13,19 +13,18 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from safetensors.torch import load as load_tensors
-
 from kumiai.adapters.compute.engine import EngineCompute
+from kumiai.adapters.compute.rechecked import read_holdout
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.apps.audit.compute import map_rounds, open_compute
 from kumiai.apps.audit.replay import Replay
 from kumiai.apps.audit.subject import ScoreRounds, Subject
 from kumiai.nodes import ports
-from kumiai.nodes.validator import make_score_job
-from kumiai.rounds.state import RoundState, ScoreSheet
+from kumiai.nodes.jobs import make_score_job
+from kumiai.nodes.rechecking import read_result, read_sheet
+from kumiai.proofs.sheets import SCORE_TOLERANCE_PPM, is_honest
+from kumiai.rounds.state import RoundState
 
-SCORE_TOLERANCE_PPM = 2_000  # between machines that round differently; none is needed on one
-HOLDOUT_BYTES_MAX = 2**31
 SAMPLE_UPDATES_MAX = 60  # "auto" checks every round while the run has no more updates to score
 SAMPLE_ROUNDS_MIN = 3
 
@@ -49,7 +48,7 @@ def check_scores(subject: Subject) -> int:
     def find(compute: EngineCompute, current: RoundState) -> tuple[int, list[str], int]:
         return current.index, *_find_liars(compute, subject.replay, current)
 
-    holdouts = _read_holdouts(subject)
+    holdouts = read_holdouts(subject)
     found = map_rounds(subject, chosen, holdouts, find)
     for index, liars, _ in found:
         for judge in liars:
@@ -92,26 +91,11 @@ def _find_liars(
     liars = [
         judge
         for judge, result in zip(judges, compute.score(jobs), strict=True)
-        if not _is_honest(result, current.score_sheets[judge], finals.get(judge))
+        if not is_honest(
+            read_result(result), read_sheet(current.score_sheets[judge], finals.get(judge))
+        )
     ]
     return liars, len(judges)
-
-
-def _is_honest(found: ports.ScoreResult, sheet: ScoreSheet, finals: Sequence[int] | None) -> bool:
-    """Tell whether a sheet, and the second hold-out's values if opened, say what was found."""
-    order = {line.member: index for index, line in enumerate(found.lines)}
-    gaps = [abs(found.loss_ppm - sheet.loss_ppm), abs(found.accuracy_ppm - sheet.accuracy_ppm)]
-    for line, (value, error, standalone, flags, original) in zip(
-        found.lines, sheet.lines, strict=True
-    ):
-        if (line.flags, order.get(line.duplicate_of, -1)) != (flags, original):
-            return False
-        gaps += [
-            abs(line.value - value), abs(line.error - error), abs(line.standalone - standalone)
-        ]  # fmt: skip
-    if finals is not None:
-        gaps += [abs(line.final - shown) for line, shown in zip(found.lines, finals, strict=True)]
-    return max(gaps) <= SCORE_TOLERANCE_PPM
 
 
 def _check_curves(subject: Subject, holdouts: Mapping[str, Holdout]) -> int:
@@ -132,16 +116,18 @@ def _check_curves(subject: Subject, holdouts: Mapping[str, Holdout]) -> int:
     return len(state.curves)
 
 
-def _read_holdouts(subject: Subject) -> Mapping[str, Holdout]:
+def read_holdouts(subject: Subject) -> Mapping[str, Holdout]:
     """Return each validator's two hold-outs, in the order in which they were handed out."""
     state = subject.replay.state
-    validators = {key for key, member in state.members.items() if member.role == "validator"}
-    plan = {str(p["pubkey"]): str(p["role"]) for p in subject.run_dir.read_plan()["people"]}
-    order = [key for key, role in plan.items() if role == "validator" and key in validators]
-    parts = [subject.blobs.get(name, HOLDOUT_BYTES_MAX) for name in state.holdout_blobs]
-    return {key: _decode_holdout(data) for key, data in zip(order, parts, strict=True)}
-
-
-def _decode_holdout(data: bytes) -> Holdout:
-    tensors = load_tensors(data)
-    return Holdout((tensors["xa"], tensors["ya"]), (tensors["xb"], tensors["yb"]))
+    order = list(state.holdouts.owners)
+    if not order:  # a run without rechecks: in the order in which they were handed out
+        validators = {key for key, member in state.members.items() if member.role == "validator"}
+        plan = {str(p["pubkey"]): str(p["role"]) for p in subject.run_dir.read_plan()["people"]}
+        order = [key for key, role in plan.items() if role == "validator" and key in validators]
+    holdouts = {}
+    for key, name in zip(order, state.holdout_blobs, strict=True):
+        found = read_holdout(subject.blobs, name)
+        if found is None:
+            raise ValueError(f"blob {name[:12]}, an opened hold-out, is missing or malformed")
+        holdouts[key] = found
+    return holdouts

@@ -38,7 +38,7 @@ REFINE_STEPS = 3
 # parameter -> values beside today's; what could be decided (levers) first, then what is found
 LEVERS: Mapping[str, tuple[float, ...]] = {
     "audit": (0.05, 0.2, 0.5, 1.0),
-    "recheck": (0.1, 0.3, 0.6, 1.0),
+    "recheck": (0, 0.02, 0.1, 0.3, 1.0),
     "deviation_lambda_ppm": (0, 3_000_000, 10_000_000, 30_000_000),
     "slash_ppm": (0, 300_000, 1_000_000),
     "rank_ratio_ppm": (1_000_000, 2_000_000, 16_000_000, 100_000_000),

@@ -21,6 +21,8 @@ from kumiai.apps.view import RunView
 
 Status = Literal["good", "unsure", "bad", ""]
 
+_GUILTY = (("final-proven", "headline.proven"), ("false-scores", "headline.false_scores"))
+
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
@@ -66,9 +68,10 @@ def build_headline(view: RunView) -> tuple[Sentence, ...]:
     judged = _judged(view)
     if judged:
         sentences.append(judged)
-    proven = [member.name for member in view.members if member.reason_code == "final-proven"]
-    if proven:
-        sentences.append(Sentence("headline.proven", {"names": ", ".join(proven)}, "bad"))
+    for reason, key in _GUILTY:
+        names = [member.name for member in view.members if member.reason_code == reason]
+        if names:
+            sentences.append(Sentence(key, {"names": ", ".join(names)}, "bad"))
     private = _private(view)
     if private:
         sentences.append(private)

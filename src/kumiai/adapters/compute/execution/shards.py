@@ -100,6 +100,13 @@ def remember(shards: Sequence[Shard]) -> list[tuple[Shard, int, int]]:
     return [((x, y), x._version, y._version) for x, y in shards]
 
 
+def falsify(shard: Shard, label_map: Sequence[int] | None) -> Shard:
+    """Return the shard with its labels replaced by `label_map`; None leaves them as they are."""
+    if label_map is None:
+        return shard
+    return shard[0], torch.tensor(list(label_map), dtype=torch.int64)[shard[1]]
+
+
 def plan_member(settings: TrainSettings, sample_count: int, seed: int) -> Batches:
     """Return the rows (within the shard) of each of a member's iterations."""
     return plan_batches(

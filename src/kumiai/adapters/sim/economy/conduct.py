@@ -30,8 +30,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kumiai.adapters.sim.adversaries import COLLUSION_VALUE, LAZY_VALUE
+from kumiai.adapters.sim.adversaries import COLLUSION_VALUE
 from kumiai.adapters.sim.economy.parameters import Parameters
+from kumiai.adapters.sim.lies import LAZY_VALUE
 from kumiai.rounds.agreement import NOISE_FLOOR
 
 Ints = NDArray[np.int64]

@@ -65,12 +65,7 @@ class Parameters:
         0.0, 0, 1, "rule", "share", "updates replayed from their data; 0: as with audit.mode = none"
     )
     recheck: float = _number(
-        0.0,
-        0,
-        1,
-        "rule",
-        "share",
-        "sheets recomputed on the opened hold-out; 0: nothing acts on it",
+        _VALIDATION.recheck_ppm / PPM, 0, 1, "rule", "share", "sheets that are rechecked at the end"
     )
     # who takes part in a task
     trainers: int = _number(40, 4, 400, "assumed", "members", "trainers in a task")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from kumiai.adapters.sim.economy.parameters import Parameters
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
+from kumiai.consensus.quorum import compute_quorum
 from kumiai.learning.aggregation.networks import Comparator, build_network
 from kumiai.rounds.agreement import INLIER_MADS, NOISE_FLOOR
 from kumiai.rounds.scoring import CREDIT_AT_RISK
@@ -257,6 +258,19 @@ def score_validators(deviations_VBN: Floats, judged_BN: Bools, lambda_ppm: int) 
     distance_BV = np.floor(sums_BV / count_B1)
     scores_BV: Floats = np.exp(-lambda_ppm / PPM * np.minimum(distance_BV, PPM) / PPM)
     return scores_BV
+
+
+def find_convicted(false_BV: Bools, draws_BV: Floats, recheck: float, rounds: int) -> Bools:
+    """Tell who is convicted at the end, as `rounds.rechecks` does where everybody is live.
+
+    draws_BV: uniform. A validator that lies has a false sheet in every round; one is enough, if it
+    is drawn, its rechecker is honest, and the honest are a quorum. Who lies accuses nobody.
+    """
+    count = false_BV.shape[-1]
+    honest_B1 = count - false_BV.sum(axis=-1, keepdims=True)
+    chance_B1 = 1 - (1 - recheck * honest_B1 / max(1, count - 1)) ** rounds
+    convicted_BV: Bools = false_BV & (draws_BV < chance_B1) & (honest_B1 >= compute_quorum(count))
+    return convicted_BV
 
 
 def cut_ppm(amounts: Ints, share_ppm: int | Ints) -> Ints:

@@ -170,8 +170,8 @@ class Season:
     def settle(self, recheck_BV: Floats) -> Books:
         """End the task: the locked pot by the final ranking, held pay by the probes, burns.
 
-        recheck_BV: uniform draws; who is rechecked and stated what its hold-out does not give loses
-        its held pay and one slash (no such rule yet: the share is 0 unless set).
+        recheck_BV: uniform draws, for whom of those who lied a recheck finds (`rules`): it loses
+        its held pay, with its backers' part of it, and no stake.
         """
         cast, parameters, books = self.cast, self.parameters, self.books
         established_BN = VALID_SHARE * books.valid_BN >= np.maximum(1, self.judged_BN)
@@ -182,11 +182,10 @@ class Season:
         books.refund_B += self.locked_B - gross_BN.sum(axis=1)
         asked_B1 = np.maximum(self.asked_B, 1)[:, None]
         honest_ppm_BV = PPM - PPM * self.taken_in_BV // asked_B1
-        is_false_BV = (cast.scoring_BV != 0) & (recheck_BV < parameters.recheck)
-        honest_ppm_BV = np.where(is_false_BV, 0, honest_ppm_BV)
-        books.validator_burns_BV = rules.compute_burns(
-            cast.validator_stakes_BV, is_false_BV.astype(np.int64), parameters.slash_ppm
+        convicted_BV = rules.find_convicted(
+            cast.scoring_BV != 0, recheck_BV, parameters.recheck, parameters.task_rounds
         )
+        honest_ppm_BV = np.where(convicted_BV, 0, honest_ppm_BV)
         released_BV = rules.cut_ppm(self.held_BV, honest_ppm_BV)
         books.validators_BV += released_BV
         node_BD = cast.nodes_BD - cast.conduct_BN.shape[1]
