@@ -299,4 +299,8 @@ def test_processes_end_with_a_parent_that_was_killed(tmp_path):
     assert all(is_alive(pid) for pid in pids)
     parent.kill()
     parent.join()
-    wait_until(lambda: not any(is_alive(pid) for pid in pids))
+    try:
+        wait_until(lambda: not any(is_alive(pid) for pid in pids))
+    finally:
+        for pid in filter(is_alive, pids):
+            os.kill(pid, signal.SIGKILL)
