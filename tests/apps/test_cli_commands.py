@@ -71,6 +71,7 @@ def install(monkeypatch: pytest.MonkeyPatch, sample_view: RunView) -> Install:
             *,
             resume: bool = False,
             is_compared: bool = False,
+            order_processes: bool = False,
         ) -> RunView:
             calls.append((scenario, seed, out, resume))
             return work(out, progress)  # type: ignore[arg-type]
@@ -82,6 +83,7 @@ def install(monkeypatch: pytest.MonkeyPatch, sample_view: RunView) -> Install:
             resume: bool,
             progress: object,
             is_compared: bool = False,
+            order_processes: bool = False,
         ) -> RunView:
             calls.append((path, settings, out, resume))
             return work(out, progress)  # type: ignore[arg-type]
@@ -253,6 +255,18 @@ def test_every_fault_has_its_exit_code(
     assert message in captured.err
     assert "Traceback" not in captured.err
     assert len(captured.err.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize("command", [["demo", "--scenario", "fast"], ["run", "task.toml"]])
+def test_an_interruption_in_real_time_does_not_offer_to_go_on(
+    install: Install, capfd: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    Path("task.toml").write_text("")
+    install(KeyboardInterrupt())
+    assert main([*command, "--order-processes"]) == 130
+    told = capfd.readouterr().err
+    assert "it cannot be taken up again" in told
+    assert "--resume" not in told
 
 
 def test_a_failed_run_still_shows_who_did_what(

@@ -15,8 +15,8 @@ from tests.rounds.test_ordered_runs import (
 )
 from tests.rounds.worlds import make_driver, make_people, make_task
 
-from kumiai.adapters.sim.ordered import RETRY_MS
 from kumiai.adapters.sim.world import NetworkModel
+from kumiai.adapters.undecided import RETRY_MS
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
 from kumiai.consensus.pbft.committee import KeySigner

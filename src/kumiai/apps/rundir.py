@@ -9,6 +9,7 @@
     ledger.db     the embedded ledger
     vault.db      results of work, so that nothing is done twice after a crash
     blobs/        models, updates, hold-out data, by sha256
+    validators/   with --order-processes: their journals; gone when the run has ended
     noise.key     with privacy: what members' noise is drawn from; gone when the run has ended
     codec/        what members' codecs remember between rounds; gone when the run has ended
     receipts/     one self-contained file a member and round
@@ -33,7 +34,15 @@ from kumiai.base.errors import InputError, StoreError
 PLAN_FORMAT = "kumiai/plan/2"
 PLAN_BYTES_MAX = 64 * 2**20
 NOISE_KEY_BYTES = 32
-UNSEALED = ("codec", "noise.key", "view.json", "telemetry.json", "report.html", ".cache")
+UNSEALED = (
+    "codec",
+    "noise.key",
+    "validators",
+    "view.json",
+    "telemetry.json",
+    "report.html",
+    ".cache",
+)
 
 
 class RunDir:
@@ -49,6 +58,7 @@ class RunDir:
         self.blobs = root / "blobs"
         self.codec_states = root / "codec"
         self.noise_key = root / "noise.key"
+        self.validators = root / "validators"
         self.receipts = root / "receipts"
         self.evidence = root / "evidence"
         self.models = root / "models"
@@ -65,6 +75,9 @@ class RunDir:
             if not resume:
                 fix = "it holds a run already: choose another --out, or --resume to continue it"
                 raise InputError("out", str(self.root), fix)
+            if self.read_plan().get("order_processes"):
+                fix = "its order was made in real time, which does not come again: start anew, "
+                raise InputError("--resume", str(self.root), fix + "with another --out")
             if self.plan.read_bytes() != data:
                 fix = "the run in it has another task, recipe file or members: choose another --out"
                 raise InputError("out", str(self.root), fix)
@@ -100,8 +113,12 @@ class RunDir:
         return secret
 
     def forget_secrets(self) -> None:
-        """Remove what codecs remembered and noise was drawn from: an ended run trains no more."""
-        shutil.rmtree(self.codec_states, ignore_errors=True)
+        """Remove what codecs remembered, noise was drawn from and validators promised: it is over.
+
+        An ended run trains and orders no more.
+        """
+        for folder in (self.codec_states, self.validators):
+            shutil.rmtree(folder, ignore_errors=True)
         self.noise_key.unlink(missing_ok=True)
 
     def read_plan(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,13 @@ from kumiai.apps.scenarios import SCENARIOS, has_shard
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
 from kumiai.apps.workload import Workload, find_cache_dir, hash_recipe, load_workload
-from kumiai.apps.worlds import make_world
+from kumiai.apps.worlds import (
+    REAL_TIME_HINT,
+    check_processes,
+    list_real_time_warnings,
+    make_world,
+    suit_processes,
+)
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
@@ -60,13 +67,19 @@ def run_demo(
     *,
     resume: bool = False,
     is_compared: bool = False,
+    order_processes: bool = False,
 ) -> RunView:
-    """Run one entry of the menu; InputError for an unknown name."""
+    """Run one entry of the menu; InputError for an unknown name.
+
+    order_processes: see `run_local`; the entry's validators order, whatever its task says of it.
+    """
     if scenario not in SCENARIOS:
         raise InputError("scenario", scenario, f"choose one of {', '.join(SCENARIOS)}")
     chosen = SCENARIOS[scenario]
     casting = Casting(chosen.name, chosen.people, chosen.victims, chosen.network)
     task = chosen.make_task(seed)
+    if order_processes:
+        task = suit_processes(task)
     return run_local(
         task,
         casting,
@@ -75,6 +88,7 @@ def run_demo(
         resume=resume,
         base_dir=Path.cwd(),
         is_compared=is_compared,
+        order_processes=order_processes,
     )
 
 
@@ -85,13 +99,15 @@ def run_task(
     resume: bool,
     progress: Progress,
     is_compared: bool = False,
+    order_processes: bool = False,
 ) -> RunView:
     """Run the user's own task with as many local members as it asks for.
 
     What it allows but is weak is told first (`list_warnings`).
     """
     task = read_task(task_path, overrides)
-    for warning in list_warnings(task):
+    real_time = list_real_time_warnings(task) if order_processes else []
+    for warning in [*list_warnings(task), *real_time]:
         Telemetry(task.training.rounds, progress).note(warning)
     return run_local(
         task,
@@ -101,6 +117,7 @@ def run_task(
         resume=resume,
         base_dir=task_path.parent.resolve(),
         is_compared=is_compared,
+        order_processes=order_processes,
     )
 
 
@@ -157,52 +174,53 @@ def run_local(
     resume: bool,
     base_dir: Path,
     is_compared: bool = False,
+    order_processes: bool = False,
 ) -> RunView:
     """Run `task` with these members in this process; leave a sealed run directory; return its view.
 
-    is_compared: see `apps/alone`. RunFailedError when it does not end in FINISHED (sealed too).
+    is_compared: see `apps/alone`. order_processes: the validators that order are processes, in real
+    time. RunFailedError when it does not end in FINISHED (sealed too).
     """
     torch.set_num_threads(1)  # members stand for machines of their own; see docs/adr/0008
     run_dir = RunDir(out)
+    if order_processes:
+        check_processes(task, casting, resume)
     population = gather(task, casting.people)
     workload = load_workload(task, base_dir)
-    run_dir.open(make_plan(task, casting, population, workload, base_dir), resume)
+    plan = make_plan(task, casting, population, workload, base_dir)
+    run_dir.open(plan | {"order_processes": True} if order_processes else plan, resume)
     codec_states = DirectoryBlobs(run_dir.codec_states)
     telemetry = Telemetry(task.training.rounds, progress, workload.token_bytes_ppm)
     blobs = DirectoryBlobs(run_dir.blobs)
     blobs.remove_partial()
     log, ledger = SqliteLog(run_dir.log), SqliteLedger(run_dir.ledger)
-    vault = SqliteVault(run_dir.vault)
-    order = OrderFile(run_dir.order)
+    vault, order = SqliteVault(run_dir.vault), OrderFile(run_dir.order)
     secrets = take_secrets(task, population, run_dir)
+    journals = run_dir.validators if order_processes else None
     try:
-        driver = Driver(
-            roles=make_roles(task, population, workload, blobs, secrets),
-            trainers=frozenset(person.name for person in population.named("trainer", "canary")),
-            setup_roles=("escrow", "customer"),
-            orderer=population.orderer,
-            world=make_world(task, casting, population, order.append),
-            compute=make_compute(
-                task, casting, population, workload, blobs, codec_states, secrets, telemetry.note
-            ),
-            log=log,
-            ledger=ledger,
-            vault=vault,
-            observer=telemetry,
+        compute = make_compute(
+            task, casting, population, workload, blobs, codec_states, secrets, telemetry.note
         )
-        final = driver.run()
+        roles = make_roles(task, population, workload, blobs, secrets)
+        with closing(make_world(task, casting, population, order.append, journals)) as world:
+            driver = Driver(
+                roles=roles,
+                trainers=frozenset(p.name for p in population.named("trainer", "canary")),
+                setup_roles=("escrow", "customer"),
+                orderer=population.orderer,
+                world=world,
+                compute=compute,
+                log=log,
+                ledger=ledger,
+                vault=vault,
+                observer=telemetry,
+            )
+            final = driver.run()
         if final.phase in ENDED:  # else it may be taken up again, and needs them
             run_dir.forget_secrets()
+        moved = tuple(applied.command for applied in ledger.history())
         finished = Finished(
-            run_dir=run_dir,
-            task=task,
-            casting=casting,
-            population=population,
-            workload=workload,
-            driver=driver,
-            telemetry=telemetry,
-            blobs=blobs,
-            commands=tuple(applied.command for applied in ledger.history()),
+            run_dir, task, casting, population, workload, driver, telemetry, blobs, moved
         )
         view = outcome.write_results(finished, is_compared)
     finally:
@@ -213,7 +231,8 @@ def run_local(
     outcome.seal_and_report(run_dir, population, driver.run_state, view)
     telemetry.finish(final)
     if final.phase is not RunPhase.FINISHED:
-        raise RunFailedError(f"the run is {final.phase}: {final.reason}")
+        hint = REAL_TIME_HINT if order_processes else ""
+        raise RunFailedError(f"the run is {final.phase}: {final.reason}{hint}")
     return view
 
 

@@ -394,3 +394,7 @@ class WorldPort(Protocol):
     def reseat(self, epoch: int, seats: Sequence[str]) -> None:
         """Let these keys order, if a committee does, after the batch that is being read."""
         ...
+
+    def close(self) -> None:
+        """End whatever the world keeps running; a second call does nothing."""
+        ...

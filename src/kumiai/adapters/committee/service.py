@@ -2,9 +2,10 @@
 
 What has come is taken in turns: all of a turn's inputs are stepped, what they want written down is
 on the disk with one write, and only then the turn's messages leave, in their order. Who connects
-may send requests and replicas' messages, no faster than they are worked on, or follow the order:
-after the text "follow N" a connection brings every decided batch from place N on, each with its
-proof, and is not read any more.
+may send requests and replicas' messages, no faster than they are worked on; hand in a member's
+event, after the text "event ", which this validator then asks the order for (`gate`); or follow the
+order: after the text "follow N" a connection brings every decided batch from place N on, each with
+its proof, and is not read any more.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection
 
+from kumiai.adapters.committee.gate import EVENT, Gate
 from kumiai.adapters.committee.journal import Journal
 from kumiai.adapters.committee.links import Address, Links
+from kumiai.base.errors import Reject
 from kumiai.base.keys import SigningKey
 from kumiai.consensus.pbft import messages as m
 from kumiai.consensus.pbft import wire
@@ -40,6 +43,7 @@ from kumiai.consensus.pbft.effects import (
     Submitted,
     TimePassed,
 )
+from kumiai.consensus.pbft.pool import Done
 from kumiai.consensus.pbft.replica import Replica, Settings
 
 FOLLOW = b"follow "
@@ -88,6 +92,8 @@ class Service:
             self.journal.read_entries(),
             self.journal.read_decided(),
         )
+        done = self.replica.pool.executed.get(config.key.pubkey, Done())
+        self._gate = Gate(config.committee, KeySigner(config.key), done.last)
         others = [i for i in range(config.committee.size) if i != config.own]
         self._places = {replica: place for place, replica in enumerate(others)}
         self._links = Links(
@@ -146,6 +152,7 @@ class Service:
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Execute):
+            self._gate.note_executed(effect.requests)
             self._on_execute(effect)
             for has_news in self._followers:
                 has_news.set()
@@ -172,6 +179,13 @@ class Service:
         """Take a message; returns when there is room for the next one of this connection."""
         if data.startswith(FOLLOW):
             await self._serve(data.removeprefix(FOLLOW), connection)
+            return
+        if data.startswith(EVENT):
+            given = self._gate.take(data.removeprefix(EVENT))
+            if isinstance(given, Reject):
+                _log.info("refused: %s: %s", given.reason, given.detail)
+            elif given is not None:
+                await self._inputs.put(Submitted(given))
             return
         try:
             message = wire.decode(data)

@@ -24,6 +24,7 @@ from typing import Any
 
 from kumiai.adapters.sim.ordering.cluster import Cluster, Node
 from kumiai.adapters.sim.world import NetworkModel, SimWorld
+from kumiai.adapters.undecided import RETRY_MS, Undecided
 from kumiai.base import events
 from kumiai.base.events import Event
 from kumiai.consensus.pbft import messages as m
@@ -36,8 +37,6 @@ from kumiai.nodes.order import EPOCH_S, OrderReader
 
 CLOCK = "orderer"  # sender of what the run's own clock says
 OFFSET_MS_MAX = 100  # of a validator's time of day
-RETRY_MS = 3_000  # without a decision: the next gate
-ATTEMPTS_MAX = 50
 REARM_MS = 200
 
 
@@ -78,11 +77,8 @@ class OrderedWorld(SimWorld):
         self._offsets_ms = {p.node: rng.randint(-OFFSET_MS_MAX, OFFSET_MS_MAX) for p in places}
         self._all = {place.signer.pubkey: place for place in places}
         self._scheme, self._settings, self._on_decided = scheme, settings or Settings(), on_decided
-        self._pending: dict[str, list[Event]] = {}
-        self._attempts: dict[str, int] = {}
-        self._done: set[str] = set()
+        self._undecided = Undecided()
         self._accused: set[str] = set()
-        self._heads: dict[str, str] = {}  # a sender's oldest undecided event -> the sender
         self._reader = OrderReader()
         self._decided: deque[m.Decided] = deque()  # by the present committee, and not read yet
         self._arrived: deque[ports.Arrived] = deque()  # of the batch that is being read
@@ -98,7 +94,7 @@ class OrderedWorld(SimWorld):
 
     def next(self) -> ports.Happening | None:
         """Jump to the next happening for a node; None when nothing is left but heartbeats."""
-        while self._is_read_on() or self._outside_count or any(self._pending.values()):
+        while self._is_read_on() or self._outside_count or self._undecided.has_any():
             if self._arrived:
                 return self._arrived.popleft()
             if self._decided:
@@ -134,10 +130,7 @@ class OrderedWorld(SimWorld):
 
     def reseat(self, epoch: int, seats: Sequence[str]) -> None:
         """Begin another committee once the batch that is being read is at its end."""
-        before = self.cluster.committee
-        if epoch <= before.epoch:
-            raise ValueError(f"epoch {epoch} does not follow epoch {before.epoch}")
-        self._following = Committee(before.cluster, epoch, tuple(seats), frozenset(seats))
+        self._following = self.cluster.committee.make_next(epoch, seats)
 
     def _is_read_on(self) -> bool:
         """Tell whether decided events wait to be taken; at a batch's end, seat who follows."""
@@ -177,17 +170,13 @@ class OrderedWorld(SimWorld):
         self._push(self._now_ms + max(delays_ms), _Inside("begin", (committee.epoch, "")))
 
     def _queue_up(self, sender: str, event: Event) -> None:
-        pending = self._pending.setdefault(sender, [])
-        pending.append(event)
-        if len(pending) == 1:
-            self._heads[event.id] = sender
+        if self._undecided.add(sender, event):
             self._push(self._now_ms + RETRY_MS, _Inside("retry", (sender, event.id)))
         self._hand(sender, [event])
 
     def _hand(self, sender: str, given: Sequence[Event]) -> None:
         """Send events to the gate whose turn it is; one stream, so they arrive in their order."""
-        home = sum(sender.encode()) + self._attempts.get(sender, 0)
-        gate = home % len(self._places)
+        gate = self._undecided.get_gate(sender, len(self._places))
         at_ms = self._now_ms + (0 if sender == CLOCK else self._delay_ms(sender))
         at_ms = max(at_ms, self._last_arrival_ms.get(sender, 0))
         while self._is_lost(sender):  # a stream sends again what it lost, and keeps its order
@@ -239,9 +228,9 @@ class OrderedWorld(SimWorld):
             return
         if node and not self._is_down(node, self._now_ms):
             self._turn(node, is_on=True)
-        for sender, pending in self._pending.items():
-            if pending and not node:
-                self._hand(sender, pending)
+        if not node:
+            for sender, waiting in self._undecided.list_waiting():
+                self._hand(sender, waiting)
 
     def _turn(self, node: str, is_on: bool) -> None:
         """Start or stop the replica of a validator, if it sits in the committee."""
@@ -263,7 +252,7 @@ class OrderedWorld(SimWorld):
         if gate is None:
             return
         for event in given:
-            if self.cluster.nodes[gate].machine is None or event.id in self._done:
+            if self.cluster.nodes[gate].machine is None or self._undecided.is_done(event):
                 continue
             self._counts[gate] += 1
             operation = events.encode_event(event).decode()
@@ -274,30 +263,13 @@ class OrderedWorld(SimWorld):
 
     def _retry(self, sender: str, oldest: str) -> None:
         """Go to the next gate with all that is undecided, if the oldest of it still is."""
-        pending = self._pending[sender]
-        if not pending:
-            return
-        if pending[0].id == oldest:
-            attempts = self._attempts.get(sender, 0) + 1
-            self._attempts[sender] = attempts
-            if attempts > ATTEMPTS_MAX:
-                self.messages_lost += len(pending)
-                self._heads.pop(oldest, None)
-                pending.clear()
-                return
-            self._hand(sender, pending)
-        self._push(self._now_ms + RETRY_MS, _Inside("retry", (sender, pending[0].id)))
-
-    def _acknowledge(self, event: Event) -> None:
-        """An event counts as done once all that its sender said before it is."""
-        sender = self._heads.pop(event.id, None)
-        if sender is None:
-            return
-        self._done.add(event.id)
-        pending = self._pending[sender]
-        pending.pop(0)
-        if pending:
-            self._heads[pending[0].id] = sender
+        waiting = self._undecided.get(sender)
+        if waiting and waiting[0].id == oldest:
+            self.messages_lost += self._undecided.turn(sender)
+            if waiting:
+                self._hand(sender, waiting)
+        if waiting:
+            self._push(self._now_ms + RETRY_MS, _Inside("retry", (sender, waiting[0].id)))
 
     # ---- what the cluster asks for ----
 
@@ -334,7 +306,7 @@ class OrderedWorld(SimWorld):
         """Let the run have the events of the next batch, all before those of another one."""
         self._on_decided(decided)
         for event, time_ms in self._reader.read(decided):
-            self._acknowledge(event)  # who reads the batches alone sees an event as often
+            self._undecided.acknowledge(event)  # who reads the batches alone sees an event as often
             self._arrived.append(ports.Arrived(event, time_ms))
 
     def on_accused(self, index: int, found: Equivocation) -> None:

@@ -124,6 +124,9 @@ class SimWorld:
     def reseat(self, epoch: int, seats: Sequence[str]) -> None:
         """One orderer orders in all epochs."""
 
+    def close(self) -> None:
+        """Nothing runs on."""
+
     def _pop(self) -> ports.Happening:
         at_ms, _, happening = heapq.heappop(self._queue)
         self._now_ms = max(self._now_ms, at_ms)

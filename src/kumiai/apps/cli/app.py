@@ -12,6 +12,7 @@ from kumiai.apps.cli.groups import add_groups
 from kumiai.apps.cli.options import (
     AloneOption,
     LangOption,
+    OrderProcessesOption,
     OutOption,
     QuietOption,
     ResumeOption,
@@ -70,6 +71,7 @@ def start(
         "kumiai demo",
         "kumiai demo --scenario copier --seed 3 --out runs/copier",
         "kumiai demo --scenario fast --lang ja",
+        "kumiai demo --scenario fast --order-processes",
     )
 )
 def demo(
@@ -83,13 +85,14 @@ def demo(
     out: OutOption = None,
     resume: ResumeOption = False,
     alone: AloneOption = False,
+    order_processes: OrderProcessesOption = False,
     lang: LangOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Show the whole of it on real data, in about a minute: train, score, pay, report."""
     from kumiai.apps.cli import running
 
-    running.demo(scenario, seed, out, resume, lang, quiet, alone)
+    running.demo(scenario, seed, out, resume, lang, quiet, alone, order_processes)
 
 
 @app.command(
@@ -109,6 +112,7 @@ def new(
         "kumiai run task.toml",
         "kumiai run task.toml --set training.rounds=3 --set training.learning_rate=0.1",
         "kumiai run task.toml --out runs/first --resume",
+        "kumiai run task.toml --set validation.ordering=committee --order-processes",
     )
 )
 def run(
@@ -120,13 +124,14 @@ def run(
     out: OutOption = None,
     resume: ResumeOption = False,
     alone: AloneOption = False,
+    order_processes: OrderProcessesOption = False,
     lang: LangOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run your own task: your model, your data, as many members as you ask for."""
     from kumiai.apps.cli import running
 
-    running.run(task, overrides or [], out, resume, lang, quiet, alone)
+    running.run(task, overrides or [], out, resume, lang, quiet, alone, order_processes)
 
 
 @app.command(

@@ -44,3 +44,12 @@ AloneOption = Annotated[
         "takes about as long again as the training.",
     ),
 ]
+OrderProcessesOption = Annotated[
+    bool,
+    typer.Option(
+        "--order-processes",
+        metavar="",
+        help="The validators that order run as processes of this machine, in real time; "
+        "such a run cannot be taken up again.",
+    ),
+]

@@ -35,6 +35,7 @@ def demo(
     lang: str | None,
     quiet: bool,
     is_compared: bool = False,
+    order_processes: bool = False,
 ) -> None:
     """Run one entry of the menu and show it."""
     from kumiai.apps.scenarios import DEFAULT, SCENARIOS
@@ -48,9 +49,17 @@ def demo(
     def work(target: Path, progress: Callable[[ProgressEvent], None]) -> RunView:
         from kumiai.apps import wiring  # takes seconds: the display is up by now
 
-        return wiring.run_demo(name, seed, target, progress, resume=resume, is_compared=is_compared)
+        return wiring.run_demo(
+            name,
+            seed,
+            target,
+            progress,
+            resume=resume,
+            is_compared=is_compared,
+            order_processes=order_processes,
+        )
 
-    _show_run(work, name, folder, again, lang, quiet)
+    _show_run(work, name, folder, "" if order_processes else again, lang, quiet)
 
 
 def run(
@@ -61,6 +70,7 @@ def run(
     lang: str | None,
     quiet: bool,
     is_compared: bool = False,
+    order_processes: bool = False,
 ) -> None:
     """Run the user's own task and show it."""
     settings = parse_overrides(overrides)
@@ -77,9 +87,12 @@ def run(
     def work(target: Path, progress: Callable[[ProgressEvent], None]) -> RunView:
         from kumiai.apps import wiring  # takes seconds: the display is up by now
 
-        return wiring.run_task(task, settings, target, resume, progress, is_compared)
+        return wiring.run_task(
+            task, settings, target, resume, progress, is_compared, order_processes
+        )
 
-    _show_run(work, stem, folder, shlex.join(words), lang, quiet)
+    again = "" if order_processes else shlex.join(words)
+    _show_run(work, stem, folder, again, lang, quiet)
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
@@ -119,13 +132,16 @@ def choose_folder(name: str, out: Path | None, resume: bool) -> Path:
 def _show_run(
     work: Work, title: str, folder: Path, again: str, lang: str | None, quiet: bool
 ) -> None:
+    """Run and show. again: the command that takes it up, "" where nothing can."""
     texts = load_texts(cast(Language, get_language(lang)))
     console = Console(quiet=quiet, highlight=False)
     try:
         with LiveProgress(console, texts, title, is_quiet=quiet) as progress:
             view = work(folder, progress)
     except KeyboardInterrupt:
-        hint = f"interrupted; continue with: {again} --out {shlex.quote(str(folder))} --resume"
+        hint = "interrupted; its order was in real time: it cannot be taken up again"
+        if again:
+            hint = f"interrupted; continue with: {again} --out {shlex.quote(str(folder))} --resume"
         print(f"kumiai: {hint}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except RunFailedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -92,6 +93,15 @@ class Committee:
     def name(self) -> str:
         """What every signature names: a hash over cluster, epoch and members."""
         return canonical.hash_document([self.cluster, self.epoch, list(self.replicas)])
+
+    def make_next(self, epoch: int, seats: Sequence[str]) -> Committee:
+        """Return the committee of a later epoch of this order; its clients are its replicas.
+
+        Raises ValueError for an epoch that does not follow.
+        """
+        if epoch <= self.epoch:
+            raise ValueError(f"epoch {epoch} does not follow epoch {self.epoch}")
+        return Committee(self.cluster, epoch, tuple(seats), frozenset(seats))
 
     def get_primary(self, view: int) -> int:
         """Return who leads a view."""
