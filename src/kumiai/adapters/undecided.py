@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from kumiai.base.events import Event
 
+CLOCK = "orderer"  # sender of what the run's own clock says
+REARM_MS = 200  # until a deadline that has passed is told again
 RETRY_MS = 3_000  # without a decision: the next gate
 ATTEMPTS_MAX = 50
 

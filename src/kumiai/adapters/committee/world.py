@@ -31,7 +31,7 @@ from kumiai.adapters.committee.following import Follower
 from kumiai.adapters.committee.gate import encode_handed
 from kumiai.adapters.committee.links import Outbox
 from kumiai.adapters.committee.processes import LOOK_SECONDS, Processes
-from kumiai.adapters.undecided import RETRY_MS, Undecided
+from kumiai.adapters.undecided import CLOCK, REARM_MS, RETRY_MS, Undecided
 from kumiai.base.errors import InputError
 from kumiai.base.events import Event
 from kumiai.base.keys import SigningKey
@@ -41,8 +41,6 @@ from kumiai.consensus.pbft.replica import Settings
 from kumiai.nodes import ports
 from kumiai.nodes.order import EPOCH_S, OrderReader
 
-CLOCK = "orderer"  # sender of what the run's own clock says
-REARM_MS = 200
 WAIT_SECONDS_MAX = 1.0  # without looking up: an interruption is heard
 
 News = m.Decided | BaseException

@@ -24,7 +24,7 @@ from typing import Any
 
 from kumiai.adapters.sim.ordering.cluster import Cluster, Node
 from kumiai.adapters.sim.world import NetworkModel, SimWorld
-from kumiai.adapters.undecided import RETRY_MS, Undecided
+from kumiai.adapters.undecided import CLOCK, REARM_MS, RETRY_MS, Undecided
 from kumiai.base import events
 from kumiai.base.events import Event
 from kumiai.consensus.pbft import messages as m
@@ -35,9 +35,7 @@ from kumiai.consensus.pbft.replica import Replica, Settings
 from kumiai.nodes import ports
 from kumiai.nodes.order import EPOCH_S, OrderReader
 
-CLOCK = "orderer"  # sender of what the run's own clock says
 OFFSET_MS_MAX = 100  # of a validator's time of day
-REARM_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +107,8 @@ class OrderedWorld(SimWorld):
                 return happening
         return None
 
-    def send(self, sender: str, event: Event) -> None:
-        """Hand an event to the sender's gate; a dead sender sends nothing."""
-        if self._is_down(sender, self._now_ms):
-            return
-        extra_ms = self._model.extra_delay_ms.get((sender, event.kind), 0)
+    def _let_go(self, sender: str, event: Event, extra_ms: int) -> None:
+        """Hand an event to the sender's gate."""
         if extra_ms:
             self._push(self._now_ms + extra_ms, _Inside("late", (sender, event)))
         else:

@@ -68,10 +68,12 @@ class SimWorld:
         return None
 
     def send(self, sender: str, event: Event) -> None:
-        """Deliver to the orderer after delays and losses; a dead sender sends nothing."""
-        if self._is_down(sender, self._now_ms):
-            return
-        extra_ms = self._model.extra_delay_ms.get((sender, event.kind), 0)
+        """Let an event leave, later where the model holds it back; a dead sender sends nothing."""
+        if not self._is_down(sender, self._now_ms):
+            self._let_go(sender, event, self._model.extra_delay_ms.get((sender, event.kind), 0))
+
+    def _let_go(self, sender: str, event: Event, extra_ms: int) -> None:
+        """Deliver to the orderer after delays and losses."""
         # One sender's messages arrive in their order, as over a stream, but for the held-back ones.
         at_ms = max(self._now_ms + self._delay_ms(sender), self._last_arrival_ms.get(sender, 0))
         at_ms += extra_ms
