@@ -1,4 +1,4 @@
-"""The tree of cumulative pay: proofs lead to the root, nothing else does, as the chain hashes it."""
+"""The tree of cumulative pay: its proofs lead to the root, and nothing else does."""
 
 import pytest
 from eth_abi import encode

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kumiai.base.keys import ADDRESS_BYTES, keccak256
+from kumiai.base.keys import is_address, keccak256
 
 CUMULATIVE_MAX = 2**128 - 1
 WORD_BYTES = 32
@@ -72,10 +72,9 @@ def is_payable(task: bytes, proof: PayProof, root: bytes) -> bool:
 
 def encode_address(address: str) -> bytes:
     """Return an address as a word of 32 bytes; ValueError unless it is 0x and 40 hex digits."""
-    raw = bytes.fromhex(address[2:])
-    if address[:2] != "0x" or "0x" + raw.hex() != address or len(raw) != ADDRESS_BYTES:
-        raise ValueError(f"{address!r} is not 0x and {2 * ADDRESS_BYTES} lower-case hex digits")
-    return raw.rjust(WORD_BYTES, b"\0")
+    if not is_address(address):
+        raise ValueError(f"{address!r} is not 0x and 40 lower-case hex digits")
+    return bytes.fromhex(address[2:]).rjust(WORD_BYTES, b"\0")
 
 
 def _list_paid(cumulative: Mapping[str, int]) -> list[tuple[str, int]]:
