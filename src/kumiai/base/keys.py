@@ -114,7 +114,7 @@ def is_address_signature(address: str, digest: bytes, signature: str) -> bool:
 def is_address(text: object) -> bool:
     """Tell whether `text` is 0x and 40 lower-case hex digits."""
     try:
-        return isinstance(text, str) and text[:2] == "0x" and bool(_decode_hex(text[2:], ADDRESS_BYTES))
+        return isinstance(text, str) and "0x" + _decode_hex(text[2:], ADDRESS_BYTES).hex() == text
     except ValueError:
         return False
 
