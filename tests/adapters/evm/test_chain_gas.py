@@ -87,6 +87,7 @@ CASES = [
     say("dive", 10),
     say("dive", 60, gas=3_000_000),
     say("dive", 200, gas=2_000_000),
+    say("dive", 1_000, gas=25_000_000),
     say("tryAll"),
     say("spawn", SALT),
     say("spawn", SALT),
@@ -105,7 +106,7 @@ CASES = [
     say("precompile", at(11), b"not a point"),
     say("pay", at(0x9999), value=10**15),
     say("pay", PROBE, value=10**15),
-    say("hashOf", 1),
+    say("hashOf", 10**6),
     Case("money without words", value=77),
     Case("words that nobody knows", "0xdeadbeef"),
     Case("a creation that runs into the end", "0xfe", to=None, gas=100_000),
@@ -150,6 +151,7 @@ def run(node: Embedded | Anvil, case: Case) -> dict[str, object]:
     return seen
 
 
+@pytest.mark.filterwarnings("ignore:SELFDESTRUCT")
 def test_every_transaction_costs_and_does_the_same_on_both(
     nodes: tuple[Embedded, Anvil],
 ) -> None:
