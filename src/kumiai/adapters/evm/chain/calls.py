@@ -57,11 +57,17 @@ def estimate_gas(chain: EmbeddedChain, request: CallRequest, header: Header, now
     outcome = _execute(chain, request, high, header, context)
     if outcome.failure is not None:
         raise explain_failure(outcome)
-    low = outcome.gas_used - 1  # not enough: it used more
-    guess = (outcome.gas_used + outcome.refund + CALL_STIPEND) * 64 // 63
     if request.data == b"" and outcome.gas_used == GAS_BASE:
         return GAS_BASE
-    for candidate in (outcome.gas_used, outcome.gas_used + outcome.refund, guess):
+    low = GAS_BASE - 1
+    guess = (outcome.gas_used + outcome.refund + CALL_STIPEND) * 64 // 63
+    # Less than it used is not enough, but where an inner call burnt all that it was given.
+    for candidate in (
+        outcome.gas_used - 1,
+        outcome.gas_used,
+        outcome.gas_used + outcome.refund,
+        guess,
+    ):
         if low < candidate < high:
             low, high = _narrow(chain, request, header, context, (low, high), candidate)
     while low + 1 < high:
