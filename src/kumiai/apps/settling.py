@@ -89,10 +89,17 @@ class ChainRun:
         return make_chain_view(self.record, state)
 
     def close(self) -> None:
-        """Stop sending; the embedded chain's file is whole and at rest."""
+        """Stop sending; the embedded chain's file is whole and at rest.
+
+        Of a run whose end is on the chain nothing is under way: its outbox goes.
+        """
         self.ledger.sender.close()
         if self.chain is not None:
             self.chain.close()
+            self.run_dir.chain.with_suffix(".sqlite.lock").unlink(missing_ok=True)
+        if "transactions" in self.record:
+            for path in self.run_dir.root.glob(f"{self.run_dir.outbox.name}*"):
+                path.unlink()
 
     def _note_transactions(self, differing: list[str]) -> None:
         sender, sent = self.ledger.sender, self.ledger.sent

@@ -160,6 +160,10 @@ def verify(
             "or as many as a large run's size allows.",
         ),
     ] = "auto",
+    rpc: Annotated[
+        str | None,
+        typer.Option("--rpc", metavar="URL", help="A node of the chain that the run settled on."),
+    ] = None,
     lang: LangOption = None,
     quiet: Annotated[
         bool,
@@ -169,7 +173,7 @@ def verify(
     """Recompute a run, or one receipt, from its files alone: offline, trusting nobody."""
     from kumiai.apps.cli import verifying
 
-    verifying.verify(path, scores, lang, quiet)
+    verifying.verify(path, scores, lang, quiet, rpc)
 
 
 @app.command(
