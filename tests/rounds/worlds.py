@@ -16,6 +16,8 @@ from kumiai.apps.worlds import make_world
 from kumiai.consensus.pbft.messages import Decided
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
+from kumiai.nodes.ports import LedgerPort
+from kumiai.settlement.certificates import ChainPlace
 from kumiai.tasks.document import TaskDocument, task_from_mapping
 
 
@@ -66,6 +68,8 @@ def make_driver(
     raised: Mapping[str, int] | None = None,
     on_decided: Callable[[Decided], None] | None = None,
     behaviours: Mapping[str, str] | None = None,
+    place: ChainPlace | None = None,
+    ledger: LedgerPort | None = None,
 ) -> tuple[Driver, Population]:
     """A driver over memory adapters; qualities, flags and behaviours are given by member name."""
     population = gather(task, people)
@@ -80,7 +84,7 @@ def make_driver(
         judges = [person.name for person in people if person.role == "validator"]
         holdouts = [blobs.put(f"hold-out of {name}".encode()) for name in judges]
     driver = Driver(
-        roles=cast_roles(task, population, holdouts, make_secrets(population)),
+        roles=cast_roles(task, population, holdouts, make_secrets(population), place=place),
         trainers=frozenset(p.name for p in people if p.role in ("trainer", "canary")),
         setup_roles=("escrow", "customer"),
         orderer=population.orderer,
@@ -99,7 +103,7 @@ def make_driver(
         if behaviours
         else compute,
         log=MemoryLog(),
-        ledger=MemoryLedger(),
+        ledger=ledger or MemoryLedger(),
         vault=MemoryVault(),
     )
     return driver, population

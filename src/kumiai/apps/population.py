@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 from kumiai.adapters.sim.world import NetworkModel
 from kumiai.base.keys import SigningKey, derive_key
-from kumiai.nodes.customer import Customer, Escrow, make_holdout_salt
+from kumiai.nodes.customer import Customer, Escrow, make_holdout_salt, name_chain
 from kumiai.nodes.masks import MaskHolder
 from kumiai.nodes.member import Delegator, Enrolment
 from kumiai.nodes.role import Role
 from kumiai.nodes.trainer import Trainer
 from kumiai.nodes.validator import Validator, make_beacon_tip
+from kumiai.settlement.certificates import ChainPlace
 from kumiai.tasks.document import TaskDocument
 from kumiai.tasks.secure import is_secure
 
@@ -55,6 +56,7 @@ class Population:
     escrow: SigningKey
     orderer: SigningKey
     guardians: tuple[SigningKey, ...]
+    funds: Mapping[str, SigningKey]  # by name; also the customer's, and "guardian/0" and so on
 
     def pubkey(self, name: str) -> str:
         """Return the public key of the member called `name`."""
@@ -71,6 +73,7 @@ def gather(task: TaskDocument, people: Sequence[Person], guardian_count: int = 3
     if len(set(names)) != len(names):
         raise ValueError(f"two members have the same name: {sorted(names)}")
     seed = hashlib.sha256(f"kumiai/{task.name}/{task.seed}".encode()).digest()
+    owners = [*names, "customer", *(f"guardian/{i}" for i in range(guardian_count))]
     return Population(
         people=tuple(people),
         keys={person.name: derive_key(seed, f"work/{person.name}") for person in people},
@@ -78,6 +81,7 @@ def gather(task: TaskDocument, people: Sequence[Person], guardian_count: int = 3
         escrow=derive_key(seed, "escrow"),
         orderer=derive_key(seed, "orderer"),
         guardians=tuple(derive_key(seed, f"guardian/{i}") for i in range(guardian_count)),
+        funds={name: derive_key(seed, f"funds/{name}") for name in owners},
     )
 
 
@@ -94,13 +98,14 @@ def cast_roles(
     holdout_blobs: Sequence[str],
     secrets: Mapping[str, bytes] | None = None,
     shards: Mapping[str, str] | None = None,
+    place: ChainPlace | None = None,
 ) -> dict[str, Role]:
     """Give every person its role machine; roles are named by the member's name.
 
     secrets: in a secure run, 32 bytes of each trainer's own, by key; ValueError without one.
     shards: in an audited run, the blob of the data that each trainer is assigned, by key.
+    place: the contract that settles, where the task asks for one.
     """
-    seed = hashlib.sha256(f"kumiai/{task.name}/{task.seed}".encode()).digest()
     roles: dict[str, Role] = {}
     canaries, stakes, delegations = [], {}, []
     judges = tuple(population.pubkey(person.name) for person in population.named("validator"))
@@ -111,7 +116,7 @@ def cast_roles(
         enrolment = Enrolment(
             role="trainer" if person.role == "canary" else person.role,
             name=person.name,
-            funds_key=derive_key(seed, f"funds/{person.name}"),
+            funds_key=population.funds[person.name],
             sigma_ppm=person.sigma_ppm,
             beacon_tip=make_beacon_tip(key, task.training.rounds)
             if person.role == "validator"
@@ -155,5 +160,10 @@ def cast_roles(
         members_expected=len(population.people),
         delegations_expected=len(delegations),
         shards=shards or {},
+        chain=name_chain(
+            population.customer, population.funds["customer"], place.chain_id, place.arena
+        )
+        if place is not None
+        else {},
     )
     return roles

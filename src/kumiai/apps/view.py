@@ -142,6 +142,51 @@ class ReceiptView(_Plain):
 
 
 @dataclass(frozen=True, slots=True)
+class GasView(_Plain):
+    """What one sort of transaction cost. gas: of all together; gas_max: of the dearest."""
+
+    kind: str
+    count: int
+    gas: int
+    gas_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementView(_Plain):
+    """The one transaction that settled a round (0 = the end), whoever takes part."""
+
+    round: int
+    transaction: str  # hash
+    block: int
+    gas: int
+    paid: int
+    locked: int
+    signers: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView(_Plain):
+    """The chain's side of a run: which contract, what was sent, what it cost.
+
+    node: what answered (the embedded chain, or a node's own name); is_even: every balance that the
+    contract holds for the task was the ledger's when the run ended. gas_per_share: settlements and
+    claims, a participant and round. is_local: a chain of this machine, whose clock was set forward.
+    """
+
+    chain_id: int
+    node: str
+    arena: str
+    token: str
+    task_key: str
+    blocks: int
+    gas_per_share: int
+    is_even: bool
+    is_local: bool
+    sorts: tuple[GasView, ...] = ()
+    settlements: tuple[SettlementView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunView(_Plain):
     """A whole run.
 
@@ -167,6 +212,7 @@ class RunView(_Plain):
     text_start: str = ""  # what the final model was given, and what it wrote on
     text_written: str = ""
     alone_part: str = ""  # what members compared on: "holdout", "test", "" where nobody did
+    chain: ChainView | None = None  # where the run settled, if on a chain
     width_curve: tuple[tuple[int, int], ...] = ()  # (width, accuracy) as the validators signed, ppm
 
     @property

@@ -25,6 +25,7 @@ SECRET_BYTES = 32
 PUBKEY_BYTES = 32
 SIGNATURE_BYTES = 64
 BINDING_BYTES = 65  # r, s, recovery id
+ADDRESS_BYTES = 20
 KEYS_KEPT_MAX = 4_096  # of each sort, parsed and kept in one process
 
 _BINDING_PREFIX = b"kumiai: this address acts for the work key "
@@ -81,14 +82,26 @@ def compute_address(key: SigningKey) -> str:
 
 def sign_binding(funds_key: SigningKey, work_pubkey: str) -> str:
     """Let the funds key vouch for `work_pubkey`; return a 65-byte recoverable signature as hex."""
-    digest = _keccak(_BINDING_PREFIX + work_pubkey.encode())
-    return PrivateKey(funds_key.secret).sign_recoverable(digest, hasher=None).hex()
+    return sign_recoverable(funds_key, keccak256(_BINDING_PREFIX + work_pubkey.encode()))
 
 
 def is_binding(address: str, work_pubkey: str, signature: str) -> bool:
     """Tell whether the owner of `address` vouched for `work_pubkey`."""
     try:
-        digest = _keccak(_BINDING_PREFIX + work_pubkey.encode())
+        digest = keccak256(_BINDING_PREFIX + work_pubkey.encode())
+    except UnicodeEncodeError:
+        return False
+    return is_address_signature(address, digest, signature)
+
+
+def sign_recoverable(key: SigningKey, digest: bytes) -> str:
+    """Sign a 32-byte digest (ECDSA, as EVM accounts do); return r, s and recovery id as hex."""
+    return PrivateKey(key.secret).sign_recoverable(digest, hasher=None).hex()
+
+
+def is_address_signature(address: str, digest: bytes, signature: str) -> bool:
+    """Tell whether the owner of `address` made `signature` (`sign_recoverable`) over `digest`."""
+    try:
         raw = _decode_hex(signature, BINDING_BYTES)
         if int.from_bytes(raw[32:64], "big") > _CURVE_ORDER // 2:
             return False  # (r, n - s) verifies too: only the lower one of the twins counts
@@ -96,6 +109,19 @@ def is_binding(address: str, work_pubkey: str, signature: str) -> bool:
     except Exception:  # noqa: BLE001 - coincurve raises bare Exception for a signature off the curve
         return False
     return _address_of(signer) == address
+
+
+def is_address(text: object) -> bool:
+    """Tell whether `text` is 0x and 40 lower-case hex digits."""
+    try:
+        return isinstance(text, str) and "0x" + _decode_hex(text[2:], ADDRESS_BYTES).hex() == text
+    except ValueError:
+        return False
+
+
+def keccak256(data: bytes) -> bytes:
+    """Return Ethereum's hash: Keccak-256, which is not FIPS 202's SHA3-256."""
+    return keccak.new(digest_bits=256, data=data).digest()
 
 
 @lru_cache(maxsize=KEYS_KEPT_MAX)
@@ -118,8 +144,4 @@ def _decode_hex(text: str, size_bytes: int) -> bytes:
 
 
 def _address_of(public: PublicKey) -> str:
-    return "0x" + _keccak(public.format(compressed=False)[1:])[-20:].hex()
-
-
-def _keccak(data: bytes) -> bytes:
-    return keccak.new(digest_bits=256, data=data).digest()
+    return "0x" + keccak256(public.format(compressed=False)[1:])[-20:].hex()

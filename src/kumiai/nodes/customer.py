@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from kumiai.base.keys import SigningKey
+from kumiai.base.keys import SigningKey, compute_address, sign_binding
 from kumiai.nodes.role import Action, Input, Memory, Pay, Publish, derive_salt
 from kumiai.rounds.commitments import commit_canaries, commit_holdout
 from kumiai.rounds.kinds import Kind
@@ -34,6 +34,7 @@ class Customer:
     members_expected: int = 2
     delegations_expected: int = 0
     shards: Mapping[str, str] = field(default_factory=dict)  # trainer -> blob, in an audited run
+    chain: Mapping[str, object] = field(default_factory=dict)  # the contract; see `name_chain`
 
     def step(self, memory: Memory, run: RunState, event: Input) -> Steps:
         """Take one input; see `Role`."""
@@ -65,6 +66,8 @@ class Customer:
         }
         if self.replicas:
             content["replicas"] = list(self.replicas)
+        if self.chain:
+            content["chain"] = dict(self.chain)
         return Publish(Kind.TASK, content)
 
     def _name_shards(self) -> dict[str, object]:
@@ -102,6 +105,18 @@ class Customer:
 
     def _salt(self) -> str:
         return derive_salt(self.key, "canaries", compute_task_id(self.task), 0, 0)
+
+
+def name_chain(
+    key: SigningKey, funds_key: SigningKey, chain_id: int, arena: str
+) -> dict[str, object]:
+    """Return what a task says about the contract that settles it; the funds key owns it there."""
+    return {
+        "chain_id": chain_id,
+        "arena": arena,
+        "owner": compute_address(funds_key),
+        "binding": sign_binding(funds_key, key.pubkey),
+    }
 
 
 def make_holdout_salt(key: SigningKey, task: TaskDocument) -> str:

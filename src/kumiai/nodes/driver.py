@@ -38,6 +38,7 @@ from kumiai.nodes.role import (
     Woken,
     Work,
 )
+from kumiai.nodes.sealing import ChainLedgerPort
 from kumiai.rounds.control import describe_proof, is_known
 from kumiai.rounds.effects import (
     Certified,
@@ -46,6 +47,7 @@ from kumiai.rounds.effects import (
     Outcome,
     PhaseEntered,
     RunEnded,
+    Sealed,
 )
 from kumiai.rounds.kinds import Kind
 from kumiai.rounds.run import next_deadline_ms, step
@@ -199,6 +201,9 @@ class Driver:
                 self.ledger.apply(command)
             case RunEnded():
                 self._refund()
+            case Sealed(settled, signatures):
+                if isinstance(self.ledger, ChainLedgerPort):
+                    self.ledger.seal(settled, signatures)
             case Certified():
                 pass
         self.observer.on_effect(effect, self.run_state)

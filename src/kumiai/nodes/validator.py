@@ -30,6 +30,7 @@ from kumiai.nodes.role import (
     Work,
     derive_salt,
 )
+from kumiai.nodes.sealing import sign_for_chain
 from kumiai.rounds.certificate import complete_body
 from kumiai.rounds.commitments import commit_final, commit_scores
 from kumiai.rounds.kinds import Kind
@@ -217,11 +218,13 @@ class Validator:
     def _certify(self, run: RunState, place: Place, model: str, server_state: str) -> Action:
         assert run.round is not None
         body = complete_body(run.round.draft, model, server_state)
+        body_hash = canonical.sha256_hex(canonical.encode(body))
         content = {
             **_named(run, place),
-            "body_hash": canonical.sha256_hex(canonical.encode(body)),
+            "body_hash": body_hash,
             "model": model,
             "server_state": server_state,
+            **sign_for_chain(run, body, body_hash, self.enrolment.funds_key),
         }
         return Publish(Kind.CERTIFY, content)
 

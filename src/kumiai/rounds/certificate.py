@@ -18,6 +18,7 @@ from kumiai.base.log import Record
 from kumiai.consensus.quorum import compute_quorum
 from kumiai.rounds.effects import Outcome, refuse
 from kumiai.rounds.kinds import Kind
+from kumiai.rounds.onchain import draft_chain, find_signature_flaw, has_chain_quorum
 from kumiai.rounds.receipt import compute_receipts_root
 from kumiai.rounds.signed import Certificate, Vote
 from kumiai.rounds.state import RoundPhase, RoundState, RunState
@@ -53,6 +54,7 @@ def draft_body(state: RunState, log_height: int, log_head: str) -> Mapping[str, 
         "size_bytes": sum(a.size_bytes for a in work),
         "log_height": log_height,
         "log_head": log_head,
+        **draft_chain(state),
     }
 
 
@@ -80,13 +82,24 @@ def on_certify(state: RunState, record: Record, content: Mapping[str, Any]) -> O
         return refuse(
             state, "wrong-body", "the signed hash is not this round's body", expected=body_hash
         )
+    signature = content.get("chain")
+    if flaw := find_signature_flaw(state, body, body_hash, validator, signature):
+        return refuse(state, "bad-chain-signature", flaw)
     if validator in current.votes:
         known = current.votes[validator]
         if known.body_hash == body_hash:
             return refuse(state, "duplicate", "signed already")
         detail = "signatures under two different certificates"
         return refuse(state, "equivocation", detail, first=known.event_id, second=record.event.id)
-    vote = Vote(validator, record.event.id, body_hash, content["model"], content["server_state"])
+    vote = Vote(
+        validator,
+        record.event.id,
+        body_hash,
+        content["model"],
+        content["server_state"],
+        state.members[validator].address if signature else "",
+        signature or "",
+    )
     votes = {**current.votes, validator: vote}
     return Outcome(replace(state, round=replace(current, votes=votes)))
 
@@ -98,10 +111,11 @@ def find_certificate(current: RoundState) -> tuple[Certificate, Vote] | None:
     for vote in current.votes.values():
         by_hash.setdefault(vote.body_hash, []).append(vote)
     for body_hash, votes in by_hash.items():
-        if len(votes) >= needed:
+        if len(votes) >= needed and has_chain_quorum(current.draft, tuple(votes)):
             signers = tuple(sorted((v.validator, v.event_id) for v in votes))
             body = complete_body(current.draft, votes[0].model, votes[0].server_state)
-            return Certificate(current.index, body, body_hash, signers), votes[0]
+            seals = tuple(sorted((v.address, v.chain_signature) for v in votes if v.address))
+            return Certificate(current.index, body, body_hash, signers, seals), votes[0]
     return None
 
 

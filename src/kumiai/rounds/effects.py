@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kumiai.base.errors import Reject
-from kumiai.rounds.signed import Certificate
+from kumiai.rounds.signed import Certificate, ChainRound
 from kumiai.rounds.state import RoundPhase, RunPhase, RunState
 from kumiai.settlement.ledger import LedgerCommand
 
@@ -31,6 +31,17 @@ class Certified:
 
 
 @dataclass(frozen=True, slots=True)
+class Sealed:
+    """A quorum signed what a chain needs to settle the round: comes before the money moves.
+
+    signatures: (address, r s and recovery id as hex), ordered by address.
+    """
+
+    settled: ChainRound
+    signatures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MoneyMoved:
     """Apply this command to the ledger; it is idempotent."""
 
@@ -45,7 +56,7 @@ class RunEnded:
     reason: str
 
 
-Effect = PhaseEntered | Certified | MoneyMoved | RunEnded
+Effect = PhaseEntered | Certified | Sealed | MoneyMoved | RunEnded
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kumiai.base import canonical, keys
+from kumiai.base import canonical
 from kumiai.base.errors import InputError
 from kumiai.base.log import Record
 from kumiai.consensus.quorum import compute_quorum
@@ -20,6 +20,12 @@ from kumiai.rounds.audit_forms import check_shards
 from kumiai.rounds.effects import Outcome, PhaseEntered, refuse
 from kumiai.rounds.holdouts import check_bound
 from kumiai.rounds.kinds import parse_amount
+from kumiai.rounds.onchain import (
+    find_address_flaw,
+    find_chain_flaw,
+    found_committee,
+    read_chain,
+)
 from kumiai.rounds.opened import Holdouts
 from kumiai.rounds.state import (
     RUN_TABLE,
@@ -61,6 +67,9 @@ def on_task(state: RunState, record: Record, content: Mapping[str, Any]) -> Outc
     flaw = _find_replicas_flaw(task, replicas)
     if flaw:
         return refuse(state, "bad-replicas", flaw)
+    flaw = find_chain_flaw(task, record.event.pubkey, content)
+    if flaw:
+        return refuse(state, "bad-chain", flaw)
     return Outcome(
         replace(
             state,
@@ -71,6 +80,7 @@ def on_task(state: RunState, record: Record, content: Mapping[str, Any]) -> Outc
             escrow=content["escrow"],
             replicas=replicas,
             guardians=guardians,
+            chain=read_chain(task, content),
             canary_commitment=content["canaries"],
             deadline_ms=record.time_ms + task.deadlines.enrol_ms,
         )
@@ -131,8 +141,8 @@ def on_enrol(state: RunState, record: Record, content: Mapping[str, Any]) -> Out
         return refuse(state, "bad-name", f"a name has 1 to {NAME_LENGTH_MAX} printable characters")
     if not 0 <= content["sigma_ppm"] <= 1_000_000:
         return refuse(state, "bad-sigma", "sigma_ppm lies between 0 and 1000000")
-    if not keys.is_binding(content["address"], member, content["binding"]):
-        return refuse(state, "bad-binding", "the funds address does not vouch for this key")
+    if flaw := find_address_flaw(state, member, content["address"], content["binding"]):
+        return refuse(state, "bad-binding", flaw)
     least = {
         "trainer": state.task.rewards.trainer_stake_min,
         "validator": state.task.rewards.validator_stake_min,
@@ -177,6 +187,10 @@ def on_start(state: RunState, record: Record, content: Mapping[str, Any]) -> Out
     fault = check_bound(state, content)
     if fault is not None:
         return refuse(state, "bad-holdouts", fault)
+    try:
+        chain = found_committee(state)
+    except ValueError as error:
+        return refuse(state, "no-address", str(error))
     check_transition(RUN_TABLE, state.phase, RunPhase.WARMUP)
     deadline_ms = record.time_ms + state.task.deadlines.certify_ms
     shards = dict(content.get("shards", {}))
@@ -186,6 +200,7 @@ def on_start(state: RunState, record: Record, content: Mapping[str, Any]) -> Out
         deadline_ms=deadline_ms,
         shards=shards,
         holdouts=Holdouts(dict(content.get("holdouts", {}))),
+        chain=chain,
     )
     return Outcome(warm, (PhaseEntered(RunPhase.WARMUP, 0, 0, None, deadline_ms),))
 

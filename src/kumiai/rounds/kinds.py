@@ -126,13 +126,17 @@ SHAPES: dict[Kind, dict[str, type]] = {
 }
 # fields that may be left out, and are where the task does not ask for them
 OPTIONAL: dict[Kind, dict[str, type]] = {
-    Kind.TASK: {"replicas": list},  # keys of the committee that orders; validation.ordering
+    Kind.TASK: {
+        "replicas": list,  # keys of the committee that orders; validation.ordering
+        "chain": dict,  # the contract that settles; settlement.kind evm
+    },
     Kind.ENROL: {"share_key": str},  # of a trainer; privacy.mode secure
     Kind.START: {
         "shards": dict,  # trainer -> blob of its data; audit.mode replay
         "holdouts": dict,  # validator -> commitment to its hold-out; validation.recheck_ppm
     },
     Kind.HOLDOUT_OPEN: {"owners": list, "salt": str},  # with holdouts: what opens them
+    Kind.CERTIFY: {"chain": str},  # the funds key's signature for the contract
     Kind.COMMIT: {"base": int},  # the round whose model it started from, if an earlier one
     Kind.REVEAL: {"trace_root": str, "machine": str},  # audit.mode replay
     Kind.SCORE_REVEAL: {

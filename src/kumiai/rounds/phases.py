@@ -24,6 +24,7 @@ from kumiai.rounds.degraded import degrade
 from kumiai.rounds.effects import Certified, Effect, PhaseEntered, RunEnded
 from kumiai.rounds.enrol import find_agreed_model
 from kumiai.rounds.epochs import list_committee
+from kumiai.rounds.onchain import follow_committee, seal
 from kumiai.rounds.receipt import advance_heads
 from kumiai.rounds.state import (
     ROUND_TABLE,
@@ -253,11 +254,12 @@ def _close_certify(
             server_state=vote.server_state,
             judged=Judged(current, state.model, state.model_previous),
             beacon=current.beacon or state.beacon,
+            chain=follow_committee(state, certificate.body),
         ),
         current.receipts,
     )
     moved, money = settle.apply_payments(scoring.apply_verdicts(certified))
-    effects: Effects = (Certified(certificate, current.receipts), *money)
+    effects: Effects = (Certified(certificate, current.receipts), *seal(certificate), *money)
     following, more = _after_certificate(moved, current.index, now_ms)
     return following, (*effects, *more)
 

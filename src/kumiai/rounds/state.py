@@ -18,7 +18,7 @@ from kumiai.governance.stop import Votes
 from kumiai.learning.privacy.dealing import MaskDealing
 from kumiai.proofs.verdict import AuditLine
 from kumiai.rounds.opened import Audits, FinalPart, Holdouts, OpenedGroup, Rechecks
-from kumiai.rounds.signed import Certificate, Vote
+from kumiai.rounds.signed import Certificate, OnChain, Vote
 from kumiai.settlement.ledger import LedgerCommand
 from kumiai.tasks.document import TaskDocument
 
@@ -377,6 +377,7 @@ class RunState:
     height: int = 0
     time_ms: int = 0
     head: str = GENESIS_HEAD
+    chain: OnChain | None = None  # where it settles, if not in the run's own ledger
 
 
 def check_transition(table: Mapping[S, frozenset[S]], old: S, new: S) -> None:

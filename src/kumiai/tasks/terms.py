@@ -134,7 +134,10 @@ class GovernanceSection(Section):
 class SettlementSection(Section):
     """Who holds the money, and when a receipt may be claimed."""
 
-    kind: Literal["local"] = one_of("local", "local: the ledger that comes with the run.")
+    kind: Literal["local", "evm"] = one_of(
+        "local",
+        "local: the ledger that comes with the run; evm: contracts on a chain (docs/chain.md).",
+    )
     unit: Text = setting(
         "point",
         "text",

@@ -14,7 +14,7 @@ from kumiai.apps.cli.terminal import VERDICT_STYLES, clean, safe
 from kumiai.apps.report.summary import build_headline
 from kumiai.apps.report.tables import sort_members
 from kumiai.apps.report.texts import Texts, format_amount, format_nat, format_percent, format_width
-from kumiai.apps.view import MemberView, RunView
+from kumiai.apps.view import ChainView, MemberView, RunView
 
 WIDE_COLUMNS = 120  # below, two lines a member: the second holds role, error and stake
 MEMBERS_MAX = 60
@@ -31,6 +31,8 @@ def build_member_table(view: RunView, texts: Texts, columns: int) -> RenderableT
         more = texts.text("page.more_rows", n=len(members) - len(shown))
         parts.append(Text(more, "dim"))
     parts += [tell_alone(m, view.alone_part, texts) for m in shown if m.is_worse_off]
+    if view.chain is not None:
+        parts.append(tell_chain(view.chain, texts))
     return table if len(parts) == 1 else Group(*parts)
 
 
@@ -47,6 +49,21 @@ def tell_alone(member: MemberView, part: str, texts: Texts) -> Text:
         part=texts.text(f"alone.part.{part}"),
     )
     return Text(sentence, "yellow" if member.is_worse_off else "green")
+
+
+def tell_chain(chain: ChainView, texts: Texts) -> Text:
+    """What was sent to which chain, what it cost, and whether its balances are the ledger's."""
+    line = texts.text(
+        "chain.line",
+        id=chain.chain_id,
+        node=clean(chain.node),
+        count=sum(sort.count for sort in chain.sorts),
+        gas=format_amount(sum(sort.gas for sort in chain.sorts)),
+        share=format_amount(chain.gas_per_share),
+    )
+    if chain.is_even:
+        return Text.assemble((line, ""), " ", (texts.text("chain.even"), "green"))
+    return Text.assemble((line, ""), " ", (texts.text("chain.uneven"), "bold red"))
 
 
 def build_headline_text(view: RunView, texts: Texts) -> Text:
