@@ -23,6 +23,7 @@ from kumiai.adapters.evm.accounts import (
     parse_address,
     recover_signer,
 )
+from kumiai.adapters.evm.advice import ADVICE
 from kumiai.adapters.evm.bindings.iarena import calls, errors, events, structs
 from kumiai.adapters.evm.bindings.ierc20 import calls as ierc20
 from kumiai.adapters.evm.errors import LyingNodeError, RevertedError
@@ -278,3 +279,9 @@ def test_a_fee_policy_that_nodes_would_refuse() -> None:
         with pytest.raises(ValueError, match=r"replacement|tip_min"):
             FeePolicy(**wrong)
     assert make_offer(FeePolicy(cap=10 * GWEI), 9 * GWEI, GWEI) == Offer(10 * GWEI, GWEI)
+
+
+def test_each_of_the_arenas_errors_has_its_advice() -> None:
+    named = {kind.NAME for kind in errors.ERRORS.values()}
+    assert named - ADVICE.keys() == set()
+    assert all(text.endswith(".") for text in ADVICE.values())

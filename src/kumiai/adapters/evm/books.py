@@ -117,9 +117,7 @@ def compare_books(
     names = {address: name for name, address in addresses.items()}
     for address, held in books.stakes.items():
         name = names[address]
-        pairs.append(
-            (f"stake of {name[:12]}", held, accounts.get(stake_account(task, name), 0))
-        )
+        pairs.append((f"stake of {name[:12]}", held, accounts.get(stake_account(task, name), 0)))
     for (delegator, node), held in books.lent.items():
         account = delegation_account(task, names[node], names[delegator])
         what = f"what {names[delegator][:12]} lent to {names[node][:12]}"

@@ -1,0 +1,65 @@
+"""Errors of Arena; generated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kumiai.adapters.evm.abi import ContractError, ErrorTypes, collect_errors
+from kumiai.adapters.evm.bindings.iarena.errors import ERRORS as INHERITED
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCall(ContractError):
+    SIGNATURE: ClassVar[str] = "FailedCall()"
+
+
+@dataclass(frozen=True, slots=True)
+class InsufficientBalance(ContractError):
+    balance: int
+    needed: int
+    SIGNATURE: ClassVar[str] = "InsufficientBalance(uint256 balance, uint256 needed)"
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidShortString(ContractError):
+    SIGNATURE: ClassVar[str] = "InvalidShortString()"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnableInvalidOwner(ContractError):
+    owner: str
+    SIGNATURE: ClassVar[str] = "OwnableInvalidOwner(address owner)"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnableUnauthorizedAccount(ContractError):
+    account: str
+    SIGNATURE: ClassVar[str] = "OwnableUnauthorizedAccount(address account)"
+
+
+@dataclass(frozen=True, slots=True)
+class ReentrancyGuardReentrantCall(ContractError):
+    SIGNATURE: ClassVar[str] = "ReentrancyGuardReentrantCall()"
+
+
+@dataclass(frozen=True, slots=True)
+class SafeCastOverflowedUintDowncast(ContractError):
+    bits: int
+    value: int
+    SIGNATURE: ClassVar[str] = "SafeCastOverflowedUintDowncast(uint8 bits, uint256 value)"
+
+
+@dataclass(frozen=True, slots=True)
+class SafeERC20FailedOperation(ContractError):
+    token: str
+    SIGNATURE: ClassVar[str] = "SafeERC20FailedOperation(address token)"
+
+
+@dataclass(frozen=True, slots=True)
+class StringTooLong(ContractError):
+    str_: str
+    SIGNATURE: ClassVar[str] = "StringTooLong(string str_)"
+
+
+ERRORS: ErrorTypes = {**INHERITED, **collect_errors(globals())}
