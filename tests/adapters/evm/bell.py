@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from tests.adapters.evm.anvil import KEYS
+
 from kumiai.adapters.evm.abi import (
     Call,
     ContractError,
@@ -16,7 +18,6 @@ from kumiai.adapters.evm.abi import (
     make_function,
 )
 from kumiai.adapters.evm.accounts import Account
-from tests.adapters.evm.anvil import KEYS
 
 BYTECODE = bytes.fromhex(
     json.loads(Path(__file__).with_name("Bell.json").read_text())["bytecode"][2:]

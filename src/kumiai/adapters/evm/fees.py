@@ -1,4 +1,4 @@
-"""What to offer for gas: pure arithmetic on wei.
+"""What to offer for gas, and how much of it at least: pure arithmetic on wei.
 
 A transaction offers twice the base fee and a tip, so that it survives six full blocks; a
 replacement offers an eighth more of both than what it replaces (nodes ask for a tenth), and never
@@ -55,6 +55,17 @@ def raise_offer(policy: FeePolicy, old: Offer, base_fee: int, tip_suggested: int
     fresh = make_offer(policy, base_fee, tip_suggested) or least
     max_fee = max(least.max_fee, fresh.max_fee)
     return Offer(max_fee, min(max(least.tip, fresh.tip), max_fee))
+
+
+def compute_gas_least(to: str | None, data: bytes) -> int:
+    """Return the gas without which no block takes a transaction (EIP-2028, 3860, 7623).
+
+    Some nodes take one with less into their pool, and drop it again without a word.
+    """
+    zeros = data.count(0)
+    tokens = zeros + 4 * (len(data) - zeros)
+    creation = 0 if to is not None else 32_000 + 2 * (-(-len(data) // 32))
+    return 21_000 + max(4 * tokens + creation, 10 * tokens)
 
 
 def _raise(amount: int, ppm: int) -> int:

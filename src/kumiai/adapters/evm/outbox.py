@@ -37,7 +37,7 @@ from kumiai.adapters.evm.errors import (
     RevertedError,
     UnderpricedError,
 )
-from kumiai.adapters.evm.fees import PPM, Offer, make_offer, raise_offer
+from kumiai.adapters.evm.fees import PPM, Offer, compute_gas_least, make_offer, raise_offer
 from kumiai.adapters.evm.node import Fees, Node
 from kumiai.adapters.evm.outbox_request import OutboxPolicy, Outcome, Request, outcome_of
 from kumiai.adapters.evm.outbox_table import Attempt, Mined, OutboxTable, Row
@@ -305,7 +305,11 @@ class Outbox:
         What fails now may pass once those before it are mined, so only the first is refused.
         """
         if row.gas_asked is not None:
-            return row.gas_asked
+            least = compute_gas_least(row.target, row.data)
+            if row.gas_asked >= least:
+                return row.gas_asked
+            self._refuse(row, InvalidTransactionError(f"gas {row.gas_asked}, below {least}"))
+            return 0
         try:
             needed = await self._node.estimate_gas(row.sender, row.target, row.value, row.data)
         except InsufficientFundsError as error:
@@ -314,10 +318,13 @@ class Outbox:
         except PermanentChainError as error:
             if not is_first:
                 return None
-            self._table.refuse(row.id, str(error))
-            self._wake(row.key)
+            self._refuse(row, error)
             return 0
         return needed * (PPM + self._policy.gas_margin_ppm) // PPM
+
+    def _refuse(self, row: Row, error: ChainError) -> None:
+        self._table.refuse(row.id, str(error))
+        self._wake(row.key)
 
     def _fill(self, sender: str, nonce: int) -> None:
         """Queue an empty transaction: nothing above a gap would ever be mined."""
