@@ -22,11 +22,12 @@ from kumiai.adapters.evm.bindings.iarena import calls as arena_calls
 from kumiai.adapters.evm.bindings.iarena.structs import Terms
 from kumiai.adapters.evm.books import Books, Desk, compare_books, read_books
 from kumiai.adapters.evm.chain.chain import EmbeddedChain, Options, open_chain
+from kumiai.adapters.evm.chain.doors import EmbeddedTransport
 from kumiai.adapters.evm.chain.engine import GenesisAccount
 from kumiai.adapters.evm.chain.genesis import CHAIN_ID, Genesis
 from kumiai.adapters.evm.deployment import find_created, submit_creation
+from kumiai.adapters.evm.in_process import InProcessTransport
 from kumiai.adapters.evm.ledger import Cast, EvmLedger, Judge, Sent
-from kumiai.adapters.evm.local import LocalTransport
 from kumiai.adapters.evm.outbox_request import OutboxPolicy, Request
 from kumiai.adapters.evm.sender import Sender
 from kumiai.adapters.evm.transport import HttpTransport, Transport
@@ -270,7 +271,11 @@ def _open_sender(
     run_dir: RunDir, chain: EmbeddedChain | None, rpc: str | None, accounts: list[Account]
 ) -> Sender:
     def make_transport() -> Transport:
-        return LocalTransport(chain) if chain is not None else HttpTransport(str(rpc))
+        return (
+            InProcessTransport(EmbeddedTransport(chain))
+            if chain is not None
+            else HttpTransport(str(rpc))
+        )
 
     poll_seconds = 0.01 if chain is not None else 0.1
     policy = OutboxPolicy(confirmations=1, poll_seconds=poll_seconds)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kumiai.adapters.evm.accounts import Account
+from kumiai.adapters.evm.advice import ADVICE
 from kumiai.adapters.evm.bindings.iarena.errors import ERRORS
 from kumiai.adapters.evm.errors import NodeUnreachableError
 from kumiai.adapters.evm.node import Node
@@ -111,7 +112,7 @@ class Sender:
         self._transport = make_transport()
         if chain_id is None:
             chain_id = int(await self._transport.request("eth_chainId", ()), 16)
-        node = Node(self._transport, chain_id, errors=ERRORS)
+        node = Node(self._transport, chain_id, errors=ERRORS, advice=ADVICE)
         await node.check_chain()
         return node
 

@@ -23,9 +23,10 @@ from kumiai.adapters.evm.bindings.iarena.errors import ERRORS
 from kumiai.adapters.evm.bindings.iarena.events import EVENTS, FinalSettled, RoundSettled
 from kumiai.adapters.evm.books import Desk
 from kumiai.adapters.evm.chain.chain import Options, open_chain
+from kumiai.adapters.evm.chain.doors import EmbeddedTransport
 from kumiai.adapters.evm.chain.replay import replay
 from kumiai.adapters.evm.deployment import load_bytecode
-from kumiai.adapters.evm.local import LocalTransport
+from kumiai.adapters.evm.in_process import InProcessTransport
 from kumiai.adapters.evm.node import LogFilter, Node
 from kumiai.adapters.evm.transport import HttpTransport, Transport
 from kumiai.apps.audit.checks import recompute_ledger
@@ -69,7 +70,9 @@ def _check_embedded(subject: Subject, record: Mapping[str, Any]) -> int:
         chain = open_chain(copy, None, Options(is_dev=True))
         try:
             blocks = replay(chain).blocks
-            found = asyncio.run(_check_node(subject, record, LocalTransport(chain)))
+            found = asyncio.run(
+                _check_node(subject, record, InProcessTransport(EmbeddedTransport(chain)))
+            )
             return blocks + found
         finally:
             chain.close()
