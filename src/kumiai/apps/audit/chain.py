@@ -52,14 +52,7 @@ def check_chain(subject: Subject, rpc: str | None = None) -> int:
         subject.report.note("chain", f"not asked: give a node of chain {place.chain_id} by --rpc")
         return 0
 
-    async def ask() -> int:
-        transport = HttpTransport(rpc)
-        try:
-            return await _check_node(subject, record, transport)
-        finally:
-            await transport.close()
-
-    return asyncio.run(ask())
+    return asyncio.run(_ask(subject, record, HttpTransport(rpc)))
 
 
 def _check_embedded(subject: Subject, record: Mapping[str, Any]) -> int:
@@ -70,12 +63,19 @@ def _check_embedded(subject: Subject, record: Mapping[str, Any]) -> int:
         chain = open_chain(copy, None, Options(is_dev=True))
         try:
             blocks = replay(chain).blocks
-            found = asyncio.run(
-                _check_node(subject, record, InProcessTransport(EmbeddedTransport(chain)))
-            )
-            return blocks + found
+            transport = InProcessTransport(EmbeddedTransport(chain))
+            return blocks + asyncio.run(_ask(subject, record, transport))
         finally:
             chain.close()
+
+
+async def _ask(
+    subject: Subject, record: Mapping[str, Any], transport: HttpTransport | InProcessTransport
+) -> int:
+    try:
+        return await _check_node(subject, record, transport)
+    finally:
+        await transport.close()
 
 
 async def _check_node(subject: Subject, record: Mapping[str, Any], transport: Transport) -> int:
