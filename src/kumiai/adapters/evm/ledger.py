@@ -142,6 +142,10 @@ class EvmLedger:
         """Return what `account` holds by the rules; names as in `settlement.accounts`."""
         return self.judge.balance(account)
 
+    def accounts(self) -> dict[str, int]:
+        """Return every account that does not stand at zero, by the rules."""
+        return self.judge.accounts()
+
     def seal(self, settled: ChainRound, signatures: Sequence[tuple[str, str]]) -> None:
         """Take what the contract will be shown; the round's own command follows."""
         self._sealed = (settled, signatures)
