@@ -47,6 +47,7 @@ abstract contract GasTest is Fixture {
             intrinsic += data[i] == 0 ? 4 : 16;
         }
         address target = address(arena);
+        arena.arbiter(); // a transaction's receiver is warm
         uint256 before = gasleft();
         (bool done,) = target.call(data);
         gas = intrinsic + before - gasleft();
@@ -101,7 +102,10 @@ contract RoundGasTest is GasTest {
     function test_aRoundCostsAParticipantAtMost7000() public {
         uint256 settled = _settleGas();
         uint256 claimed = _claimGas();
-        uint256 each = (10 * settled + 120 * claimed) / 10 / 120;
+        // every sixth round begins a slot of activation times: 20,000 instead of 2,900
+        uint256 each = (10 * settled + 2 * 17_100 + 120 * claimed) / 10 / 120;
+        emit log_named_uint("settle, 20 validators", settled);
+        emit log_named_uint("claim, 120 leaves", claimed);
         emit log_named_uint("a participant a round, 100 + 20", each);
         _true(each <= 7000, "7,000 a participant");
     }

@@ -26,9 +26,9 @@ contract LensTest is Fixture {
         _true(nodes[0].member.role == IArena.Role.None, "no member");
         _equal(lens.getClaimed(arena, task, who)[1], 60, "claimed");
         _equal(lens.getContributions(arena, task, who)[0], 1000, "contribution");
-        address[] memory at = new address[](2);
-        (at[0], at[1]) = (trainer, trainer);
-        _equal(lens.getDelegations(arena, task, at, who)[0], 40, "delegation");
+        address[] memory where = new address[](2);
+        (where[0], where[1]) = (trainer, trainer);
+        _equal(lens.getDelegations(arena, task, where, who)[0], 40, "delegation");
         uint32[] memory rounds = new uint32[](2);
         (rounds[0], rounds[1]) = (1, 2);
         Lens.Root[] memory roots = lens.getRoots(arena, task, rounds);
