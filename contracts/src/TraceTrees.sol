@@ -76,6 +76,33 @@ library TraceTrees {
         }
     }
 
+    /// The node that a leaf hashes to as the last one of a full tree: all its siblings are on the left.
+    function computeLastRoot(bytes32 leaf, bytes32[] calldata path) internal view returns (bytes32 node) {
+        node = leaf;
+        for (uint256 i = 0; i < path.length; ++i) {
+            node = hashNode(path[i], node);
+        }
+    }
+
+    /// 64 lower-case hexadecimal digits.
+    function toHex(bytes32 value) internal pure returns (bytes memory) {
+        return abi.encodePacked(_spread(uint256(value) >> 128), _spread(uint256(value) & type(uint128).max));
+    }
+
+    /// 16 bytes as 32 digits: half-bytes are moved apart, then all become letters at once.
+    function _spread(uint256 x) private pure returns (uint256) {
+        x = (x | x << 64) & 0x0000000000000000ffffffffffffffff0000000000000000ffffffffffffffff;
+        x = (x | x << 32) & 0x00000000ffffffff00000000ffffffff00000000ffffffff00000000ffffffff;
+        x = (x | x << 16) & 0x0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff;
+        x = (x | x << 8) & 0x00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff;
+        x = (x | x << 4) & 0x0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f;
+        uint256 ones = type(uint256).max / 255;
+        uint256 letters = (x + 6 * ones) >> 4 & ones; // 1 where the half-byte is above 9
+        unchecked {
+            return x + 0x30 * ones + letters * 0x27;
+        }
+    }
+
     /// sha256(0x00 || data).
     function hashLeaf(bytes memory data) internal pure returns (bytes32) {
         return sha256(abi.encodePacked(bytes1(0), data));
@@ -89,24 +116,17 @@ library TraceTrees {
     {
         bytes memory head = abi.encodePacked(
             '\x00["kumiai/trace/1","',
-            LibString.toHexStringNoPrefix(uint256(of_.document), 32),
+            toHex(of_.document),
             '",',
             LibString.toString(of_.round),
             ",",
             LibString.toString(of_.attempt),
             ',"',
-            LibString.toHexStringNoPrefix(uint256(of_.member), 32)
+            toHex(of_.member)
         );
         return sha256(
             abi.encodePacked(
-                head,
-                '",',
-                LibString.toString(index),
-                ",",
-                LibString.toString(iteration),
-                ',"',
-                LibString.toHexStringNoPrefix(uint256(digest), 32),
-                '"]'
+                head, '",', LibString.toString(index), ",", LibString.toString(iteration), ',"', toHex(digest), '"]'
             )
         );
     }
@@ -115,20 +135,20 @@ library TraceTrees {
     function encodeSubmission(IDisputes.Submission calldata of_) internal pure returns (bytes memory) {
         bytes memory head = abi.encodePacked(
             '["kumiai/submission/1","',
-            LibString.toHexStringNoPrefix(uint256(of_.document), 32),
+            toHex(of_.document),
             '",',
             LibString.toString(of_.round),
             ",",
             LibString.toString(of_.attempt),
             ',"',
-            LibString.toHexStringNoPrefix(uint256(of_.member), 32)
+            toHex(of_.member)
         );
         return abi.encodePacked(
             head,
             '","',
             LibString.toHexStringNoPrefix(of_.account),
             '","',
-            LibString.toHexStringNoPrefix(uint256(of_.trace), 32),
+            toHex(of_.trace),
             '",',
             LibString.toString(of_.iterations),
             ",",
