@@ -1,6 +1,6 @@
 """Signed submissions a second against a real node, from one process; beside web3.py.
 
-    python benchmarks/chain_client.py [--count 5000] [--web3 PYTHON] [--save FOLDER]
+    python benchmarks/chain_client.py [--count 10000] [--web3 PYTHON] [--save FOLDER]
 
 anvil seals a block each second. Each way sends COUNT transfers of an account of its own:
 `outbox` writes each down (SQLite, synchronous = FULL), signs, sends and finds its receipt; `client`
@@ -33,7 +33,8 @@ from kumiai.adapters.evm.transport import HttpTransport
 from saved_tables import Printout, add_save_option
 
 TARGET = "0x" + "d0" * 20
-BATCH = 250
+BATCH = 250  # sent at once without an outbox
+SUBMITTED = 1_000  # given to the outbox at once
 GOAL = 1_000
 
 
@@ -45,8 +46,8 @@ async def run_outbox(url: str, secret: bytes, count: int, file: Path) -> dict[st
         policy = OutboxPolicy(confirmations=1, in_flight_max=2 * count, poll_seconds=0.02)
         box = Outbox(file, node, [account], policy)
         started = time.perf_counter()
-        for first in range(0, count, BATCH):
-            part = range(first, min(first + BATCH, count))
+        for first in range(0, count, SUBMITTED):
+            part = range(first, min(first + SUBMITTED, count))
             requests = [Request(f"n{n}", TARGET, value=1, gas=21_000) for n in part]
             box.submit(account.address, requests)
             await box.step()
@@ -114,7 +115,7 @@ def measure_signing(count: int) -> tuple[float, float]:
 def main() -> None:
     """Run all ways on one node, one after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=5_000)
+    parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--web3", metavar="PYTHON", default=None)
     add_save_option(parser, "chain_client")
     chosen = parser.parse_args()
