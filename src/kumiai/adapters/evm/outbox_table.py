@@ -40,6 +40,8 @@ _COLUMNS = (
     " is_success, refusal"
 )
 
+_FIELDS = _COLUMNS.split(", ")[:13]  # those that are read as they are, but for the value
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -263,10 +265,12 @@ class OutboxTable:
         query = f"SELECT {_COLUMNS} FROM sends WHERE {where}"  # noqa: S608 - our own texts
         rows = []
         for columns in self._file.execute(query, values):
-            *fields, is_success, refusal = columns
+            fields: list[Any] = list(columns[:13])
+            is_success, refusal = columns[13:]
             fields[4] = int(fields[4])  # amounts may be above SQLite's 64 bits
             success = None if is_success is None else bool(is_success)
-            rows.append(Row(*fields, success, refusal))
+            named = dict(zip(_FIELDS, fields, strict=True))
+            rows.append(Row(**named, is_success=success, refusal=refusal))
         return rows
 
     def _check_about(self, chain_id: int) -> None:
