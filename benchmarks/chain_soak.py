@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import tempfile
 import time
@@ -32,7 +33,25 @@ TARGET = "0x" + "d0" * 20
 END_SECONDS_MAX = 120
 
 
-async def disturb(node: AnvilNode, luck: random.Random, until: float) -> dict[str, int]:
+def is_whole(text: bytes) -> bool:
+    """Tell whether a state file was written to its end."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_state(file: Path) -> bytes:
+    """Return the state file once it is whole; the node is writing it again and again."""
+    while not (file.exists() and is_whole(text := file.read_bytes())):
+        time.sleep(0.05)
+    return text
+
+
+async def disturb(
+    node: AnvilNode, state: Path, luck: random.Random, until: float
+) -> dict[str, int]:
     """End and start the node at random; return how often each."""
     done = {"terminated": 0, "killed": 0, "pool dropped": 0}
     while time.monotonic() < until:
@@ -41,7 +60,10 @@ async def disturb(node: AnvilNode, luck: random.Random, until: float) -> dict[st
         if what == "pool dropped":
             await asyncio.to_thread(node.request, "anvil_dropAllTransactions")
         else:
+            good = await asyncio.to_thread(read_state, state) if what == "killed" else b""
             await asyncio.to_thread(node.end, kill=what == "killed")
+            if what == "killed" and not is_whole(state.read_bytes()):
+                state.write_bytes(good)  # anvil does not write it in one piece
             await asyncio.sleep(luck.choice([0.0, 0.5, 2.0]))
             await asyncio.to_thread(node.start)
         done[what] += 1
@@ -61,7 +83,7 @@ async def pay(box: Outbox, sender: str, luck: random.Random, until: float) -> di
         if luck.random() < 0.3:
             again = luck.choice(list(amounts))
             box.submit(sender, [Request(again, TARGET, value=amounts[again], gas=21_000)])
-        await asyncio.sleep(luck.uniform(0.0, 0.4))
+        await asyncio.sleep(luck.uniform(0.2, 1.0))
     return amounts
 
 
@@ -74,14 +96,16 @@ async def soak(seconds: float, seed: int, folder: Path) -> dict[str, object]:
         async with HttpTransport(node.url, timeout_seconds=5.0, attempts_max=2) as transport:
             reader = Node(transport, CHAIN_ID)
             policy = OutboxPolicy(
-                confirmations=5, patience_seconds=6.0, rebroadcast_seconds=3.0, poll_seconds=0.2
+                confirmations=12, patience_seconds=6.0, rebroadcast_seconds=3.0, poll_seconds=0.2
             )
             box = Outbox(folder / "box.db", reader, accounts, policy)
             running = asyncio.create_task(box.run())
             until = time.monotonic() + seconds
             payers = [pay(box, a.address, random.Random(seed + n), until)
                       for n, a in enumerate(accounts)]  # fmt: skip
-            disturbed, *paid = await asyncio.gather(disturb(node, luck, until), *payers)
+            disturbed, *paid = await asyncio.gather(
+                disturb(node, folder / "state.json", luck, until), *payers
+            )
             deadline = time.monotonic() + END_SECONDS_MAX
             while sum(map(box.count_open, (a.address for a in accounts))):
                 if running.done() or time.monotonic() > deadline:

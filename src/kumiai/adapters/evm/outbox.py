@@ -268,8 +268,7 @@ class Outbox:
         cost = first.value + first.gas * self._table.list_attempts(first)[-1].offer.max_fee
         if await self._node.get_balance(first.sender) < cost:
             return False
-        queue.trouble = None
-        queue.sent_at.clear()
+        queue.trouble = None  # what was refused was not noted as sent: it is sent again
         return True
 
     async def _sign_queued(self, queue: _Queue, standing: Standing) -> bool:
