@@ -236,16 +236,15 @@ class OutboxTable:
                 [(m.hash, m.block, m.block_hash, m.is_success, m.send) for m in found],
             )
 
-    def unmine(self, sender: str, block: int, block_hash: str) -> list[int]:
-        """A block vanished: its rows are pending again. Return their ids."""
+    def unmine(self, sender: str, block: int, block_hash: str) -> None:
+        """A block vanished: its rows are pending again."""
         with self._writing():
-            found = self._file.execute(
+            self._file.execute(
                 "UPDATE sends SET state = 'pending', hash = NULL, block = NULL, block_hash = NULL,"
                 " is_success = NULL WHERE sender = ? AND state = 'mined' AND block = ?"
-                " AND block_hash = ? RETURNING id",
+                " AND block_hash = ?",
                 (sender, block, block_hash),
-            ).fetchall()
-        return [send for (send,) in found]
+            )
 
     def settle(self, sender: str, block: int, block_hash: str) -> list[str]:
         """A block is deep enough: its rows are settled, their raw bytes go. Return their keys."""
