@@ -2,13 +2,15 @@
 
 `read_books` asks the arena and the token in one batch; `compare_books` says where that differs from
 what the ledger's rules give. The ledger counts pay as its receiver's from the moment of settlement,
-the chain from the moment of the claim: a name's free balance is the wallet's plus what it can claim.
+the chain from the moment of the claim, so a name's free balance is its wallet's plus what it can
+claim.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kumiai.adapters.evm.abi import Call
 from kumiai.adapters.evm.bindings.iarena import calls as arena_calls
@@ -69,7 +71,7 @@ async def read_books(
     """
     number = await node.get_block_number() if block is None else block
     key, arena, token = desk.task_key, desk.arena, desk.token
-    asked: list[tuple[str, Call[object]]] = [(arena, arena_calls.get_task(key))]
+    asked: list[tuple[str, Call[Any]]] = [(arena, arena_calls.get_task(key))]
     asked += [(arena, arena_calls.get_member(key, who)) for who in members]
     asked += [(arena, arena_calls.get_claimed(key, who)) for who in members]
     asked += [(token, token_calls.balance_of(who)) for who in members]

@@ -19,6 +19,10 @@ class InProcessTransport:
     def __init__(self, doors: EmbeddedTransport) -> None:
         self._doors = doors
 
+    async def close(self) -> None:
+        """End the doors' threads; the chain stays open."""
+        await self._doors.close()
+
     async def request(self, method: str, params: Sequence[Any]) -> Any:
         try:
             return await self._doors.request(method, list(params))
