@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -182,6 +183,25 @@ def test_a_chain_that_changes_under_the_question_is_asked_again() -> None:
     play(body)
 
 
+def test_blocks_that_do_not_follow_each_other_are_not_believed() -> None:
+    async def body(anvil: Anvil, node: Node, ringer: Ringer) -> None:
+        anvil.request("anvil_mine", "0x5")
+        follower = Follower(node, WANTED, await start_cursor(node, 0), confirmations=1)
+        real = node.get_headers
+
+        async def torn(blocks: Any) -> Any:
+            found = await real(blocks)
+            return [replace(h, parent="0x" + "ab" * 32) if h.number == 4 else h for h in found]
+
+        node.get_headers = torn  # type: ignore[method-assign]
+        with pytest.raises(RetriableChainError, match="changed while"):
+            await follower.step()
+        node.get_headers = real  # type: ignore[method-assign]
+        assert await follower.step() is not None
+
+    play(body)
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", "[[1]]", '[[2, "0x"], [1, "0x"]]', "[" * 70_000, "[[1, 2, 3]]", "7"]
 )
@@ -206,14 +226,15 @@ def test_many_reads_are_of_one_block() -> None:
         moved: list[int] = []
 
         async def moving(calls: Any) -> Any:
-            if not moved and calls[0][0] == "eth_call":
+            if calls[0][0] == "eth_call":
                 moved.append(1)
-                anvil.request("anvil_reorg", 1, [])  # the very block that is read
+                if len(moved) == 2:  # between the first part of the calls and the second
+                    anvil.request("anvil_reorg", 1, [])
             return await real(calls)
 
         node.transport.batch = moving  # type: ignore[method-assign]
-        assert moved == []
-        assert await node.read(calls[:3]) == [1] * 3  # asked again after the reorganisation
+        assert await node.read(calls) == [1] * 450  # all asked again after the reorganisation
+        assert len(moved) == 6
 
     play(body)
 

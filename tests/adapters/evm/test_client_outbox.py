@@ -7,6 +7,7 @@ import itertools
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.adapters.evm.bell import (
     ERRORS,
     RING_GAS,
     TooLoud,
+    allow,
     ring,
     ring_times,
     rings,
@@ -33,7 +35,7 @@ from kumiai.adapters.evm.errors import (
     RevertedError,
 )
 from kumiai.adapters.evm.fees import GWEI, FeePolicy
-from kumiai.adapters.evm.node import Node
+from kumiai.adapters.evm.node import Node, Standing
 from kumiai.adapters.evm.outbox import Outbox
 from kumiai.adapters.evm.outbox_request import OutboxPolicy, Request
 from kumiai.adapters.evm.transport import HttpTransport
@@ -215,12 +217,13 @@ def test_an_underpriced_one_is_raised_until_the_pool_takes_it(anvil: Anvil, tmp_
             Transaction(CHAIN_ID, 0, 5 * GWEI, 2 * GWEI, 21_000, POOR.address, 1, b"")
         )
         async with opened(anvil.url, tmp_path / "box.db") as (box, node):
-            real = node.get_nonce
+            real = node.get_standing
 
-            async def blind(address: str, block: int | str = "latest") -> int:
-                return await real(address, "latest" if block == "pending" else block)
+            async def blind(address: str) -> Standing:
+                standing = await real(address)
+                return replace(standing, count_pending=standing.count)
 
-            node.get_nonce = blind  # type: ignore[method-assign]  # a node that shows no pool
+            node.get_standing = blind  # type: ignore[method-assign]  # a node that shows no pool
             await node.send_raw([dear.raw])
             box.submit(OWNER.address, [deploy()])
             for _ in range(12):
@@ -331,20 +334,19 @@ def test_a_refusal_is_explained_and_can_be_tried_again(anvil: Anvil, tmp_path: P
 
 
 def test_what_needs_its_forerunner_waits_for_it(anvil: Anvil, tmp_path: Path) -> None:
-    """An estimate fails while the one before is not mined: that is no refusal."""
+    """An estimate fails while the one before it is not mined: that is no refusal."""
 
     async def body() -> None:
-        async with opened(anvil.url, tmp_path / "box.db", OWNER, POOR) as (box, _node):
-            anvil.request("anvil_setBalance", POOR.address, hex(10**17))
-            value = 5 * 10**17  # more than the sender has before the first one comes
-            first = Request("give", POOR.address, b"", value=10**18, gas=21_000)
-            box.submit(OWNER.address, [first])
-            box.submit(POOR.address, [Request("pass-on", OWNER.address, b"", value=value)])
-            for _ in range(8):
-                await box.step()
-                mine(anvil)
-            outcome = box.get_outcome("pass-on")
+        async with opened(anvil.url, tmp_path / "box.db") as (box, node):
+            box.submit(OWNER.address, [deploy()])
+            await settle(box, anvil)
+            first = Request("allow", BELL, allow(1002).data, gas=RING_GAS)
+            second = Request("loud", BELL, ring_times(1002).data)
+            box.submit(OWNER.address, [first, second])
+            await settle(box, anvil)
+            outcome = box.get_outcome("loud")
             assert outcome and outcome.is_success
+            assert await count_rings(node) == 1002
 
     play(body)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kumiai.adapters.evm.accounts import Account
+from kumiai.adapters.evm.json_input import load_json
 from kumiai.base.errors import InputError, StoreError
 
 FILE_BYTES_MAX = 65_536
@@ -90,7 +91,7 @@ def load_keystore(path: Path, password: str) -> Account:
             fix = "the password is wrong, or the file was changed"
             raise InputError("keystore password", "(hidden)", fix) from None
         raise InputError("keystore", str(path), f"cannot be decrypted: {error}") from error
-    except (KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError("keystore", str(path), "is no version 3 keystore") from error
     account = Account(secret)
     named = str(body.get("address", "")).lower().removeprefix("0x")
@@ -108,7 +109,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if len(text) > FILE_BYTES_MAX:
             raise ValueError("too big")
-        body = json.loads(text)
+        body = load_json(text)
         if not isinstance(body, dict) or body.get("version") != 3:
             raise ValueError("no version 3")
         crypto = body.get("crypto", body.get("Crypto"))

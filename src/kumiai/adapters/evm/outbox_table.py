@@ -40,6 +40,8 @@ _COLUMNS = (
     " is_success, refusal"
 )
 
+_FIELDS = _COLUMNS.split(", ")[:13]  # those that are read as they are, but for the value
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -140,6 +142,17 @@ class OutboxTable:
             where = "sender = ? AND state = ? ORDER BY nonce, id LIMIT ?"
             return self._find(where, (sender, state, count_max))
 
+    def list_places(self, sender: str) -> list[tuple[int, int]]:
+        """Return (row, nonce) of what is pending, by nonce."""
+        query = "SELECT id, nonce FROM sends WHERE sender = ? AND state = 'pending' ORDER BY nonce"
+        with self._telling():
+            return [(i, nonce) for i, nonce in self._file.execute(query, (sender,))]
+
+    def get_rows(self, ids: Sequence[int]) -> list[Row]:
+        """Return the rows with these ids, in their order; those of no row are left out."""
+        with self._telling():
+            return [row for send in ids for row in self._find("id = ?", (send,))]
+
     def count(self, sender: str, *states: str) -> int:
         """Return how many rows are in these states."""
         marks = ", ".join("?" * len(states))
@@ -223,16 +236,15 @@ class OutboxTable:
                 [(m.hash, m.block, m.block_hash, m.is_success, m.send) for m in found],
             )
 
-    def unmine(self, sender: str, block: int, block_hash: str) -> list[int]:
-        """A block vanished: its rows are pending again. Return their ids."""
+    def unmine(self, sender: str, block: int, block_hash: str) -> None:
+        """A block vanished: its rows are pending again."""
         with self._writing():
-            found = self._file.execute(
+            self._file.execute(
                 "UPDATE sends SET state = 'pending', hash = NULL, block = NULL, block_hash = NULL,"
                 " is_success = NULL WHERE sender = ? AND state = 'mined' AND block = ?"
-                " AND block_hash = ? RETURNING id",
+                " AND block_hash = ?",
                 (sender, block, block_hash),
-            ).fetchall()
-        return [send for (send,) in found]
+            )
 
     def settle(self, sender: str, block: int, block_hash: str) -> list[str]:
         """A block is deep enough: its rows are settled, their raw bytes go. Return their keys."""
@@ -252,11 +264,12 @@ class OutboxTable:
         query = f"SELECT {_COLUMNS} FROM sends WHERE {where}"  # noqa: S608 - our own texts
         rows = []
         for columns in self._file.execute(query, values):
-            named = dict(zip(_COLUMNS.split(", "), columns, strict=True))
-            named["value"] = int(named["value"])
-            if named["is_success"] is not None:
-                named["is_success"] = bool(named["is_success"])
-            rows.append(Row(**named))
+            fields: list[Any] = list(columns[:13])
+            is_success, refusal = columns[13:]
+            fields[4] = int(fields[4])  # amounts may be above SQLite's 64 bits
+            success = None if is_success is None else bool(is_success)
+            named = dict(zip(_FIELDS, fields, strict=True))
+            rows.append(Row(**named, is_success=success, refusal=refusal))
         return rows
 
     def _check_about(self, chain_id: int) -> None:
