@@ -114,6 +114,7 @@ class BlockMethods(Lookup):
         if read_flag(is_full, "full transactions"):
             chain_id, fee = self.chain.genesis.chain_id, header.base_fee
             shown = [
-                render_transaction(decode_transaction(row.raw, chain_id, row.sender), row, fee) for row in rows
+                render_transaction(decode_transaction(row.raw, chain_id, row.sender), row, fee)
+                for row in rows
             ]
         return render_block(header, queries.find_size(self.chain.store, header.number), shown)

@@ -11,7 +11,10 @@ from kumiai.adapters.evm.chain.store import Store
 
 LOGS_MAX = 10_000
 LOG_BLOCKS_MAX = 100_000
-_COLUMNS = "t.number, t.position, t.hash, t.raw, t.sender, t.is_ok, t.gas_used, t.gas_cumulative, t.created"
+_COLUMNS = (
+    "t.number, t.position, t.hash, t.raw, t.sender, t.is_ok, t.gas_used, t.gas_cumulative, "
+    "t.created"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import rlp
+import rlp  # type: ignore[import-untyped]
 from coincurve import PublicKey
 from Crypto.Hash import keccak as _keccak
 
@@ -105,7 +105,7 @@ def decode_transaction(raw: bytes, chain_id: int, sender: bytes | None = None) -
             return _decode_typed(raw, chain_id, sender)
     except RpcError:
         raise
-    except (rlp.exceptions.RLPException, ValueError, IndexError, TypeError) as error:
+    except (rlp.exceptions.RLPException, RecursionError, ValueError, TypeError) as error:
         raise reject_params(f"rlp: cannot decode transaction: {error}") from None
     if raw[0] in (3, 4):
         raise refuse(f"transaction type not supported: this chain takes 0, 1 and 2, not {raw[0]}")
