@@ -6,7 +6,7 @@ transaction; the gas of EIP-7623 is taken once, as the standard says) and `_Acco
 library copies the set of all keys read at each look at a contract's code).
 """
 
-# The library's types are NewTypes of bytes and abstract classes that duck-typed objects stand in for:
+# The library's types are NewTypes of bytes, and abstract classes that our objects stand in for:
 # mypy: disable-error-code="arg-type, attr-defined, misc, override, no-any-return"
 
 from __future__ import annotations
