@@ -27,7 +27,7 @@ from kumiai.adapters.evm.chain.genesis import Genesis, read_genesis
 from kumiai.adapters.evm.chain.pyevm import PyEvm
 from kumiai.adapters.evm.chain.rendering import to_checksum
 from kumiai.adapters.evm.chain.replay import replay
-from kumiai.adapters.evm.chain.server import REQUEST_BYTES_MAX
+from kumiai.adapters.evm.chain.server import NESTING_MAX, REQUEST_BYTES_MAX, check_nesting
 from kumiai.base.errors import InputError, StoreError, VerificationError
 
 TO = to_checksum(b"\xa1" * 20)
@@ -152,6 +152,18 @@ def test_a_failing_disk_acknowledges_nothing_and_the_chain_goes_on(
     assert chain.head.number == head.number + 1
     replay(chain)
     chain.close()
+    again = open_chain(tmp_path / "chain.sqlite")  # nothing of what failed is taken for written
+    assert again.count_nonce(SENDER) == failed + 1
+    again.close()
+
+
+def test_what_waits_beside_a_block_is_on_disk_with_it(tmp_path: Path) -> None:
+    chain = open_chain(tmp_path / "chain.sqlite", make_genesis())
+    _, later = chain.submit_many([raw(0), raw(5)])
+    chain.close()
+    again = open_chain(tmp_path / "chain.sqlite")
+    assert isinstance(later, bytes) and again.pool.find(later) is not None
+    again.close()
 
 
 # -- the pool --
@@ -187,7 +199,7 @@ def test_what_waits_is_bounded_and_counts_against_the_balance(
         local.chain.submit(raw(3))
     local.chain.submit(raw(1))
     with pytest.raises(RpcError, match=r"insufficient funds .* queued cost"):
-        local.chain.submit(raw(2, value=9_999 * 10**18 + 999 * 10**15))
+        local.chain.submit(raw(2, value=10**22 - 7 * 10**15))
     local.chain.submit(raw(2))
     with pytest.raises(RpcError, match="account limit exceeded"):
         local.chain.submit(raw(0))
@@ -399,6 +411,16 @@ def test_the_server_caps_sizes_before_it_parses() -> None:
             assert node.post(body)["error"]["code"] == -32600, body  # type: ignore[index]
         said = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":{"a":1}}'
         assert node.post(said)["error"]["code"] == -32600  # type: ignore[index]
+
+
+def test_nesting_is_looked_at_before_parsing() -> None:
+    check_nesting(b"[" * NESTING_MAX + b"]" * NESTING_MAX)
+    check_nesting(b'["' + b"[" * 1_000 + b'"]')
+    check_nesting(b"[],{}" * 1_000)
+    with pytest.raises(ValueError, match="nested"):
+        check_nesting("[" * (NESTING_MAX + 1))
+    with pytest.raises(ValueError, match="nested"):
+        check_nesting(b'{"a":' * (NESTING_MAX + 1))
 
 
 def test_heads_and_logs_are_pushed_over_websocket() -> None:
