@@ -43,6 +43,7 @@ def main() -> None:
                 known += run_and_kill(path, chance.uniform(0.0, 0.5), is_pooled=kills % 2 == 1)
                 check_after_kill(path, known)
                 kills += 1
+                print(f"{kills} killed, {acknowledged + len(known)} acknowledged", end="\r")
             replay_file(path)
             acknowledged += len(known)
     out = Printout("chain_kills", options.save)
