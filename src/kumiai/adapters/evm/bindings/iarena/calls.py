@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kumiai.adapters.evm.abi import Call, Structs, make_function
 from kumiai.adapters.evm.bindings.iarena.structs import (
     Certificate,
+    Claim,
     Member,
     Quorum,
     Slash,
@@ -16,6 +17,7 @@ from kumiai.adapters.evm.bindings.iarena.structs import (
 
 _STRUCTS: Structs = {
     "Certificate": Certificate,
+    "Claim": Claim,
     "Member": Member,
     "Quorum": Quorum,
     "Slash": Slash,
@@ -29,6 +31,7 @@ _CLAIM = make_function(
     "(uint128 amount)",
     _STRUCTS,
 )
+_CLAIM_MANY = make_function("claimMany(bytes32 task, uint32 round, Claim[] claims)", "()", _STRUCTS)
 _COMPUTE_DIGEST = make_function(
     "computeDigest(Certificate certificate)", "(bytes32 value_0)", _STRUCTS
 )
@@ -59,6 +62,9 @@ _GET_ROOT = make_function(
     "getRoot(bytes32 task, uint32 round)",
     "(bytes32 payments, uint40 activeAt, bool isDisabled)",
     _STRUCTS,
+)
+_GET_SUBMISSIONS = make_function(
+    "getSubmissions(bytes32 task, uint32 round)", "(bytes32 value_0)", _STRUCTS
 )
 _GET_TASK = make_function("getTask(bytes32 task)", "(Task value_0)", _STRUCTS)
 _GET_TERMS = make_function("getTerms(bytes32 task)", "(Terms value_0)", _STRUCTS)
@@ -118,6 +124,11 @@ def claim(
 ) -> Call[int]:
     """Make the call claim."""
     return Call(_CLAIM, (task, round, account, cumulative, proof))
+
+
+def claim_many(task: bytes, round: int, claims: Sequence[Claim]) -> Call[None]:
+    """Make the call claimMany."""
+    return Call(_CLAIM_MANY, (task, round, claims))
 
 
 def compute_digest(certificate: Certificate) -> Call[bytes]:
@@ -183,6 +194,11 @@ def get_member(task: bytes, who: str) -> Call[Member]:
 def get_root(task: bytes, round: int) -> Call[tuple[bytes, int, bool]]:
     """Make the call getRoot."""
     return Call(_GET_ROOT, (task, round))
+
+
+def get_submissions(task: bytes, round: int) -> Call[bytes]:
+    """Make the call getSubmissions."""
+    return Call(_GET_SUBMISSIONS, (task, round))
 
 
 def get_task(task: bytes) -> Call[Task]:
