@@ -173,7 +173,10 @@ class Game:
 
 def begin(court: Court, iterations: int, every: int, accused: int, accuser: int) -> Game:
     place = court.place()
-    made = (Party(n, place, iterations, every, p) for n, p in zip(SIDES, (accused, accuser)))
+    made = (
+        Party(n, place, iterations, every, p)
+        for n, p in zip(SIDES, (accused, accuser), strict=True)
+    )
     return Game(court, {party.name: party for party in made})
 
 
