@@ -284,7 +284,7 @@ def _run(state: _State, transaction: Transaction) -> Outcome:
         failure=failure,
         output=bytes(computation.output),
         logs=logs,
-        created=None if transaction.to else computation.msg.create_address,
+        created=None if transaction.to else computation.msg.storage_address,
         refund=computation.gas_refund_total,
     )
 
