@@ -14,7 +14,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from aiarena_people import Crew, Day, draw_days
-
 from kumiai.base.errors import Reject
 from kumiai.settlement.accounts import escrow_account, locked_account
 from kumiai.settlement.ledger import Deposit, Fund, LedgerCommand, LedgerState, step

@@ -1,10 +1,10 @@
 """Who took part in AIArena's deployment, as far as it is known, and what is made up here.
 
 Known (Z. Wang et al., arXiv 2412.14566, as summarised where its text could be read): 603 training
-nodes, 1,051 validators, 63,265 delegators, 16 tasks, about seven months. From the documentation and
-the contracts that reuse its notation: an emission of 1,074 tokens a day over all tasks, 10 % of a
-trainer's pay at once and 90 % at the end, tasks of at most 30 days, stakes of at least 10 (trainers)
-and 50 (validators), a share sigma that a node keeps.
+nodes, 1,051 validators, 63,265 delegators, 16 tasks, about seven months. From the documentation
+and the contracts that reuse its notation: an emission of 1,074 tokens a day over all tasks, 10 % of
+a trainer's pay at once and 90 % at the end, tasks of at most 30 days, stakes of at least 10
+(trainers) and 50 (validators), a share sigma that a node keeps.
 
 Not known, and drawn here from a seed, so not a fact about that deployment:
 - stakes and what delegators lend: Pareto with shape 1.16 (a fifth own four fifths), from the least

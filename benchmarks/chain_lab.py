@@ -43,16 +43,20 @@ ANVIL_TAKEN_MAX = 2_000  # transactions between two blocks
 class Wallet:
     """A key, its address and its next nonce on the one chain it is used on."""
 
-    __slots__ = ("account", "nonce")
+    __slots__ = ("_label", "account", "nonce")
 
     def __init__(self, label: str) -> None:
         """The same label always gives the same key."""
         self.account = Account(sha256(b"kumiai benchmark " + label.encode()).digest())
         self.nonce = 0
+        self._label = label
 
     @property
     def address(self) -> str:
         return self.account.address
+
+    def __reduce__(self) -> tuple[type[Wallet], tuple[str]]:
+        return Wallet, (self._label,)  # another process makes the key again
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +260,7 @@ class EmbeddedNode:
 
 @contextmanager
 def open_lab(kind: str, wallets: Sequence[Wallet]) -> Iterator[Lab]:
-    """A fresh chain on which `wallets` own a thousand million coins each. kind: anvil or embedded."""
+    """A fresh chain on which `wallets` own 10^9 coins each. kind: anvil or embedded."""
     addresses = [wallet.address for wallet in wallets]
     node = EmbeddedNode(addresses) if kind == "embedded" else _start_anvil(addresses)
     try:
