@@ -219,6 +219,7 @@ class Replay:
                 yield self.desk.delegate(place, each.wallet, each.node, each.amount)
 
     def _run(self, kind: str, jobs: Iterator[Job]) -> None:
+        """Send all jobs of a kind; each sender's keep their order."""
         while chunk := list(islice(jobs, CHUNK)):
             self._count(kind, [done.gas for done in self.lab.run(chunk)])
 
@@ -233,6 +234,7 @@ class Replay:
         begun = time.perf_counter()
         yield
         self.tally.seconds[name] = time.perf_counter() - begun
+        print(f"{name}: {self.tally.seconds[name]:.1f} s", file=sys.stderr, flush=True)
 
 
 def _choose_committee(crew: Crew, size: int) -> list[Wallet]:
