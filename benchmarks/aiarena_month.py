@@ -20,7 +20,8 @@ pure verifier; for each claim, what the contract says it paid, the coins that ar
 rules' amount; for each task, paid + refund = funded, and nothing locked. The first difference ends
 the run.
 
-Money is the chain's own coin (benchmarks/chain_gas.py sets an ERC-20 token beside it). The fee levels and the coin's price are arguments, not
+Money is the chain's own coin; with an ERC-20 token each payer would approve once more, and each
+payment cost what the token makes of it. The fee levels and the coin's price are arguments, no
 facts. `--share` takes a part of the people only: for trials.
 """
 

@@ -14,7 +14,8 @@ naive  contracts/src/bench/Naive.sol: each trainer commits and reveals by transa
 Counted is all gas of all transactions of a round (for ten: of ten rounds and one claim each), over
 the number of members. `first` are the ten rounds that begin the task: whoever claims for the first
 time writes a storage slot that was empty, 17,100 gas more; `steady` are the next ten. For naive,
-`steady` is the second round. Creating, funding, staking and starting are counted apart. Gas by the
+`steady` is the second round; where forge is not installed (`npm ci` in contracts/), it is left out.
+Creating, funding, staking and starting are counted apart. Gas by the
 rules of Prague, paid in the chain's own coin; nothing here depends on the machine.
 """
 
@@ -32,7 +33,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from chain_desk import TRAINER, VALIDATOR, Desk, count_quorum, make_certificate
-from chain_lab import COIN, Lab, Wallet, add_node_option, open_lab
+from chain_lab import COIN, Lab, Wallet, add_node_option, can_compile, open_lab
 from chain_naive import NaiveRun
 from kumiai.settlement.payroll import compute_pay_proofs, compute_pay_root
 from saved_tables import Printout, add_save_option
@@ -55,10 +56,10 @@ class Cost:
     every_first: int
     tenth: int  # steady
     tenth_first: int
-    naive_pull: int
-    naive_push: int
     setup: int
-    naive_setup: int
+    naive_pull: int | None  # None: its contract could not be compiled
+    naive_push: int | None
+    naive_setup: int | None
 
 
 @dataclass(frozen=True)
@@ -165,9 +166,12 @@ def measure_cost(lab: Lab, desk: Desk, people: Sequence[Wallet], size: tuple[int
     trainers, validators = people[: size[0]], people[size[0] : sum(size)]
     every, every_first, setup = measure_arena(lab, desk, trainers, validators, 1)
     tenth, tenth_first, _ = measure_arena(lab, desk, trainers, validators, INTERVAL)
+    arena = (*size, every, every_first, tenth, tenth_first, setup)
+    if not can_compile():
+        return Cost(*arena, None, None, None)
     pull, naive_setup = measure_naive(lab, trainers, validators, is_pushing=False)
     push, _ = measure_naive(lab, trainers, validators, is_pushing=True)
-    return Cost(*size, every, every_first, tenth, tenth_first, pull, push, setup, naive_setup)
+    return Cost(*arena, pull, push, naive_setup)
 
 
 def measure_settling(lab: Lab, desk: Desk, people: Sequence[Wallet], size: int) -> Settling:
@@ -209,11 +213,11 @@ def show_costs(costs: Sequence[Cost]) -> Table:
             f"{cost.tenth:,}",
             f"{cost.tenth_first:,}",
             "-" if goal is None else _judge(cost.tenth, goal),
-            f"{cost.naive_pull:,}",
-            f"{cost.naive_push:,}",
-            f"{cost.naive_pull / cost.tenth:,.1f}",
-            f"{cost.setup:,}",
-            f"{cost.naive_setup:,}",
+            _show(cost.naive_pull),
+            _show(cost.naive_push),
+            "-" if cost.naive_pull is None else f"{cost.naive_pull / cost.tenth:,.1f}",
+            _show(cost.setup),
+            _show(cost.naive_setup),
         )
     return table
 
@@ -247,6 +251,10 @@ def show_claimings(claimings: Sequence[Claiming]) -> Table:
             _judge(each.later, CLAIM_GOAL),
         )
     return table
+
+
+def _show(gas: int | None) -> str:
+    return "-" if gas is None else f"{gas:,}"
 
 
 def _judge(gas: int, goal: int) -> str:

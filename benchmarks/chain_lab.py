@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ROOT / "contracts"
 ARTIFACTS = ROOT / "src" / "kumiai" / "adapters" / "evm" / "artifacts"
 FOUNDRY = CONTRACTS / "node_modules" / "@foundry-rs"
+FORGE = FOUNDRY / "forge-linux-amd64" / "bin" / "forge"
 GENESIS_TIME = 1_800_000_000  # Unix seconds
 COIN = 10**18  # wei
 PURSE = 10**9 * COIN  # what each account of the genesis begins with
@@ -311,15 +312,19 @@ def load_code(name: str) -> bytes:
     shipped = ARTIFACTS / f"{name}.json"
     if shipped.exists():
         return _read_code(shipped)
-    source = CONTRACTS / "src" / "bench" / f"{name}.sol"
-    forge = FOUNDRY / "forge-linux-amd64" / "bin" / "forge"
-    if not (source.exists() and forge.exists()):
+    if not can_compile():
         raise SystemExit(f"{name} is not compiled: run `npm ci` in contracts/")
+    source = CONTRACTS / "src" / "bench" / f"{name}.sol"
     with tempfile.TemporaryDirectory() as folder:
         options = ["--out", folder, "--cache-path", str(Path(folder) / "cache")]
-        command = [str(forge), "build", "--quiet", *options, str(source)]
+        command = [str(FORGE), "build", "--quiet", *options, str(source)]
         subprocess.run(command, cwd=CONTRACTS, check=True)
         return _read_code(Path(folder) / f"{name}.sol" / f"{name}.json")
+
+
+def can_compile() -> bool:
+    """Tell whether forge is installed."""
+    return FORGE.exists()
 
 
 def _read_code(path: Path) -> bytes:
