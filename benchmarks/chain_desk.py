@@ -153,10 +153,12 @@ class Desk:
 
     def claim(self, sender: Wallet, place: Place, round_index: int, proof: PayProof) -> Job:
         """Pay `proof.account`; anybody may send it."""
-        call = calls.claim(
-            place.key, round_index, proof.account, proof.cumulative, list(proof.path)
-        )
-        return self._job(sender, call)
+        return Job(sender, self.address, self.encode_claim(place, round_index, proof))
+
+    def encode_claim(self, place: Place, round_index: int, proof: PayProof) -> bytes:
+        """Return what a claim's transaction carries."""
+        path = list(proof.path)
+        return calls.claim(place.key, round_index, proof.account, proof.cumulative, path).data
 
     def refund(self, place: Place) -> Job:
         """The owner takes back what was not spent."""

@@ -7,6 +7,8 @@ arena  everything off chain is signed and proven; on chain one transaction settl
        signatures of a quorum, and each member claims its cumulative pay when it likes: here after
        every round, or after every tenth. All validators are the committee, and only as many
        signatures as are asked for are sent.
+       bundled: one sender claims for everybody, twenty claims in a transaction, through a contract
+       that only passes calls on (contracts/src/bench/Bundle.sol); anybody may claim for anybody.
 naive  contracts/src/bench/Naive.sol: each trainer commits and reveals by transactions of its own,
        each validator commits to its scores and posts them, `settle` loops over all of it, and every
        member pulls its pay after every round (or, `push`, is paid in the loop).
@@ -28,13 +30,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from eth_abi import encode
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from chain_desk import TRAINER, VALIDATOR, Desk, count_quorum, make_certificate
-from chain_lab import COIN, Lab, Wallet, add_node_option, can_compile, open_lab
+from chain_lab import COIN, Job, Lab, Wallet, add_node_option, can_compile, load_code, open_lab
 from chain_naive import NaiveRun
+from kumiai.adapters.evm.abi import make_function
 from kumiai.settlement.payroll import compute_pay_proofs, compute_pay_root
 from saved_tables import Printout, add_save_option
 
@@ -43,6 +47,8 @@ GOALS = {(10, 5): 15_000, (100, 20): 7_000}  # gas a member and round, a claim e
 SETTLE_GOAL, CLAIM_GOAL = 450_000, 60_000
 SETTLE_MEMBERS, SETTLE_COMMITTEE = 1_000, 31
 CLAIMERS = 8
+BUNDLE = 20  # claims in one transaction
+_RUN = make_function("run(address to, bytes[] calls)", "()", {})
 ROUND_PAY = COIN  # of one member at most, wei
 
 
@@ -57,7 +63,8 @@ class Cost:
     tenth: int  # steady
     tenth_first: int
     setup: int
-    naive_pull: int | None  # None: its contract could not be compiled
+    bundled: int | None  # steady, every tenth, one sender for all; None: forge is missing
+    naive_pull: int | None
     naive_push: int | None
     naive_setup: int | None
 
@@ -121,18 +128,43 @@ class Arena:
         given = make_certificate(self.place, round_index, root, paid, ROUND_PAY, is_final=False)
         return self._lab.run_one(self.desk.settle(self.owner, self.place, given, signers))
 
-    def claim(self, round_index: int, wallets: Sequence[Wallet], payroll: Payroll) -> list[int]:
-        """Each of `wallets` claims; return the gas of each."""
+    def claim(
+        self,
+        round_index: int,
+        wallets: Sequence[Wallet],
+        payroll: Payroll,
+        bundle: str | None = None,
+    ) -> list[int]:
+        """Each of `wallets` claims; return the gas of each transaction.
+
+        bundle: the address of Bundle; the owner then sends `BUNDLE` claims at a time through it.
+        """
         proofs = compute_pay_proofs(self.place.key, payroll.cumulative)
-        jobs = [
-            self.desk.claim(wallet, self.place, round_index, proofs[wallet.address])
+        claims = [
+            (wallet, self.desk.encode_claim(self.place, round_index, proofs[wallet.address]))
             for wallet in wallets
         ]
+        if bundle is None:
+            jobs = [Job(wallet, self.desk.address, data) for wallet, data in claims]
+        else:
+            parts = [claims[n : n + BUNDLE] for n in range(0, len(claims), BUNDLE)]
+            jobs = [
+                Job(self.owner, bundle, self._bundle([data for _, data in part]), gas=5_000_000)
+                for part in parts
+            ]
         return [done.gas for done in self._lab.run(jobs)]
+
+    def _bundle(self, datas: Sequence[bytes]) -> bytes:
+        return _RUN.selector + encode(["address", "bytes[]"], [self.desk.address, datas])
 
 
 def measure_arena(
-    lab: Lab, desk: Desk, trainers: Sequence[Wallet], validators: Sequence[Wallet], interval: int
+    lab: Lab,
+    desk: Desk,
+    trainers: Sequence[Wallet],
+    validators: Sequence[Wallet],
+    interval: int,
+    bundle: str | None = None,
 ) -> tuple[int, int, int]:
     """Run twice `interval` rounds with a claim of all after each `interval`.
 
@@ -146,7 +178,7 @@ def measure_arena(
         gas = 0
         for step in range(1, interval + 1):
             gas += arena.settle(half * interval + step, payroll)
-        gas += sum(arena.claim((half + 1) * interval, people, payroll))
+        gas += sum(arena.claim((half + 1) * interval, people, payroll, bundle))
         used.append(round(gas / len(people) / interval))
     return used[1], used[0], round(arena.setup / len(people))
 
@@ -168,10 +200,12 @@ def measure_cost(lab: Lab, desk: Desk, people: Sequence[Wallet], size: tuple[int
     tenth, tenth_first, _ = measure_arena(lab, desk, trainers, validators, INTERVAL)
     arena = (*size, every, every_first, tenth, tenth_first, setup)
     if not can_compile():
-        return Cost(*arena, None, None, None)
+        return Cost(*arena, None, None, None, None)
+    bundle, _ = lab.deploy(people[0], load_code("Bundle"))
+    bundled, _, _ = measure_arena(lab, desk, trainers, validators, INTERVAL, bundle)
     pull, naive_setup = measure_naive(lab, trainers, validators, is_pushing=False)
     push, _ = measure_naive(lab, trainers, validators, is_pushing=True)
-    return Cost(*arena, pull, push, naive_setup)
+    return Cost(*arena, bundled, pull, push, naive_setup)
 
 
 def measure_settling(lab: Lab, desk: Desk, people: Sequence[Wallet], size: int) -> Settling:
@@ -201,7 +235,7 @@ def show_costs(costs: Sequence[Cost]) -> Table:
     table = Table(title="gas a member and round: settlement and claims, everything")
     for head in (
         "trainers + validators", "claim every round", "(first)", "every 10th", "(first)", "goal",
-        "naive, pull", "naive, push", "naive / every 10th", "setup", "naive setup",
+        "bundled", "naive, pull", "naive, push", "naive / every 10th", "setup", "naive setup",
     ):  # fmt: skip
         table.add_column(head, justify="right")
     for cost in costs:
@@ -213,6 +247,7 @@ def show_costs(costs: Sequence[Cost]) -> Table:
             f"{cost.tenth:,}",
             f"{cost.tenth_first:,}",
             "-" if goal is None else _judge(cost.tenth, goal),
+            _show(cost.bundled),
             _show(cost.naive_pull),
             _show(cost.naive_push),
             "-" if cost.naive_pull is None else f"{cost.naive_pull / cost.tenth:,.1f}",
@@ -286,7 +321,7 @@ def main() -> None:
         costs = [measure_cost(lab, desk, people, size) for size in given.sizes]
         settlings = [measure_settling(lab, desk, people, size) for size in given.committees]
         claimings = [measure_claiming(lab, desk, people, leaves) for leaves in given.leaves]
-    printout = Printout("chain_gas", given.save, 150)
+    printout = Printout("chain_gas", given.save, 180)
     printout.show(show_costs(costs))
     printout.show(show_settlings(settlings))
     printout.show(show_claimings(claimings))
