@@ -1,0 +1,1 @@
+"""Kumiai on an EVM chain: the embedded chain, and the client that speaks to any node."""
