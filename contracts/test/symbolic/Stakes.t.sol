@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IArena} from "../../src/IArena.sol";
+import {ArenaState} from "../../src/arena/State.sol";
+import {Base} from "./Base.sol";
+
+/// Stake leaves its owner by its owner, by the task's end, or by a proof; and never more than is there.
+contract StakesCheck is Base {
+    function _open(IArena.Status status, uint128 stake) private {
+        arena.putState(TASK, _blank(status));
+        arena.putMember(TASK, NODE, IArena.Role.Trainer, stake);
+    }
+
+    /// While a task runs or is stopped, nobody can withdraw a member's stake, not even the member.
+    function check_noWithdrawalBeforeTheEnd(address sender, uint128 stake, bool isStopped)
+        external
+    {
+        _open(isStopped ? IArena.Status.Stopped : IArena.Status.Running, stake);
+        vm.prank(sender);
+        try arena.withdrawStake(TASK, NODE) {
+            assert(false);
+        } catch {}
+        assert(arena.getMember(TASK, NODE).stake == stake);
+    }
+
+    /// Whoever sends the withdrawal: the member gets all of it, once.
+    function check_aWithdrawalPaysTheMember(address sender, uint128 stake) external {
+        vm.assume(stake != 0);
+        _open(IArena.Status.Closed, stake);
+        vm.prank(sender);
+        arena.withdrawStake(TASK, NODE);
+        assert(NODE.balance == stake && arena.getMember(TASK, NODE).stake == 0);
+        try arena.withdrawStake(TASK, NODE) {
+            assert(false);
+        } catch {}
+    }
+
+    /// Nobody but the arbiter convicts.
+    function check_onlyTheArbiterConvicts(address sender, uint128 stake, uint24 ppm) external {
+        vm.assume(sender != JUDGE);
+        _open(IArena.Status.Running, stake);
+        vm.prank(sender);
+        try arena.convict(TASK, NODE, ppm, keccak256("e")) {
+            assert(false);
+        } catch {}
+        assert(arena.getMember(TASK, NODE).stake == stake);
+    }
+
+    /// A conviction takes at most the stake, all of it at a million ppm, and burns what it takes.
+    function check_aConvictionConservesMoney(uint128 stake, uint24 ppm, bool toTask) external {
+        _open(IArena.Status.Running, stake);
+        arena.putTerms(TASK, 0, 0, toTask);
+        vm.prank(JUDGE);
+        arena.convict(TASK, NODE, ppm, keccak256("e"));
+        uint128 left = arena.getMember(TASK, NODE).stake;
+        assert(left <= stake);
+        assert(uint256(left) + arena.sumPots(TASK) == stake);
+        if (ppm >= 1_000_000) assert(left == 0);
+        if (ppm == 0) assert(left == stake);
+        vm.prank(JUDGE);
+        try arena.convict(TASK, NODE, ppm, keccak256("e")) {
+            assert(false); // one proof counts once
+        } catch {}
+    }
+
+    /// Delegations lose at most their pool, and nothing of it is lost on the way.
+    function check_aSlashedPoolConservesMoney(uint8 total, uint24 ppm, uint24 part) external {
+        vm.assume(ppm <= 1_000_000 && part <= 1_000_000);
+        _open(IArena.Status.Running, 200);
+        arena.putTerms(TASK, 0, part, false);
+        arena.putPool(TASK, NODE, total, total);
+        vm.prank(JUDGE);
+        arena.convict(TASK, NODE, ppm, keccak256("e"));
+        uint256 stake = arena.getMember(TASK, NODE).stake;
+        uint256 pool = arena.getDelegated(TASK, NODE);
+        assert(pool <= total);
+        assert(stake + pool + arena.sumPots(TASK) == 200 + uint256(total));
+    }
+
+    /// A payer's part is at most the rest, and the last payer takes exactly the rest.
+    function check_aRefundIsAtMostTheRest(uint8 escrow, uint8 mine, uint8 others) external {
+        vm.assume(mine != 0);
+        ArenaState.State memory s = _blank(IArena.Status.Closed);
+        s.escrow = escrow;
+        s.contributed = uint128(mine) + others;
+        arena.putState(TASK, s);
+        arena.putContribution(TASK, ALICE, mine);
+        vm.prank(ALICE);
+        uint128 got = arena.refund(TASK);
+        assert(got <= escrow && arena.sumPots(TASK) == escrow - got);
+        if (others == 0) assert(got == escrow);
+        assert(uint256(got) * (uint256(mine) + others) <= uint256(escrow) * mine);
+    }
+}
