@@ -23,12 +23,13 @@ abstract contract Base {
     address internal constant ALICE = address(0xA11CE);
     address internal constant NODE = address(0x40DE);
     address internal constant JUDGE = address(0xA4B1);
+    uint128 internal constant COINS = 2 ** 120; // what the arena has; halmos bounds balances
     SymbolicArena internal arena;
 
     function setUp() public {
         vm.warp(1_800_000_000);
         arena = _deploy();
-        vm.deal(address(arena), type(uint192).max);
+        vm.deal(address(arena), COINS);
     }
 
     function _deploy() internal virtual returns (SymbolicArena) {

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -303,8 +303,8 @@ class Histories(RuleBasedStateMachine):
             self.world.compare()
 
 
-def play(door: ArenaDoor, examples: int) -> None:
-    """Play `examples` histories; raises what the first failing one, made small, raised."""
+def play(door: ArenaDoor, examples: int, *, is_shrunk: bool = True) -> None:
+    """Play `examples` histories; raises what the first failing one (made small) raised."""
     machine = type("Histories", (Histories,), {"door": door})
     run_state_machine_as_test(
         machine,
@@ -312,6 +312,8 @@ def play(door: ArenaDoor, examples: int) -> None:
             max_examples=examples,
             stateful_step_count=STEPS,
             deadline=None,
+            phases=[Phase.generate, *([Phase.shrink] if is_shrunk else [])],
+            report_multiple_bugs=False,
             derandomize="KUMIAI_DIFF_EXAMPLES" not in os.environ,
             suppress_health_check=list(HealthCheck),
         ),
