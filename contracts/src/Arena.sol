@@ -68,8 +68,9 @@ contract Arena is Tasks, Members, Settlement, Guardians, Holds {
         view
         returns (bytes32 payments, uint40 activeAt, bool isDisabled)
     {
-        Root storage root = _roots[task][round];
-        return (root.payments, root.activeAt, root.isDisabled);
+        uint256 from;
+        (from, isDisabled) = _getActivity(task, round);
+        return (_roots[task][round], uint40(from), isDisabled);
     }
 
     function isEvidenceUsed(bytes32 task, address member, bytes32 evidence)

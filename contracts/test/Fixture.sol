@@ -19,8 +19,8 @@ interface Vm {
     function expectPartialRevert(bytes4 selector) external;
     function expectRevert() external;
     function expectEmit(address emitter) external;
+    function deployCode(string calldata what, bytes calldata args) external returns (address);
     function envOr(string calldata name, bool value) external view returns (bool);
-    function store(address target, bytes32 slot, bytes32 value) external;
 }
 
 /// A world with one task: who is who, what they sign, and trees of payments.
@@ -46,14 +46,19 @@ abstract contract Fixture {
     function setUp() public virtual {
         vm.warp(1_800_000_000);
         arena = _deploy();
-        credit = new Credit();
+        credit = Credit(vm.deployCode("Credit.sol:Credit", ""));
         (keys, committee) = _people(4, 1000);
         (guardianKeys, guardians) = _people(3, 5000);
         task = _create(_terms());
     }
 
+    /// By its name, not by `new`: else the compiler optimises the arena again for every test file.
     function _deploy() internal virtual returns (Arena) {
-        return new Arena(timelock, judge);
+        return Arena(vm.deployCode("Arena.sol:Arena", abi.encode(timelock, judge)));
+    }
+
+    function _deploySeeded() internal returns (Arena) {
+        return Arena(vm.deployCode("SeededArena.sol:SeededArena", abi.encode(timelock, judge)));
     }
 
     function _terms() internal view virtual returns (IArena.Terms memory t) {

@@ -4,7 +4,6 @@ pragma solidity ^0.8.28;
 import {Fixture} from "./Fixture.sol";
 import {World} from "./World.sol";
 import {Arena} from "../src/Arena.sol";
-import {SeededArena} from "./seeded/SeededArena.sol";
 
 /// Random histories of one task, checked after every call. With KUMIAI_SEEDED=true the arena has a
 /// planted fault, and this suite must fail:
@@ -48,7 +47,7 @@ contract InvariantsTest is Fixture {
 /// The planted fault in one history: what the suites must find.
 contract SeededTest is Fixture {
     function _deploy() internal override returns (Arena) {
-        return new SeededArena(timelock, judge);
+        return _deploySeeded();
     }
 
     function test_theSeededArenaPaysOneLeafTwice() public {

@@ -2,7 +2,6 @@
 pragma solidity ^0.8.28;
 
 import {Fixture} from "./Fixture.sol";
-import {Arena} from "../src/Arena.sol";
 import {IArena} from "../src/IArena.sol";
 
 /// Quorums: who counts, and which signatures do not.
@@ -150,7 +149,7 @@ contract SignaturesTest is Fixture {
     function test_aSignatureIsOfOneContract() public {
         IArena.Certificate memory c = _certificate(1, 1, 0, 0);
         bytes32 digest = arena.computeDigest(c);
-        arena = new Arena(timelock, judge);
+        arena = _deploy();
         _create(_terms()); // the same id
         _run(1000);
         IArena.Quorum memory quorum = _quorum(digest);
