@@ -22,7 +22,8 @@ contract SymbolicArena is Arena {
     }
 
     function putRoot(bytes32 task, uint32 round, bytes32 payments) external {
-        _roots[task][round] = Root(payments, 1, false);
+        _roots[task][round] = payments;
+        _activity[task][round / 6] |= uint256(1) << (40 * (round % 6)); // active since second 1
     }
 
     function putMember(bytes32 task, address who, Role role, uint128 amount) external {

@@ -15,6 +15,7 @@ from typing import Any
 
 from coincurve import PrivateKey
 from eth_abi import decode, encode
+from tests.adapters.evm.engines import CHAIN_ID, Engine
 
 from kumiai.base.keys import keccak256
 from kumiai.settlement.certificates import (
@@ -26,7 +27,6 @@ from kumiai.settlement.certificates import (
     hash_slashes,
 )
 from kumiai.settlement.payroll import encode_address
-from tests.adapters.evm.engines import CHAIN_ID, Engine
 
 ROOT = Path(__file__).resolve().parents[3]
 ARTIFACTS = ROOT / "src" / "kumiai" / "adapters" / "evm" / "artifacts"
@@ -179,9 +179,7 @@ def make_quorum(members: Sequence[Person], signers: Sequence[Person], digest: by
     """`IArena.Quorum` of `signers` among `members`, which stand in the order given."""
     chosen = {person.address for person in signers}
     bits = sum(1 << i for i, each in enumerate(members) if each.address in chosen)
-    signatures = b"".join(
-        compact(sign(each, digest)) for each in members if each.address in chosen
-    )
+    signatures = b"".join(compact(sign(each, digest)) for each in members if each.address in chosen)
     return ([each.address for each in members], bits, signatures)
 
 

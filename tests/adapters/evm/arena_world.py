@@ -5,16 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kumiai.settlement.certificates import (
-    ZERO_WORD,
-    ChainCertificate,
-    ChainSlash,
-    compute_task_key,
-    hash_committee,
-    hash_slashes,
-)
-from kumiai.settlement.ledger import delegation_account
-from kumiai.settlement.payroll import compute_pay_proofs, compute_pay_root
 from tests.adapters.evm import arena_model
 from tests.adapters.evm.arena_door import (
     COIN,
@@ -31,6 +21,17 @@ from tests.adapters.evm.arena_door import (
 )
 from tests.adapters.evm.arena_model import ArenaModel, Errors, Pool, Rules
 from tests.adapters.evm.engines import Engine
+
+from kumiai.settlement.certificates import (
+    ZERO_WORD,
+    ChainCertificate,
+    ChainSlash,
+    compute_task_key,
+    hash_committee,
+    hash_slashes,
+)
+from kumiai.settlement.ledger import delegation_account
+from kumiai.settlement.payroll import compute_pay_proofs, compute_pay_root
 
 WALLET = 1_000_000
 DOCUMENT = bytes(range(32))

@@ -1,4 +1,4 @@
-"""Two engines that run the same contract calls, for tests that compare them with the rules in Python.
+"""Engines that run the same contract calls, for tests that compare them with rules in Python.
 
 `PyEvmEngine` runs messages on py-evm, which the embedded chain runs on, without blocks in between;
 `AnvilEngine` sends real transactions to a real anvil. Both hold the clock still: every call is one
@@ -19,7 +19,6 @@ from eth.db.atomic import AtomicDB
 from eth.vm.execution_context import ExecutionContext
 from eth.vm.forks.prague import PragueVM
 from eth.vm.message import Message
-
 from tests.adapters.evm.anvil import Anvil
 
 GENESIS_TIME = 1_900_000_000

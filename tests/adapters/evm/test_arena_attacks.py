@@ -1,4 +1,4 @@
-"""The arena attacked from outside: replays, malleable signatures, front-running, griefing, pauses."""
+"""The arena attacked from outside: replays, malleable signatures, races, griefing, pauses."""
 
 from __future__ import annotations
 
@@ -7,16 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
-from kumiai.base.keys import keccak256
-from kumiai.settlement.certificates import (
-    ChainCertificate,
-    ChainPlace,
-    ChainSlash,
-    compute_task_key,
-    hash_slashes,
-)
-from kumiai.settlement.payroll import compute_pay_proofs, compute_pay_root
 from tests.adapters.evm.arena_door import (
     ArenaDoor,
     compact,
@@ -46,6 +36,16 @@ from tests.adapters.evm.arena_world import (
     open_door,
 )
 from tests.adapters.evm.engines import CHAIN_ID, GENESIS_TIME, PyEvmEngine
+
+from kumiai.base.keys import keccak256
+from kumiai.settlement.certificates import (
+    ChainCertificate,
+    ChainPlace,
+    ChainSlash,
+    compute_task_key,
+    hash_slashes,
+)
+from kumiai.settlement.payroll import compute_pay_proofs, compute_pay_root
 
 RULES = Rules(
     ends_at=GENESIS_TIME + 10_000,
@@ -108,7 +108,8 @@ def order(world: ArenaWorld, action: int, until: int, nonce: int, deadline: int)
 
 
 @pytest.mark.parametrize(
-    "place", [lambda p: replace(p, chain_id=CHAIN_ID + 1), lambda p: replace(p, arena=OWNER.address)]
+    "place",
+    [lambda p: replace(p, chain_id=CHAIN_ID + 1), lambda p: replace(p, arena=OWNER.address)],
 )
 def test_a_certificate_counts_on_one_chain_and_contract(world, place):
     certificate = certify(world)
@@ -325,9 +326,7 @@ def test_dust_tasks_and_delegators_make_nothing_dearer(world):
         )
         digest = digest_certificate(certificate, door.place)
         quorum = make_quorum(VALIDATORS, VALIDATORS, digest)
-        settled = door.measure(
-            OWNER.address, "settle", list_certificate(certificate), [], quorum
-        )
+        settled = door.measure(OWNER.address, "settle", list_certificate(certificate), [], quorum)
         claim = (world.key, round_, TRAINERS[0].address, 50 * round_, [])
         return settled, door.measure(OWNER.address, "claim", *claim)
 
@@ -380,3 +379,61 @@ def test_an_expired_task_never_pays_more_than_its_pot(world):
         world.claim(1, each, OWNER)
     world.compare()
     assert 0 <= world.model.unclaimed < len(pays)
+
+
+# ---- limits: what the contract does not stop, written down so that a change is seen
+
+
+def test_limit_a_later_root_can_carry_what_a_disabled_one_paid(world):
+    """Only the disputed root is disabled. Rounds settled meanwhile must leave its pay out."""
+    world.settle(1, [(TRAINERS[0], 50)], 0)
+    world.hold(TRAINERS[0], 1)
+    world.settle(2, [(TRAINERS[1], 5)], 0)  # cumulative: carries the first trainer's 50 too
+    world.release(TRAINERS[0], 1, is_disabled=True)
+    world.claim(1, TRAINERS[0], OWNER)  # refused
+    world.claim(2, TRAINERS[0], OWNER)  # paid
+    assert world.model.claimed[TRAINERS[0].address] == 50
+
+
+def test_limit_a_disabled_last_root_leaves_its_pay_with_nobody(world):
+    """After the end there is no certificate to pay the others with."""
+    world.settle(1, [], 90)
+    world.settle(2, [(TRAINERS[0], 40), (TRAINERS[1], 40)], 0, is_final=True)
+    world.hold(TRAINERS[0], 2)
+    world.release(TRAINERS[0], 2, is_disabled=True)
+    world.claim(2, TRAINERS[1], OWNER)  # refused, though nobody accused this trainer
+    world.settle(3, [], 0)  # refused: the task is closed
+    world.compare()
+    assert world.model.unclaimed == 80
+
+
+def test_limit_a_verdict_can_use_up_a_certificate_s_evidence(world):
+    """The same quorum signed both: a committee must not sign one evidence in two places."""
+    slash = ChainSlash(TRAINERS[0].address, 5, bytes(31) + b"\x09")
+    world.verdict([slash])
+    world.settle(1, [(TRAINERS[0], 50)], 0, [slash])  # the model expects EvidenceUsed
+    assert world.model.round_last == 0
+
+
+def test_limit_a_quorum_may_spend_the_whole_escrow_and_burn_every_stake(world):
+    """No contract knows whose update was good: a task is worth what its committee is."""
+    everything = [
+        ChainSlash(each.address, 2**128 - 1, bytes(31) + bytes([i]))
+        for i, each in enumerate((*VALIDATORS, *TRAINERS[:2]))
+    ]
+    world.settle(1, [(DELEGATORS[0], 2_000)], 0, everything)
+    world.claim(1, DELEGATORS[0], DELEGATORS[0])
+    world.compare()
+    assert world.model.escrow == 0 and world.model.burnt == 4 * 100 + 2 * 90
+
+
+def test_limit_strangers_can_fill_the_validators_seats(door):
+    """Without an admission signer, for 128 minimum stakes that come back after the cool-down."""
+    world = ArenaWorld(door, RULES, door.credit)
+    for i in range(128):
+        squatter = make_person(f"squatter {i}").address
+        door.mint(squatter, 20)
+        args = (world.key, VALIDATOR, 20, DOCUMENT, 0, b"")
+        assert door.send(squatter, "stake", *args) == ""
+    args = (world.key, VALIDATOR, 20, DOCUMENT, 0, b"")
+    assert door.send(VALIDATORS[0].address, "stake", *args) == "BadCommittee"

@@ -1,14 +1,14 @@
 """The contract against the ledger's rules: random histories, compared to the unit after each step.
 
 `kumiai.settlement.ledger.step` is the executable specification. Every history goes through it (by
-way of `arena_model`, which lists the deviations) and through the deployed arena, on py-evm and on a
-real anvil. More histories: `KUMIAI_DIFF_EXAMPLES=500 pytest tests/adapters/evm/test_differential.py`.
+way of `arena_model`, which lists the deviations) and through the deployed arena: on py-evm, on the
+embedded chain and on a real anvil. KUMIAI_DIFF_EXAMPLES=500 in the environment plays more of them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -21,9 +21,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-
-from kumiai.settlement.certificates import ChainSlash
-from tests.adapters.evm.anvil import run_anvil
+from tests.adapters.evm.anvil import Anvil, run_anvil
 from tests.adapters.evm.arena_door import COIN, ArenaDoor
 from tests.adapters.evm.arena_model import (
     CANCELLED,
@@ -37,6 +35,7 @@ from tests.adapters.evm.arena_model import (
     Rules,
 )
 from tests.adapters.evm.arena_world import (
+    ARBITER,
     DELEGATORS,
     NODES,
     PAYERS,
@@ -47,10 +46,14 @@ from tests.adapters.evm.arena_world import (
     ArenaWorld,
     open_door,
 )
+from tests.adapters.evm.embedded_engine import EmbeddedEngine
 from tests.adapters.evm.engines import GENESIS_TIME, AnvilEngine, PyEvmEngine
 
-EXAMPLES = int(os.environ.get("KUMIAI_DIFF_EXAMPLES", "25"))
+from kumiai.settlement.certificates import ChainSlash
+
+EXAMPLES = int(os.environ.get("KUMIAI_DIFF_EXAMPLES", "40"))
 STEPS = 30
+PEOPLE_ON_CHAIN = [*PEOPLE, ARBITER]  # who signs transactions
 
 person = st.sampled_from(PEOPLE)
 node = st.sampled_from(NODES)
@@ -253,7 +256,7 @@ class Histories(RuleBasedStateMachine):
             lambda: world.withdraw(other, one),
             lambda: world.undelegate(lender, other),
             lambda: world.refund(one),
-            lambda: world.expire(),
+            world.expire,
             lambda: world.start(VALIDATORS[:1]),
         ][what]()
 
@@ -321,12 +324,20 @@ def play(door: ArenaDoor, examples: int, *, is_shrunk: bool = True) -> None:
 
 
 @pytest.fixture(scope="module")
-def make_door() -> Iterator[Callable[[str], ArenaDoor]]:
+def node() -> Iterator[Anvil]:
     with run_anvil("--base-fee", "0", "--gas-price", "0", "--timestamp", str(GENESIS_TIME)) as node:
-        engines = {"py-evm": PyEvmEngine, "anvil": lambda: AnvilEngine(node)}
-        yield lambda name: open_door(engines[name]())
+        yield node
 
 
-@pytest.mark.parametrize(("name", "examples"), [("py-evm", EXAMPLES), ("anvil", EXAMPLES // 2)])
-def test_arena_answers_as_the_ledger(make_door, name, examples):
-    play(make_door(name), examples)
+def test_py_evm_answers_as_the_ledger():
+    play(open_door(PyEvmEngine()), max(2, EXAMPLES // 2))
+
+
+def test_anvil_answers_as_the_ledger(node):
+    play(open_door(AnvilEngine(node)), EXAMPLES)
+
+
+def test_the_embedded_chain_answers_as_the_ledger(tmp_path):
+    """Signed transactions, one a block, on a chain that is closed and opened for each history."""
+    with EmbeddedEngine(tmp_path, PEOPLE_ON_CHAIN, WALLET) as engine:
+        play(open_door(engine), max(2, EXAMPLES // 12))
