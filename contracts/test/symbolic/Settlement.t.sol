@@ -5,16 +5,16 @@ import {IArena} from "../../src/IArena.sol";
 import {ArenaState} from "../../src/arena/State.sol";
 import {Base} from "./Base.sol";
 
-/// Money is moved between a task's pots and never made or lost; and only by a quorum's word.
-contract SettlementCheck is Base {
+/// A committee of one, which signs.
+abstract contract SettlementBase is Base {
     uint256 private constant KEY = 0xBEEF;
 
-    function _committee() private pure returns (address[] memory members) {
+    function _committee() internal pure returns (address[] memory members) {
         members = new address[](1);
         members[0] = vm.addr(KEY);
     }
 
-    function _quorum(bytes32 digest) private pure returns (IArena.Quorum memory q) {
+    function _quorum(bytes32 digest) internal pure returns (IArena.Quorum memory q) {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(KEY, digest);
         vm.assume(v == 27 || v == 28);
         vm.assume(uint256(s) <= 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0);
@@ -23,7 +23,7 @@ contract SettlementCheck is Base {
         q.signatures = abi.encodePacked(r, bytes32(uint256(s) | (uint256(v - 27) << 255)));
     }
 
-    function _open(uint128 escrow, uint128 locked, uint128 unclaimed) private {
+    function _open(uint128 escrow, uint128 locked, uint128 unclaimed) internal {
         ArenaState.State memory s = _blank(IArena.Status.Running);
         (s.escrow, s.locked, s.unclaimed) = (escrow, locked, unclaimed);
         s.committee = keccak256(abi.encodePacked(_committee()));
@@ -31,7 +31,7 @@ contract SettlementCheck is Base {
     }
 
     function _certificate(uint128 paid, uint128 locked, bool isFinal)
-        private
+        internal
         pure
         returns (IArena.Certificate memory c)
     {
@@ -39,13 +39,16 @@ contract SettlementCheck is Base {
         c.slashes = NO_SLASHES;
     }
 
-    function _settle(IArena.Certificate memory c) private returns (bool isSettled) {
+    function _settle(IArena.Certificate memory c) internal returns (bool isSettled) {
         IArena.Quorum memory q = _quorum(arena.computeDigest(c));
         try arena.settle(c, new IArena.Slash[](0), q) {
             isSettled = true;
         } catch {}
     }
+}
 
+/// Money is moved between a task's pots and never made or lost; and only by a quorum's word.
+contract SettlementCheck is SettlementBase {
     /// A round moves what it pays and locks out of the escrow, or nothing at all.
     function check_aRoundConservesMoney(uint96 escrow, uint96 locked, uint96 pay, uint96 lock)
         external
@@ -119,5 +122,19 @@ contract SettlementCheck is Base {
         assert(3 * quorum > 2 * size || (size - 1) % 3 != 0);
         assert(2 * quorum > size + faulty);
         assert(size - faulty >= quorum);
+    }
+}
+
+/// halmos proves what holds on every path, also if there is none. These must therefore FAIL: they
+/// show that a signed certificate does come through.
+contract ReachableCheck is SettlementBase {
+    function check_failsSinceAQuorumSettlesARound(uint64 pay) external {
+        _open(type(uint64).max, 0, 0);
+        assert(!_settle(_certificate(pay, 0, false)));
+    }
+
+    function check_failsSinceAQuorumSettlesTheEnd(uint64 pay) external {
+        _open(0, type(uint64).max, 0);
+        assert(!_settle(_certificate(pay, 0, true)));
     }
 }
