@@ -57,7 +57,7 @@ def check_forge() -> str:
 
 
 def check_seeded() -> str:
-    """forge's invariants against the planted fault: they must fail, and for its sake."""
+    """Let forge's invariants meet the planted fault: they must fail, and for its sake."""
     command = ["forge", "test", "--match-contract", "InvariantsTest"]
     code, said = run(command, KUMIAI_SEEDED="true")
     if not code or not re.search(r"\[FAIL[^\n]*\n?(.|\n)*invariant_claimsArePaidOnce", said):

@@ -61,33 +61,4 @@ contract StakesCheck is Base {
             assert(false); // one proof counts once
         } catch {}
     }
-
-    /// Delegations lose at most their pool, and nothing of it is lost on the way.
-    function check_aSlashedPoolConservesMoney(uint8 total, uint24 ppm, uint24 part) external {
-        vm.assume(ppm <= 1_000_000 && part <= 1_000_000);
-        _open(IArena.Status.Running, 200);
-        arena.putTerms(TASK, 0, part, false);
-        arena.putPool(TASK, NODE, total, total);
-        vm.prank(JUDGE);
-        arena.convict(TASK, NODE, ppm, keccak256("e"));
-        uint256 stake = arena.getMember(TASK, NODE).stake;
-        uint256 pool = arena.getDelegated(TASK, NODE);
-        assert(pool <= total);
-        assert(stake + pool + arena.sumPots(TASK) == 200 + uint256(total));
-    }
-
-    /// A payer's part is at most the rest, and the last payer takes exactly the rest.
-    function check_aRefundIsAtMostTheRest(uint8 escrow, uint8 mine, uint8 others) external {
-        vm.assume(mine != 0);
-        ArenaState.State memory s = _blank(IArena.Status.Closed);
-        s.escrow = escrow;
-        s.contributed = uint128(mine) + others;
-        arena.putState(TASK, s);
-        arena.putContribution(TASK, ALICE, mine);
-        vm.prank(ALICE);
-        uint128 got = arena.refund(TASK);
-        assert(got <= escrow && arena.sumPots(TASK) == escrow - got);
-        if (others == 0) assert(got == escrow);
-        assert(uint256(got) * (uint256(mine) + others) <= uint256(escrow) * mine);
-    }
 }

@@ -31,14 +31,6 @@ contract SymbolicArena is Arena {
         _members[task][who].stake = amount;
     }
 
-    function putPool(bytes32 task, address node, uint128 total, uint128 shares) external {
-        _pools[task][node] = Pool(total, shares);
-    }
-
-    function putContribution(bytes32 task, address payer, uint128 amount) external {
-        _contributions[task][payer] = amount;
-    }
-
     /// What the arena owes for `task` beside stakes and delegations.
     function sumPots(bytes32 task) external view returns (uint256) {
         State storage s = _states[task];
