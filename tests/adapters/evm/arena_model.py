@@ -237,7 +237,9 @@ class ArenaModel(ArenaBooks):
             gates.add("RoundNotNext")
         if not has_quorum:
             gates.add("NoQuorum")
-        if c.is_final and c.locked:
+        if c.paid + c.locked > (self.locked if c.is_final else self.escrow) or (
+            c.is_final and c.locked
+        ):
             gates.add("Overdrawn")
         takes = self._clamp(slashes)
         burnt = tuple((s.member, take) for s, take in zip(slashes, takes, strict=True))

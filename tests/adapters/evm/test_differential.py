@@ -82,7 +82,7 @@ class Histories(RuleBasedStateMachine):
         is_coin=st.booleans(),
         delay=st.sampled_from([0, 8]),
         cool_down=st.sampled_from([0, 40]),
-        begin=st.sampled_from(["empty", "staked", "running", "running", "running"]),
+        begin=st.sampled_from(["empty", "staked", "unfunded", "running", "running", "running"]),
     )
     def create(
         self,
@@ -107,12 +107,14 @@ class Histories(RuleBasedStateMachine):
         self.world = ArenaWorld(self.door, rules, COIN if is_coin else self.door.credit)
         if begin == "empty":
             return
-        self.world.fund(PAYERS[0], 2_000)
+        if begin != "unfunded":
+            self.world.fund(PAYERS[0], 2_000)
         for each in NODES[:-1]:
             self.world.stake(each, TRAINER if each in TRAINERS else VALIDATOR, 90)
         self.world.delegate(DELEGATORS[0], NODES[0], 70)
-        if begin == "running":
+        if begin != "staked":
             self.world.start(VALIDATORS[:3])
+        if begin == "running":
             self.world.settle(1, [(TRAINERS[0], 50), (DELEGATORS[0], 7)], 30)
 
     @precondition(lambda self: self.is_in(OPEN, RUNNING))
@@ -234,9 +236,10 @@ class Histories(RuleBasedStateMachine):
             self.world.claim(self.world.model.round_last, each, PAYERS[0])
 
     @precondition(lambda self: self.is_in(*ENDED))
-    @rule()
-    def take_everything_back(self):
-        self.world.door.engine.pass_time(self.world.model.rules.cool_down)
+    @rule(is_early=st.booleans())
+    def take_everything_back(self, is_early):
+        if not is_early:
+            self.world.door.engine.pass_time(self.world.model.rules.cool_down)
         for each in NODES:
             self.world.withdraw(each, PAYERS[0])
             for lender in DELEGATORS:
@@ -285,6 +288,13 @@ class Histories(RuleBasedStateMachine):
     @rule(member=node, ppm=st.sampled_from([0, 1, 500_000, PPM]), salt=st.integers(0, 3))
     def convict(self, member, ppm, salt):
         self.world.convict(member, ppm, salt)
+
+    @precondition(lambda self: self.is_in(RUNNING))
+    @rule(node=node, first=st.integers(1, 50), second=st.integers(1, 50), salt=st.integers(4, 99))
+    def lend_before_and_after_a_slash(self, node, first, second, salt):
+        self.world.delegate(DELEGATORS[0], node, first)
+        self.world.convict(node, 333_333, salt)
+        self.world.delegate(DELEGATORS[1], node, second)
 
     @rule(seconds=st.sampled_from([1, 10, 100]))
     def pass_time(self, seconds):

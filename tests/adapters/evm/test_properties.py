@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-
 from tests.adapters.evm.anvil import CONTRACTS
 from tests.adapters.evm.arena_door import ROOT
 
