@@ -114,6 +114,8 @@ class Histories(RuleBasedStateMachine):
         self.world.delegate(DELEGATORS[0], NODES[0], 70)
         if begin != "staked":
             self.world.start(VALIDATORS[:3])
+        if begin == "unfunded":  # nobody is left to be refunded: slashed stake is burnt
+            self.world.convict(NODES[1], 500_000, 0)
         if begin == "running":
             self.world.settle(1, [(TRAINERS[0], 50), (DELEGATORS[0], 7)], 30)
 
@@ -196,6 +198,7 @@ class Histories(RuleBasedStateMachine):
     def settle_end(self, payments, locked, slashes, signatures):
         round_ = self.world.model.round_last + 1
         self.world.settle(round_, payments, locked, slashes, is_final=True, signatures=signatures)
+        self.world.withdraw(NODES[0], PAYERS[0])  # too early, unless there is no cool-down
 
     @rule()
     def settle_again(self):
