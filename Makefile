@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed-by-make
 TEST_WORKERS ?= 2
 ORACLE := .venv-oracle
 ORACLE_STAMP := $(ORACLE)/.installed-by-make
+SECURITY := .venv-security
+SECURITY_STAMP := $(SECURITY)/.installed-by-make
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The contracts' compiler and tools come from npm; foundry's programs lie in the package of this platform.
 NODE_STAMP := contracts/node_modules/.installed-by-make
@@ -24,7 +26,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test oracle check format bench fuzz sim sim-many model reference clean
-.PHONY: contracts anvil
+.PHONY: contracts anvil security
 
 SEED ?= 0
 N ?= 1000
@@ -45,6 +47,9 @@ check: $(STAMP)  ## style, types and the floors of the house
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+security: $(SECURITY_STAMP)  ## search the contracts for faults: forge, halmos, slither (minutes)
+	@$(SECURITY)/bin/python contracts/tools/security.py $(STEPS)
 
 oracle: $(ORACLE_STAMP)  ## compare the valuations with pyDVL, in an environment of its own
 	@PYTHONPATH=src:. $(ORACLE)/bin/python -W ignore -m pytest -q -p no:cacheprovider \
@@ -88,7 +93,8 @@ reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the co
 	@echo "written: docs/TASK.md docs/task.schema.json"
 
 clean:  ## remove .venv, caches and built files; runs/ and your own files stay
-	@rm -rf $(VENV) $(ORACLE) contracts/node_modules contracts/out contracts/cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	@rm -rf $(VENV) $(ORACLE) $(SECURITY) contracts/node_modules contracts/out contracts/cache \
+	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean"
 
@@ -101,6 +107,11 @@ $(NODE_STAMP): contracts/package.json contracts/package-lock.json contracts/.npm
 	@command -v npm >/dev/null 2>&1 || { \
 	  echo "make: npm was not found: install Node.js 20 or newer (on Debian: apt install npm)" >&2; exit 1; }
 	@cd contracts && npm ci --silent
+	@touch $@
+
+$(SECURITY_STAMP): contracts/security.txt $(NODE_STAMP)
+	@$(PYTHON) -m venv $(SECURITY)
+	@$(SECURITY)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
 
 # torch comes first: it is the largest, and a failure there should not wait for the rest.
