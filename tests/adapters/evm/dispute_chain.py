@@ -129,6 +129,7 @@ class Court:
         self.jurors = sorted(keys, key=lambda key: int(key.address, 16))
         self.committee = [key.address for key in self.jurors]
         self.task = self._create()
+        self.disputes.send(self.owner, "enrol", self.task, self.committee)
         self.round = 0
 
     def _create(self) -> bytes:
@@ -202,16 +203,14 @@ class Court:
         assert self.disputes.call("computeId", about) == dispute
         return dispute, about, int(receipt["gasUsed"], 16)
 
-    def judge(
-        self, dispute: bytes, about: tuple[object, ...], outcome: int, digest: bytes
-    ) -> int:
+    def judge(self, dispute: bytes, about: tuple[object, ...], outcome: int, digest: bytes) -> int:
         word = self.disputes.call("computeDigest", dispute, outcome, digest)
         signed = self.sign(word, 3)
         return self.disputes.send(self.owner, "judge", about, outcome, digest, *signed)
 
 
 def compute_created(sender: str, nonce: int) -> str:
-    """The address of a contract that `sender` creates with `nonce`: keccak of RLP [sender, nonce]."""
+    """The address of what `sender` creates with `nonce`: keccak of RLP [sender, nonce]."""
     assert 0 < nonce < 128, "longer nonces are written otherwise"
     written = b"\xd6\x94" + bytes.fromhex(sender[2:]) + bytes([nonce])
     return to_checksum_address(keccak(written)[12:])
