@@ -129,7 +129,7 @@ class Court:
         self.jurors = sorted(keys, key=lambda key: int(key.address, 16))
         self.committee = [key.address for key in self.jurors]
         self.task = self._create()
-        self.disputes.send(self.owner, "enrol", self.task, self.committee)
+        self.enrol_gas = self.disputes.send(self.owner, "enrol", self.task, self.committee)
         self.round = 0
 
     def _create(self) -> bytes:

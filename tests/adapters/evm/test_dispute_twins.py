@@ -280,7 +280,7 @@ def test_a_long_dispute_stays_cheap(
     game = begin(court, segments * every, every, 700_001, NEVER)
     game.play()
     assert game.judge(sha256_hex(b"700001/")) == 1
-    print(f"\nk = {2**bits}, {segments} segments of {every}, committee of 4")
+    print(f"\nk = {2**bits}, {segments} segments of {every}; jury: {court.enrol_gas:,}")
     for name, gas in [*game.gas, ("all", sum(gas for _, gas in game.gas))]:
         print(f"{name:8} {gas:9,}")
     assert sum(gas for _, gas in game.gas) <= most
