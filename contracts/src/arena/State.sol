@@ -28,7 +28,8 @@ abstract contract ArenaState is IArena, ReentrancyGuardTransient {
         // read by every claim
         address token;
         uint40 pausedUntil;
-        uint32 blockedFrom; // the lowest round under dispute; 0: none
+        uint24 blockedFrom; // the lowest round under dispute; 0: none
+        uint24 voidUpTo; // roots up to here pay nobody: a conviction voided them
         Status status;
         // written by every claim and every settlement
         uint128 unclaimed;
