@@ -68,9 +68,9 @@ contract Arena is Tasks, Members, Settlement, Guardians, Holds {
         view
         returns (bytes32 payments, uint40 activeAt, bool isDisabled)
     {
-        uint256 from;
-        (from, isDisabled) = _getActivity(task, round);
-        return (_roots[task][round], uint40(from), isDisabled);
+        activeAt = _getActiveAt(task, round);
+        isDisabled = activeAt != 0 && round <= _states[task].voidUpTo;
+        payments = _roots[task][round];
     }
 
     function getSubmissions(bytes32 task, uint32 round) external view returns (bytes32) {

@@ -136,7 +136,7 @@ interface IArena {
     event Ended(bytes32 indexed task, Status status);
     event Ordered(bytes32 indexed task, Action indexed action, uint40 until, string reason, address[] signers);
     event RootsBlocked(bytes32 indexed task, uint32 fromRound);
-    event RootDisabled(bytes32 indexed task, uint32 round);
+    event RootsVoided(bytes32 indexed task, uint32 upTo);
 
     error WrongStatus(bytes32 task, Status status);
     error TaskExists(bytes32 task);
@@ -252,7 +252,8 @@ interface IArena {
     /// An open dispute about `round`: its root and later ones pay nobody, `member` cannot withdraw.
     function hold(bytes32 task, address member, uint32 round) external;
 
-    /// The dispute is over. `disable`: the root of `round` is never paid.
+    /// The dispute is over. `disable`: no root settled so far pays any more, as roots are cumulative; the
+    /// next certificate gives everybody's pay anew (of a task that has ended: one that only does that).
     function release(bytes32 task, address member, uint32 round, bool disable) external;
 
     /// Take `ppm` of the member's stake for `evidence`, by the arbiter's own authority. What a

@@ -309,6 +309,22 @@ abstract contract Fixture {
         return a < b ? keccak256(abi.encodePacked(a, b)) : keccak256(abi.encodePacked(b, a));
     }
 
+    function _hold(address member, uint32 round) internal {
+        vm.prank(judge);
+        arena.hold(task, member, round);
+    }
+
+    function _release(address member, uint32 round, bool disable) internal {
+        vm.prank(judge);
+        arena.release(task, member, round, disable);
+    }
+
+    /// Until a round's root pays. Not `block.timestamp + 1 hours`: the compiler may keep an old value.
+    function _waitFor(uint32 round) internal {
+        (, uint40 activeAt,) = arena.getRoot(task, round);
+        vm.warp(activeAt);
+    }
+
     // ---- what must hold
 
     /// The token's balance is what the task's books say it holds, for the accounts that are named.

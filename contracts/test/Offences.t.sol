@@ -174,11 +174,17 @@ contract OffencesTest is Fixture {
         vm.expectEmit(address(arena));
         emit IArena.RootsBlocked(task, 0);
         vm.expectEmit(address(arena));
-        emit IArena.RootDisabled(task, 2);
+        emit IArena.RootsVoided(task, 3);
         _release(trainer, 2, true);
         vm.expectPartialRevert(IArena.RootInactive.selector);
         _claim(2, trainer, 20);
-        _equal(_claim(3, trainer, 30), 20, "a later root pays");
+        vm.expectPartialRevert(IArena.RootInactive.selector);
+        _claim(3, trainer, 30); // carries the disputed pay too
+        vm.expectPartialRevert(IArena.RootInactive.selector);
+        _claim(1, trainer, 10);
+        _pay(4, trainer, 25, 5, 0);
+        _waitFor(4);
+        _equal(_claim(4, trainer, 25), 15, "the next root pays");
     }
 
     function test_theLowestOpenHoldBlocks() public {
@@ -295,16 +301,6 @@ contract OffencesTest is Fixture {
         bytes memory other = _signLong(key, arena.computeDigest(second));
         vm.expectRevert(IArena.NoContradiction.selector);
         arena.proveEquivocation(first, one, second, other);
-    }
-
-    function _hold(address member, uint32 round) private {
-        vm.prank(judge);
-        arena.hold(task, member, round);
-    }
-
-    function _release(address member, uint32 round, bool disable) private {
-        vm.prank(judge);
-        arena.release(task, member, round, disable);
     }
 
     function _refusesVerdict(bytes memory expected) private {

@@ -82,6 +82,61 @@ contract SettlementTest is Fixture {
         _equal(arena.claim(task, 1, committee[0], 20, proof), 20, "amount");
     }
 
+    function test_oneSenderClaimsForMany() public {
+        bytes32[] memory leaves = new bytes32[](3);
+        leaves[0] = _leaf(trainer, 10);
+        leaves[1] = _leaf(committee[0], 20);
+        leaves[2] = _leaf(committee[1], 30);
+        IArena.Claim[] memory claims = new IArena.Claim[](3);
+        bytes32 root;
+        for (uint256 i; i < 3; ++i) {
+            (root, claims[i].proof) = _prove(leaves, i);
+            claims[i].account = i == 0 ? trainer : committee[i - 1];
+            claims[i].cumulative = uint128(10 * (i + 1));
+        }
+        _settle(_certificate(1, 60, 0, root));
+        vm.expectPartialRevert(IArena.RootInactive.selector);
+        arena.claimMany(task, 1, claims);
+        vm.warp(block.timestamp + 1 hours);
+        arena.claim(task, 1, committee[0], 20, claims[1].proof); // who claimed is passed over
+        vm.prank(STRANGER);
+        arena.claimMany(task, 1, claims);
+        _equal(credit.balanceOf(trainer), 10, "trainer");
+        _equal(credit.balanceOf(committee[0]), 20, "once");
+        _equal(credit.balanceOf(committee[1]), 30, "validator");
+        _equal(credit.balanceOf(STRANGER), 0, "sender");
+        arena.claimMany(task, 1, claims);
+        _equal(arena.getTask(task).unclaimed, 0, "nothing twice");
+        claims[2].cumulative = 31;
+        vm.expectRevert(IArena.BadProof.selector);
+        arena.claimMany(task, 1, claims);
+    }
+
+    function test_anEndWhoseRootIsVoidIsCertifiedAnew() public {
+        _pay(1, trainer, 60, 60, 40);
+        _settleEnd(2, 30, _leaf(trainer, 90));
+        uint40 endedAt = arena.getTask(task).endedAt;
+        vm.expectPartialRevert(IArena.WrongStatus.selector);
+        this.settleEnd(3, 0, _leaf(trainer, 70));
+        _hold(trainer, 2);
+        _release(trainer, 2, true);
+        _waitFor(2);
+        vm.expectPartialRevert(IArena.RootInactive.selector);
+        _claim(2, trainer, 90);
+        vm.expectPartialRevert(IArena.Overdrawn.selector);
+        this.settleEnd(3, 1, _leaf(trainer, 70));
+        _settleEnd(3, 0, _leaf(trainer, 70));
+        _equal(arena.getTask(task).endedAt, endedAt, "the cool-down does not begin anew");
+        _waitFor(3);
+        _equal(_claim(3, trainer, 70), 70, "paid");
+        vm.expectPartialRevert(IArena.WrongStatus.selector);
+        this.settleEnd(4, 0, _leaf(trainer, 90));
+    }
+
+    function settleEnd(uint32 round, uint128 paid, bytes32 payments) external {
+        _settleEnd(round, paid, payments);
+    }
+
     function test_aRootThatPromisesTooMuchPaysNoOtherTasksMoney() public {
         _pay(1, trainer, 500, 60, 0);
         vm.warp(block.timestamp + 1 hours);
@@ -143,6 +198,9 @@ contract SettlementTest is Fixture {
         _settle(_certificate(3, 1, 0, 0)); // rounds that failed leave gaps
         vm.expectRevert(abi.encodeWithSelector(IArena.RoundNotNext.selector, 3, 3));
         this.settleAs(_certificate(3, 1, 0, 0));
+        uint32 beyond = uint32(type(uint24).max) + 1;
+        vm.expectRevert(abi.encodeWithSelector(IArena.RoundNotNext.selector, 3, beyond));
+        this.settleAs(_certificate(beyond, 1, 0, 0));
         vm.expectRevert(abi.encodeWithSelector(IArena.RoundNotNext.selector, 3, 2));
         this.settleAs(_certificate(2, 1, 0, 0));
     }

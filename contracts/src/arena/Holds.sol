@@ -39,8 +39,9 @@ abstract contract Holds is Evidence {
         --_members[task][member].holds;
         if (from != s.blockedFrom) _block(task, s, from);
         if (disable) {
-            _activity[task][round / 6] |= uint256(1) << (240 + round % 6);
-            emit RootDisabled(task, round);
+            // roots are cumulative: those settled since the disputed one carry its pay too
+            s.voidUpTo = uint24(s.round);
+            emit RootsVoided(task, s.round);
         }
     }
 
@@ -54,7 +55,7 @@ abstract contract Holds is Evidence {
     }
 
     function _block(bytes32 task, State storage s, uint32 from) private {
-        s.blockedFrom = from;
+        s.blockedFrom = uint24(from);
         emit RootsBlocked(task, from);
     }
 

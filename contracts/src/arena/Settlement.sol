@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+import {MerkleProofLib} from "solady/utils/MerkleProofLib.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {Evidence} from "./Evidence.sol";
@@ -54,9 +54,9 @@ abstract contract Settlement is Evidence {
         }
     }
 
-    /// Remember that `account` was paid `amount` more.
-    function _recordClaim(bytes32 task, address account, uint128 amount) internal virtual {
-        _claimed[task][account] += amount;
+    /// Remember that `account` was paid `total` so far.
+    function _recordClaim(bytes32 task, address account, uint128 total) internal virtual {
+        _claimed[task][account] = total;
     }
 
     function _settleRound(State storage s, Certificate calldata c) private {
@@ -82,7 +82,14 @@ abstract contract Settlement is Evidence {
         emit FinalSettled(
             c.task, c.round, c.body, c.submissions, c.payments, c.paid, returned, activeAt
         );
-        _end(c.task, s, Status.Closed);
+        if (_isUnsettled(s.status)) _end(c.task, s, Status.Closed);
+    }
+
+    /// Stopped; or ended while its last root is void: then another one may be certified, which moves no
+    /// money (the locked pot is empty) but lets everybody claim what was certified before.
+    function _mayEnd(State storage s, Status status) private view returns (bool) {
+        if (status == Status.Stopped) return true;
+        return (status == Status.Closed || status == Status.Expired) && s.round <= s.voidUpTo;
     }
 
     function _record(State storage s, Certificate calldata c) private returns (uint40 activeAt) {
@@ -97,11 +104,11 @@ abstract contract Settlement is Evidence {
     /// Revert unless the task waits for such a certificate. Rounds count from 1; gaps are allowed.
     function _checkNext(State storage s, Certificate calldata c) private view {
         Status status = s.status;
-        if (status != Status.Running && !(c.isFinal && status == Status.Stopped)) {
+        if (_isUnsettled(status)) _checkNotPaused(s);
+        if (status != Status.Running && !(c.isFinal && _mayEnd(s, status))) {
             revert WrongStatus(c.task, status);
         }
-        _checkNotPaused(s);
-        if (c.round <= s.round) revert RoundNotNext(s.round, c.round);
+        if (c.round <= s.round || c.round > type(uint24).max) revert RoundNotNext(s.round, c.round);
     }
 
     /// Pay what a leaf gives beyond what was claimed; 0 where that is nothing.
@@ -114,7 +121,7 @@ abstract contract Settlement is Evidence {
         bytes32[] calldata proof
     ) private returns (uint128 amount) {
         bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(task, account, cumulative))));
-        if (!MerkleProof.verifyCalldata(proof, root, leaf)) revert BadProof();
+        if (!MerkleProofLib.verifyCalldata(proof, root, leaf)) revert BadProof();
         uint256 entitled = cumulative;
         if (s.status == Status.Expired && s.bonus != 0) {
             entitled += Math.mulDiv(s.bonus, cumulative, s.paid);
@@ -124,7 +131,7 @@ abstract contract Settlement is Evidence {
         uint128 unclaimed = s.unclaimed;
         if (entitled - claimed > unclaimed) revert Overdrawn(unclaimed, entitled - claimed);
         amount = uint128(entitled - claimed);
-        _recordClaim(task, account, amount);
+        _recordClaim(task, account, claimed + amount);
         s.unclaimed = unclaimed - amount;
         emit Claimed(task, account, amount, cumulative);
         _push(s.token, account, amount);
@@ -139,8 +146,8 @@ abstract contract Settlement is Evidence {
         if (_isUnsettled(s.status)) _checkNotPaused(s);
         uint32 from = s.blockedFrom;
         if (from != 0 && round >= from) revert RootIsBlocked(round, from);
-        (uint256 activeAt, bool isDisabled) = _getActivity(task, round);
-        if (activeAt == 0 || isDisabled || block.timestamp < activeAt) {
+        uint256 activeAt = _getActiveAt(task, round);
+        if (activeAt == 0 || round <= s.voidUpTo || block.timestamp < activeAt) {
             revert RootInactive(round, activeAt);
         }
         return _roots[task][round];

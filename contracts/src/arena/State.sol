@@ -74,7 +74,7 @@ abstract contract ArenaState is IArena, ReentrancyGuardTransient {
     mapping(bytes32 task => mapping(uint32 round => bytes32 payments)) internal _roots;
     // what a disputed trace must be certified under; kept where somebody submitted one
     mapping(bytes32 task => mapping(uint32 round => bytes32)) internal _submissions;
-    // six rounds a slot: 40 bits each for activeAt, and from bit 240 on a bit each for isDisabled
+    // six rounds a slot, 40 bits each
     mapping(bytes32 task => mapping(uint256 sixRounds => uint256)) internal _activity;
     mapping(bytes32 task => mapping(address account => uint128)) internal _claimed;
     mapping(bytes32 task => mapping(address member => mapping(bytes32 evidence => bool)))
@@ -136,15 +136,9 @@ abstract contract ArenaState is IArena, ReentrancyGuardTransient {
         return status >= Status.Closed;
     }
 
-    function _getActivity(bytes32 task, uint256 round)
-        internal
-        view
-        returns (uint256 activeAt, bool isDisabled)
-    {
-        uint256 word = _activity[task][round / 6];
-        uint256 place = round % 6;
-        activeAt = uint40(word >> (40 * place));
-        isDisabled = (word >> (240 + place)) & 1 != 0;
+    /// When a round's root begins to pay; 0: it was not settled.
+    function _getActiveAt(bytes32 task, uint256 round) internal view returns (uint40) {
+        return uint40(_activity[task][round / 6] >> (40 * (round % 6)));
     }
 
     function _checkNotPaused(State storage s) internal view {

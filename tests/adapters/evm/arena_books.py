@@ -84,7 +84,6 @@ class Root:
 
     cumulative: dict[str, int]
     active_at: int
-    is_disabled: bool = False
 
 
 class ArenaBooks:
@@ -96,6 +95,7 @@ class ArenaBooks:
         self.ledger = LedgerState()
         self.now = 0
         self.status, self.ended_at, self.round_last = OPEN, 0, 0
+        self.void_up_to = 0  # roots up to this round pay nobody
         self.paused_until, self.orders = 0, 0
         self.paid, self.bonus = 0, 0
         self.seats: dict[str, Seat] = {}
@@ -150,7 +150,7 @@ class ArenaBooks:
     def _slashable(self) -> Errors:
         if self.status in (OPEN, CANCELLED):
             return {"WrongStatus"}
-        return self._unpaused() if self.status in (RUNNING, STOPPED) else set()
+        return set()
 
     def _payable(self, payer: str, amount: int) -> Errors:
         gates: Errors = set() if amount else {"AmountZero"}  # DEVIATION: nothing is no payment

@@ -230,8 +230,11 @@ class ArenaModel(ArenaBooks):
         has_quorum: bool,
     ) -> Errors:
         c = certificate
-        gates = self._unpaused()
-        if self.status != RUNNING and not (c.is_final and self.status == STOPPED):
+        is_corrected = self.status in (CLOSED, EXPIRED) and self.round_last <= self.void_up_to
+        gates = self._unpaused() if self.status in (RUNNING, STOPPED) else set()
+        if self.status != RUNNING and not (
+            c.is_final and (self.status == STOPPED or is_corrected)
+        ):
             gates.add("WrongStatus")
         if c.round <= self.round_last:
             gates.add("RoundNotNext")
@@ -241,6 +244,13 @@ class ArenaModel(ArenaBooks):
             c.is_final and c.locked
         ):
             gates.add("Overdrawn")
+        if is_corrected:  # DEVIATION: the ledger knows no second end; it moves no pay anyway
+            if not gates and not (gates := self._take(slashes)):
+                self.round_last = c.round
+                self.roots[c.round] = Root(
+                    dict(self.cumulative), self.now + self.rules.activation_delay
+                )
+            return gates
         takes = self._clamp(slashes)
         burnt = tuple((s.member, take) for s, take in zip(slashes, takes, strict=True))
         evidence = tuple(each.evidence.hex() for each in slashes)
@@ -270,8 +280,14 @@ class ArenaModel(ArenaBooks):
 
     def verdict(self, slashes: Sequence[ChainSlash], *, has_quorum: bool) -> Errors:
         gates = self._slashable()
+        if self.status in (RUNNING, STOPPED):
+            gates |= self._unpaused()
         if not has_quorum:
             gates.add("NoQuorum")
+        return gates or self._take(slashes)
+
+    def _take(self, slashes: Sequence[ChainSlash]) -> Errors:
+        gates = set()
         names = [(each.member, each.evidence) for each in slashes]
         if len(set(names)) < len(names) or self.evidence & set(names):
             gates.add("EvidenceUsed")
@@ -311,7 +327,7 @@ class ArenaModel(ArenaBooks):
         if lowest and round_ >= lowest:
             gates.add("RootIsBlocked")
         root = self.roots.get(round_)
-        if root is None or root.is_disabled or self.now < root.active_at:
+        if root is None or round_ <= self.void_up_to or self.now < root.active_at:
             gates.add("RootInactive")
         if not is_leaf:
             gates.add("BadProof")
@@ -386,6 +402,6 @@ class ArenaModel(ArenaBooks):
             return {"NotMember"}
         self.held.remove((member, round_))
         self.seats[member].holds -= 1
-        if is_disabled and round_ in self.roots:
-            self.roots[round_].is_disabled = True
+        if is_disabled:
+            self.void_up_to = self.round_last
         return set()

@@ -384,27 +384,37 @@ def test_an_expired_task_never_pays_more_than_its_pot(world):
 # ---- limits: what the contract does not stop, written down so that a change is seen
 
 
-def test_limit_a_later_root_can_carry_what_a_disabled_one_paid(world):
-    """Only the disputed root is disabled. Rounds settled meanwhile must leave its pay out."""
+def test_a_conviction_voids_the_roots_that_carry_the_disputed_pay(world):
+    """Roots are cumulative: what was settled meanwhile pays nobody either, until a new one does."""
     world.settle(1, [(TRAINERS[0], 50)], 0)
     world.hold(TRAINERS[0], 1)
-    world.settle(2, [(TRAINERS[1], 5)], 0)  # cumulative: carries the first trainer's 50 too
+    world.settle(2, [(TRAINERS[1], 5)], 0)  # carries the first trainer's 50 too
     world.release(TRAINERS[0], 1, is_disabled=True)
     world.claim(1, TRAINERS[0], OWNER)  # refused
-    world.claim(2, TRAINERS[0], OWNER)  # paid
-    assert world.model.claimed[TRAINERS[0].address] == 50
+    world.claim(2, TRAINERS[0], OWNER)  # refused
+    world.claim(2, TRAINERS[1], OWNER)  # refused too, but not for long
+    assert not any(world.model.claimed.values())
+    world.model.cumulative[TRAINERS[0].address] = 0  # the committee leaves it out from now on
+    world.settle(3, [(TRAINERS[1], 1)], 0)
+    world.claim(3, TRAINERS[1], OWNER)
+    assert world.model.claimed[TRAINERS[1].address] == 6
 
 
-def test_limit_a_disabled_last_root_leaves_its_pay_with_nobody(world):
-    """After the end there is no certificate to pay the others with."""
+def test_after_the_end_a_void_root_is_replaced_and_moves_no_money(world):
     world.settle(1, [], 90)
     world.settle(2, [(TRAINERS[0], 40), (TRAINERS[1], 40)], 0, is_final=True)
+    world.settle(3, [], 0, is_final=True)  # refused: the end stands
     world.hold(TRAINERS[0], 2)
     world.release(TRAINERS[0], 2, is_disabled=True)
-    world.claim(2, TRAINERS[1], OWNER)  # refused, though nobody accused this trainer
-    world.settle(3, [], 0)  # refused: the task is closed
-    world.compare()
-    assert world.model.unclaimed == 80
+    world.claim(2, TRAINERS[1], OWNER)  # refused
+    world.settle(3, [], 0)  # refused: no further round
+    world.settle(3, [(TRAINERS[1], 1)], 0, is_final=True)  # refused: there is no pot left
+    world.model.cumulative[TRAINERS[0].address] = 0
+    world.settle(3, [], 0, is_final=True)
+    world.claim(3, TRAINERS[1], OWNER)
+    assert world.model.claimed[TRAINERS[1].address] == 40
+    world.settle(4, [], 0, is_final=True)  # refused: once is enough
+    assert world.model.unclaimed == 40  # what was the convicted one's
 
 
 def test_limit_a_verdict_can_use_up_a_certificate_s_evidence(world):

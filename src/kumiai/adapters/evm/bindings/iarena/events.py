@@ -130,21 +130,21 @@ class Refunded(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class RootDisabled(Event):
-    """RootDisabled of IArena."""
-
-    task: bytes
-    round: int
-    SIGNATURE: ClassVar[str] = "RootDisabled(bytes32 indexed task, uint32 round)"
-
-
-@dataclass(frozen=True, slots=True)
 class RootsBlocked(Event):
     """RootsBlocked of IArena."""
 
     task: bytes
     fromRound: int
     SIGNATURE: ClassVar[str] = "RootsBlocked(bytes32 indexed task, uint32 fromRound)"
+
+
+@dataclass(frozen=True, slots=True)
+class RootsVoided(Event):
+    """RootsVoided of IArena."""
+
+    task: bytes
+    upTo: int
+    SIGNATURE: ClassVar[str] = "RootsVoided(bytes32 indexed task, uint32 upTo)"
 
 
 @dataclass(frozen=True, slots=True)
