@@ -64,7 +64,7 @@ interface IArena {
         uint128 contributed; // by payers who have not been refunded
         uint40 pausedUntil;
         uint32 orders; // guardians' orders carried out: the next one's nonce
-        bytes32 committee; // keccak256 of the packed addresses
+        bytes32 committee; // keccak256(abi.encodePacked(members)): 32 bytes an address, see Quorum
     }
 
     struct Member {
@@ -81,7 +81,7 @@ interface IArena {
     /// bytes32 nextCommittee)
     struct Certificate {
         bytes32 task;
-        uint32 round;
+        uint32 round; // from 1, higher than the last one that was settled
         uint32 attempt;
         bool isFinal;
         bytes32 body; // sha256 of the certificate that the same committee signed off chain
@@ -99,8 +99,11 @@ interface IArena {
         bytes32 evidence; // counts once against a member
     }
 
-    /// A committee's word. `members` must hash to the task's committee; bit i of `signers` stands for
-    /// members[i]; `signatures` holds r and vs (EIP-2098, 64 bytes) of each, in that order.
+    /// A committee's word. `members` (ascending) must hash to the task's committee:
+    /// keccak256(abi.encodePacked(members)), which is each address left-padded to 32 bytes, one after
+    /// another, without a length. Bit i of `signers` stands for members[i]; `signatures` holds r and vs
+    /// (EIP-2098, 64 bytes) of each signer, in that order, and nothing else.
+    /// Required, of n members: (n + (n - 1) / 3) / 2 + 1 with floor divisions.
     struct Quorum {
         address[] members;
         uint256 signers;
@@ -171,13 +174,14 @@ interface IArena {
     /// Put money into the task's escrow (ERC-20: after `approve`; own coin: msg.value = amount).
     function fund(bytes32 task, uint128 amount) external payable;
 
-    /// The owner begins: nobody joins or leaves any more. `committee`: staked validators, ascending.
+    /// The owner begins: nobody leaves any more. `committee`: staked validators, ascending.
     function start(bytes32 task, address[] calldata committee) external;
 
     /// The owner gives up before the start: budget, stakes and delegations go back.
     function cancel(bytes32 task) external;
 
-    /// Anyone, after `endsAt + grace` (of a stopped task: `grace` after the stop).
+    /// Anyone, after `endsAt + grace` (of a stopped task: `grace` after the stop). A task that was
+    /// never started is cancelled by it, so that an absent owner keeps nobody's money.
     function expire(bytes32 task) external;
 
     /// A payer takes its part of what an ended task did not spend.
@@ -204,12 +208,14 @@ interface IArena {
 
     function delegate(bytes32 task, address node, uint128 amount) external payable;
 
-    /// Take back what was lent to `node`: after the end (with delegationSlash > 0: and its cool-down).
+    /// Take back what was lent to `node`: after the end (with delegationSlash > 0: and its cool-down),
+    /// or at once where the node left before the start.
     function undelegate(bytes32 task, address node) external returns (uint128 amount);
 
     // ---- settlement
 
     /// Settle a round, or with `isFinal` the task, by one quorum's signatures. Anyone may send it.
+    /// A paused task settles nothing; a stopped one only its end.
     function settle(Certificate calldata certificate, Slash[] calldata slashes, Quorum calldata quorum) external;
 
     /// Burn stake beside a certificate, in batches: EIP-712 Verdict(bytes32 task,bytes32 slashes).
@@ -225,7 +231,9 @@ interface IArena {
     // ---- guardians
 
     /// EIP-712 Order(bytes32 task,uint8 action,uint40 until,uint32 nonce,uint40 deadline,string reason),
-    /// signed by `guardiansRequired` of the guardians. `quorum.members` are all guardians.
+    /// signed by `guardiansRequired` of the guardians. `quorum.members` are all guardians; `until` is a
+    /// pause's end, at most 30 days ahead, and else 0; `nonce` is the task's `orders`; `deadline` is at
+    /// most 7 days ahead; `reason` has at most 280 bytes.
     function order(bytes32 task, Action action, uint40 until, uint40 deadline, string calldata reason, Quorum calldata quorum) external;
 
     // ---- the arbiter (the disputes contract)
@@ -236,7 +244,8 @@ interface IArena {
     /// The dispute is over. `disable`: the root of `round` is never paid.
     function release(bytes32 task, address member, uint32 round, bool disable) external;
 
-    /// Take `ppm` of the member's stake for `evidence`, by the arbiter's own authority.
+    /// Take `ppm` of the member's stake for `evidence`, by the arbiter's own authority. What a
+    /// committee named as evidence is counted apart, so it cannot use the arbiter's up beforehand.
     function convict(bytes32 task, address member, uint24 ppm, bytes32 evidence) external;
 
     // ---- views

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Address} from "@openzeppelin/contracts/utils/Address.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+
+import {IArena} from "../IArena.sol";
+
+/// What the arena remembers, and the two doors through which money comes and goes.
+///
+/// The parts (`Tasks`, `Members`, ...) inherit this contract and share its storage.
+abstract contract ArenaState is IArena, EIP712, ReentrancyGuardTransient {
+    using SafeERC20 for IERC20;
+
+    uint256 internal constant PPM = 1_000_000;
+    uint256 internal constant COMMITTEE_SIZE_MAX = 128;
+
+    /// A task's state, one comment a storage slot: what one call touches lies together.
+    struct State {
+        // read by every claim
+        address token;
+        uint40 pausedUntil;
+        uint32 blockedFrom; // the lowest round under dispute; 0: none
+        Status status;
+        // written by every claim
+        uint128 unclaimed;
+        uint128 burnt;
+        // written by every settlement
+        uint128 escrow;
+        uint128 locked;
+        // written by every settlement
+        uint128 paid;
+        uint128 bonus;
+        // written by every settlement
+        uint128 contributed;
+        uint32 round;
+        uint32 orders;
+        uint32 activationDelay;
+        // read at the end
+        address owner;
+        uint40 endedAt;
+        uint32 coolDown;
+        uint8 validators; // enrolled and not left
+        bytes32 committee;
+    }
+
+    struct Root {
+        bytes32 payments;
+        uint40 activeAt;
+        bool isDisabled;
+    }
+
+    /// What a node was lent. Shares are amounts until a slash makes each worth less.
+    struct Pool {
+        uint128 total;
+        uint128 shares;
+    }
+
+    struct Hold {
+        address member;
+        uint32 round;
+    }
+
+    mapping(bytes32 task => State) internal _states;
+    mapping(bytes32 task => Terms) internal _terms;
+    mapping(bytes32 task => mapping(address who => Member)) internal _members;
+    mapping(bytes32 task => mapping(address payer => uint128)) internal _contributions;
+    mapping(bytes32 task => mapping(address node => Pool)) internal _pools;
+    mapping(bytes32 task => mapping(address node => mapping(address delegator => uint128)))
+        internal _shares;
+    mapping(bytes32 task => mapping(uint32 round => Root)) internal _roots;
+    mapping(bytes32 task => mapping(address account => uint128)) internal _claimed;
+    mapping(bytes32 task => mapping(address member => mapping(bytes32 evidence => bool)))
+        internal _evidence; // what the committee named
+    mapping(bytes32 task => mapping(address member => mapping(bytes32 evidence => bool)))
+        internal _proofs; // what was proven on chain: the committee cannot use it up beforehand
+    mapping(bytes32 task => Hold[]) internal _holds;
+    mapping(bytes32 enrolment => bool) internal _enrolments; // signed enrolments that were used
+
+    address public immutable arbiter;
+
+    constructor(address arbiter_) EIP712("Kumiai Arena", "1") {
+        arbiter = arbiter_;
+    }
+
+    /// Take exactly `amount` of the task's token or coin from the sender; call it last.
+    function _pull(State storage s, uint128 amount) internal {
+        address token = s.token;
+        uint256 value = token == address(0) ? amount : 0;
+        if (msg.value != value) revert ValueDiffers(value, msg.value);
+        if (token == address(0)) return;
+        uint256 before = IERC20(token).balanceOf(address(this));
+        IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
+        uint256 received = IERC20(token).balanceOf(address(this)) - before;
+        if (received != amount) revert TokenAmountDiffers(amount, received);
+    }
+
+    /// Send `amount` to `account`; call it last. A receiver that refuses stops only its own payment.
+    function _push(address token, address account, uint128 amount) internal {
+        if (token == address(0)) Address.sendValue(payable(account), amount);
+        else IERC20(token).safeTransfer(account, amount);
+    }
+
+    function _checkStatus(bytes32 task, Status status, Status expected) internal pure {
+        if (status != expected) revert WrongStatus(task, status);
+    }
+
+    /// Open or Running: the time in which people join and lend.
+    function _checkJoinable(bytes32 task, Status status) internal pure {
+        if (status != Status.Open && status != Status.Running) revert WrongStatus(task, status);
+    }
+
+    /// Running or Stopped: the end is not settled yet.
+    function _isUnsettled(Status status) internal pure returns (bool) {
+        return status == Status.Running || status == Status.Stopped;
+    }
+
+    /// Closed, Cancelled or Expired.
+    function _hasEnded(Status status) internal pure returns (bool) {
+        return status >= Status.Closed;
+    }
+
+    function _checkNotPaused(State storage s) internal view {
+        uint40 until = s.pausedUntil;
+        if (block.timestamp < until) revert IsPaused(until);
+    }
+
+    function _end(bytes32 task, State storage s, Status status) internal {
+        s.status = status;
+        s.endedAt = uint40(block.timestamp);
+        emit Ended(task, status);
+    }
+}
