@@ -258,6 +258,8 @@ interface IArena {
     function getContribution(bytes32 task, address payer) external view returns (uint128);
     function getClaimed(bytes32 task, address account) external view returns (uint128);
     function getRoot(bytes32 task, uint32 round) external view returns (bytes32 payments, uint40 activeAt, bool isDisabled);
+    /// The certified root over the round's submissions; 0: the round was not settled.
+    function getSubmissions(bytes32 task, uint32 round) external view returns (bytes32);
     function isEvidenceUsed(bytes32 task, address member, bytes32 evidence) external view returns (bool);
     function computeTaskId(address owner, bytes32 document) external view returns (bytes32);
     function computeDigest(Certificate calldata certificate) external view returns (bytes32);
