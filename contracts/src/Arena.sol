@@ -72,6 +72,10 @@ contract Arena is Tasks, Members, Settlement, Guardians, Holds {
         return (root.payments, root.activeAt, root.isDisabled);
     }
 
+    function getSubmissions(bytes32 task, uint32 round) external view returns (bytes32) {
+        return _roots[task][round].submissions;
+    }
+
     function isEvidenceUsed(bytes32 task, address member, bytes32 evidence)
         external
         view

@@ -33,6 +33,7 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
     mapping(address token => uint128) private _floors;
     mapping(address token => uint256) private _burnt;
     mapping(address token => mapping(address account => uint256)) private _credit;
+    mapping(bytes32 task => mapping(bytes32 submission => bool)) private _convicted;
     uint256 private _opened;
 
     constructor(IArena arena_, address owner_) Juries(arena_) Ownable(owner_) {
@@ -53,7 +54,6 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
         bytes32 leaf = TraceTrees.hashLeaf(TraceTrees.encodeSubmission(submission));
         _checkAccusation(task, terms, submission, leaf, place, claimed);
         Parameters memory rules = _parameters;
-        _summon(task, arena.getTask(task).committee, committee, rules.answerTime);
         if (_open[task]++ >= OPEN_MAX) revert TooManyDisputes(OPEN_MAX);
 
         dispute = keccak256(abi.encode(task, leaf, msg.sender, ++_opened));
@@ -62,7 +62,7 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
         d.submission = leaf;
         (d.accused, d.round, d.accuser) = (submission.account, submission.round, msg.sender);
         (d.answerTime, d.juryTime, d.arity) = (rules.answerTime, rules.juryTime, rules.arity);
-        (d.token, d.slash) = (terms.token, terms.slash);
+        (d.token, d.slash, d.jurors) = (terms.token, terms.slash, _summon(task, committee));
         (d.iterations, d.every) = Search.checkLength(submission);
         d.bond = _computeBond(task, submission.account, terms, rules.bondShare);
         d.roots = [submission.trace, claimed];
@@ -188,7 +188,7 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
         uint8 expected = 0;
         if (digest != 0) expected = (digest != d.digests[0] ? 1 : 0) | (digest != d.digests[1] ? 2 : 0);
         if (outcome != expected) revert BadVerdict(expected);
-        _checkJury(d.task, computeDigest(dispute, outcome, digest), signers, signatures, d.accused, d.accuser);
+        _checkJury(d, computeDigest(dispute, outcome, digest), signers, signatures);
         _decide(dispute, d, outcome, digest);
     }
 
@@ -310,8 +310,9 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
         }
         bool isConvicted = outcome & 1 != 0;
         // one lie costs once, however many accused it of that
-        if (isConvicted && !arena.isEvidenceUsed(d.task, d.accused, d.submission)) {
-            arena.convict(d.task, d.accused, d.slash, d.submission);
+        if (isConvicted && !_convicted[d.task][d.submission]) {
+            _convicted[d.task][d.submission] = true;
+            arena.convict(d.task, d.accused, d.slash, dispute);
         }
         arena.release(d.task, d.accused, d.round, isConvicted);
     }

@@ -72,6 +72,7 @@ interface IDisputes {
         address token;
         uint24 slash; // ppm
         uint40 iterations;
+        uint16 jurors; // how many of the task's list judge: those listed when it was opened
         bytes32[2] nodes; // the nodes that differ, the accused's first
         bytes32[2] roots; // of the open level's trees
         bytes32 agreed; // digest of the last state that both agree on; 0: they differ in the first
@@ -81,7 +82,7 @@ interface IDisputes {
     struct Parameters {
         uint24 bondShare; // ppm of the accused's stake (at least of the task's least stake)
         uint8 arity; // log2 of how many nodes an answer shows: 1 to 6
-        uint32 answerTime; // for each move, and for listing jurors after a task's first dispute
+        uint32 answerTime; // for each move
         uint32 juryTime;
     }
 
@@ -119,7 +120,6 @@ interface IDisputes {
     error BadEnds();
     error NotParty(address signer);
     error NobodySilent();
-    error ListClosed(uint256 since);
     error ListFull(uint256 maximum);
     error NotValidator(address who);
     error BadCommittee();
@@ -135,7 +135,7 @@ interface IDisputes {
     function open(bytes32 task, Submission calldata submission, Place calldata place, bytes32 claimed, address[] calldata committee) external payable returns (bytes32 dispute);
 
     /// List staked validators as jurors of a task that has begun. Anyone, for anyone; those listed
-    /// already are passed over. From one answer time after the task's first dispute the list is closed.
+    /// already are passed over. A dispute is judged by those who were listed when it was opened.
     function enrol(bytes32 task, address[] calldata validators) external;
 
     /// Show what lies below the two nodes that differ: min(arity, height) levels down, left to right.
@@ -168,7 +168,7 @@ interface IDisputes {
 
     function getDispute(bytes32 dispute) external view returns (Dispute memory);
     function getParameters() external view returns (Parameters memory);
-    function getJurors(bytes32 task) external view returns (address[] memory jurors, uint40 closesAt);
+    function getJurors(bytes32 task) external view returns (address[] memory);
     function getCredit(address token, address account) external view returns (uint256);
     function getBurnt(address token) external view returns (uint256);
     function getOpen(bytes32 task) external view returns (uint256);

@@ -95,6 +95,7 @@ abstract contract Settlement is Evidence {
         activeAt = uint40(block.timestamp + s.activationDelay);
         Root storage root = _roots[c.task][c.round];
         root.payments = c.payments;
+        root.submissions = c.submissions;
         root.activeAt = activeAt;
     }
 

@@ -49,6 +49,7 @@ abstract contract ArenaState is IArena, EIP712, ReentrancyGuardTransient {
 
     struct Root {
         bytes32 payments;
+        bytes32 submissions; // what a disputed trace must be certified under
         uint40 activeAt;
         bool isDisabled;
     }
