@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
-from eth_abi import decode, encode
+from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError, EncodingError
 
 from kumiai.adapters.evm.accounts import hash_keccak
@@ -32,6 +32,9 @@ class Struct:
     SHAPES: ClassVar[Mapping[str, tuple[str, type[Struct]]]] = {}  # fields that hold structs
 
 
+StructType = type[Struct]
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """A parameter: its name, its ABI type, whether it is indexed, the struct it holds (or None)."""
@@ -39,7 +42,7 @@ class Parameter:
     name: str
     type: str
     is_indexed: bool = False
-    struct: type[Struct] | None = None
+    struct: StructType | None = None
 
 
 Structs = Mapping[str, type[Struct]]  # by the name that signatures use
@@ -163,13 +166,14 @@ def make_function(signature: str, outputs: str, structs: Structs) -> Function:
 
 def collect_events(module: Mapping[str, Any]) -> dict[bytes, type[Event]]:
     """Return the events among a module's globals, by topic."""
-    return {k.TOPIC: k for k in module.values() if isinstance(k, type) and _is_kind(k, Event)}
+    kinds = [k for k in module.values() if isinstance(k, type) and issubclass(k, Event)]
+    return {kind.TOPIC: kind for kind in kinds if kind is not Event}
 
 
 def collect_errors(module: Mapping[str, Any]) -> dict[bytes, type[ContractError]]:
     """Return the errors among a module's globals, by selector."""
-    kinds = [k for k in module.values() if isinstance(k, type) and _is_kind(k, ContractError)]
-    return {k.SELECTOR: k for k in kinds}
+    kinds = [k for k in module.values() if isinstance(k, type) and issubclass(k, ContractError)]
+    return {kind.SELECTOR: kind for kind in kinds if kind is not ContractError}
 
 
 EventTypes = Mapping[bytes, type[Event]]  # by topic
@@ -217,10 +221,6 @@ def explain_revert(
         selector = error.data[:4].hex()
         return RevertedError(f"the contract refused, error 0x{selector} (unknown)", error.data)
     return RevertedError(error.detail, error.data)
-
-
-def _is_kind(kind: type, base: type) -> bool:
-    return issubclass(kind, base) and kind is not base
 
 
 def _values_of(value: Any) -> tuple[Any, ...]:

@@ -13,7 +13,8 @@
            +- WrongChainIdError, LyingNodeError, AnswerTooBigError, TooManyResultsError,
            |  MethodMissingError
            +- RevertedError                  a contract refused; `error` is its decoded reason
-           +- NonceTooLowError, UnderpricedError, AlreadyKnownError: the outbox acts on them
+           +- NonceTooLowError, UnderpricedError, AlreadyKnownError,
+           |  InvalidTransactionError: the outbox acts on them
 
 Every message is a sentence that says what happened and one that says what to do.
 """
@@ -125,6 +126,12 @@ class UnderpricedError(PermanentChainError):
     advice = "Offer a higher fee."
 
 
+class InvalidTransactionError(PermanentChainError):
+    """No node will ever take these bytes: too little gas to begin with, or too much for a block."""
+
+    advice = "Correct the gas limit or shorten the data, then submit it again."
+
+
 class AlreadyKnownError(PermanentChainError):
     """The node has this very transaction already: nothing is wrong."""
 
@@ -155,6 +162,10 @@ _BY_TEXT: tuple[tuple[tuple[str, ...], type[ChainError]], ...] = (
             "lower than the current base fee",
         ),
         UnderpricedError,
+    ),
+    (
+        ("intrinsic gas", "exceeds block gas limit", "oversized data", "initcode size"),
+        InvalidTransactionError,
     ),
     (("rate limit", "too many requests", "request limit", "capacity"), RateLimitedError),
     (

@@ -77,13 +77,13 @@ def main(arguments: list[str]) -> int:
 
 def _sorted(abi: Iterable[Item], kind: str) -> list[Item]:
     """The items of a kind by name and signature; an overload's later forms get a number."""
-    items = [dict(i) for i in abi if i["type"] == kind]
-    items.sort(key=lambda i: (i["name"], _signature(i)))
+    items = sorted((i for i in abi if i["type"] == kind), key=lambda i: (i["name"], _signature(i)))
     seen: dict[str, int] = {}
+    named: list[Item] = []
     for item in items:
         seen[item["name"]] = count = seen.get(item["name"], 0) + 1
-        item["python"] = item["name"] if count == 1 else f"{item['name']}_{count}"
-    return items
+        named.append({**item, "python": item["name"] + (f"_{count}" if count > 1 else "")})
+    return named
 
 
 def _signature(item: Item) -> str:

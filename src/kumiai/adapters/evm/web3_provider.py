@@ -43,10 +43,10 @@ class Web3Transport:
                 ) from error
         if not isinstance(answer, dict):
             raise MalformedAnswerError("the provider's answer is no JSON-RPC answer")
-        error = answer.get("error")
-        if isinstance(error, dict):
-            raise error_from_rpc(error.get("code"), error.get("message"), error.get("data"))
-        if error is not None or "result" not in answer:
+        refusal = answer.get("error")
+        if isinstance(refusal, dict):
+            raise error_from_rpc(refusal.get("code"), refusal.get("message"), refusal.get("data"))
+        if refusal is not None or "result" not in answer:
             raise MalformedAnswerError("the provider's answer has neither result nor error")
         return answer["result"]
 
