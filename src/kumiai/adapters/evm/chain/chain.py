@@ -165,11 +165,10 @@ class EmbeddedChain:
         """Wei per gas of the block to come."""
         return self.builder.compute_next_base_fee(self.head)
 
-    def count_nonce(self, sender: bytes, *, with_pending: bool) -> int:
-        """The sender's next nonce, behind what waits if `with_pending`."""
+    def count_nonce(self, sender: bytes) -> int:
+        """The sender's next nonce, behind what waits."""
         with self._lock:
-            nonce = self._head.get_account(sender).nonce
-            return self._pool.count_from(sender, nonce) if with_pending else nonce
+            return self._pool.count_from(sender, self._head.get_account(sender).nonce)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with each committed block, from the thread that sealed it.

@@ -1,7 +1,7 @@
 """What the chain needs from an EVM, and nothing more: the engine can be replaced.
 
-An engine is pure but for the node store it is handed: the same nodes, root and transactions give the
-same outcomes. Blocks, signatures, receipts, fees and money rules of the pool are the chain's own.
+An engine is pure but for the node store it is handed: the same nodes, root and transactions give
+the same outcomes. Blocks, signatures, receipts, fees and the pool's rules are the chain's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kumiai.adapters.evm.chain.transactions import Transaction
 
 
 class Nodes(MutableMapping[bytes, bytes]):
-    """Trie nodes and code by their hash. Written ones can be read at once, and are never changed."""
+    """Trie nodes and code by their hash: once written, never changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a transaction did. `failure` is None, "revert", or the engine's word for why it failed."""
+    """What a transaction did; `failure`: None, "revert", or the word for why it failed."""
 
     gas_used: int
     failure: str | None

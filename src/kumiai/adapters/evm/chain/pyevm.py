@@ -39,7 +39,7 @@ from kumiai.adapters.evm.chain.engine import (
     Nodes,
     Outcome,
 )
-from kumiai.adapters.evm.chain.transactions import Transaction, hash_keccak
+from kumiai.adapters.evm.chain.transactions import GAS_INITCODE_WORD, Transaction, hash_keccak
 from kumiai.base.errors import StoreError
 
 EMPTY_CODE_HASH = hash_keccak(b"")
@@ -95,11 +95,13 @@ class _Executor(PragueTransactionExecutor):  # type: ignore[misc]
         if transaction.to:
             code, delegation = self.get_code_at_address(transaction.to)
             created, data = None, transaction.data
+            words = 0
         else:
             created = generate_contract_address(transaction.sender, transaction.nonce)
             code, delegation, data = transaction.data, None, b""
+            words = (len(code) + 31) // 32  # the library charges them as it begins to run
         return Message(
-            gas=transaction.gas - transaction.intrinsic_gas,
+            gas=transaction.gas - transaction.intrinsic_gas + GAS_INITCODE_WORD * words,
             to=transaction.to,
             sender=transaction.sender,
             value=transaction.value,
@@ -284,7 +286,7 @@ def _run(state: _State, transaction: Transaction) -> Outcome:
         failure=failure,
         output=bytes(computation.output),
         logs=logs,
-        created=None if transaction.to else computation.msg.create_address,
+        created=None if transaction.to else computation.msg.storage_address,
         refund=computation.gas_refund_total,
     )
 

@@ -192,7 +192,7 @@ class Store:
 
 
 class StoredNodes(Nodes):
-    """The trie's nodes: new ones in memory until their block is committed, a bounded cache above."""
+    """The tries' nodes: new ones in memory until their block is committed; a bounded cache."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

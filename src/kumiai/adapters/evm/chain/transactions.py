@@ -1,4 +1,4 @@
-"""Signed transactions of the types 0 (EIP-155), 1 (EIP-2930) and 2 (EIP-1559): read, checked, shown.
+"""Signed transactions of the types 0 (EIP-155), 1 (EIP-2930) and 2 (EIP-1559), read and checked.
 
 Written here and not taken from the engine: the engine can be replaced, the bytes that people sign
 cannot. Signatures are recovered by libsecp256k1.
