@@ -269,8 +269,9 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
         if (root == 0 || !TraceTrees.isIncluded(leaf, place.index, place.size, place.path, root)) {
             revert NotCertified();
         }
-        (, uint40 activeAt, bool isDisabled) = arena.getRoot(task, submission.round);
-        if (isDisabled || block.timestamp >= activeAt) revert WindowClosed(activeAt);
+        // a root that is disabled already may hold another's lie, too
+        (, uint40 activeAt,) = arena.getRoot(task, submission.round);
+        if (block.timestamp >= activeAt) revert WindowClosed(activeAt);
         if (claimed == submission.trace) revert NothingDiffers();
         if (msg.sender == submission.account) revert NotParty(msg.sender);
     }

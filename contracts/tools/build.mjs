@@ -18,6 +18,9 @@ const CONTRACTS = {
   "src/Arena.sol": ["Arena"],
   "src/Lens.sol": ["Lens"],
   "src/Credit.sol": ["Credit"],
+  "src/IDisputes.sol": ["IDisputes"],
+  "src/Disputes.sol": ["Disputes"],
+  "src/Timelock.sol": ["Timelock"],
 };
 const SEEDED = { "test/seeded/SeededArena.sol": ["SeededArena"] };
 

@@ -32,14 +32,14 @@ class MerkleProof:
 
 def compute_root(leaves: Sequence[bytes]) -> str:
     """Return the tree hash over `leaves` (the data itself, not hashes) as hex."""
-    return _levels(leaves)[-1][0].hex() if leaves else _EMPTY_ROOT.hex()
+    return compute_levels(leaves)[-1][0].hex() if leaves else _EMPTY_ROOT.hex()
 
 
 def compute_proofs(leaves: Sequence[bytes]) -> list[MerkleProof]:
     """Return one inclusion proof a leaf, all from a single pass over the tree."""
     if not leaves:
         return []
-    levels = _levels(leaves)
+    levels = compute_levels(leaves)
     proofs = []
     for index in range(len(leaves)):
         path, position = [], index
@@ -71,8 +71,11 @@ def is_included(leaf: bytes, proof: MerkleProof, root: str) -> bool:
     return not path and node.hex() == root
 
 
-def _levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
-    """All levels, leaves first. An unpaired node moves up unchanged: the same tree as RFC 6962."""
+def compute_levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """Return the hashes of all levels over at least one leaf, the leaves' own first.
+
+    An unpaired node moves up unchanged: the same tree as RFC 6962.
+    """
     level = [_hash_leaf(leaf) for leaf in leaves]
     levels = [level]
     while len(level) > 1:

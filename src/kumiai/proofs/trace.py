@@ -77,14 +77,15 @@ class Trace:
     @property
     def root(self) -> str:
         """The Merkle root over the leaves."""
-        return merkle.compute_root(self._encode_leaves())
+        return merkle.compute_root(self.encode_leaves())
 
     def open(self, indices: Sequence[int]) -> tuple[OpenedLeaf, ...]:
         """Return these leaves with their proofs; IndexError for one that is not there."""
-        proofs = merkle.compute_proofs(self._encode_leaves())
+        proofs = merkle.compute_proofs(self.encode_leaves())
         return tuple(OpenedLeaf(i, self.digests[i], proofs[i].path) for i in indices)
 
-    def _encode_leaves(self) -> list[bytes]:
+    def encode_leaves(self) -> list[bytes]:
+        """Return the leaves' bytes, in their order."""
         return [
             encode_leaf(self.place, i, find_iteration(i, self.iterations, self.every), digest)
             for i, digest in enumerate(self.digests)
