@@ -60,6 +60,9 @@ _GET_ROOT = make_function(
     "(bytes32 payments, uint40 activeAt, bool isDisabled)",
     _STRUCTS,
 )
+_GET_SUBMISSIONS = make_function(
+    "getSubmissions(bytes32 task, uint32 round)", "(bytes32 value_0)", _STRUCTS
+)
 _GET_TASK = make_function("getTask(bytes32 task)", "(Task value_0)", _STRUCTS)
 _GET_TERMS = make_function("getTerms(bytes32 task)", "(Terms value_0)", _STRUCTS)
 _HOLD = make_function("hold(bytes32 task, address member, uint32 round)", "()", _STRUCTS)
@@ -167,6 +170,10 @@ def get_member(task: bytes, who: str) -> Call[Member]:
 
 def get_root(task: bytes, round: int) -> Call[tuple[bytes, int, bool]]:
     return Call(_GET_ROOT, (task, round))
+
+
+def get_submissions(task: bytes, round: int) -> Call[bytes]:
+    return Call(_GET_SUBMISSIONS, (task, round))
 
 
 def get_task(task: bytes) -> Call[Task]:
