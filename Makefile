@@ -8,6 +8,11 @@ TEST_WORKERS ?= 2
 ORACLE := .venv-oracle
 ORACLE_STAMP := $(ORACLE)/.installed-by-make
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The contracts' compiler and tools come from npm; foundry's programs lie in the package of this platform.
+NODE_STAMP := contracts/node_modules/.installed-by-make
+PLATFORM := $(shell uname -s | tr A-Z a-z)-$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+FOUNDRY := $(CURDIR)/contracts/node_modules/@foundry-rs
+ANVIL_PORT ?= 8545
 
 # Packages of which only the data files are read: their own dependencies are not needed, except those
 # of scikit-learn, which the extra lm brings whole (transformers imports it where it finds it).
@@ -18,6 +23,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test oracle check format bench fuzz sim sim-many model reference clean
+.PHONY: contracts anvil
 
 SEED ?= 0
 N ?= 1000
@@ -65,6 +71,14 @@ sim-many: $(STAMP)  ## play many of them: make sim-many N=10000
 model: $(STAMP)  ## visit every state of the order's agreement, in small (minutes; needs spin and cc)
 	@$(BIN)/python models/check.py
 
+contracts: $(NODE_STAMP)  ## test the contracts, and compare what is shipped with what compiles (needs npm)
+	@cd contracts && $(FOUNDRY)/forge-$(PLATFORM)/bin/forge test
+	@cd contracts && node tools/build.mjs --check
+
+anvil: $(NODE_STAMP)  ## start a local network on 127.0.0.1:8545: make anvil ANVIL_PORT=9000
+	@$(FOUNDRY)/anvil-$(PLATFORM)/bin/anvil --host 127.0.0.1 --port $(ANVIL_PORT) \
+	  --hardfork prague --block-time 1 --quiet
+
 reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the code
 	@$(BIN)/python -c "from pathlib import Path; from kumiai.tasks import reference as r; \
 	Path('docs/task.schema.json').write_text(r.write_schema(), encoding='utf-8'); \
@@ -72,13 +86,19 @@ reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the co
 	@echo "written: docs/TASK.md docs/task.schema.json"
 
 clean:  ## remove .venv, caches and built files; runs/ and your own files stay
-	@rm -rf $(VENV) $(ORACLE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	@rm -rf $(VENV) $(ORACLE) contracts/node_modules contracts/out contracts/cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean"
 
 $(ORACLE_STAMP): tests/valuation/oracle.txt
 	@$(PYTHON) -m venv $(ORACLE)
 	@$(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@touch $@
+
+$(NODE_STAMP): contracts/package.json contracts/package-lock.json contracts/.npmrc
+	@command -v npm >/dev/null 2>&1 || { \
+	  echo "make: npm was not found: install Node.js 20 or newer (on Debian: apt install npm)" >&2; exit 1; }
+	@cd contracts && npm ci --silent
 	@touch $@
 
 # torch comes first: it is the largest, and a failure there should not wait for the rest.

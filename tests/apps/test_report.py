@@ -177,8 +177,8 @@ def test_no_sentence_of_the_catalogue_is_unused() -> None:
     by_code = (
         "reason.", "role.", "roles.", "verdict.", "behaviour.", "account.", "flow.", "phase.",
         "check.", "unit.", "fact.", "figure.", "indicator.", "status.", "balance.", "nav.",
-        "column.", "flower.column.", "transaction.", "bench.", "card.row.", "card.limit.", "card.where",
-        "card.inputs_of.", "alone.", "export.who_", "simulate.",
+        "column.", "flower.column.", "transaction.", "bench.", "card.row.", "card.limit.",
+        "card.where", "card.inputs_of.", "alone.", "export.who_", "simulate.",
         "chain.do.", "chain.advice.", "chain.status.", "chain.status_of.", "chain.money.",
         "chain.dispute.",
     )  # fmt: skip

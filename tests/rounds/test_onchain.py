@@ -17,9 +17,9 @@ from kumiai.base.log import append_record
 from kumiai.consensus.quorum import compute_quorum
 from kumiai.nodes.customer import name_chain
 from kumiai.rounds.kinds import Kind
-from kumiai.rounds.onchain import read_body
+from kumiai.rounds.onchain import has_chain_quorum, read_body
 from kumiai.rounds.run import step
-from kumiai.rounds.signed import ChainRound
+from kumiai.rounds.signed import ChainRound, Vote
 from kumiai.rounds.state import RunPhase, RunState
 from kumiai.settlement.certificates import (
     ZERO_WORD,
@@ -232,3 +232,42 @@ def test_an_address_serves_one_member():
     outcome = step(state, append_record(record, record.time_ms, event))
     assert outcome.reject is not None
     assert "another member's" in outcome.reject.detail
+
+
+def test_who_backs_a_member_must_have_an_address_to_be_paid_at():
+    state, record, finished = fold_until(Kind.START)
+    backer = finished.key("d0")
+    left = {key: member for key, member in state.members.items() if key != backer}
+    outcome = step(replace(state, members=left), record)
+    assert outcome.reject is not None
+    assert (outcome.reject.reason, backer[:12]) == ("no-address", outcome.reject.detail[:12])
+
+
+def test_votes_of_others_than_the_committee_make_no_quorum_for_the_contract():
+    addresses = [f"0x{i:040x}" for i in range(4)]
+    votes = tuple(Vote("", "", "", "", "", address, "") for address in addresses)
+    draft = {"chain": {"committee": addresses}}
+    assert has_chain_quorum(draft, votes[:3])
+    assert not has_chain_quorum(draft, votes[:2])
+    assert not has_chain_quorum({"chain": {"committee": [*addresses[:2], "0x1", "0x2"]}}, votes)
+    assert has_chain_quorum({}, ())
+
+
+def test_a_signature_for_a_contract_has_no_place_where_there_is_none():
+    people = make_people()
+    driver, population = make_driver(make_task(), people)
+    driver.run()
+    state, last = RunState(), None
+    for record in driver.log.read():
+        if record.event.kind == Kind.CERTIFY:
+            last = record
+            break
+        state = step(state, record).state
+    assert last is not None
+    name = next(p.name for p in people if population.pubkey(p.name) == last.event.pubkey)
+    content = events.read_content(last.event) | {"chain": "00" * 65}
+    key = population.keys[name]
+    event = events.sign_event(key, Kind.CERTIFY, last.event.created_at, content)
+    outcome = step(state, replace(last, event=event))
+    assert outcome.reject is not None
+    assert outcome.reject.reason == "bad-chain-signature"

@@ -7,6 +7,9 @@
     order.log     with validation.ordering = committee: the batches as the validators decided them,
                   a line each, with the quorum that signed
     ledger.db     the embedded ledger
+    chain.json    with settlement.kind = evm: the contract, and every transaction that was sent
+    chain.sqlite  the same on the embedded chain: the whole chain
+    outbox.db     transactions under way; gone when the run has ended
     vault.db      results of work, so that nothing is done twice after a crash
     blobs/        models, updates, hold-out data, by sha256
     validators/   with --order-processes: their journals; gone when the run has ended
@@ -37,6 +40,7 @@ NOISE_KEY_BYTES = 32
 UNSEALED = (
     "codec",
     "noise.key",
+    "outbox.db",
     "validators",
     "view.json",
     "telemetry.json",
@@ -55,6 +59,9 @@ class RunDir:
         self.order = root / "order.log"
         self.ledger = root / "ledger.db"
         self.vault = root / "vault.db"
+        self.chain = root / "chain.sqlite"
+        self.chain_record = root / "chain.json"
+        self.outbox = root / "outbox.db"
         self.blobs = root / "blobs"
         self.codec_states = root / "codec"
         self.noise_key = root / "noise.key"

@@ -18,7 +18,9 @@ A run directory is checked in this order, and every finding says where:
 10. privacy    no member's claimed epsilon is below what its own iterations give
 11. models     every member's file is the right slice of the final model
 12. replays    in an audited run alone: drawn segments trained again, verdicts as certified
-13. rechecks   in a rechecked run alone: each sheet for which a validator was convicted is false
+13. chain      in a run that settles on a chain alone: the embedded chain executed again, and the
+               contract's rounds and balances compared with the log's (of a node's chain: --rpc)
+14. rechecks   in a rechecked run alone: each sheet for which a validator was convicted is false
 
 Scores are floating point: on the machine that made them they come out the same, elsewhere within
 `proofs.sheets.SCORE_TOLERANCE_PPM`. Everything else is integers and must be equal.
@@ -29,6 +31,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -87,16 +90,18 @@ def verify_path(
     path: Path,
     progress: Callable[[str], None] | None = None,
     score_rounds: audit.ScoreRounds = "auto",
+    rpc: str | None = None,
 ) -> VerifyReport:
     """Verify a run directory, a receipt or an evidence file; InputError when it is none.
 
-    score_rounds: in how many rounds the scores are recomputed ("auto": see `audit.scores`).
+    score_rounds: in how many rounds the scores are recomputed ("auto": see `audit.scores`). rpc: a
+    node of the chain that a run settled on.
     """
     started = time.perf_counter()
     torch.set_num_threads(1)  # as the run: the same sums in the same order (docs/adr/0008)
     tell = progress or (lambda text: None)
     if path.is_dir():
-        report = verify_run(RunDir(path), tell, score_rounds)
+        report = verify_run(RunDir(path), tell, score_rounds, rpc)
     elif path.is_file():
         report = verify_file(path)
     else:
@@ -143,7 +148,10 @@ def verify_receipt(path: Path) -> VerifyReport:
 
 
 def verify_run(
-    run_dir: RunDir, tell: Callable[[str], None], score_rounds: audit.ScoreRounds = "auto"
+    run_dir: RunDir,
+    tell: Callable[[str], None],
+    score_rounds: audit.ScoreRounds = "auto",
+    rpc: str | None = None,
 ) -> VerifyReport:
     """Check a whole run; see the module's list."""
     report = VerifyReport()
@@ -175,6 +183,8 @@ def verify_run(
         checks = {"order": check_order, **checks}
     if is_audited(replayed[0].state.task):
         checks["replays"] = check_replays
+    if replayed[0].state.chain is not None:
+        checks["chain"] = partial(_check_chain, rpc=rpc)
     if is_rechecked(replayed[0].state.task):
         checks["rechecks"] = check_rechecks
     for name, check in checks.items():
@@ -195,6 +205,17 @@ def _check(
         report.error(name, f"{type(error).__name__}: {error}")
     after = sum(finding.severity == "error" for finding in report.findings)
     report.checks.append((name, count, after == before))
+
+
+def _check_chain(subject: audit.Subject, rpc: str | None) -> int:
+    """The chain's side, where what reads it is installed."""
+    try:
+        from kumiai.apps.audit.chain import check_chain
+    except ModuleNotFoundError as error:
+        fix = "pip install 'kumiai[evm]'"
+        subject.report.note("chain", f"not checked: {error.name} is missing ({fix})")
+        return 0
+    return check_chain(subject, rpc)
 
 
 def _check_seal(

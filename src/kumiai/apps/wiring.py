@@ -9,8 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,7 +21,6 @@ from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.native.kernels import load_kernels
 from kumiai.adapters.compute.scoring import Holdout
 from kumiai.adapters.cores import count_cores
-from kumiai.adapters.data.user_file import is_user_reference
 from kumiai.adapters.language.lora import LORA, bind_base
 from kumiai.adapters.sim.adversaries import AdversarialCompute
 from kumiai.adapters.sim.fakers import FAKERS
@@ -31,12 +32,14 @@ from kumiai.adapters.store.order_file import OrderFile
 from kumiai.adapters.store.vault import SqliteVault
 from kumiai.apps import outcome
 from kumiai.apps.finished import Finished
+from kumiai.apps.plan import make_plan
 from kumiai.apps.population import Casting, Person, Population, cast_roles, gather
-from kumiai.apps.rundir import PLAN_FORMAT, RunDir
+from kumiai.apps.rundir import RunDir
 from kumiai.apps.scenarios import SCENARIOS, has_shard
+from kumiai.apps.settlements import check_node, open_settling, settle_by
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
-from kumiai.apps.workload import Workload, find_cache_dir, hash_recipe, load_workload
+from kumiai.apps.workload import Workload, find_cache_dir, load_workload
 from kumiai.apps.worlds import (
     REAL_TIME_HINT,
     check_processes,
@@ -50,9 +53,13 @@ from kumiai.nodes.driver import Driver
 from kumiai.nodes.role import Role
 from kumiai.rounds.control import ENDED
 from kumiai.rounds.state import RunPhase
+from kumiai.settlement.certificates import ChainPlace
 from kumiai.tasks.audit import is_audited
-from kumiai.tasks.document import TaskDocument, parse_task, to_document
+from kumiai.tasks.document import TaskDocument, parse_task
 from kumiai.tasks.rules import list_warnings
+
+if TYPE_CHECKING:
+    from kumiai.apps.settling import ChainRun
 
 Progress = Callable[[ProgressEvent], None]
 
@@ -68,6 +75,8 @@ def run_demo(
     resume: bool = False,
     is_compared: bool = False,
     order_processes: bool = False,
+    settlement: str = "",
+    rpc: str | None = None,
 ) -> RunView:
     """Run one entry of the menu; InputError for an unknown name.
 
@@ -80,6 +89,8 @@ def run_demo(
     task = chosen.make_task(seed)
     if order_processes:
         task = suit_processes(task)
+    if settlement:
+        task = settle_by(task, settlement)
     return run_local(
         task,
         casting,
@@ -89,6 +100,7 @@ def run_demo(
         base_dir=Path.cwd(),
         is_compared=is_compared,
         order_processes=order_processes,
+        rpc=rpc,
     )
 
 
@@ -100,6 +112,7 @@ def run_task(
     progress: Progress,
     is_compared: bool = False,
     order_processes: bool = False,
+    rpc: str | None = None,
 ) -> RunView:
     """Run the user's own task with as many local members as it asks for.
 
@@ -118,6 +131,7 @@ def run_task(
         base_dir=task_path.parent.resolve(),
         is_compared=is_compared,
         order_processes=order_processes,
+        rpc=rpc,
     )
 
 
@@ -175,6 +189,7 @@ def run_local(
     base_dir: Path,
     is_compared: bool = False,
     order_processes: bool = False,
+    rpc: str | None = None,
 ) -> RunView:
     """Run `task` with these members in this process; leave a sealed run directory; return its view.
 
@@ -185,6 +200,7 @@ def run_local(
     run_dir = RunDir(out)
     if order_processes:
         check_processes(task, casting, resume)
+    check_node(task, rpc)
     population = gather(task, casting.people)
     workload = load_workload(task, base_dir)
     plan = make_plan(task, casting, population, workload, base_dir)
@@ -197,11 +213,14 @@ def run_local(
     vault, order = SqliteVault(run_dir.vault), OrderFile(run_dir.order)
     secrets = take_secrets(task, population, run_dir)
     journals = run_dir.validators if order_processes else None
+    settling: ChainRun | None = None
     try:
         compute = make_compute(
             task, casting, population, workload, blobs, codec_states, secrets, telemetry.note
         )
-        roles = make_roles(task, population, workload, blobs, secrets)
+        settling = open_settling(task, population, run_dir, ledger, rpc, telemetry)
+        place = None if settling is None else settling.place
+        roles = make_roles(task, population, workload, blobs, secrets, place)
         with closing(make_world(task, casting, population, order.append, journals)) as world:
             driver = Driver(
                 roles=roles,
@@ -211,11 +230,13 @@ def run_local(
                 world=world,
                 compute=compute,
                 log=log,
-                ledger=ledger,
+                ledger=ledger if settling is None else settling.ledger,
                 vault=vault,
                 observer=telemetry,
             )
             final = driver.run()
+        if settling is not None and final.phase in ENDED:
+            settling.finish(final)
         if final.phase in ENDED:  # else it may be taken up again, and needs them
             run_dir.forget_secrets()
         moved = tuple(applied.command for applied in ledger.history())
@@ -223,8 +244,12 @@ def run_local(
             run_dir, task, casting, population, workload, driver, telemetry, blobs, moved
         )
         view = outcome.write_results(finished, is_compared)
+        if settling is not None:
+            view = replace(view, chain=settling.make_view(final))
     finally:
         workload.close()
+        if settling is not None:
+            settling.close()
         for store in (log, ledger, vault, order):
             store.close()
     outcome.write_telemetry(run_dir, telemetry)
@@ -242,10 +267,12 @@ def make_roles(
     workload: Workload,
     blobs: DirectoryBlobs,
     secrets: Mapping[str, bytes],
+    place: ChainPlace | None = None,
 ) -> dict[str, Role]:
     """Store what the customer publishes, and give everybody its role."""
     shards = assign_shards(task, population, workload, blobs)
-    return cast_roles(task, population, workload.publish_holdouts(blobs), secrets, shards)
+    holdouts = workload.publish_holdouts(blobs)
+    return cast_roles(task, population, holdouts, secrets, shards, place)
 
 
 def make_compute(
@@ -353,39 +380,3 @@ def shift_labels(class_count: int, seed: int) -> list[int]:
     """A permutation that leaves no class where it was: what a poisoner teaches."""
     shift = random.Random(f"{seed}/poison").randrange(1, max(2, class_count))
     return [(label + shift) % class_count for label in range(class_count)]
-
-
-def needs_folder(recipe: str) -> bool:
-    """Tell whether a recipe is made from files beside the task."""
-    return recipe == LORA or is_user_reference(recipe)
-
-
-def make_plan(
-    task: TaskDocument,
-    casting: Casting,
-    population: Population,
-    workload: Workload,
-    base_dir: Path,
-) -> dict[str, object]:
-    """What a run directory says about itself: enough to take it up again, and no secret."""
-    return {
-        "format": PLAN_FORMAT,
-        "scenario": casting.scenario,
-        "base_dir": str(base_dir) if needs_folder(task.model.recipe) else "",
-        "recipe_sha256": hash_recipe(task, base_dir),
-        "shape": {"input": list(workload.input_shape), "classes": workload.class_count},
-        "task": to_document(task),
-        "people": [
-            {
-                "name": person.name,
-                "role": person.role,
-                "behaviour": person.behaviour,
-                "stake": str(person.stake),
-                "pubkey": population.pubkey(person.name),
-            }
-            for person in population.people
-        ],
-        "customer": population.customer.pubkey,
-        "orderer": population.orderer.pubkey,
-        "escrow": population.escrow.pubkey,
-    }

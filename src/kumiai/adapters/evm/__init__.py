@@ -1,1 +1,1 @@
-"""Money and settlement on an EVM chain: the client of any node, and the embedded chain."""
+"""EVM chains: a client for any node, an embedded chain of its own, and the ledger over both."""

@@ -17,7 +17,7 @@ from eth_abi.exceptions import DecodingError, EncodingError
 from kumiai.adapters.evm.accounts import hash_keccak
 from kumiai.adapters.evm.errors import LyingNodeError, RevertedError
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 _ERROR_STRING = bytes.fromhex("08c379a0")  # Error(string)
 _PANIC = bytes.fromhex("4e487b71")  # Panic(uint256)
 _PANICS = {1: "assertion failed", 0x11: "arithmetic overflow", 0x12: "division by zero",
@@ -59,7 +59,7 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(Generic[T_co]):
     """One call with its arguments: `data` is what a transaction or eth_call carries."""
 
     function: Function
@@ -74,12 +74,12 @@ class Call(Generic[T]):
         except (EncodingError, TypeError, OverflowError) as error:
             raise ValueError(f"{self.function.name}: {error}") from error
 
-    def decode(self, data: bytes) -> T:
+    def decode(self, data: bytes) -> T_co:
         """Return what the function returned: nothing, one value, or a tuple of them."""
         values = _decode(self.function.name, self.function.outputs, data)
         if not values:
-            return cast("T", None)
-        return cast("T", values[0] if len(values) == 1 else values)
+            return cast("T_co", None)
+        return cast("T_co", values[0] if len(values) == 1 else values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ LINE_MAX = 100
 _PYTHON = {"address": "str", "bool": "bool", "string": "str"}
 _RESERVED = {"from", "in", "is", "not", "and", "or", "if", "for", "as", "class", "def", "pass",
              "return", "global", "lambda", "None", "True", "False", "async", "await", "import",
-             "raise", "try", "with", "yield", "del", "while", "assert", "nonlocal"}  # fmt: skip
+             "raise", "try", "with", "yield", "del", "while", "assert", "nonlocal",
+             "int", "str", "bool", "bytes", "tuple"}  # fmt: skip
 Item = Mapping[str, Any]
 
 
@@ -29,28 +30,30 @@ def generate_all(artifacts: Path) -> dict[str, str]:
     files = {
         "__init__.py": '"""Typed bindings of the contracts; generated, see ../generate.py."""\n'
     }
-    for path in sorted(artifacts.glob("*.json")):
-        artifact = json.loads(path.read_text(encoding="utf-8"))
-        name = str(artifact["contractName"])
-        for part, text in generate_contract(name, artifact["abi"]).items():
+    texts = [path.read_text(encoding="utf-8") for path in sorted(artifacts.glob("*.json"))]
+    abis = {str(a["contractName"]): list(a["abi"]) for a in map(json.loads, texts)}
+    structs: dict[str, dict[str, list[Item]]] = {}
+    for name, abi in abis.items():
+        _collect_structs(name, abi, structs)
+        for part, text in generate_contract(name, abi, abis.get(f"I{name}", [])).items():
             files[f"{name.lower()}/{part}"] = text
+    for owner, members in sorted(structs.items()):
+        files.setdefault(f"{owner.lower()}/__init__.py", f'"""Bindings of {owner}; generated."""\n')
+        files[f"{owner.lower()}/structs.py"] = _write_structs(owner, members)
     return files
 
 
-def generate_contract(name: str, abi: list[Item]) -> dict[str, str]:
-    """Return the four modules of one contract, and its package's file, by file name."""
-    structs = _collect_structs(abi)
-    module = f"kumiai.adapters.evm.bindings.{name.lower()}.structs"
+def generate_contract(name: str, abi: list[Item], interface: list[Item]) -> dict[str, str]:
+    """Return a contract's modules by file name; what its interface has is not said again."""
     files = {"__init__.py": f'"""Bindings of {name}; generated."""\n'}
-    kinds = {kind: _sorted(abi, kind) for kind in ("function", "event", "error")}
-    if structs:
-        files["structs.py"] = _write_structs(name, structs)
-    if kinds["function"]:
-        files["calls.py"] = _write_calls(name, kinds["function"], module)
-    if kinds["event"]:
-        files["events.py"] = _write_classes(name, kinds["event"], module, "Event")
-    if kinds["error"]:
-        files["errors.py"] = _write_classes(name, kinds["error"], module, "ContractError")
+    own = [item for item in abi if item not in interface]
+    kinds = {kind: _sorted(own, kind) for kind in ("constructor", "function", "event", "error")}
+    if kinds["function"] or kinds["constructor"]:
+        files["calls.py"] = _write_calls(name, kinds["function"], kinds["constructor"])
+    for kind, base in (("event", "Event"), ("error", "ContractError")):
+        if kinds[kind]:
+            has_more = any(item["type"] == kind for item in interface)
+            files[f"{kind}s.py"] = _write_classes(name, kinds[kind], base, has_more)
     return files
 
 
@@ -77,17 +80,18 @@ def main(arguments: list[str]) -> int:
 
 def _sorted(abi: Iterable[Item], kind: str) -> list[Item]:
     """The items of a kind by name and signature; an overload's later forms get a number."""
-    items = sorted((i for i in abi if i["type"] == kind), key=lambda i: (i["name"], _signature(i)))
+    items = sorted((i for i in abi if i["type"] == kind), key=_place)
     seen: dict[str, int] = {}
     named: list[Item] = []
     for item in items:
-        seen[item["name"]] = count = seen.get(item["name"], 0) + 1
-        named.append({**item, "python": item["name"] + (f"_{count}" if count > 1 else "")})
+        name = str(item.get("name", kind))
+        seen[name] = count = seen.get(name, 0) + 1
+        named.append({**item, "python": name + (f"_{count}" if count > 1 else "")})
     return named
 
 
-def _signature(item: Item) -> str:
-    return f"{item['name']}({','.join(_abi_type(p) for p in item['inputs'])})"
+def _place(item: Item) -> tuple[str, str]:
+    return str(item.get("name", "")), ",".join(_abi_type(p) for p in item["inputs"])
 
 
 def _abi_type(parameter: Item) -> str:
@@ -100,27 +104,33 @@ def _abi_type(parameter: Item) -> str:
 def _struct_name(parameter: Item) -> str | None:
     if not parameter["type"].startswith("tuple"):
         return None
-    words = str(parameter["internalType"]).removeprefix("struct ")
-    return words.split("[")[0].split(".")[-1]
+    return _full_name(parameter).split(".")[-1]
 
 
-def _collect_structs(abi: Iterable[Item]) -> dict[str, list[Item]]:
-    """Struct name to its components, inner ones first."""
-    found: dict[str, list[Item]] = {}
+def _full_name(parameter: Item) -> str:
+    return str(parameter["internalType"]).removeprefix("struct ").split("[")[0]
+
+
+def _collect_structs(
+    contract: str, abi: Iterable[Item], found: dict[str, dict[str, list[Item]]]
+) -> None:
+    """Add each struct's components under the contract that declares it, inner ones first."""
 
     def visit(parameter: Item) -> None:
-        name = _struct_name(parameter)
-        if name is None:
+        if _struct_name(parameter) is None:
             return
         for component in parameter["components"]:
             visit(component)
-        if found.setdefault(name, parameter["components"]) != parameter["components"]:
-            raise ValueError(f"two different structs are called {name}")
+        owner, _, name = _full_name(parameter).rpartition(".")
+        if (
+            found.setdefault(owner or contract, {}).setdefault(name, parameter["components"])
+            != parameter["components"]
+        ):
+            raise ValueError(f"two different structs are called {owner}.{name}")
 
     for item in sorted(abi, key=lambda i: (i["type"], i.get("name", ""))):
         for parameter in (*item.get("inputs", ()), *item.get("outputs", ())):
             visit(parameter)
-    return found
 
 
 def _python_type(parameter: Item, *, is_argument: bool = False) -> str:
@@ -141,17 +151,23 @@ def _field_names(parameters: list[Item]) -> list[str]:
     return [f"{name}_" if name in _RESERVED else name for name in names]
 
 
-def _used_structs(items: Iterable[Item]) -> list[str]:
-    used = {
-        _struct_name(p) for i in items for p in (*i.get("inputs", ()), *i.get("outputs", ()))
-    } - {None}
-    return sorted(str(name) for name in used)
+def _used_structs(contract: str, items: Iterable[Item]) -> dict[str, str]:
+    """Return the structs that are named in signatures, and the contract that declares each."""
+    used = {}
+    for item in items:
+        for parameter in (*item.get("inputs", ()), *item.get("outputs", ())):
+            if parameter["type"].startswith("tuple"):
+                owner, _, name = _full_name(parameter).rpartition(".")
+                used[name] = owner or contract
+    return dict(sorted(used.items()))
 
 
 def _write_structs(contract: str, structs: Mapping[str, list[Item]]) -> str:
     uses = any(_struct_name(c) for components in structs.values() for c in components)
     lines = _top(f"Structs of {contract}", uses_mapping=uses)
     lines += ["from typing import ClassVar", "", "from kumiai.adapters.evm.abi import Struct"]
+    inner_ones = _used_structs(contract, ({"inputs": c} for c in structs.values()))
+    lines += _import_structs({n: owner for n, owner in inner_ones.items() if owner != contract})
     for name, components in structs.items():
         names = _field_names(components)
         fields = zip(names, components, strict=True)
@@ -166,27 +182,28 @@ def _write_structs(contract: str, structs: Mapping[str, list[Item]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_calls(contract: str, items: list[Item], module: str) -> str:
+def _write_calls(contract: str, items: list[Item], constructors: list[Item]) -> str:
     lines = [f'"""Calls of {contract}; generated."""', "", "from __future__ import annotations", ""]
-    if any(p["type"].endswith("]") for i in items for p in i["inputs"]):
+    if any(p["type"].endswith("]") for i in (*items, *constructors) for p in i["inputs"]):
         lines += ["from collections.abc import Sequence", ""]
-    used = _used_structs(items)
+    used = _used_structs(contract, (*items, *constructors))
     lines += ["from kumiai.adapters.evm.abi import Call, Structs, make_function"]
-    lines += _import_structs(module, used)
+    lines += _import_structs(used)
     pairs = [f'"{name}": {name}' for name in used]
     lines += ["", *_fit("_STRUCTS: Structs = {", pairs, "}")]
-    for item in items:
-        signature = f'"{item["name"]}{_parameters(item["inputs"])}"'
+    for item in (*constructors, *items):
+        name = item.get("name", "constructor")
+        signature = f'"{name}{_parameters(item["inputs"])}"'
         constant = f"_{_snake(item['python']).upper()}"
-        parts = [signature, f'"{_parameters(item["outputs"])}"', "_STRUCTS"]
+        parts = [signature, f'"{_parameters(item.get("outputs", []))}"', "_STRUCTS"]
         lines += _fit(f"{constant} = make_function(", parts, ")")
-    for item in items:
+    for item in (*constructors, *items):
         lines += _write_call(item)
     return "\n".join(lines) + "\n"
 
 
 def _write_call(item: Item) -> list[str]:
-    inputs, outputs = item["inputs"], item["outputs"]
+    inputs, outputs = item["inputs"], item.get("outputs", [])
     kinds = [_python_type(p) for p in outputs]
     answer = "None" if not kinds else kinds[0]
     if len(kinds) > 1:
@@ -197,6 +214,10 @@ def _write_call(item: Item) -> list[str]:
     ]
     name = _snake(item["python"])
     passed = f"({', '.join(names)},)" if len(names) == 1 else f"({', '.join(names)})"
+    if item["type"] == "constructor":  # its code comes first, its arguments without a selector
+        code = ["bytecode: bytes", *arguments]
+        head = _fit(f"def {name}(", code, ") -> bytes:")
+        return ["", "", *head, f"    return bytecode + Call[None](_CONSTRUCTOR, {passed}).data[4:]"]
     return [
         "",
         "",
@@ -205,15 +226,18 @@ def _write_call(item: Item) -> list[str]:
     ]
 
 
-def _write_classes(contract: str, items: list[Item], module: str, base: str) -> str:
+def _write_classes(contract: str, items: list[Item], base: str, has_interface: bool) -> str:
     what, types = ("Events", "EventTypes") if base == "Event" else ("Errors", "ErrorTypes")
     collect = f"collect_{what.lower()}"
-    used = _used_structs(items)
+    used = _used_structs(contract, items)
     lines = _top(f"{what} of {contract}", uses_mapping=False)
     imported = [base, types, *(["Structs"] if used else []), collect]
     lines += ["from typing import ClassVar", ""]
     lines += [f"from kumiai.adapters.evm.abi import {', '.join(imported)}"]
-    lines += _import_structs(module, used)
+    if has_interface:
+        module = f"kumiai.adapters.evm.bindings.i{contract.lower()}.{what.lower()}"
+        lines += [f"from {module} import {what.upper()} as INHERITED"]
+    lines += _import_structs(used)
     for item in items:
         inputs = item["inputs"]
         lines += ["", "", "@dataclass(frozen=True, slots=True)", f"class {item['python']}({base}):"]
@@ -222,10 +246,13 @@ def _write_classes(contract: str, items: list[Item], module: str, base: str) -> 
             lines.append(f"    {name}: {'bytes' if is_hash else _python_type(parameter)}")
         signature = f"{item['name']}{_parameters(inputs)}"
         lines += _text("    SIGNATURE: ClassVar[str] = ", signature)
-        if own := _used_structs([item]):
+        if own := _used_structs(contract, [item]):
             pairs = [f'"{name}": {name}' for name in own]
             lines += _fit("    STRUCTS: ClassVar[Structs] = {", pairs, "}")
-    lines += ["", "", f"{what.upper()}: {types} = {collect}(globals())"]
+    all_of = f"{collect}(globals())"
+    if has_interface:
+        all_of = f"{{**INHERITED, **{all_of}}}"
+    lines += ["", "", f"{what.upper()}: {types} = {all_of}"]
     return "\n".join(lines) + "\n"
 
 
@@ -270,13 +297,16 @@ def _top(title: str, *, uses_mapping: bool) -> list[str]:
     return [*lines, "from dataclasses import dataclass"]
 
 
-def _import_structs(module: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    line = f"from {module} import {', '.join(names)}"
-    if len(line) <= LINE_MAX:
-        return [line]
-    return [f"from {module} import (", *(f"    {name}," for name in names), ")"]
+def _import_structs(used: Mapping[str, str]) -> list[str]:
+    lines = []
+    for owner in sorted(set(used.values()), key=str.lower):
+        names = [name for name, declared in used.items() if declared == owner]
+        line = f"from kumiai.adapters.evm.bindings.{owner.lower()}.structs import "
+        if len(line + ", ".join(names)) <= LINE_MAX:
+            lines.append(line + ", ".join(names))
+        else:
+            lines += [f"{line}(", *(f"    {name}," for name in names), ")"]
+    return lines
 
 
 def _snake(name: str) -> str:

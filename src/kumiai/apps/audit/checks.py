@@ -112,12 +112,7 @@ def check_aggregates(subject: Subject) -> int:
 def check_money(subject: Subject) -> int:
     """Apply every recomputed command to an empty ledger; compare it with the stored one."""
     replay, report = subject.replay, subject.report
-    ledger = MemoryLedger()
-    for command in replay.commands:
-        ledger.apply(command)
-    rest = ledger.balance(escrow_account(replay.state.task_id))
-    if replay.state.funded and rest > 0:
-        ledger.apply(refund_command(replay.state, rest))
+    ledger = recompute_ledger(replay)
     with SqliteLedger.open_readonly(subject.run_dir.ledger) as stored:
         found, expected = dict(stored.accounts()), dict(ledger.accounts())
         for account in sorted(found.keys() | expected.keys()):
@@ -128,6 +123,17 @@ def check_money(subject: Subject) -> int:
                 )
         stored.check_books()
     return len(replay.commands)
+
+
+def recompute_ledger(replay: Replay) -> MemoryLedger:
+    """Return the ledger after every command that the log gives, the customer's refund included."""
+    ledger = MemoryLedger()
+    for command in replay.commands:
+        ledger.apply(command)
+    rest = ledger.balance(escrow_account(replay.state.task_id))
+    if replay.state.funded and rest > 0:
+        ledger.apply(refund_command(replay.state, rest))
+    return ledger
 
 
 def check_receipts(subject: Subject) -> int:

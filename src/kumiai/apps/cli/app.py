@@ -16,6 +16,8 @@ from kumiai.apps.cli.options import (
     OutOption,
     QuietOption,
     ResumeOption,
+    RpcOption,
+    SettlementOption,
     show_examples,
 )
 
@@ -72,6 +74,8 @@ def start(
         "kumiai demo --scenario copier --seed 3 --out runs/copier",
         "kumiai demo --scenario fast --lang ja",
         "kumiai demo --scenario fast --order-processes",
+        "kumiai demo --settlement evm",
+        "kumiai demo --settlement evm --rpc http://127.0.0.1:8545",
     )
 )
 def demo(
@@ -86,13 +90,16 @@ def demo(
     resume: ResumeOption = False,
     alone: AloneOption = False,
     order_processes: OrderProcessesOption = False,
+    settlement: SettlementOption = "",
+    rpc: RpcOption = None,
     lang: LangOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Show the whole of it on real data, in about a minute: train, score, pay, report."""
     from kumiai.apps.cli import running
 
-    running.demo(scenario, seed, out, resume, lang, quiet, alone, order_processes)
+    ways = running.Ways(alone, order_processes, settlement, rpc)
+    running.demo(scenario, seed, out, resume, lang, quiet, ways)
 
 
 @app.command(
@@ -125,13 +132,15 @@ def run(
     resume: ResumeOption = False,
     alone: AloneOption = False,
     order_processes: OrderProcessesOption = False,
+    rpc: RpcOption = None,
     lang: LangOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run your own task: your model, your data, as many members as you ask for."""
     from kumiai.apps.cli import running
 
-    running.run(task, overrides or [], out, resume, lang, quiet, alone, order_processes)
+    ways = running.Ways(alone, order_processes, rpc=rpc)
+    running.run(task, overrides or [], out, resume, lang, quiet, ways)
 
 
 @app.command(
@@ -151,6 +160,10 @@ def verify(
             "or as many as a large run's size allows.",
         ),
     ] = "auto",
+    rpc: Annotated[
+        str | None,
+        typer.Option("--rpc", metavar="URL", help="A node of the chain that the run settled on."),
+    ] = None,
     lang: LangOption = None,
     quiet: Annotated[
         bool,
@@ -160,7 +173,7 @@ def verify(
     """Recompute a run, or one receipt, from its files alone: offline, trusting nobody."""
     from kumiai.apps.cli import verifying
 
-    verifying.verify(path, scores, lang, quiet)
+    verifying.verify(path, scores, lang, quiet, rpc)
 
 
 @app.command(

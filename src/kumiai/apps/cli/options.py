@@ -44,6 +44,23 @@ AloneOption = Annotated[
         "takes about as long again as the training.",
     ),
 ]
+SettlementOption = Annotated[
+    str,
+    typer.Option(
+        "--settlement",
+        metavar="KIND",
+        help="Who holds the money: local (the run's ledger) or evm (contracts on a chain).",
+    ),
+]
+RpcOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rpc",
+        metavar="URL",
+        help="With settlement by evm: a development node (make anvil); default: a chain of the "
+        "run's own.",
+    ),
+]
 OrderProcessesOption = Annotated[
     bool,
     typer.Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +28,22 @@ COPIES_MAX = 10_000
 Work = Callable[[Path, Callable[[ProgressEvent], None]], RunView]
 
 
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a run is done beside what its task says. settlement "": as the task says."""
+
+    is_compared: bool = False
+    order_processes: bool = False
+    settlement: str = ""
+    rpc: str | None = None
+
+    def say(self) -> str:
+        """Return the options that ask for the same again."""
+        words = " --alone" * self.is_compared
+        words += f" --settlement {self.settlement}" if self.settlement else ""
+        return words + (f" --rpc {shlex.quote(self.rpc)}" if self.rpc else "")
+
+
 def demo(
     scenario: str | None,
     seed: int,
@@ -34,17 +51,16 @@ def demo(
     resume: bool,
     lang: str | None,
     quiet: bool,
-    is_compared: bool = False,
-    order_processes: bool = False,
+    ways: Ways | None = None,
 ) -> None:
     """Run one entry of the menu and show it."""
     from kumiai.apps.scenarios import DEFAULT, SCENARIOS
 
-    name = scenario or DEFAULT
+    ways, name = ways or Ways(), scenario or DEFAULT
     if name not in SCENARIOS:
         raise InputError("--scenario", name, f"choose one of: {', '.join(SCENARIOS)}")
     folder = choose_folder(f"{name}-{seed}", out, resume)
-    again = f"kumiai demo --scenario {name} --seed {seed}" + " --alone" * is_compared
+    again = f"kumiai demo --scenario {name} --seed {seed}" + ways.say()
 
     def work(target: Path, progress: Callable[[ProgressEvent], None]) -> RunView:
         from kumiai.apps import wiring  # takes seconds: the display is up by now
@@ -55,11 +71,13 @@ def demo(
             target,
             progress,
             resume=resume,
-            is_compared=is_compared,
-            order_processes=order_processes,
+            is_compared=ways.is_compared,
+            order_processes=ways.order_processes,
+            settlement=ways.settlement,
+            rpc=ways.rpc,
         )
 
-    _show_run(work, name, folder, "" if order_processes else again, lang, quiet)
+    _show_run(work, name, folder, "" if ways.order_processes else again, lang, quiet)
 
 
 def run(
@@ -69,10 +87,10 @@ def run(
     resume: bool,
     lang: str | None,
     quiet: bool,
-    is_compared: bool = False,
-    order_processes: bool = False,
+    ways: Ways | None = None,
 ) -> None:
     """Run the user's own task and show it."""
+    ways = ways or Ways()
     settings = parse_overrides(overrides)
     if not task.is_file():
         fix = "there is no such file; `kumiai new my-task` makes one to start from"
@@ -82,16 +100,22 @@ def run(
     words = ["kumiai", "run", str(task)]
     for override in overrides:
         words += ["--set", override]
-    words += ["--alone"] * is_compared
 
     def work(target: Path, progress: Callable[[ProgressEvent], None]) -> RunView:
         from kumiai.apps import wiring  # takes seconds: the display is up by now
 
         return wiring.run_task(
-            task, settings, target, resume, progress, is_compared, order_processes
+            task,
+            settings,
+            target,
+            resume,
+            progress,
+            ways.is_compared,
+            ways.order_processes,
+            ways.rpc,
         )
 
-    again = "" if order_processes else shlex.join(words)
+    again = "" if ways.order_processes else shlex.join(words) + ways.say()
     _show_run(work, stem, folder, again, lang, quiet)
 
 

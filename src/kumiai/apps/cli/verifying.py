@@ -19,7 +19,7 @@ SEVERITY_STYLES = {"error": "bold red", "note": "yellow"}
 DIGITS_MAX = 9
 
 
-def verify(path: Path, scores: str, lang: str | None, quiet: bool) -> None:
+def verify(path: Path, scores: str, lang: str | None, quiet: bool, rpc: str | None = None) -> None:
     """Verify `path` and show the result; VerificationError if anything is wrong."""
     from kumiai.apps.verify import verify_path
 
@@ -28,7 +28,7 @@ def verify(path: Path, scores: str, lang: str | None, quiet: bool) -> None:
     texts = load_texts(cast(Language, get_language(lang)))
     console = Console(quiet=quiet, highlight=False)
     with console.status(texts.text("verify.working")) as status:
-        report = verify_path(path, lambda step: status.update(clean(step)), score_rounds)
+        report = verify_path(path, lambda step: status.update(clean(step)), score_rounds, rpc)
     errors = sum(finding.severity == "error" for finding in report.findings)
     console.print(_check_table(report.checks, texts))
     for finding in report.findings:

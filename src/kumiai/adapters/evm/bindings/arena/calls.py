@@ -2,226 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from kumiai.adapters.evm.abi import Call, Structs, make_function
-from kumiai.adapters.evm.bindings.arena.structs import (
-    Bounds,
-    Certificate,
-    Member,
-    Quorum,
-    Slash,
-    Task,
-    Terms,
-)
+from kumiai.adapters.evm.bindings.tasks.structs import Bounds
 
-_STRUCTS: Structs = {
-    "Bounds": Bounds,
-    "Certificate": Certificate,
-    "Member": Member,
-    "Quorum": Quorum,
-    "Slash": Slash,
-    "Task": Task,
-    "Terms": Terms,
-}
+_STRUCTS: Structs = {"Bounds": Bounds}
+_CONSTRUCTOR = make_function("constructor(address owner_, address arbiter_)", "()", _STRUCTS)
 _ACCEPT_OWNERSHIP = make_function("acceptOwnership()", "()", _STRUCTS)
-_ARBITER = make_function("arbiter()", "(address value_0)", _STRUCTS)
-_CANCEL = make_function("cancel(bytes32 task)", "()", _STRUCTS)
-_CLAIM = make_function(
-    "claim(bytes32 task, uint32 round, address account, uint128 cumulative, bytes32[] proof)",
-    "(uint128 amount)",
-    _STRUCTS,
-)
-_COMPUTE_DIGEST = make_function(
-    "computeDigest(Certificate certificate)", "(bytes32 value_0)", _STRUCTS
-)
 _COMPUTE_TASK_ID = make_function(
     "computeTaskId(address owner, bytes32 document)", "(bytes32 value_0)", _STRUCTS
 )
-_CONVICT = make_function(
-    "convict(bytes32 task, address member, uint24 ppm, bytes32 evidence)", "()", _STRUCTS
-)
-_CREATE_TASK = make_function("createTask(Terms terms)", "(bytes32 task)", _STRUCTS)
-_DELEGATE = make_function("delegate(bytes32 task, address node, uint128 amount)", "()", _STRUCTS)
 _EIP712_DOMAIN = make_function(
     "eip712Domain()",
     "(bytes1 fields, string name, string version, uint256 chainId, address verifyingContract, bytes32 salt, uint256[] extensions)",
     _STRUCTS,
 )
-_EXPIRE = make_function("expire(bytes32 task)", "()", _STRUCTS)
-_FUND = make_function("fund(bytes32 task, uint128 amount)", "()", _STRUCTS)
 _GET_BOUNDS = make_function("getBounds()", "(Bounds value_0)", _STRUCTS)
-_GET_CLAIMED = make_function(
-    "getClaimed(bytes32 task, address account)", "(uint128 value_0)", _STRUCTS
-)
-_GET_CONTRIBUTION = make_function(
-    "getContribution(bytes32 task, address payer)", "(uint128 value_0)", _STRUCTS
-)
-_GET_DELEGATED = make_function(
-    "getDelegated(bytes32 task, address node)", "(uint128 value_0)", _STRUCTS
-)
-_GET_DELEGATION = make_function(
-    "getDelegation(bytes32 task, address node, address delegator)", "(uint128 value_0)", _STRUCTS
-)
-_GET_MEMBER = make_function("getMember(bytes32 task, address who)", "(Member value_0)", _STRUCTS)
-_GET_ROOT = make_function(
-    "getRoot(bytes32 task, uint32 round)",
-    "(bytes32 payments, uint40 activeAt, bool isDisabled)",
-    _STRUCTS,
-)
-_GET_SUBMISSIONS = make_function(
-    "getSubmissions(bytes32 task, uint32 round)", "(bytes32 value_0)", _STRUCTS
-)
-_GET_TASK = make_function("getTask(bytes32 task)", "(Task value_0)", _STRUCTS)
-_GET_TERMS = make_function("getTerms(bytes32 task)", "(Terms value_0)", _STRUCTS)
-_HOLD = make_function("hold(bytes32 task, address member, uint32 round)", "()", _STRUCTS)
-_IS_EVIDENCE_USED = make_function(
-    "isEvidenceUsed(bytes32 task, address member, bytes32 evidence)", "(bool value_0)", _STRUCTS
-)
-_ORDER = make_function(
-    "order(bytes32 task, uint8 action, uint40 until, uint40 deadline, string reason, Quorum quorum)",
-    "()",
-    _STRUCTS,
-)
 _OWNER = make_function("owner()", "(address value_0)", _STRUCTS)
 _PENDING_OWNER = make_function("pendingOwner()", "(address value_0)", _STRUCTS)
-_PROVE_EQUIVOCATION = make_function(
-    "proveEquivocation(Certificate first, bytes firstSignature, Certificate second, bytes secondSignature)",
-    "()",
-    _STRUCTS,
-)
-_REFUND = make_function("refund(bytes32 task)", "(uint128 amount)", _STRUCTS)
-_RELEASE = make_function(
-    "release(bytes32 task, address member, uint32 round, bool disable)", "()", _STRUCTS
-)
 _RENOUNCE_OWNERSHIP = make_function("renounceOwnership()", "()", _STRUCTS)
 _SET_BOUNDS = make_function("setBounds(Bounds bounds)", "()", _STRUCTS)
-_SET_SIGMA = make_function("setSigma(bytes32 task, uint24 sigma)", "()", _STRUCTS)
-_SETTLE = make_function(
-    "settle(Certificate certificate, Slash[] slashes, Quorum quorum)", "()", _STRUCTS
-)
-_SLASH = make_function("slash(bytes32 task, Slash[] slashes, Quorum quorum)", "()", _STRUCTS)
-_STAKE = make_function(
-    "stake(bytes32 task, uint8 role, uint128 amount, bytes32 document, uint40 deadline, bytes admission)",
-    "()",
-    _STRUCTS,
-)
-_STAKE_FOR = make_function(
-    "stakeFor(address member, bytes32 task, uint8 role, uint128 amount, bytes32 document, uint40 deadline, bytes admission, bytes enrolment)",
-    "()",
-    _STRUCTS,
-)
-_START = make_function("start(bytes32 task, address[] committee)", "()", _STRUCTS)
 _TRANSFER_OWNERSHIP = make_function("transferOwnership(address newOwner)", "()", _STRUCTS)
-_UNDELEGATE = make_function("undelegate(bytes32 task, address node)", "(uint128 amount)", _STRUCTS)
-_UNSTAKE = make_function("unstake(bytes32 task)", "()", _STRUCTS)
-_WITHDRAW_STAKE = make_function(
-    "withdrawStake(bytes32 task, address member)", "(uint128 amount)", _STRUCTS
-)
+
+
+def constructor(bytecode: bytes, owner_: str, arbiter_: str) -> bytes:
+    return bytecode + Call[None](_CONSTRUCTOR, (owner_, arbiter_)).data[4:]
 
 
 def accept_ownership() -> Call[None]:
     return Call(_ACCEPT_OWNERSHIP, ())
 
 
-def arbiter() -> Call[str]:
-    return Call(_ARBITER, ())
-
-
-def cancel(task: bytes) -> Call[None]:
-    return Call(_CANCEL, (task,))
-
-
-def claim(
-    task: bytes, round: int, account: str, cumulative: int, proof: Sequence[bytes]
-) -> Call[int]:
-    return Call(_CLAIM, (task, round, account, cumulative, proof))
-
-
-def compute_digest(certificate: Certificate) -> Call[bytes]:
-    return Call(_COMPUTE_DIGEST, (certificate,))
-
-
 def compute_task_id(owner: str, document: bytes) -> Call[bytes]:
     return Call(_COMPUTE_TASK_ID, (owner, document))
-
-
-def convict(task: bytes, member: str, ppm: int, evidence: bytes) -> Call[None]:
-    return Call(_CONVICT, (task, member, ppm, evidence))
-
-
-def create_task(terms: Terms) -> Call[bytes]:
-    return Call(_CREATE_TASK, (terms,))
-
-
-def delegate(task: bytes, node: str, amount: int) -> Call[None]:
-    return Call(_DELEGATE, (task, node, amount))
 
 
 def eip712_domain() -> Call[tuple[bytes, str, str, int, str, bytes, tuple[int, ...]]]:
     return Call(_EIP712_DOMAIN, ())
 
 
-def expire(task: bytes) -> Call[None]:
-    return Call(_EXPIRE, (task,))
-
-
-def fund(task: bytes, amount: int) -> Call[None]:
-    return Call(_FUND, (task, amount))
-
-
 def get_bounds() -> Call[Bounds]:
     return Call(_GET_BOUNDS, ())
-
-
-def get_claimed(task: bytes, account: str) -> Call[int]:
-    return Call(_GET_CLAIMED, (task, account))
-
-
-def get_contribution(task: bytes, payer: str) -> Call[int]:
-    return Call(_GET_CONTRIBUTION, (task, payer))
-
-
-def get_delegated(task: bytes, node: str) -> Call[int]:
-    return Call(_GET_DELEGATED, (task, node))
-
-
-def get_delegation(task: bytes, node: str, delegator: str) -> Call[int]:
-    return Call(_GET_DELEGATION, (task, node, delegator))
-
-
-def get_member(task: bytes, who: str) -> Call[Member]:
-    return Call(_GET_MEMBER, (task, who))
-
-
-def get_root(task: bytes, round: int) -> Call[tuple[bytes, int, bool]]:
-    return Call(_GET_ROOT, (task, round))
-
-
-def get_submissions(task: bytes, round: int) -> Call[bytes]:
-    return Call(_GET_SUBMISSIONS, (task, round))
-
-
-def get_task(task: bytes) -> Call[Task]:
-    return Call(_GET_TASK, (task,))
-
-
-def get_terms(task: bytes) -> Call[Terms]:
-    return Call(_GET_TERMS, (task,))
-
-
-def hold(task: bytes, member: str, round: int) -> Call[None]:
-    return Call(_HOLD, (task, member, round))
-
-
-def is_evidence_used(task: bytes, member: str, evidence: bytes) -> Call[bool]:
-    return Call(_IS_EVIDENCE_USED, (task, member, evidence))
-
-
-def order(
-    task: bytes, action: int, until: int, deadline: int, reason: str, quorum: Quorum
-) -> Call[None]:
-    return Call(_ORDER, (task, action, until, deadline, reason, quorum))
 
 
 def owner() -> Call[str]:
@@ -232,20 +52,6 @@ def pending_owner() -> Call[str]:
     return Call(_PENDING_OWNER, ())
 
 
-def prove_equivocation(
-    first: Certificate, firstSignature: bytes, second: Certificate, secondSignature: bytes
-) -> Call[None]:
-    return Call(_PROVE_EQUIVOCATION, (first, firstSignature, second, secondSignature))
-
-
-def refund(task: bytes) -> Call[int]:
-    return Call(_REFUND, (task,))
-
-
-def release(task: bytes, member: str, round: int, disable: bool) -> Call[None]:
-    return Call(_RELEASE, (task, member, round, disable))
-
-
 def renounce_ownership() -> Call[None]:
     return Call(_RENOUNCE_OWNERSHIP, ())
 
@@ -254,52 +60,5 @@ def set_bounds(bounds: Bounds) -> Call[None]:
     return Call(_SET_BOUNDS, (bounds,))
 
 
-def set_sigma(task: bytes, sigma: int) -> Call[None]:
-    return Call(_SET_SIGMA, (task, sigma))
-
-
-def settle(certificate: Certificate, slashes: Sequence[Slash], quorum: Quorum) -> Call[None]:
-    return Call(_SETTLE, (certificate, slashes, quorum))
-
-
-def slash(task: bytes, slashes: Sequence[Slash], quorum: Quorum) -> Call[None]:
-    return Call(_SLASH, (task, slashes, quorum))
-
-
-def stake(
-    task: bytes, role: int, amount: int, document: bytes, deadline: int, admission: bytes
-) -> Call[None]:
-    return Call(_STAKE, (task, role, amount, document, deadline, admission))
-
-
-def stake_for(
-    member: str,
-    task: bytes,
-    role: int,
-    amount: int,
-    document: bytes,
-    deadline: int,
-    admission: bytes,
-    enrolment: bytes,
-) -> Call[None]:
-    return Call(_STAKE_FOR, (member, task, role, amount, document, deadline, admission, enrolment))
-
-
-def start(task: bytes, committee: Sequence[str]) -> Call[None]:
-    return Call(_START, (task, committee))
-
-
 def transfer_ownership(newOwner: str) -> Call[None]:
     return Call(_TRANSFER_OWNERSHIP, (newOwner,))
-
-
-def undelegate(task: bytes, node: str) -> Call[int]:
-    return Call(_UNDELEGATE, (task, node))
-
-
-def unstake(task: bytes) -> Call[None]:
-    return Call(_UNSTAKE, (task,))
-
-
-def withdraw_stake(task: bytes, member: str) -> Call[int]:
-    return Call(_WITHDRAW_STAKE, (task, member))

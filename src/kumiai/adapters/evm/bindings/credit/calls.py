@@ -5,6 +5,7 @@ from __future__ import annotations
 from kumiai.adapters.evm.abi import Call, Structs, make_function
 
 _STRUCTS: Structs = {}
+_CONSTRUCTOR = make_function("constructor()", "()", _STRUCTS)
 _DOMAIN_SEPARATOR = make_function("DOMAIN_SEPARATOR()", "(bytes32 value_0)", _STRUCTS)
 _ALLOWANCE = make_function(
     "allowance(address owner, address spender)", "(uint256 value_0)", _STRUCTS
@@ -31,6 +32,10 @@ _TRANSFER = make_function("transfer(address to, uint256 value)", "(bool value_0)
 _TRANSFER_FROM = make_function(
     "transferFrom(address from_, address to, uint256 value)", "(bool value_0)", _STRUCTS
 )
+
+
+def constructor(bytecode: bytes) -> bytes:
+    return bytecode + Call[None](_CONSTRUCTOR, ()).data[4:]
 
 
 def domain_separator() -> Call[bytes]:

@@ -96,8 +96,8 @@ class InvalidShortString(ContractError):
 
 @dataclass(frozen=True, slots=True)
 class StringTooLong(ContractError):
-    str: str
-    SIGNATURE: ClassVar[str] = "StringTooLong(string str)"
+    str_: str
+    SIGNATURE: ClassVar[str] = "StringTooLong(string str_)"
 
 
 ERRORS: ErrorTypes = collect_errors(globals())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kumiai.adapters.evm.abi import Call, Structs, make_function
-from kumiai.adapters.evm.bindings.lens.structs import Node, Root, Task
+from kumiai.adapters.evm.bindings.iarena.structs import Task
+from kumiai.adapters.evm.bindings.lens.structs import Node, Root
 
 _STRUCTS: Structs = {"Node": Node, "Root": Root, "Task": Task}
 _GET_CLAIMED = make_function(

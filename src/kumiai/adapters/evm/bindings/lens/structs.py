@@ -7,17 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kumiai.adapters.evm.abi import Struct
-
-
-@dataclass(frozen=True, slots=True)
-class Member(Struct):
-    stake: int
-    role: int
-    exitAt: int
-    sigmaAt: int
-    sigma: int
-    holds: int
-    ABI: ClassVar[str] = "(uint128,uint8,uint40,uint40,uint24,uint16)"
+from kumiai.adapters.evm.bindings.iarena.structs import Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +24,3 @@ class Root(Struct):
     activeAt: int
     isDisabled: bool
     ABI: ClassVar[str] = "(bytes32,uint40,bool)"
-
-
-@dataclass(frozen=True, slots=True)
-class Task(Struct):
-    owner: str
-    status: int
-    endedAt: int
-    round: int
-    escrow: int
-    locked: int
-    unclaimed: int
-    burnt: int
-    paid: int
-    bonus: int
-    contributed: int
-    pausedUntil: int
-    orders: int
-    committee: bytes
-    ABI: ClassVar[str] = (
-        "(address,uint8,uint40,uint32,uint128,uint128,uint128,uint128,uint128,uint128,uint128,uint40,uint32,bytes32)"
-    )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kumiai.adapters.evm.abi import Call, Structs, make_function
 
 _STRUCTS: Structs = {}
+_CONSTRUCTOR = make_function("constructor(uint256 minDelay, address[] guardians)", "()", _STRUCTS)
 _CANCELLER_ROLE = make_function("CANCELLER_ROLE()", "(bytes32 value_0)", _STRUCTS)
 _DEFAULT_ADMIN_ROLE = make_function("DEFAULT_ADMIN_ROLE()", "(bytes32 value_0)", _STRUCTS)
 _DELAY_MIN = make_function("DELAY_MIN()", "(uint256 value_0)", _STRUCTS)
@@ -77,6 +78,10 @@ _SUPPORTS_INTERFACE = make_function(
     "supportsInterface(bytes4 interfaceId)", "(bool value_0)", _STRUCTS
 )
 _UPDATE_DELAY = make_function("updateDelay(uint256 newDelay)", "()", _STRUCTS)
+
+
+def constructor(bytecode: bytes, minDelay: int, guardians: Sequence[str]) -> bytes:
+    return bytecode + Call[None](_CONSTRUCTOR, (minDelay, guardians)).data[4:]
 
 
 def canceller_role() -> Call[bytes]:

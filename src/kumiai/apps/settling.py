@@ -1,0 +1,396 @@
+"""A run that settles on a chain: where the chain is, what is put there, and what is left behind.
+
+Members of a local run derive their keys from the task, which everybody can read: their money must
+be play money. So such a run takes the embedded chain (a file in its folder), or a development node
+(anvil's chain id); a public chain is refused. Networks of members with keys of their own use
+`kumiai chain`.
+
+chain.json in the run's folder names the contract and, at the end, every transaction; with the
+embedded chain, chain.sqlite is the whole chain. Both are sealed, and `verify` reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kumiai.adapters.evm.accounts import Account
+from kumiai.adapters.evm.bindings.iarena import calls as arena_calls
+from kumiai.adapters.evm.bindings.iarena.structs import Terms
+from kumiai.adapters.evm.books import Books, Desk, compare_books, read_books
+from kumiai.adapters.evm.chain.chain import EmbeddedChain, Options, open_chain
+from kumiai.adapters.evm.chain.doors import EmbeddedTransport
+from kumiai.adapters.evm.chain.engine import GenesisAccount
+from kumiai.adapters.evm.chain.genesis import CHAIN_ID, Genesis
+from kumiai.adapters.evm.deployment import find_created, submit_creation
+from kumiai.adapters.evm.in_process import InProcessTransport
+from kumiai.adapters.evm.ledger import Cast, EvmLedger, Judge, Sent
+from kumiai.adapters.evm.outbox_request import OutboxPolicy, Request
+from kumiai.adapters.evm.sender import Sender
+from kumiai.adapters.evm.transport import HttpTransport, Transport
+from kumiai.apps.population import Population
+from kumiai.apps.rundir import RunDir
+from kumiai.apps.view import ChainView, GasView, SettlementView
+from kumiai.base.errors import InputError, StoreError
+from kumiai.base.keys import derive_key
+from kumiai.rounds.state import RunState
+from kumiai.settlement.certificates import ChainPlace, compute_task_key
+from kumiai.settlement.payroll import compute_pay_proofs
+from kumiai.tasks.document import TaskDocument, compute_task_id
+
+FORMAT = "kumiai/chain/1"
+RECORD_BYTES_MAX = 64 * 2**20
+COIN = 10**18
+MEMBER_COIN = 10 * COIN  # for gas
+TASK_SECONDS = 30 * 86_400  # until which the task should be settled
+GRACE_SECONDS = 86_400
+DEVELOPMENT_CHAINS = {1337, 31_337, CHAIN_ID}  # ganache's, hardhat's and anvil's, our own
+# Account 0 of every development node, from the phrase "test test ... junk": no secret.
+DEVELOPMENT_SECRET = bytes.fromhex(
+    "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+)
+
+
+@dataclass(slots=True)
+class ChainRun:
+    """A run's chain while it lasts; `close` it."""
+
+    run_dir: RunDir
+    task: TaskDocument
+    population: Population
+    ledger: EvmLedger
+    place: ChainPlace
+    record: dict[str, Any]
+    chain: EmbeddedChain | None
+    is_even: bool = False
+    receipts: list[tuple[Sent, Any]] = field(default_factory=list)
+
+    def finish(self, state: RunState) -> None:
+        """Wait for the last settlement, let everybody claim and take stake back, and compare."""
+        ledger, sender = self.ledger, self.ledger.sender
+        ledger.wait()
+        sender.ask(_set_forward(sender, 1 + _window_seconds(self.task)))
+        cumulative = list_cumulative(state)
+        if ledger.settled:
+            index = ledger.settled[-1].certificate.round
+            proofs = compute_pay_proofs(ledger.desk.task_key, cumulative)
+            ledger.claim(index, proofs.values())
+        ledger.release()
+        ledger.wait()
+        books = sender.ask(read_run_books(sender.node, ledger.desk, state))
+        differing = compare_run_books(books, ledger.judge.accounts(), state)
+        self.is_even = not differing and not ledger.unsettled
+        self._note_transactions(differing)
+
+    def make_view(self, state: RunState) -> ChainView:
+        """Return the picture of the chain's side."""
+        return make_chain_view(self.record, state)
+
+    def close(self) -> None:
+        """Stop sending; the embedded chain's file is whole and at rest.
+
+        Of a run whose end is on the chain nothing is under way: its outbox goes.
+        """
+        self.ledger.sender.close()
+        if self.chain is not None:
+            self.chain.close()
+            self.run_dir.chain.with_suffix(".sqlite.lock").unlink(missing_ok=True)
+        if "transactions" in self.record:
+            for path in self.run_dir.root.glob(f"{self.run_dir.outbox.name}*"):
+                path.unlink()
+
+    def _note_transactions(self, differing: list[str]) -> None:
+        sender, sent = self.ledger.sender, self.ledger.sent
+        outcomes = [sender.get_outcome(each.key) for each in sent]
+        hashes = [o.hash for o in outcomes if o is not None and o.hash is not None]
+        receipts = sender.ask(sender.node.get_receipts(hashes))
+        found = {r.transaction_hash: r for r in receipts if r is not None}
+        rows = [
+            {
+                "sort": each.sort,
+                "round": each.round,
+                "hash": outcome.hash,
+                "block": found[outcome.hash].block,
+                "gas": found[outcome.hash].gas_used,
+            }
+            for each, outcome in zip(sent, outcomes, strict=True)
+            if outcome is not None and outcome.hash in found
+        ]
+        self.record |= {
+            "transactions": rows,
+            "is_even": self.is_even,
+            "differing": differing,
+            "unsettled": self.ledger.unsettled,
+        }
+        self.run_dir.write_json(self.run_dir.chain_record, self.record)
+
+
+def open_chain_run(
+    task: TaskDocument,
+    population: Population,
+    run_dir: RunDir,
+    judge: Judge,
+    rpc: str | None,
+    tell: Callable[[str], None],
+) -> ChainRun:
+    """Open the chain, deploy the contracts, create the task and hand out the play money.
+
+    rpc: a development node's URL; None: the embedded chain. InputError for any other chain. A run
+    that is taken up again finds what it had put there.
+    """
+    deployer = _find_deployer(task, rpc)
+    accounts = {name: Account(key.secret) for name, key in population.funds.items()}
+    chain = None
+    if rpc is None:
+        chain = _open_embedded(run_dir.chain, [deployer, *accounts.values()])
+    try:
+        sender = _open_sender(run_dir, chain, rpc, [deployer, *accounts.values()])
+    except BaseException:
+        if chain is not None:
+            chain.close()
+        raise
+    try:
+        _check_development(sender.node.chain_id, rpc)
+        names = {p.name: population.pubkey(p.name) for p in population.people}
+        named = {names[name]: accounts[name] for name in names}
+        named[population.customer.pubkey] = accounts["customer"]
+        owner = accounts["customer"].address
+        document = bytes.fromhex(compute_task_id(task))
+        sent: list[Sent] = []
+        if rpc is not None:
+            _hand_out_coin(sender, deployer, accounts, sent)
+        record = _deploy(run_dir, sender, deployer, chain is not None, sent)
+        desk = Desk(record["arena"], record["token"], compute_task_key(owner, document))
+        cast = Cast(
+            accounts=named,
+            roles={names[p.name]: _role_of(p.role) for p in population.people},
+            owner=population.customer.pubkey,
+            minter=deployer,
+            document=document,
+        )
+        ledger = EvmLedger(judge, sender, desk, cast, sent)
+        _create_task(task, sender, accounts, record, document, sent)
+        ledger.prepare(_list_amounts(task, population))
+    except BaseException:
+        sender.close()
+        if chain is not None:
+            chain.close()
+        raise
+    tell(f"chain {record['chain_id']} ({record['node']}): contract {record['arena']}")
+    place = ChainPlace(record["chain_id"], record["arena"])
+    return ChainRun(run_dir, task, population, ledger, place, record, chain)
+
+
+def list_cumulative(state: RunState) -> dict[str, int]:
+    """Return everybody's certified pay by address, as the last certificate's root has it."""
+    return {
+        state.members[who].address: tally.earned
+        for who, tally in state.tallies.items()
+        if tally.earned and who in state.members
+    }
+
+
+async def read_run_books(node: Any, desk: Desk, state: RunState) -> Books:
+    """Read what the contract holds for a run: members, what was lent, and every certified root."""
+    addresses = {key: member.address for key, member in state.members.items()}
+    lent = sorted({(addresses[d.delegator], addresses[d.node]) for d in state.delegations})
+    rounds = [c.round for c in state.certificates if c.seals]
+    return await read_books(node, desk, sorted(addresses.values()), lent, rounds)
+
+
+def compare_run_books(books: Books, accounts: Mapping[str, int], state: RunState) -> list[str]:
+    """Return where the contract's books are not the ledger's `accounts`, a sentence each."""
+    addresses = {key: member.address for key, member in state.members.items()}
+    return compare_books(books, accounts, state.task_id, addresses, list_cumulative(state))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read chain.json; StoreError where it is missing or damaged."""
+    try:
+        if path.stat().st_size > RECORD_BYTES_MAX:
+            raise StoreError(f"{path} is bigger than {RECORD_BYTES_MAX} bytes")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: {error}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise StoreError(f"{path} is damaged: it is no {FORMAT}")
+    return record
+
+
+def make_chain_view(record: Mapping[str, Any], state: RunState) -> ChainView:
+    """Return the picture of what `record` says was sent, for a run that ended in `state`."""
+    rows = record.get("transactions", [])
+    sorts: dict[str, list[int]] = {}
+    for row in rows:
+        sorts.setdefault(row["sort"], []).append(row["gas"])
+    parts = {c.round: c for c in state.certificates if c.seals}
+    settlements = []
+    for row in rows:
+        if row["sort"] in ("settle", "final"):
+            certificate = parts[row["round"]]
+            told = certificate.body["chain"]
+            assert isinstance(told, dict)
+            settlements.append(
+                SettlementView(
+                    round=0 if told["is_final"] else row["round"],
+                    transaction=row["hash"],
+                    block=row["block"],
+                    gas=row["gas"],
+                    paid=int(told["paid"]),
+                    locked=int(told["locked"]),
+                    signers=len(certificate.seals),
+                )
+            )
+    workers = sum(member.role != "delegator" for member in state.members.values())
+    rounds = sum(1 for each in settlements if each.round)
+    shared = sum(sum(sorts.get(sort, [])) for sort in ("settle", "final", "claim"))
+    return ChainView(
+        chain_id=record["chain_id"],
+        node=record["node"],
+        arena=record["arena"],
+        token=record["token"],
+        task_key=state.chain.task_key.hex() if state.chain is not None else "",
+        blocks=max((row["block"] for row in rows), default=0),
+        gas_per_share=shared // max(1, workers * rounds),
+        is_even=bool(record.get("is_even")),
+        is_local=record["chain_id"] in DEVELOPMENT_CHAINS,
+        sorts=tuple(GasView(s, len(gas), sum(gas), max(gas)) for s, gas in sorts.items()),
+        settlements=tuple(settlements),
+    )
+
+
+def _open_embedded(path: Path, accounts: list[Account]) -> EmbeddedChain:
+    owned = {bytes.fromhex(a.address[2:]): GenesisAccount(1_000 * COIN) for a in accounts}
+    return open_chain(path, Genesis(accounts=owned), Options(is_dev=True))
+
+
+def _open_sender(
+    run_dir: RunDir, chain: EmbeddedChain | None, rpc: str | None, accounts: list[Account]
+) -> Sender:
+    def make_transport() -> Transport:
+        return (
+            InProcessTransport(EmbeddedTransport(chain))
+            if chain is not None
+            else HttpTransport(str(rpc))
+        )
+
+    poll_seconds = 0.01 if chain is not None else 0.1
+    policy = OutboxPolicy(confirmations=1, poll_seconds=poll_seconds)
+    return Sender(make_transport, run_dir.outbox, accounts, policy=policy)
+
+
+def _find_deployer(task: TaskDocument, rpc: str | None) -> Account:
+    if rpc is not None:
+        return Account(DEVELOPMENT_SECRET)
+    return Account(derive_key(f"kumiai/{task.name}/{task.seed}".encode(), "deployer").secret)
+
+
+def _check_development(chain_id: int, rpc: str | None) -> None:
+    if chain_id not in DEVELOPMENT_CHAINS:
+        shown = ", ".join(str(each) for each in sorted(DEVELOPMENT_CHAINS))
+        fix = (
+            f"it serves chain {chain_id}: the members of a local run have keys that everybody can "
+            f"derive, so it settles on development chains only ({shown}); start one: make anvil"
+        )
+        raise InputError("--rpc", rpc, fix)
+
+
+def _hand_out_coin(
+    sender: Sender, deployer: Account, accounts: Mapping[str, Account], sent: list[Sent]
+) -> None:
+    requests = [
+        Request(f"coin/{name}", account.address, value=MEMBER_COIN)
+        for name, account in accounts.items()
+    ]
+    sender.submit(deployer.address, requests)
+    sender.wait([request.key for request in requests])
+    sent += [Sent("coin", request.key) for request in requests]
+
+
+def _deploy(
+    run_dir: RunDir, sender: Sender, deployer: Account, is_embedded: bool, sent: list[Sent]
+) -> dict[str, Any]:
+    """Deploy token and arena; chain.json names them before anything is done with them."""
+    token_key = submit_creation(sender, deployer, "Credit")
+    arena_key = submit_creation(
+        sender, deployer, "Arena", ("address", "address"), deployer.address, deployer.address
+    )
+    token, arena = sender.wait([token_key, arena_key])
+    sent += [Sent("deploy", token_key), Sent("deploy", arena_key)]
+    if run_dir.chain_record.exists():
+        return read_record(run_dir.chain_record)
+    header = sender.ask(sender.node.get_header("latest"))
+    version = sender.ask(sender.node.transport.request("web3_clientVersion", ()))
+    record = {
+        "format": FORMAT,
+        "chain_id": sender.node.chain_id,
+        "node": "embedded" if is_embedded else str(version)[:60],
+        "is_embedded": is_embedded,
+        "arena": find_created(deployer, arena),
+        "arena_transaction": arena.hash,
+        "token": find_created(deployer, token),
+        "ends_at": (header.timestamp if header is not None else 0) + TASK_SECONDS,
+    }
+    run_dir.write_json(run_dir.chain_record, record)
+    return record
+
+
+def _create_task(
+    task: TaskDocument,
+    sender: Sender,
+    accounts: Mapping[str, Account],
+    record: Mapping[str, Any],
+    document: bytes,
+    sent: list[Sent],
+) -> None:
+    guardians = sorted(a.address for name, a in accounts.items() if name.startswith("guardian/"))
+    terms = Terms(
+        document=document,
+        token=record["token"],
+        admission="0x" + "00" * 20,
+        endsAt=record["ends_at"],
+        grace=GRACE_SECONDS,
+        activationDelay=_window_seconds(task),
+        coolDown=_window_seconds(task),
+        sigmaFreeze=0,
+        sigmaMin=0,
+        sigmaMax=1_000_000,
+        slash=task.rewards.slash_ppm,
+        delegationSlash=0,
+        slashToTask=False,
+        guardiansRequired=task.governance.guardians_required,
+        trainerStakeMin=task.rewards.trainer_stake_min,
+        validatorStakeMin=task.rewards.validator_stake_min,
+        guardians=tuple(guardians),
+    )
+    request = Request("create/task", record["arena"], arena_calls.create_task(terms).data)
+    sender.submit(accounts["customer"].address, [request])
+    sender.wait([request.key])
+    sent.append(Sent("create", request.key))
+
+
+def _list_amounts(task: TaskDocument, population: Population) -> dict[str, int]:
+    """What each name pays in: stake, what it lends, and the customer's budget."""
+    amounts = {population.customer.pubkey: task.rewards.budget}
+    for person in population.people:
+        lent = sum(amount for _, amount in person.backs)
+        own = 0 if person.role == "delegator" else person.stake
+        amounts[population.pubkey(person.name)] = own + lent
+    return amounts
+
+
+def _role_of(role: str) -> str:
+    return "trainer" if role == "canary" else role
+
+
+def _window_seconds(task: TaskDocument) -> int:
+    return -(-task.settlement.challenge_window_ms // 1_000)
+
+
+async def _set_forward(sender: Sender, seconds: int) -> None:
+    """Move a development chain's clock past the challenge window."""
+    await sender.node.transport.request("evm_increaseTime", (hex(seconds),))
+    await sender.node.transport.request("evm_mine", ())
