@@ -7,6 +7,7 @@ import itertools
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from kumiai.adapters.evm.errors import (
     RevertedError,
 )
 from kumiai.adapters.evm.fees import GWEI, FeePolicy
-from kumiai.adapters.evm.node import Node
+from kumiai.adapters.evm.node import Node, Standing
 from kumiai.adapters.evm.outbox import Outbox
 from kumiai.adapters.evm.outbox_request import OutboxPolicy, Request
 from kumiai.adapters.evm.transport import HttpTransport
@@ -215,12 +216,13 @@ def test_an_underpriced_one_is_raised_until_the_pool_takes_it(anvil: Anvil, tmp_
             Transaction(CHAIN_ID, 0, 5 * GWEI, 2 * GWEI, 21_000, POOR.address, 1, b"")
         )
         async with opened(anvil.url, tmp_path / "box.db") as (box, node):
-            real = node.get_nonce
+            real = node.get_standing
 
-            async def blind(address: str, block: int | str = "latest") -> int:
-                return await real(address, "latest" if block == "pending" else block)
+            async def blind(address: str) -> Standing:
+                standing = await real(address)
+                return replace(standing, count_pending=standing.count)
 
-            node.get_nonce = blind  # type: ignore[method-assign]  # a node that shows no pool
+            node.get_standing = blind  # type: ignore[method-assign]  # a node that shows no pool
             await node.send_raw([dear.raw])
             box.submit(OWNER.address, [deploy()])
             for _ in range(12):

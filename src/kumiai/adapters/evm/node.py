@@ -47,6 +47,16 @@ class Fees:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the chain stands for a sender: the head, its count there and with the pool, fees."""
+
+    head: int
+    count: int
+    count_pending: int
+    fees: Fees
+
+
+@dataclass(frozen=True, slots=True)
 class LogFilter:
     """Which logs: of any of these addresses, with any of these first topics (none: all)."""
 
@@ -92,7 +102,9 @@ class Node:
     async def get_block_number(self) -> int:
         """Return the head's number; LyingNodeError where it fell behind beyond the bound."""
         await self.check_chain()
-        head = shapes.read_int(await self._ask("eth_blockNumber"))
+        return self._check_head(shapes.read_int(await self._ask("eth_blockNumber")))
+
+    def _check_head(self, head: int) -> int:
         self._head_max = max(self._head_max, head)
         if head < self._head_max - self.reorg_blocks_max:
             raise LyingNodeError(f"the head went back from {self._head_max} to {head}")
@@ -125,18 +137,27 @@ class Node:
         await self.check_chain()
         return shapes.read_int(await self._ask("eth_getBalance", address, "latest"))
 
-    async def get_fees(self) -> Fees:
-        """Return the head's base fee and the tip that the node suggests."""
+    async def get_standing(self, address: str) -> Standing:
+        """Return all that a sender asks before it acts, in one question."""
         await self.check_chain()
-        block, tip = await self._ask_many(
-            [("eth_getBlockByNumber", ("latest", False)), ("eth_maxPriorityFeePerGas", ())],
+        count = "eth_getTransactionCount"
+        block, latest, pending, tip = await self._ask_many(
+            [
+                ("eth_getBlockByNumber", ("latest", False)),
+                (count, (address, "latest")),
+                (count, (address, "pending")),
+                ("eth_maxPriorityFeePerGas", ()),
+            ],
             may_fail=True,
         )
-        if isinstance(block, ChainError):
-            raise block
+        for answer in (block, latest, pending):
+            if isinstance(answer, ChainError):
+                raise answer
         header = shapes.read_header(block)
         # Some chains know no tip: then the caller's minimum counts.
-        return Fees(header.base_fee, 0 if isinstance(tip, ChainError) else shapes.read_int(tip))
+        fees = Fees(header.base_fee, 0 if isinstance(tip, ChainError) else shapes.read_int(tip))
+        counts = shapes.read_int(latest), shapes.read_int(pending)
+        return Standing(self._check_head(header.number), *counts, fees)
 
     async def estimate_gas(self, sender: str, to: str | None, value: int, data: bytes) -> int:
         """Return the gas that the call needs on top of what is pending; RevertedError explained."""

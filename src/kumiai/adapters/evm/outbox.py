@@ -38,13 +38,14 @@ from kumiai.adapters.evm.errors import (
     UnderpricedError,
 )
 from kumiai.adapters.evm.fees import PPM, Offer, compute_gas_least, make_offer, raise_offer
-from kumiai.adapters.evm.node import Fees, Node
+from kumiai.adapters.evm.node import Fees, Node, Standing
 from kumiai.adapters.evm.outbox_request import OutboxPolicy, Outcome, Request, outcome_of
 from kumiai.adapters.evm.outbox_table import Attempt, Mined, OutboxTable, Row
 
 FILLER_GAS = 21_000
 BUMPS_MAX = 16  # replaced at once, from the lowest nonce on
 LOOK_MAX = 1_000  # receipts asked for at once
+SIGN_MAX = 1_000  # signed and sent at once
 
 
 @dataclass
@@ -161,15 +162,13 @@ class Outbox:
         sender = queue.account.address
         if not self._table.count(sender, "queued", "pending", "mined"):
             return False
-        head = await self._node.get_block_number()
+        standing = await self._node.get_standing(sender)
         if not isinstance(queue.trouble, InsufficientFundsError):  # that one is asked about below
             queue.trouble = None
-        await self._confirm(queue, head)
-        count = await self._node.get_nonce(sender)
-        found = await self._look(queue, head, count)
-        fees = await self._node.get_fees()
-        await self._push(queue, count, fees)
-        signed = await self._sign_queued(queue, fees)
+        await self._confirm(queue, standing.head)
+        found = await self._look(queue, standing)
+        await self._push(queue, standing)
+        signed = await self._sign_queued(queue, standing)
         return bool(found or signed)
 
     async def _confirm(self, queue: _Queue, head: int) -> None:
@@ -191,10 +190,10 @@ class Outbox:
                 for key in self._table.settle(sender, number, block_hash):
                     self._wake(key)
 
-    async def _look(self, queue: _Queue, head: int, count: int) -> bool:
+    async def _look(self, queue: _Queue, standing: Standing) -> bool:
         """Find what was mined among the nonces that the chain has."""
-        rows = self._table.list_rows(queue.account.address, "pending", LOOK_MAX)
-        rows = [row for row in rows if row.nonce is not None and row.nonce < count]
+        places = self._table.list_places(queue.account.address)[:LOOK_MAX]
+        rows = self._table.get_rows([id for id, nonce in places if nonce < standing.count])
         if not rows:
             return False
         attempts = [a for row in rows for a in self._table.list_attempts(row)]
@@ -213,19 +212,19 @@ class Outbox:
                 self._wake(row.key)
             else:
                 ours = {a.hash for a in attempts if a.send == row.id}
-                deep = head + 1 - max(1, self._policy.confirmations)
+                deep = standing.head + 1 - max(1, self._policy.confirmations)
                 if await is_displaced(self._node, row, ours, deep):
                     self._table.displace(row.id)
         return bool(found)
 
-    async def _push(self, queue: _Queue, count: int, fees: Fees) -> None:
+    async def _push(self, queue: _Queue, standing: Standing) -> None:
         """Send what no node may know; replace what waits too long, or offered too little."""
-        rows = self._table.list_rows(queue.account.address, "pending")
-        rows = [row for row in rows if row.nonce is not None and row.nonce >= count]
-        if not rows:
+        places = self._table.list_places(queue.account.address)
+        waiting = [send for send, nonce in places if nonce >= standing.count]
+        if not waiting:
             queue.trouble = None  # no money to begin with: the next estimate asks again
             return
-        if not await self._has_money(queue, rows[0]):
+        if not await self._has_money(queue, waiting[0]):
             return
         now = self._clock()
         is_new_node = queue.connections != self._node.connections
@@ -233,15 +232,18 @@ class Outbox:
         late = now - self._policy.patience_seconds
         old = now - self._policy.rebroadcast_seconds
         # After a start nobody knows how long it was waited: the patience begins anew.
-        slow = [r for r in rows if queue.signed_at.setdefault(r.id, now) <= late][:BUMPS_MAX]
-        again = {r.id: r for r in (*slow, *(r for r in rows if r.id in queue.underpriced))}
-        raised = [r for r in (self._raise(queue, row, fees) for row in again.values()) if r]
+        slow = [i for i in waiting if queue.signed_at.setdefault(i, now) <= late][:BUMPS_MAX]
+        again = dict.fromkeys([*slow, *(i for i in waiting if i in queue.underpriced)])
+        rows = self._table.get_rows(list(again))
+        raised = [a for a in (self._raise(queue, row, standing.fees) for row in rows) if a]
         self._table.sign(raised)
         done = {attempt.send for attempt, _ in raised}
         resent = [
             self._table.list_attempts(row)[-1]
-            for row in rows
-            if row.id not in done and (is_new_node or queue.sent_at.get(row.id, -1e18) <= old)
+            for row in self._table.get_rows(
+                [i for i in waiting if is_new_node or queue.sent_at.get(i, -1e18) <= old]
+            )
+            if row.id not in done
         ]
         await self._send(queue, sorted([*resent, *(a for a, _ in raised)], key=lambda a: a.nonce))
 
@@ -257,10 +259,11 @@ class Outbox:
         queue.underpriced.discard(row.id)
         return self._sign(queue, row, newest.nonce, row.gas, offer), row.gas
 
-    async def _has_money(self, queue: _Queue, first: Row) -> bool:
+    async def _has_money(self, queue: _Queue, send: int) -> bool:
         """Tell whether a queue that had no money can pay for its first transaction again."""
         if not isinstance(queue.trouble, InsufficientFundsError):
             return True
+        (first,) = self._table.get_rows([send])
         assert first.gas is not None
         cost = first.value + first.gas * self._table.list_attempts(first)[-1].offer.max_fee
         if await self._node.get_balance(first.sender) < cost:
@@ -269,19 +272,19 @@ class Outbox:
         queue.sent_at.clear()
         return True
 
-    async def _sign_queued(self, queue: _Queue, fees: Fees) -> bool:
+    async def _sign_queued(self, queue: _Queue, standing: Standing) -> bool:
         """Give queued rows nonces, sign them, write them down, and only then send them."""
         sender = queue.account.address
         room = self._policy.in_flight_max - self._table.count(sender, "pending")
         if queue.trouble is not None:
             return False
-        rows = self._table.list_rows(sender, "queued", max(0, room))
+        rows = self._table.list_rows(sender, "queued", max(0, min(room, SIGN_MAX)))
+        fees, start = standing.fees, standing.count_pending
         offer = make_offer(self._policy.fees, fees.base, fees.tip)
         if rows and offer is None:
             queue.trouble = FeeCapError(f"the base fee is {fees.base} wei")
         if offer is None:
             return False
-        start = await self._node.get_nonce(sender, "pending")
         taken = self._table.list_nonces(sender, start)
         signed: list[tuple[Attempt, int]] = []
         for row in rows:
@@ -290,9 +293,9 @@ class Outbox:
                 break
             if gas == 0:
                 continue
-            nonce = _find_free(start, taken)
-            taken.add(nonce)
-            signed.append((self._sign(queue, row, nonce, gas, offer), gas))
+            start = _find_free(start, taken)
+            taken.add(start)
+            signed.append((self._sign(queue, row, start, gas, offer), gas))
         self._table.sign(signed)
         if not signed and taken and (gap := _find_free(start, taken)) < max(taken):
             self._fill(sender, gap)

@@ -140,6 +140,17 @@ class OutboxTable:
             where = "sender = ? AND state = ? ORDER BY nonce, id LIMIT ?"
             return self._find(where, (sender, state, count_max))
 
+    def list_places(self, sender: str) -> list[tuple[int, int]]:
+        """Return (row, nonce) of what is pending, by nonce."""
+        query = "SELECT id, nonce FROM sends WHERE sender = ? AND state = 'pending' ORDER BY nonce"
+        with self._telling():
+            return [(i, nonce) for i, nonce in self._file.execute(query, (sender,))]
+
+    def get_rows(self, ids: Sequence[int]) -> list[Row]:
+        """Return the rows with these ids, in their order; those of no row are left out."""
+        with self._telling():
+            return [row for send in ids for row in self._find("id = ?", (send,))]
+
     def count(self, sender: str, *states: str) -> int:
         """Return how many rows are in these states."""
         marks = ", ".join("?" * len(states))
@@ -252,11 +263,10 @@ class OutboxTable:
         query = f"SELECT {_COLUMNS} FROM sends WHERE {where}"  # noqa: S608 - our own texts
         rows = []
         for columns in self._file.execute(query, values):
-            named = dict(zip(_COLUMNS.split(", "), columns, strict=True))
-            named["value"] = int(named["value"])
-            if named["is_success"] is not None:
-                named["is_success"] = bool(named["is_success"])
-            rows.append(Row(**named))
+            *fields, is_success, refusal = columns
+            fields[4] = int(fields[4])  # amounts may be above SQLite's 64 bits
+            success = None if is_success is None else bool(is_success)
+            rows.append(Row(*fields, success, refusal))
         return rows
 
     def _check_about(self, chain_id: int) -> None:

@@ -31,7 +31,8 @@ ANSWER_BYTES_MAX = 32 * 1024 * 1024
 READ_BYTES = 256 * 1024
 ATTEMPTS_MAX = 5
 PAUSE_SECONDS = (0.1, 3.0)  # first and longest
-BATCH_CALLS_MAX = 500
+BATCH_CALLS_MAX = 250
+BATCHES_MAX = 4  # under way at once
 CONNECTIONS_MAX = 16
 Call = tuple[str, Sequence[Any]]
 
@@ -69,6 +70,7 @@ class HttpTransport:
         self._attempts_max, self._pause_seconds = attempts_max, pause_seconds
         self._session: aiohttp.ClientSession | None = None
         self._number = 0
+        self._slots = asyncio.Semaphore(BATCHES_MAX)
         self.connections = 0
 
     async def __aenter__(self) -> HttpTransport:
@@ -91,11 +93,14 @@ class HttpTransport:
         return await self._retrying(once)
 
     async def batch(self, calls: Sequence[Call]) -> list[Any]:
-        results: list[Any] = []
-        for first in range(0, len(calls), BATCH_CALLS_MAX):
-            part = calls[first : first + BATCH_CALLS_MAX]
-            results += await self._retrying(lambda part=part: self._batch_once(part))
-        return results
+        parts = [calls[n : n + BATCH_CALLS_MAX] for n in range(0, len(calls), BATCH_CALLS_MAX)]
+
+        async def one(part: Sequence[Call]) -> list[Any]:
+            async with self._slots:
+                answers: list[Any] = await self._retrying(lambda: self._batch_once(part))
+                return answers
+
+        return [a for answers in await asyncio.gather(*map(one, parts)) for a in answers]
 
     async def _batch_once(self, calls: Sequence[Call]) -> list[Any]:
         bodies = self._bodies(calls)
