@@ -36,7 +36,7 @@ class BlockMethods(Lookup):
         waiting = self.chain.pool.find(wanted)
         row = queries.find_transaction(self.chain.store, wanted)
         if row is not None:
-            it = decode_transaction(row.raw, chain_id)
+            it = decode_transaction(row.raw, chain_id, row.sender)
             return render_transaction(it, row, self.get_number(row.number).base_fee)
         return None if waiting is None else render_transaction(waiting, None, 0)
 
@@ -53,7 +53,7 @@ class BlockMethods(Lookup):
         if row is None:
             return None
         logs = queries.list_block_logs(self.chain.store, row.number, row.position)
-        it = decode_transaction(row.raw, self.chain.genesis.chain_id)
+        it = decode_transaction(row.raw, self.chain.genesis.chain_id, row.sender)
         return render_receipt(it, row, logs, self.get_number(row.number))
 
     def do_eth_getTransactionByBlockNumberAndIndex(
@@ -73,7 +73,7 @@ class BlockMethods(Lookup):
         at = read_quantity(index, "index")
         if at >= len(rows):
             return None
-        it = decode_transaction(rows[at].raw, self.chain.genesis.chain_id)
+        it = decode_transaction(rows[at].raw, self.chain.genesis.chain_id, rows[at].sender)
         return render_transaction(it, rows[at], header.base_fee)
 
     def do_eth_getBlockByNumber(self, block: object, is_full: object = False) -> Json | None:
@@ -100,7 +100,7 @@ class BlockMethods(Lookup):
         chain_id = self.chain.genesis.chain_id
         return [
             render_receipt(
-                decode_transaction(row.raw, chain_id),
+                decode_transaction(row.raw, chain_id, row.sender),
                 row,
                 by_position.get(row.position, []),
                 header,
@@ -114,6 +114,7 @@ class BlockMethods(Lookup):
         if read_flag(is_full, "full transactions"):
             chain_id, fee = self.chain.genesis.chain_id, header.base_fee
             shown = [
-                render_transaction(decode_transaction(row.raw, chain_id), row, fee) for row in rows
+                render_transaction(decode_transaction(row.raw, chain_id, row.sender), row, fee)
+                for row in rows
             ]
         return render_block(header, queries.find_size(self.chain.store, header.number), shown)

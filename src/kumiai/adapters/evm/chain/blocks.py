@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-import rlp
-from trie import HexaryTrie
+import rlp  # type: ignore[import-untyped]
+from trie.hexary import HexaryTrie
 
 from kumiai.adapters.evm.chain.engine import Log
 from kumiai.adapters.evm.chain.transactions import hash_keccak
@@ -47,9 +47,10 @@ class Header:
         numbers = [0, self.number, self.gas_limit, self.gas_used, self.timestamp]
         seal = [self.extra, self.randomness, b"\0" * 8]
         blobs = [0, 0, ZERO_HASH, EMPTY_REQUESTS]
-        return rlp.encode(
+        raw: bytes = rlp.encode(
             [*beneficiary, *roots, bloom, *numbers, *seal, self.base_fee, EMPTY_ROOT, *blobs]
         )
+        return raw
 
     @cached_property
     def hash(self) -> bytes:
@@ -95,7 +96,7 @@ def encode_receipt(kind: int, is_ok: bool, cumulative_gas: int, logs: Sequence[L
     """A receipt as the receipts' trie holds it."""
     bloom = compute_bloom(logs).to_bytes(BLOOM_BYTES, "big")
     entries = [[log.address, list(log.topics), log.data] for log in logs]
-    body = rlp.encode([int(is_ok), cumulative_gas, bloom, entries])
+    body: bytes = rlp.encode([int(is_ok), cumulative_gas, bloom, entries])
     return body if kind == 0 else bytes([kind]) + body
 
 

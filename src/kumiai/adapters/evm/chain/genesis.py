@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kumiai.adapters.evm.chain.blocks import EMPTY_ROOT, ZERO_HASH, Header
 from kumiai.adapters.evm.chain.engine import GenesisAccount
@@ -84,12 +85,13 @@ _PLAIN = ("chain_id", "timestamp", "gas_limit", "base_fee", "base_fee_floor", "i
 
 def read_genesis(text: str) -> Genesis:
     """Read back what `to_json` wrote."""
-    said = json.loads(text)
+    said: dict[str, Any] = json.loads(text)
     accounts = {
         bytes.fromhex(address): GenesisAccount(
             balance, nonce, bytes.fromhex(code), tuple((slot, value) for slot, value in storage)
         )
         for address, (balance, nonce, code, storage) in said.pop("accounts").items()
     }
-    hexes = {name: bytes.fromhex(said.pop(name)) for name in ("coinbase", "extra")}
-    return Genesis(**said, **hexes, accounts=accounts)
+    for name in ("coinbase", "extra"):
+        said[name] = bytes.fromhex(said[name])
+    return Genesis(**said, accounts=accounts)

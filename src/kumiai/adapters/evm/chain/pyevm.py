@@ -6,8 +6,12 @@ transaction; the gas of EIP-7623 is taken once, as the standard says) and `_Acco
 library copies the set of all keys read at each look at a contract's code).
 """
 
+# The library's types are NewTypes of bytes, and abstract classes that our objects stand in for:
+# mypy: disable-error-code="arg-type, attr-defined, misc, override, no-any-return"
+
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,9 +48,13 @@ from kumiai.base.errors import StoreError
 
 EMPTY_CODE_HASH = hash_keccak(b"")
 REFUND_QUOTIENT = 5  # EIP-3529
+# py-evm's libraries let Python recurse 100,000 deep as they are imported. Then a nested JSON text
+# anywhere in this process overruns the C stack and ends it. What 60M gas can nest (some 720 calls)
+# needs less than 6,000 frames, and a pairing 4,000.
+RECURSION_LIMIT = 12_000
 
 
-class _Database(BaseAtomicDB):  # type: ignore[misc]
+class _Database(BaseAtomicDB):
     """Our nodes as py-evm asks for them."""
 
     def __init__(self, nodes: Nodes) -> None:
@@ -70,7 +78,7 @@ class _Database(BaseAtomicDB):  # type: ignore[misc]
             yield batch
 
 
-class _Accounts(AccountDB):  # type: ignore[misc]
+class _Accounts(AccountDB):
     """Accounts without the bookkeeping of which keys a witness would need."""
 
     def get_code(self, address: bytes) -> bytes:
@@ -84,7 +92,7 @@ class _Accounts(AccountDB):  # type: ignore[misc]
         return None
 
 
-class _Executor(PragueTransactionExecutor):  # type: ignore[misc]
+class _Executor(PragueTransactionExecutor):
     """One transaction: pay for the gas, run, give back what was not used."""
 
     def build_evm_message(self, transaction: Any) -> Message:
@@ -130,7 +138,7 @@ class _Executor(PragueTransactionExecutor):  # type: ignore[misc]
         return computation
 
 
-class _State(PragueState):  # type: ignore[misc]
+class _State(PragueState):
     account_db_class = _Accounts
     transaction_executor_class = _Executor
 
@@ -216,6 +224,9 @@ class PyEvm:
     """The engine; without state of its own."""
 
     name = "py-evm"
+
+    def __init__(self) -> None:
+        sys.setrecursionlimit(RECURSION_LIMIT)
 
     def make_genesis(self, nodes: Nodes, accounts: Mapping[bytes, GenesisAccount]) -> bytes:
         """Write the first state; its root."""

@@ -11,7 +11,10 @@ from kumiai.adapters.evm.chain.store import Store
 
 LOGS_MAX = 10_000
 LOG_BLOCKS_MAX = 100_000
-_COLUMNS = "t.number, t.position, t.hash, t.raw, t.is_ok, t.gas_used, t.gas_cumulative, t.created"
+_COLUMNS = (
+    "t.number, t.position, t.hash, t.raw, t.sender, t.is_ok, t.gas_used, t.gas_cumulative, "
+    "t.created"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class TransactionRow:
     position: int
     hash: bytes
     raw: bytes
+    sender: bytes
     is_ok: bool
     gas_used: int
     gas_cumulative: int
@@ -72,13 +76,14 @@ def list_transactions(store: Store, number: int) -> list[TransactionRow]:
 
 
 def _read_row(row: Sequence[object]) -> TransactionRow:
-    block_hash, number, position, it_hash, raw, is_ok, used, cumulative, created = row
+    block_hash, number, position, it_hash, raw, sender, is_ok, used, cumulative, created = row
     return TransactionRow(
         block_hash,  # type: ignore[arg-type]
         number,  # type: ignore[arg-type]
         position,  # type: ignore[arg-type]
         it_hash,  # type: ignore[arg-type]
         raw,  # type: ignore[arg-type]
+        sender,  # type: ignore[arg-type]
         bool(is_ok),
         used,  # type: ignore[arg-type]
         cumulative,  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ class Replayed:
     head: bytes  # the last block's hash
 
 
-class _Memory(dict[bytes, bytes], Nodes):
+class Memory(dict[bytes, bytes], Nodes):
     """Nodes that are kept for the length of a replay."""
 
 
@@ -31,7 +31,7 @@ def replay(chain: EmbeddedChain) -> Replayed:
 
     Cost: as much as making them; memory grows with the state's history.
     """
-    nodes = _Memory()
+    nodes = Memory()
     genesis = chain.genesis
     parent = genesis.make_header(chain.engine.make_genesis(nodes, genesis.accounts))
     builder = Builder(chain.engine, nodes, genesis, chain.find_hash)

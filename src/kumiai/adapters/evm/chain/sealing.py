@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import rlp
+import rlp  # type: ignore[import-untyped]
 
 from kumiai.adapters.evm.chain.blocks import (
     Header,

@@ -6,8 +6,10 @@ Sizes are capped before anything is parsed. Subscriptions (newHeads, logs) over 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -18,8 +20,11 @@ from kumiai.adapters.evm.chain.subscriptions import Subscriptions
 from kumiai.base.errors import InputError
 
 REQUEST_BYTES_MAX = 2 * 2**20
+NESTING_MAX = 64
 CONNECTIONS_MAX = 256  # open WebSockets
 CLOSE_SECONDS_MAX = 5.0
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
 
 
 @dataclass
@@ -119,6 +124,7 @@ class _Handler:
     async def answer(self, body: bytes | str, subscriptions: Subscriptions | None) -> object:
         """The response to a body; None where none is owed (only notifications came)."""
         try:
+            check_nesting(body)
             said = json.loads(body)
         except (ValueError, RecursionError):
             return _fail(None, RpcError(PARSE, "parse error: the body is not JSON"))
@@ -140,10 +146,12 @@ class _Handler:
                 name = it.get("id") if isinstance(it, Mapping) else None
                 name = name if isinstance(name, str | int) else None
                 answers[at] = _fail(name, RpcError(INVALID_REQUEST, "invalid request"))
-            elif subscriptions is not None and subscriptions.is_mine(it["method"]):  # type: ignore[index]
-                answers[at] = await _finish(it, subscriptions.request(it["method"], it["params"]))  # type: ignore[index]
+                continue
+            method, params = it["method"], it.get("params", [])
+            if subscriptions is not None and subscriptions.is_mine(method):
+                answers[at] = await _finish(it, subscriptions.request(method, params))
             else:
-                calls[at] = (it["method"], it.get("params", []))  # type: ignore[index,union-attr]
+                calls[at] = (method, params)
         results = await self._run(list(calls.values()))
         for at, result in zip(calls, results, strict=True):
             answers[at] = _shape(requests[at], result)
@@ -162,14 +170,29 @@ class _Handler:
             return [RpcError(INTERNAL, f"internal error: {type(error).__name__}")] * len(calls)
 
 
-async def _finish(request: object, coroutine: object) -> object:
+def check_nesting(body: bytes | str) -> None:
+    """ValueError where brackets stand deeper in each other than any request needs.
+
+    The parser recurses in C: a deep text could end the process before Python says no.
+    """
+    text = body.encode() if isinstance(body, str) else body
+    if text.count(b"[") + text.count(b"{") <= NESTING_MAX:
+        return
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", text)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > NESTING_MAX:
+            raise ValueError(f"nested deeper than {NESTING_MAX}")
+
+
+async def _finish(request: object, coroutine: Awaitable[object]) -> object:
     try:
-        return _shape(request, await coroutine)  # type: ignore[misc]
+        return _shape(request, await coroutine)
     except RpcError as error:
         return _shape(request, error)
 
 
-def _is_request(it: object) -> bool:
+def _is_request(it: object) -> TypeGuard[Mapping[str, Any]]:
     return (
         isinstance(it, Mapping)
         and isinstance(it.get("method"), str)

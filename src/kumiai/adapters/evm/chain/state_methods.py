@@ -78,7 +78,7 @@ class StateMethods(Lookup):
     def _list_tips(self, header: Header, shares: Sequence[float]) -> list[str]:
         tips = []
         for row in queries.list_transactions(self.chain.store, header.number):
-            it = decode_transaction(row.raw, self.chain.genesis.chain_id)
+            it = decode_transaction(row.raw, self.chain.genesis.chain_id, row.sender)
             tips.append((it.get_gas_price(header.base_fee) - header.base_fee, row.gas_used))
         if not tips:
             return ["0x0"] * len(shares)

@@ -175,7 +175,8 @@ class Store:
         header, number = block.header, block.header.number
         row = (number, header.hash, header.encode(), block.size)
         writer.execute("insert into blocks values(?, ?, ?, ?)", row)
-        transactions, logs = [], []
+        transactions: list[tuple[object, ...]] = []
+        logs: list[tuple[object, ...]] = []
         cumulative = 0
         for position, (it, outcome) in enumerate(block.entries):
             cumulative += outcome.gas_used

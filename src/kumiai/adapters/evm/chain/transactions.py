@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import rlp
+import rlp  # type: ignore[import-untyped]
 from coincurve import PublicKey
 from Crypto.Hash import keccak as _keccak
 
@@ -88,8 +88,11 @@ class Transaction:
         return min(self.gas_fee_cap, self.gas_tip_cap + base_fee)
 
 
-def decode_transaction(raw: bytes, chain_id: int) -> Transaction:
-    """Read a signed transaction for this chain; RpcError in geth's words where it is none."""
+def decode_transaction(raw: bytes, chain_id: int, sender: bytes | None = None) -> Transaction:
+    """Read a signed transaction for this chain; RpcError in geth's words where it is none.
+
+    sender: who signed it, where that was found out before; None: recover it from the signature.
+    """
     if not raw:
         raise refuse("typed transaction too short")
     if len(raw) > TRANSACTION_BYTES_MAX:
@@ -97,19 +100,19 @@ def decode_transaction(raw: bytes, chain_id: int) -> Transaction:
         raise refuse(f"oversized data: transaction size {len(raw)}, limit {limit}")
     try:
         if raw[0] >= 0xC0:
-            return _decode_legacy(raw, chain_id)
+            return _decode_legacy(raw, chain_id, sender)
         if raw[0] in (1, 2):
-            return _decode_typed(raw, chain_id)
+            return _decode_typed(raw, chain_id, sender)
     except RpcError:
         raise
-    except (rlp.exceptions.RLPException, ValueError, IndexError, TypeError) as error:
+    except (rlp.exceptions.RLPException, RecursionError, ValueError, TypeError) as error:
         raise reject_params(f"rlp: cannot decode transaction: {error}") from None
     if raw[0] in (3, 4):
         raise refuse(f"transaction type not supported: this chain takes 0, 1 and 2, not {raw[0]}")
     raise refuse("transaction type not supported")
 
 
-def _decode_legacy(raw: bytes, chain_id: int) -> Transaction:
+def _decode_legacy(raw: bytes, chain_id: int, sender: bytes | None) -> Transaction:
     fields = _read_fields(raw, 9)
     nonce, price, gas = (_read_int(fields[i], 32) for i in (0, 1, 2))
     v, r, s = _read_int(fields[6], 32), _read_int(fields[7], 32), _read_int(fields[8], 32)
@@ -119,7 +122,9 @@ def _decode_legacy(raw: bytes, chain_id: int) -> Transaction:
         raise refuse("invalid transaction v, r, s values")
     _check_chain((v - 35) // 2, chain_id)
     y_parity = (v - 35) % 2
-    signed = rlp.encode([*fields[:6], _write_int(chain_id), b"", b""])
+    if sender is None:
+        signed = rlp.encode([*fields[:6], _write_int(chain_id), b"", b""])
+        sender = recover_sender(hash_keccak(signed), y_parity, r, s)
     return Transaction(
         kind=0,
         chain_id=chain_id,
@@ -130,7 +135,7 @@ def _decode_legacy(raw: bytes, chain_id: int) -> Transaction:
         to=_read_address(fields[3]),
         value=_read_int(fields[4], 32),
         data=_read_bytes(fields[5]),
-        sender=recover_sender(hash_keccak(signed), y_parity, r, s),
+        sender=sender,
         y_parity=y_parity,
         r=r,
         s=s,
@@ -138,14 +143,16 @@ def _decode_legacy(raw: bytes, chain_id: int) -> Transaction:
     )
 
 
-def _decode_typed(raw: bytes, chain_id: int) -> Transaction:
+def _decode_typed(raw: bytes, chain_id: int, sender: bytes | None) -> Transaction:
     kind = raw[0]
     fields = _read_fields(raw[1:], 12 if kind == 2 else 11)
     _check_chain(_read_int(fields[0], 32), chain_id)
     tip = _read_int(fields[2], 32)
     cap, rest = (_read_int(fields[3], 32), fields[4:]) if kind == 2 else (tip, fields[3:])
     y_parity, r, s = (_read_int(item, 32) for item in rest[5:8])
-    signed = bytes([kind]) + rlp.encode(fields[:-3])
+    if sender is None:
+        signed = bytes([kind]) + rlp.encode(fields[:-3])
+        sender = recover_sender(hash_keccak(signed), y_parity, r, s)
     return Transaction(
         kind=kind,
         chain_id=chain_id,
@@ -157,7 +164,7 @@ def _decode_typed(raw: bytes, chain_id: int) -> Transaction:
         value=_read_int(rest[2], 32),
         data=_read_bytes(rest[3]),
         access_list=_read_access_list(rest[4]),
-        sender=recover_sender(hash_keccak(signed), y_parity, r, s),
+        sender=sender,
         y_parity=y_parity,
         r=r,
         s=s,
