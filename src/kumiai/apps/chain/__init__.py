@@ -1,1 +1,1 @@
-"""The arena as a person uses it: where it is, what a command would do, what it costs, and sending it."""
+"""The arena as a person uses it: where it is, what a command would do and cost, and sending it."""

@@ -7,14 +7,14 @@ transaction has a key in the outbox, and at the end the contracts are asked whet
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from importlib.resources import files
 
 from eth_abi.abi import encode
 
-from kumiai.adapters.evm.bindings.arena import calls as arena
+from kumiai.adapters.evm.accounts import encode_checksum
+from kumiai.adapters.evm.bindings.iarena import calls as arena
 from kumiai.adapters.evm.bindings.disputes import calls as disputes
+from kumiai.adapters.evm.deployment import load_bytecode
 from kumiai.apps.chain.actions import Action
 from kumiai.apps.chain.deployment import Deployment, plan_deployment
 from kumiai.apps.chain.place import Session
@@ -43,7 +43,9 @@ def check_resumed(
     """InputError where an interrupted deployment is taken up with other arguments."""
     asked = (deployer, delay, guardians, has_token)
     if (found.deployer, found.delay, found.guardians, bool(found.token)) != asked:
-        fix = "it was begun by another account or with other options: take the same, or another FILE"
+        fix = (
+            "it was begun by another account or with other options: take the same, or another FILE"
+        )
         raise InputError("--deployment", "(exists)", fix)
 
 
@@ -53,9 +55,9 @@ async def list_missing(session: Session, deployment: Deployment) -> list[Action]
     for name, address in deployment.list_contracts():
         code = await session.node.transport.request("eth_getCode", (address, "latest"))
         if code in ("0x", "0x0", None):
-            places = {"name": ARTIFACTS[name], "address": address}
+            places = {"name": ARTIFACTS[name], "address": encode_checksum(address)}
             key = f"deploy/{deployment.nonce}/{name}"
-            data = _read_bytecode(ARTIFACTS[name]) + _encode_arguments(name, deployment)
+            data = load_bytecode(ARTIFACTS[name]) + _encode_arguments(name, deployment)
             missing.append(Action("deploy", None, data, places=places, key=key))
     return missing
 
@@ -90,8 +92,3 @@ def _encode_arguments(name: str, it: Deployment) -> bytes:
     if name == "disputes":
         return encode(["address", "address"], [it.arena, it.timelock])
     return b""
-
-
-def _read_bytecode(name: str) -> bytes:
-    path = files("kumiai.adapters.evm").joinpath("artifacts", f"{name}.json")
-    return bytes.fromhex(json.loads(path.read_text(encoding="utf-8"))["bytecode"].removeprefix("0x"))

@@ -1,4 +1,4 @@
-"""Keys that everybody knows: of the phrase "test test test test test test test test test test test junk".
+"""Keys that everybody knows: of the phrase "test test ... test junk", eleven times test.
 
 anvil, hardhat and the embedded chain fund them on chains of their own. On a chain with real money
 whatever they hold is taken within seconds.

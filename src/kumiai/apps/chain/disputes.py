@@ -95,9 +95,7 @@ async def withdraw(session: Session, token: str, account: str) -> list[Action]:
 
 async def read_dispute(session: Session, dispute: bytes) -> Dispute:
     """Return a dispute as it stands; InputError where there is none."""
-    found = await session.node.call(
-        session.get_contract("disputes"), contract.get_dispute(dispute)
-    )
+    found = await session.node.call(session.get_contract("disputes"), contract.get_dispute(dispute))
     if found.level == 0:
         fix = "the disputes contract knows no such dispute"
         raise InputError("DISPUTE", "0x" + dispute.hex(), fix)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from kumiai.adapters.evm.accounts import Account, compact_signature, parse_address, recover_signer
-from kumiai.adapters.evm.bindings.arena import calls as arena
-from kumiai.adapters.evm.bindings.arena.structs import Quorum
+from kumiai.adapters.evm.bindings.iarena import calls as arena
+from kumiai.adapters.evm.bindings.iarena.structs import Quorum
 from kumiai.adapters.evm.typed_data import ORDER, Domain, compute_digest
 from kumiai.apps.chain.actions import Action, TaskName, get_terms
 from kumiai.apps.chain.place import Session

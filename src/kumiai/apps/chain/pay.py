@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kumiai.adapters.evm.accounts import encode_checksum
-from kumiai.adapters.evm.bindings.arena import calls as arena
+from kumiai.adapters.evm.bindings.iarena import calls as arena
 from kumiai.apps.audit.replay import Replay, replay_log
 from kumiai.apps.chain.actions import Action
 from kumiai.apps.chain.place import Session
@@ -46,15 +46,13 @@ class Claim:
     due: int
 
     def make_action(self, session: Session, task: bytes) -> Action:
-        call = arena.claim(
-            task, self.round, self.account, self.proof.cumulative, self.proof.path
-        )
+        call = arena.claim(task, self.round, self.account, self.proof.cumulative, self.proof.path)
         places = {"amount": f"{self.due:,}", "account": encode_checksum(self.account)}
         return Action("claim", session.arena, call.data, places=places)
 
 
 def read_payroll(run: Path) -> Payroll:
-    """Fold a run's log; InputError where it settles on no chain, VerificationError where it lies."""
+    """Fold a run's log; InputError where it settles on no chain, VerificationError if it lies."""
     run_dir = RunDir(run)
     run_dir.read_plan()  # is it a run's folder?
     faults: list[str] = []

@@ -6,20 +6,20 @@ is signed. The session ends with the `async with`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kumiai.adapters.evm import shapes
 from kumiai.adapters.evm.accounts import parse_address
-from kumiai.adapters.evm.errors import ChainError, WrongChainIdError, error_from_rpc
+from kumiai.adapters.evm.advice import ADVICE
+from kumiai.adapters.evm.errors import WrongChainIdError
 from kumiai.adapters.evm.node import Node
-from kumiai.adapters.evm.transport import Call, HttpTransport, Transport
+from kumiai.adapters.evm.transport import HttpTransport, Transport
 from kumiai.apps.chain.deployment import DEPLOYMENT_FILE, Deployment, load_deployment
 from kumiai.apps.chain.refusals import ERRORS
-from kumiai.base.errors import InputError
+from kumiai.base.errors import InputError, StoreError
 
 ZERO_ADDRESS = "0x" + "00" * 20
 
@@ -91,7 +91,7 @@ async def open_session(place: Place) -> AsyncIterator[Session]:
         given = shapes.read_int(await transport.request("eth_chainId", ()))
         if expected is not None and given != expected:
             raise WrongChainIdError(expected, given)
-        node = Node(transport, given, errors=ERRORS)
+        node = Node(transport, given, errors=ERRORS, advice=ADVICE)
         session = Session(node, given, deployment, arena)
         if arena is not None or deployment is not None:
             await _check_contract(session)
@@ -136,41 +136,19 @@ async def _open_transport(place: Place) -> AsyncIterator[Transport]:
 async def _open_file(path: Path) -> AsyncIterator[Transport]:
     from kumiai.adapters.evm.chain.chain import open_chain
     from kumiai.adapters.evm.chain.doors import EmbeddedTransport
+    from kumiai.adapters.evm.in_process import InProcessTransport
 
     if not path.exists():
         fix = "there is no such file: `kumiai chain serve --file FILE` begins a chain"
         raise InputError("--chain-file", str(path), fix)
-    chain = open_chain(path)
-    door = EmbeddedTransport(chain)
     try:
-        yield FileTransport(door)
+        chain = open_chain(path)
+    except StoreError as error:
+        fix = f"{error}. While it is served, ask there: --rpc http://127.0.0.1:PORT"
+        raise StoreError(fix, is_retriable=True) from error
+    transport = InProcessTransport(EmbeddedTransport(chain))
+    try:
+        yield transport
     finally:
-        await door.close()
+        await transport.close()
         chain.close()
-
-
-class FileTransport:
-    """The embedded chain's own door, with the errors of the client's tree."""
-
-    def __init__(self, door: Any) -> None:
-        self._door = door
-
-    async def request(self, method: str, params: Sequence[Any]) -> Any:
-        """Return the call's result; raises ChainError."""
-        from kumiai.adapters.evm.chain.errors import RpcError
-
-        try:
-            return await self._door.request(method, params)
-        except RpcError as error:
-            raise _translate(error) from None
-
-    async def batch(self, calls: Sequence[Call]) -> list[Any]:
-        """Return for each call its result or a ChainError."""
-        from kumiai.adapters.evm.chain.errors import RpcError
-
-        answers = await self._door.batch(calls)
-        return [_translate(a) if isinstance(a, RpcError) else a for a in answers]
-
-
-def _translate(error: Any) -> ChainError:
-    return error_from_rpc(error.code, error.message, error.data)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kumiai.adapters.evm.accounts import encode_checksum
-from kumiai.adapters.evm.bindings.arena.errors import ERRORS as ARENA_ERRORS
-from kumiai.adapters.evm.bindings.disputes.errors import ERRORS as DISPUTES_ERRORS
+from kumiai.adapters.evm.bindings.iarena.errors import ERRORS as ARENA_ERRORS
+from kumiai.adapters.evm.bindings.idisputes.errors import ERRORS as DISPUTES_ERRORS
 from kumiai.adapters.evm.bindings.ierc20 import calls as erc20
 from kumiai.adapters.evm.errors import FeeCapError, InsufficientFundsError, RevertedError
 from kumiai.adapters.evm.fees import FeePolicy, make_offer
@@ -21,7 +21,7 @@ from kumiai.apps.chain.place import Session
 from kumiai.base.errors import InputError
 
 GAS_MARGIN_PPM = 200_000
-_TOKEN_FAULTS = {"SafeERC20FailedOperation", "TokenAmountDiffers", "FailedCall"}
+_TOKEN_FAULTS = {"TokenAmountDiffers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ async def make_plan(
     session: Session, sender: str, actions: Sequence[Action], fees: FeePolicy
 ) -> Plan:
     """Return what sending would do; raises what the contract or the account has against it."""
-    now = await session.node.get_fees()
+    now = (await session.node.get_standing(sender)).fees
     offer = make_offer(fees, now.base, now.tip)
     if offer is None:
         raise FeeCapError(f"the base fee is {now.base:,} wei a gas, above {fees.cap:,}")

@@ -14,12 +14,17 @@ from typing import Any, cast
 from kumiai.adapters.evm.abi import ContractError, ErrorTypes
 from kumiai.adapters.evm.bindings.arena.errors import ERRORS as ARENA_ERRORS
 from kumiai.adapters.evm.bindings.disputes.errors import ERRORS as DISPUTES_ERRORS
+from kumiai.adapters.evm.bindings.iarena.errors import ERRORS as IARENA_ERRORS
+from kumiai.adapters.evm.bindings.idisputes.errors import ERRORS as IDISPUTES_ERRORS
 from kumiai.adapters.evm.bindings.ierc20.errors import ERRORS as TOKEN_ERRORS
 from kumiai.adapters.evm.bindings.timelock.errors import ERRORS as TIMELOCK_ERRORS
 from kumiai.adapters.evm.errors import RevertedError
 from kumiai.apps.report.texts import Texts
 
-ERRORS: ErrorTypes = {**TOKEN_ERRORS, **TIMELOCK_ERRORS, **DISPUTES_ERRORS, **ARENA_ERRORS}
+ERRORS: ErrorTypes = {
+    **TOKEN_ERRORS, **TIMELOCK_ERRORS, **DISPUTES_ERRORS, **IDISPUTES_ERRORS, **ARENA_ERRORS,
+    **IARENA_ERRORS,
+}
 STATUSES = ("none", "open", "running", "stopped", "closed", "cancelled", "expired")
 ROLES = ("none", "trainer", "validator")
 _TIMES = {"deadline", "from", "from_", "until", "activeAt", "closesAt"}
@@ -37,9 +42,7 @@ def explain(error: RevertedError, texts: Texts) -> RevertedError:
     shown = ", ".join(f"{key} {value}" for key, value in values.items())
     message = texts.text("chain.refused", error=f"{name} ({shown})" if shown else name)
     places: dict[str, object] = dict(values)
-    return RevertedError(
-        message, error.data, error=error.error, advice=texts.text(key, **places)
-    )
+    return RevertedError(message, error.data, error=error.error, advice=texts.text(key, **places))
 
 
 def list_values(error: ContractError) -> Mapping[str, str]:

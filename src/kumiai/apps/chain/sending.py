@@ -109,9 +109,7 @@ async def _wait(session: Session, outbox: Outbox, key: str, action: Action) -> S
     (receipt,) = await session.node.get_receipts([outcome.hash])
     if receipt is None:
         raise StoreError(f"the receipt of {outcome.hash} vanished: run the command again")
-    return Sent(
-        action, outcome.hash, receipt.block, receipt.gas_used, receipt.fee, receipt
-    )
+    return Sent(action, outcome.hash, receipt.block, receipt.gas_used, receipt.fee, receipt)
 
 
 async def _watch(outbox: Outbox, sender: str, on_trouble: OnTrouble) -> None:

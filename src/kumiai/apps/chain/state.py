@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kumiai.adapters.evm.abi import Event, Log, decode_log
-from kumiai.adapters.evm.bindings.arena import calls as arena
-from kumiai.adapters.evm.bindings.arena.events import (
+from kumiai.adapters.evm.bindings.iarena import calls as arena
+from kumiai.adapters.evm.bindings.iarena.events import (
     EVENTS,
     Delegated,
     FinalSettled,
@@ -21,7 +21,7 @@ from kumiai.adapters.evm.bindings.arena.events import (
     RoundSettled,
     Staked,
 )
-from kumiai.adapters.evm.bindings.arena.structs import Member, Task, Terms
+from kumiai.adapters.evm.bindings.iarena.structs import Member, Task, Terms
 from kumiai.adapters.evm.bindings.ierc20 import calls as erc20
 from kumiai.adapters.evm.errors import RevertedError, TooManyResultsError
 from kumiai.adapters.evm.node import LogFilter

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kumiai.adapters.evm.bindings.arena.structs import Terms
+from kumiai.adapters.evm.bindings.iarena.structs import Terms
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.tasks.document import TaskDocument, compute_task_id, parse_task

@@ -14,9 +14,7 @@ from kumiai.apps.cli.chaining.door import Door
 from kumiai.base.errors import InputError, StoreError
 
 
-def claim(
-    door: Door, run: Path, member: str | None, is_all: bool, proof_out: Path | None
-) -> None:
+def claim(door: Door, run: Path, member: str | None, is_all: bool, proof_out: Path | None) -> None:
     """Claim for one member, for the signer, or for everybody."""
     if is_all and member is not None:
         raise InputError("--member", member, "is one, --all is everybody: name one of them")
@@ -40,7 +38,7 @@ def claim(
             _write_proofs(proof_out, session, payroll, claims)
         return [each.make_action(session, payroll.chain.task_key) for each in claims]
 
-    door.carry_out(build, task="0x" + payroll.chain.task_key.hex())
+    door.carry_out(build, payroll.chain.place.arena, task="0x" + payroll.chain.task_key.hex())
 
 
 def _write_proofs(path: Path, session: Session, payroll: Payroll, claims: Sequence[Claim]) -> None:

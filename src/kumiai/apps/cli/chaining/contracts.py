@@ -86,4 +86,3 @@ async def _deploy(
     finished = await finish_deployment(session, plan)
     save_deployment(path, finished)
     return finished
-

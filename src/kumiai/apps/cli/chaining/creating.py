@@ -1,4 +1,4 @@
-"""`kumiai chain create`: from a task's file and the options to the terms that the contract keeps."""
+"""`kumiai chain create`: from a task's file and options to the terms that the contract keeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kumiai.apps.chain.actions import Action
 from kumiai.apps.chain.place import ZERO_ADDRESS, Session
 from kumiai.apps.chain.reading import read_duration, read_share
 from kumiai.apps.chain.taskfile import ChainTerms, make_terms, read_task_file
-from kumiai.apps.cli.chaining.door import Door
+from kumiai.apps.cli.chaining.door import COIN_NAME, TEST_NAME, Door
 from kumiai.apps.cli.running import parse_overrides
 from kumiai.base.errors import InputError
 from kumiai.settlement.certificates import compute_task_key
@@ -68,9 +68,9 @@ def create(
 
 
 def _read_token(session: Session, text: str) -> str:
-    if text == "coin":
+    if text == COIN_NAME:
         return ZERO_ADDRESS
-    if text == "test":
+    if text == TEST_NAME:
         return session.get_contract("token")
     try:
         return parse_address("--token", text)

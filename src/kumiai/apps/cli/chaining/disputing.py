@@ -10,7 +10,7 @@ from kumiai.apps.chain.actions import Action, name_task
 from kumiai.apps.chain.place import ZERO_ADDRESS, Session
 from kumiai.apps.chain.reading import read_hash
 from kumiai.apps.chain.refusals import show_time
-from kumiai.apps.cli.chaining.door import Door
+from kumiai.apps.cli.chaining.door import COIN_NAME, TEST_NAME, Door
 
 
 def begin(door: Door, task: str, owner: str | None, file: Path) -> None:
@@ -50,9 +50,9 @@ def withdraw(door: Door, token: str, account: str | None) -> None:
     who = door.get_address() if account is None else parse_address("--account", account)
 
     async def build(session: Session) -> list[Action]:
-        if token == "coin":
+        if token == COIN_NAME:
             return await disputes.withdraw(session, ZERO_ADDRESS, who)
-        address = session.get_contract("token") if token == "test" else None
+        address = session.get_contract("token") if token == TEST_NAME else None
         return await disputes.withdraw(session, address or parse_address("TOKEN", token), who)
 
     door.carry_out(build)

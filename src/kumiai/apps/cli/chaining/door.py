@@ -1,4 +1,4 @@
-"""Between the commands and the chain: opens the place, shows what would be sent, asks, sends, tells.
+"""Between the commands and the chain: opens the place, shows what is to be sent, asks, sends.
 
 `Door.run` is for reading; `Door.carry_out` for sending. Both turn a contract's refusal into a
 sentence of what to do.
@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -40,6 +41,7 @@ except ModuleNotFoundError as missing:  # the extra's packages, not ours
 
 PASSWORD_BYTES_MAX = 4_096
 COIN = 10**18
+COIN_NAME, TEST_NAME = "coin", "test"  # in place of a token's address
 
 T = TypeVar("T")
 Build = Callable[[Session], Awaitable[list[Action]]]
@@ -142,12 +144,16 @@ class Door:
 
     # -- sending --
 
-    def carry_out(self, build: Build, **result: object) -> list[Sent]:
+    def carry_out(self, build: Build, arena: str | None = None, **result: object) -> list[Sent]:
         """Show, ask, send and tell; `result` goes into the JSON document beside.
 
-        Returns what was sent, nothing in a dry run. Raises the first refusal, after all were told.
+        arena: counts where the user named none. Returns what was sent, nothing in a dry run. Raises
+        the first refusal, after all were told.
         """
-        return self.run(lambda session: self.carry_out_in(session, build, **result))
+        place = self.place
+        if arena is not None and place.arena is None and place.deployment is None:
+            place = replace(place, arena=arena)
+        return self.run_at(place, lambda session: self.carry_out_in(session, build, **result))
 
     async def carry_out_in(self, session: Session, build: Build, **result: object) -> list[Sent]:
         """The same where a session is open already."""
@@ -190,7 +196,10 @@ class Door:
 
     def tell_action(self, action: Action) -> str:
         """The sentence of what an action does."""
-        return self.texts.text(f"chain.do.{action.what}", **dict(action.places))
+        places = dict(action.places)
+        if "role" in places:
+            places["role"] = self.texts.name("role", str(places["role"]))
+        return self.texts.text(f"chain.do.{action.what}", **places)
 
     def ask_consent(self, key: str = "chain.consent") -> None:
         """Go on only where the user says so; InputError where nobody can be asked."""

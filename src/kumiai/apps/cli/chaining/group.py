@@ -1,4 +1,4 @@
-"""`kumiai chain`: the group, the embedded chain's server, keys, contracts and the look at a task."""
+"""`kumiai chain`: the group, the embedded chain's server, keys, contracts, the look at a task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHAIN_FILE = Path("chain.db")
 
 chain = typer.Typer(
     name="chain",
-    help="Tasks, stakes, pay and orders on an EVM chain; without a command: serve the embedded one.",
+    help="Tasks, stakes, pay and orders on an EVM chain; without a command: serve our own.",
     rich_markup_mode="rich",
     epilog=show_examples(
         "kumiai chain --port 8545",
@@ -63,7 +63,7 @@ def start(
     dev: DevOption = False,
     lang: LangOption = None,
 ) -> None:
-    """Tasks, stakes, pay and orders on an EVM chain; without a command: serve the embedded one."""
+    """Tasks, stakes, pay and orders on an EVM chain; without a command: serve our own."""
     if context.invoked_subcommand is None:
         serve(port, file, chain_id, fund, dev, lang)
 
@@ -101,7 +101,9 @@ KeyArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The encrypted
 
 
 @keys.command("new", epilog=show_examples("kumiai chain keys new me.json"))
-def keys_new(file: KeyArgument, password_file: PasswordOption = None, lang: LangOption = None) -> None:
+def keys_new(
+    file: KeyArgument, password_file: PasswordOption = None, lang: LangOption = None
+) -> None:
     """Make a new key; nobody can restore the file or its password for you."""
     from kumiai.apps.cli.chaining import keyring
 
@@ -127,13 +129,16 @@ def keys_import(
     dev: Annotated[
         int | None,
         typer.Option(
-            "--dev", metavar="N", min=0, max=3,
+            "--dev",
+            metavar="N",
+            min=0,
+            max=3,
             help="A developers' key that everybody knows, funded on test chains; never for money.",
         ),
     ] = None,
     password_file: PasswordOption = None,
     lang: LangOption = None,
-) -> None:  # fmt: skip
+) -> None:
     """Encrypt a key that you have into a file."""
     from kumiai.apps.cli.chaining import keyring
 
@@ -141,7 +146,10 @@ def keys_import(
 
 
 @keys.command(
-    "show", epilog=show_examples("kumiai chain keys show me.json", "kumiai chain keys show me.json --check")
+    "show",
+    epilog=show_examples(
+        "kumiai chain keys show me.json", "kumiai chain keys show me.json --check"
+    ),
 )
 def keys_show(
     file: KeyArgument,
@@ -172,14 +180,16 @@ def deploy(
     guardian: Annotated[
         list[str] | None,
         typer.Option(
-            "--guardian", metavar="ADDRESS",
+            "--guardian",
+            metavar="ADDRESS",
             help="May propose changes of the parameters for new tasks (default: you alone).",
         ),
     ] = None,
     delay: Annotated[
-        str, typer.Option("--delay", metavar="TIME", help="How long such a change waits, at least 1h.")
+        str,
+        typer.Option("--delay", metavar="TIME", help="How long such a change waits, at least 1h."),
     ] = "2d",
-) -> None:  # fmt: skip
+) -> None:
     """Make the contracts: timelock, arena, disputes, lens; write where they are."""
     from kumiai.apps.cli.chaining import contracts
 
@@ -204,4 +214,3 @@ def status(
     from kumiai.apps.cli.chaining import looking
 
     looking.show_status(door, task, owner, watch)
-

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from kumiai.apps.cli.chaining.door import Door
 
 OptionalTask = Annotated[
-    str | None, typer.Argument(metavar="[TASK]", help="The task's id; not needed with --sign or --send.")
+    str | None,
+    typer.Argument(metavar="[TASK]", help="The task's id; not needed with --sign or --send."),
 ]
 ReasonOption = Annotated[
-    str | None, typer.Option("--reason", metavar="TEXT", help="Why; it stands on the chain for ever.")
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Why; it stands on the chain for ever."),
 ]
 OutOption = Annotated[
     Path | None,
@@ -30,7 +32,9 @@ SignOption = Annotated[
 ]
 SendOption = Annotated[
     Path | None,
-    typer.Option("--send", metavar="ORDER.JSON", help="Deliver it; anyone may, once enough signed."),
+    typer.Option(
+        "--send", metavar="ORDER.JSON", help="Deliver it; anyone may, once enough signed."
+    ),
 ]
 
 
@@ -45,7 +49,9 @@ SendOption = Annotated[
 def pause(
     door: Door,
     task: OptionalTask = None,
-    time: Annotated[str, typer.Option("--for", metavar="TIME", help="How long, at most 30d.")] = "1d",
+    time: Annotated[
+        str, typer.Option("--for", metavar="TIME", help="How long, at most 30d.")
+    ] = "1d",
     reason: ReasonOption = None,
     out: OutOption = None,
     sign: SignOption = None,
@@ -58,7 +64,9 @@ def pause(
 
 
 @chain.command(
-    epilog=show_examples("kumiai chain resume 0x1234... --reason 'checked' --keystore guardian.json")
+    epilog=show_examples(
+        "kumiai chain resume 0x1234... --reason 'checked' --keystore guardian.json"
+    )
 )
 @connected(sends=True)
 def resume(
@@ -76,7 +84,9 @@ def resume(
 
 
 @chain.command(
-    epilog=show_examples("kumiai chain stop 0x1234... --reason 'data withdrawn' --keystore guardian.json")
+    epilog=show_examples(
+        "kumiai chain stop 0x1234... --reason 'data withdrawn' --keystore guardian.json"
+    )
 )
 @connected(sends=True)
 def stop(
@@ -123,7 +133,8 @@ def dispute_open(
 
 
 @dispute.command(
-    "answer", epilog=show_examples("kumiai chain dispute answer 0x9abc... answer.json --keystore me.json")
+    "answer",
+    epilog=show_examples("kumiai chain dispute answer 0x9abc... answer.json --keystore me.json"),
 )
 @connected(sends=True)
 def dispute_answer(
@@ -139,7 +150,9 @@ def dispute_answer(
     disputing.answer(door, dispute_id, file)
 
 
-@dispute.command("expire", epilog=show_examples("kumiai chain dispute expire 0x9abc... --keystore me.json"))
+@dispute.command(
+    "expire", epilog=show_examples("kumiai chain dispute expire 0x9abc... --keystore me.json")
+)
 @connected(sends=True)
 def dispute_expire(door: Door, dispute_id: DisputeArgument) -> None:
     """After the deadline: who was silent has lost."""
@@ -148,7 +161,9 @@ def dispute_expire(door: Door, dispute_id: DisputeArgument) -> None:
     disputing.expire(door, dispute_id)
 
 
-@dispute.command("withdraw", epilog=show_examples("kumiai chain dispute withdraw coin --keystore me.json"))
+@dispute.command(
+    "withdraw", epilog=show_examples("kumiai chain dispute withdraw coin --keystore me.json")
+)
 @connected(sends=True)
 def dispute_withdraw(
     door: Door,

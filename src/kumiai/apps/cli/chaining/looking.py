@@ -104,7 +104,9 @@ def _members(state: TaskState, texts: Texts, width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column(texts.text("chain.status.member", n=len(state.members)), no_wrap=True)
     for key in ("role", "stake", "delegated", "sigma"):
-        table.add_column(texts.text(f"chain.status.{key}"), justify="left" if key == "role" else "right")
+        table.add_column(
+            texts.text(f"chain.status.{key}"), justify="left" if key == "role" else "right"
+        )
     table.add_column("")
     for m in state.members:
         full = encode_checksum(m.address)

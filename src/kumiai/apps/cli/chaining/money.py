@@ -34,46 +34,73 @@ def create(
     token: Annotated[
         str,
         typer.Option(
-            "--token", metavar="TOKEN", help="An ERC-20 address, `test` (the deployment's), or `coin`."
+            "--token",
+            metavar="TOKEN",
+            help="An ERC-20 address, `test` (the deployment's), or `coin`.",
         ),
-    ] = "coin",
-    ends_in: Annotated[str, _time("--ends-in", "Who has not settled by then may be expired.")] = "30d",
-    grace: Annotated[str, _time("--grace", "Waited after the end before anyone may expire it.")] = "1d",
+    ] = "coin",  # noqa: S107 - the chain's own coin, no password
+    ends_in: Annotated[
+        str, _time("--ends-in", "Who has not settled by then may be expired.")
+    ] = "30d",
+    grace: Annotated[
+        str, _time("--grace", "Waited after the end before anyone may expire it.")
+    ] = "1d",
     activation_delay: Annotated[
-        str | None, _time("--activation-delay", "From settlement to claims (default: the task's window).")
+        str | None,
+        _time("--activation-delay", "From settlement to claims (default: the task's window)."),
     ] = None,
-    cool_down: Annotated[str, _time("--cool-down", "From the end to the stakes' withdrawal.")] = "1d",
-    sigma_min: Annotated[str, typer.Option("--sigma-min", metavar="SHARE", help="Least sigma.")] = "0%",
+    cool_down: Annotated[
+        str, _time("--cool-down", "From the end to the stakes' withdrawal.")
+    ] = "1d",
+    sigma_min: Annotated[
+        str, typer.Option("--sigma-min", metavar="SHARE", help="Least sigma.")
+    ] = "0%",
     sigma_max: Annotated[
-        str, typer.Option("--sigma-max", metavar="SHARE", help="Greatest sigma, and everybody's at first.")
+        str,
+        typer.Option(
+            "--sigma-max", metavar="SHARE", help="Greatest sigma, and everybody's at first."
+        ),
     ] = "100%",
-    sigma_freeze: Annotated[str, _time("--sigma-freeze", "Before the end sigma stays as it is.")] = "0",
+    sigma_freeze: Annotated[
+        str, _time("--sigma-freeze", "Before the end sigma stays as it is.")
+    ] = "0",
     delegation_slash: Annotated[
         str,
         typer.Option(
-            "--delegation-slash", metavar="SHARE", help="Of a node's loss that its delegators share."
+            "--delegation-slash",
+            metavar="SHARE",
+            help="Of a node's loss that its delegators share.",
         ),
     ] = "0%",
     slash_to_task: Annotated[
-        bool, typer.Option("--slash-to-task", metavar="", help="Slashed stake goes to the escrow, not burnt.")
+        bool,
+        typer.Option(
+            "--slash-to-task", metavar="", help="Slashed stake goes to the escrow, not burnt."
+        ),
     ] = False,
     guardian: Annotated[
         list[str] | None,
-        typer.Option("--guardian", metavar="ADDRESS", help="May pause and stop the task (up to 16)."),
+        typer.Option(
+            "--guardian", metavar="ADDRESS", help="May pause and stop the task (up to 16)."
+        ),
     ] = None,
     guardians_required: Annotated[
         int | None,
-        typer.Option("--guardians-required", metavar="N", help="How many must sign (default: the task's)."),
+        typer.Option(
+            "--guardians-required", metavar="N", help="How many must sign (default: the task's)."
+        ),
     ] = None,
     admission: Annotated[
         str | None,
-        typer.Option("--admission", metavar="ADDRESS", help="Signs who may take part (default: anyone)."),
+        typer.Option(
+            "--admission", metavar="ADDRESS", help="Signs who may take part (default: anyone)."
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the task."),
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Create a task on the chain from its file; its terms can never be changed."""
     from kumiai.apps.cli.chaining import creating
 
@@ -137,7 +164,9 @@ def unstake(door: Door, task: TaskArgument, owner: OwnerOption = None) -> None:
 
 
 @chain.command(
-    epilog=show_examples("kumiai chain withdraw 0x1234...", "kumiai chain withdraw 0x1234... --member 0x...")
+    epilog=show_examples(
+        "kumiai chain withdraw 0x1234...", "kumiai chain withdraw 0x1234... --member 0x..."
+    )
 )
 @connected(sends=True)
 def withdraw(
@@ -145,7 +174,8 @@ def withdraw(
     task: TaskArgument,
     owner: OwnerOption = None,
     member: Annotated[
-        str | None, typer.Option("--member", metavar="ADDRESS", help="Whose stake (default: yours).")
+        str | None,
+        typer.Option("--member", metavar="ADDRESS", help="Whose stake (default: yours)."),
     ] = None,
 ) -> None:
     """Pay a member its stake back, after the cool-down; anyone may send this."""
@@ -154,10 +184,16 @@ def withdraw(
     work.withdraw(door, task, owner, member)
 
 
-@chain.command(epilog=show_examples("kumiai chain delegate 0x1234... 0x5678... 250 --keystore me.json"))
+@chain.command(
+    epilog=show_examples("kumiai chain delegate 0x1234... 0x5678... 250 --keystore me.json")
+)
 @connected(sends=True)
 def delegate(
-    door: Door, task: TaskArgument, node: NodeArgument, amount: AmountArgument, owner: OwnerOption = None
+    door: Door,
+    task: TaskArgument,
+    node: NodeArgument,
+    amount: AmountArgument,
+    owner: OwnerOption = None,
 ) -> None:
     """Lend to a member, and share its pay."""
     from kumiai.apps.cli.chaining import work
@@ -165,9 +201,13 @@ def delegate(
     work.delegate(door, task, owner, node, amount)
 
 
-@chain.command(epilog=show_examples("kumiai chain undelegate 0x1234... 0x5678... --keystore me.json"))
+@chain.command(
+    epilog=show_examples("kumiai chain undelegate 0x1234... 0x5678... --keystore me.json")
+)
 @connected(sends=True)
-def undelegate(door: Door, task: TaskArgument, node: NodeArgument, owner: OwnerOption = None) -> None:
+def undelegate(
+    door: Door, task: TaskArgument, node: NodeArgument, owner: OwnerOption = None
+) -> None:
     """Take back what you lent, after the end."""
     from kumiai.apps.cli.chaining import work
 
@@ -189,7 +229,9 @@ def sigma(
 
 
 @chain.command(
-    epilog=show_examples("kumiai chain start 0x1234...", "kumiai chain start 0x1234... 0x5678... 0x9abc...")
+    epilog=show_examples(
+        "kumiai chain start 0x1234...", "kumiai chain start 0x1234... 0x5678... 0x9abc..."
+    )
 )
 @connected(sends=True)
 def start(
@@ -197,7 +239,9 @@ def start(
     task: TaskArgument,
     committee: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[VALIDATOR]...", help="The committee (default: all that are staked)."),
+        typer.Argument(
+            metavar="[VALIDATOR]...", help="The committee (default: all that are staked)."
+        ),
     ] = None,
     owner: OwnerOption = None,
 ) -> None:
@@ -261,12 +305,16 @@ def claim(
     run: Annotated[Path, typer.Option("--run", metavar="DIR", help="The run's folder.")],
     member: Annotated[
         str | None,
-        typer.Option("--member", metavar="NAME", help="Whose pay, name or address (default: yours)."),
+        typer.Option(
+            "--member", metavar="NAME", help="Whose pay, name or address (default: yours)."
+        ),
     ] = None,
     is_all: Annotated[bool, typer.Option("--all", metavar="", help="Everybody's.")] = False,
     proof_out: Annotated[
         Path | None,
-        typer.Option("--proof-out", metavar="FILE", help="Also write what another wallet needs to claim."),
+        typer.Option(
+            "--proof-out", metavar="FILE", help="Also write what another wallet needs to claim."
+        ),
     ] = None,
 ) -> None:
     """Take what a run has earned: to the members' own addresses, whoever sends it."""

@@ -142,9 +142,7 @@ def connected(*, sends: bool) -> Callable[[Callable[..., None]], Callable[..., N
             settings = Settings(**{name: given.pop(name) for name in shared})
             function(make_door(settings), **given)
 
-        mine = [
-            p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.parameters.values()
-        ][1:]
+        mine = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.parameters.values()][1:]
         command.__signature__ = own.replace(parameters=[*mine, *extra])  # type: ignore[attr-defined]
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         return command
