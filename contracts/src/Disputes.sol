@@ -33,8 +33,8 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
     mapping(address token => uint128) private _floors;
     mapping(address token => uint256) private _burnt;
     mapping(address token => mapping(address account => uint256)) private _credit;
-    mapping(bytes32 task => mapping(bytes32 submission => bool)) private _convicted;
-    uint256 private _opened;
+    mapping(bytes32 lie => bool) private _convicted;
+    uint64 private _opened;
 
     constructor(IArena arena_, address owner_) Juries(arena_) Ownable(owner_) {
         _setParameters(Parameters({bondShare: 100_000, arity: 4, answerTime: 1 hours, juryTime: 1 days}));
@@ -56,140 +56,107 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
         Parameters memory rules = _parameters;
         if (_open[task]++ >= OPEN_MAX) revert TooManyDisputes(OPEN_MAX);
 
-        dispute = keccak256(abi.encode(task, leaf, msg.sender, ++_opened));
+        Case memory about = Case({
+            task: task,
+            submission: submission,
+            accuser: msg.sender,
+            claimed: claimed,
+            token: terms.token,
+            bond: _computeBond(task, submission.account, terms, rules.bondShare),
+            slash: terms.slash,
+            jurors: _summon(task, committee),
+            answerTime: rules.answerTime,
+            juryTime: rules.juryTime,
+            arity: rules.arity,
+            nonce: ++_opened
+        });
+        dispute = keccak256(abi.encode(about));
         Dispute storage d = _disputes[dispute];
-        d.task = task;
-        d.submission = leaf;
-        (d.accused, d.round, d.accuser) = (submission.account, submission.round, msg.sender);
-        (d.answerTime, d.juryTime, d.arity) = (rules.answerTime, rules.juryTime, rules.arity);
-        (d.token, d.slash, d.jurors) = (terms.token, terms.slash, _summon(task, committee));
+        (d.answerTime, d.arity) = (rules.answerTime, rules.arity);
         (d.iterations, d.every) = Search.checkLength(submission);
-        d.bond = _computeBond(task, submission.account, terms, rules.bondShare);
-        d.roots = [submission.trace, claimed];
+        d.nodes = [submission.trace, claimed];
         d.search(Level.Segments, d.countSegments() + 1);
 
-        emit Opened(dispute, task, submission.account, msg.sender, submission, claimed, d.bond);
-        emit Narrowed(dispute, Level.Segments, d.height, 0, d.deadline);
+        emit Opened(dispute, task, submission.account, about);
         arena.hold(task, submission.account, submission.round);
-        _receive(d.token, d.bond);
+        _receive(about.token, about.bond);
     }
 
     // ---- the search
 
     /// @inheritdoc IDisputes
-    function descend(bytes32 dispute, bytes32[] calldata accused, bytes32[] calldata accuser) external {
+    function descend(
+        bytes32 dispute,
+        bytes32[] calldata accused,
+        bytes32[] calldata accuser,
+        uint8 side,
+        bytes32[] calldata next
+    ) external {
         Dispute storage d = _disputes[dispute];
-        if (d.level != Level.Segments && d.level != Level.Iterations) revert WrongLevel(d.level);
+        _checkSearching(d);
         uint8 given = (accused.length > 0 ? 1 : 0) | (accuser.length > 0 ? 2 : 0);
+        uint8 before = d.answered;
         uint8 answered = _answer(d, given);
-        uint256 down = d.countDown();
-        uint256 count = TraceTrees.countBelow(d.size, d.height, d.position, down);
-        if (given & 1 != 0) d.checkNodes(0, accused, count, down);
-        if (given & 2 != 0) d.checkNodes(1, accuser, count, down);
-        emit Descended(dispute, accused, accuser);
-        if (given != BOTH) {
+        if (given & 1 != 0) d.checkNodes(0, accused);
+        if (given & 2 != 0) d.checkNodes(1, accuser);
+        // what is shown for the first time can be read by everybody, whoever called
+        if (given & ~before & 1 != 0) emit Descended(dispute, 0, accused);
+        if (given & ~before & 2 != 0) emit Descended(dispute, 1, accuser);
+        if (given == BOTH) {
+            d.narrow(accused, accuser);
+            _goOn(dispute, d);
+        } else {
             d.answered = answered;
-            return;
         }
-        // different nodes hash from different neighbours, so this ends before `count`
-        uint256 first = 0;
-        while (accused[first] == accuser[first]) ++first;
-        d.nodes = [accused[first], accuser[first]];
-        (d.height, d.position) = (d.height - uint8(down), uint32((uint256(d.position) << down) + first));
-        (d.answered, d.rounds) = (0, d.rounds + 1);
-        d.setDeadline(d.answerTime);
-        if (d.height == 0) d.onFound();
-        emit Narrowed(dispute, d.level, d.height, d.position, d.deadline);
+        if (next.length > 0) _answerNext(dispute, d, side, next);
     }
 
     /// @inheritdoc IDisputes
-    function refine(
-        bytes32 dispute,
-        uint8 side,
-        Submission calldata submission,
-        Refinement calldata refinement,
-        bytes calldata signature
-    ) external {
-        Dispute storage d = _disputes[dispute];
+    function refine(Case calldata about, uint8 side, Refinement calldata refinement, bytes calldata signature)
+        external
+    {
+        (bytes32 dispute, Dispute storage d) = _find(about);
         if (d.level != Level.Refining) revert WrongLevel(d.level);
-        _checkSubmission(d, submission);
         if (side > 1) revert NotParty(msg.sender);
         uint8 answered = _answer(d, uint8(1) << side);
-        _checkSigner(side == 0 ? d.accused : d.accuser, dispute, refinement.root, signature);
-        d.checkLeaf(side, submission, refinement.digest);
-        if (d.agreed == 0) {
-            d.checkAgreed(side, submission, refinement.agreed, refinement.agreedPath);
-            d.agreed = refinement.agreed;
-        }
-        d.checkEnds(submission, refinement);
-        d.roots[side] = refinement.root;
-        emit Refined(dispute, side == 0 ? d.accused : d.accuser, refinement.root, refinement.digest, d.agreed);
+        address party = side == 0 ? about.submission.account : about.accuser;
+        _checkSigner(party, dispute, refinement.root, signature);
+        d.checkRefinement(side, about.submission, refinement);
+        d.nodes[side] = refinement.root;
         d.answered = answered;
+        emit Refined(dispute, side, refinement.root, refinement.digest, refinement.agreed);
         if (answered != BOTH) return;
-        d.agreed = 0; // from here on: the last state before the two that differ
         d.isFine = true;
         d.search(Level.Iterations, d.countSegment() + 1);
         emit Narrowed(dispute, Level.Iterations, d.height, 0, d.deadline);
     }
 
-    /// @inheritdoc IDisputes
-    function show(
-        bytes32 dispute,
-        Submission calldata submission,
-        bytes32 accused,
-        bytes32 accuser,
-        bytes32 agreed,
-        bytes32[] calldata agreedPath
-    ) external {
-        Dispute storage d = _disputes[dispute];
-        if (d.level != Level.Showing) revert WrongLevel(d.level);
-        _checkSubmission(d, submission);
-        uint8 answered = _answer(d, (accused != 0 ? 1 : 0) | (accuser != 0 ? 2 : 0));
-        if (accused != 0) {
-            d.checkLeaf(0, submission, accused);
-            d.digests[0] = accused;
-        }
-        if (accuser != 0) {
-            d.checkLeaf(1, submission, accuser);
-            d.digests[1] = accuser;
-        }
-        if (d.position > 0 && d.agreed == 0) {
-            d.checkAgreed(accused != 0 ? 0 : 1, submission, agreed, agreedPath);
-            d.agreed = agreed;
-        }
-        emit Shown(dispute, accused, accuser);
-        d.answered = answered;
-        if (answered != BOTH) return;
-        (d.level, d.answered) = (Level.Jury, 0);
-        d.setDeadline(d.juryTime);
-        emit Asked(dispute, d.findIteration(), d.agreed, d.digests[0], d.digests[1], d.deadline);
-    }
-
     // ---- the end
 
     /// @inheritdoc IDisputes
-    function expire(bytes32 dispute) external nonReentrant {
-        Dispute storage d = _disputes[dispute];
+    function expire(Case calldata about) external nonReentrant {
+        (bytes32 dispute, Dispute storage d) = _find(about);
         if (d.level == Level.None || d.level == Level.Decided) revert WrongLevel(d.level);
-        if (block.timestamp < d.deadline) revert TooEarly(d.deadline);
+        uint256 deadline = d.level == Level.Jury ? uint256(d.deadline) + about.juryTime : d.deadline;
+        if (block.timestamp < deadline) revert TooEarly(deadline);
         // both may have answered apart: the nodes are public, anyone sends them together
         if (d.answered == BOTH) revert NobodySilent();
-        _decide(dispute, d, d.answered == 0 ? 0 : BOTH ^ d.answered, 0);
+        _decide(about, dispute, d, d.answered == 0 ? 0 : BOTH ^ d.answered, 0);
     }
 
     /// @inheritdoc IDisputes
-    function judge(bytes32 dispute, uint8 outcome, bytes32 digest, uint256 signers, bytes calldata signatures)
+    function judge(Case calldata about, uint8 outcome, bytes32 digest, uint256 signers, bytes calldata signatures)
         external
         nonReentrant
     {
-        Dispute storage d = _disputes[dispute];
+        (bytes32 dispute, Dispute storage d) = _find(about);
         if (d.level != Level.Jury) revert WrongLevel(d.level);
-        if (block.timestamp >= d.deadline) revert TooLate(d.deadline);
-        uint8 expected = 0;
-        if (digest != 0) expected = (digest != d.digests[0] ? 1 : 0) | (digest != d.digests[1] ? 2 : 0);
+        uint256 deadline = uint256(d.deadline) + about.juryTime;
+        if (block.timestamp >= deadline) revert TooLate(deadline);
+        uint8 expected = d.findLiars(about.submission, digest);
         if (outcome != expected) revert BadVerdict(expected);
-        _checkJury(d, computeDigest(dispute, outcome, digest), signers, signatures);
-        _decide(dispute, d, outcome, digest);
+        _checkJury(about, computeDigest(dispute, outcome, digest), signers, signatures);
+        _decide(about, dispute, d, outcome, digest);
     }
 
     /// @inheritdoc IDisputes
@@ -252,7 +219,21 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
         return TraceTrees.encodeSubmission(submission);
     }
 
+    /// @inheritdoc IDisputes
+    function computeId(Case calldata about) public pure returns (bytes32) {
+        return keccak256(abi.encode(about));
+    }
+
     // ---- checks
+
+    function _find(Case calldata about) private view returns (bytes32 dispute, Dispute storage d) {
+        dispute = computeId(about);
+        d = _disputes[dispute];
+    }
+
+    function _checkSearching(Dispute storage d) private view {
+        if (d.level != Level.Segments && d.level != Level.Iterations) revert WrongLevel(d.level);
+    }
 
     function _checkAccusation(
         bytes32 task,
@@ -276,10 +257,6 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
         if (msg.sender == submission.account) revert NotParty(msg.sender);
     }
 
-    function _checkSubmission(Dispute storage d, Submission calldata submission) private view {
-        if (TraceTrees.hashLeaf(TraceTrees.encodeSubmission(submission)) != d.submission) revert WrongSubmission();
-    }
-
     /// Who has answered with this; an answer counts once, and before the deadline. Nodes that both
     /// have shown may be sent again together: that is no answer but the way on.
     function _answer(Dispute storage d, uint8 given) private view returns (uint8) {
@@ -290,6 +267,23 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
         return d.answered | given;
     }
 
+    /// The first nodes of the next round, by whom the last round was ended.
+    function _answerNext(bytes32 dispute, Dispute storage d, uint8 side, bytes32[] calldata nodes) private {
+        _checkSearching(d);
+        if (side > 1) revert NotParty(msg.sender);
+        d.answered = _answer(d, uint8(1) << side);
+        d.checkNodes(side, nodes);
+        emit Descended(dispute, side, nodes);
+    }
+
+    /// The search narrowed: it goes on below, or at leaves with what comes next.
+    function _goOn(bytes32 dispute, Dispute storage d) private {
+        if (d.height == 0) d.level = d.findNext();
+        d.setDeadline(d.level == Level.Jury ? 0 : d.answerTime);
+        emit Narrowed(dispute, d.level, d.height, d.position, d.deadline);
+        if (d.level == Level.Jury) emit Asked(dispute, d.findIteration(), d.position == 0, d.nodes[0], d.nodes[1]);
+    }
+
     function _checkSigner(address party, bytes32 dispute, bytes32 root, bytes calldata signature) private view {
         if (msg.sender == party) return;
         bytes32 digest = _hashTypedData(keccak256(abi.encode(REFINEMENT_TYPE, dispute, root)));
@@ -298,24 +292,25 @@ contract Disputes is Juries, Ownable2Step, ReentrancyGuardTransient {
 
     // ---- money
 
-    function _decide(bytes32 dispute, Dispute storage d, uint8 outcome, bytes32 digest) private {
+    function _decide(Case calldata about, bytes32 dispute, Dispute storage d, uint8 outcome, bytes32 digest) private {
         (d.level, d.outcome) = (Level.Decided, outcome);
-        --_open[d.task];
+        (bytes32 task, address accused) = (about.task, about.submission.account);
+        --_open[task];
         emit Decided(dispute, outcome, digest);
         if (outcome & 2 != 0) {
-            _burnt[d.token] += d.bond;
-            emit BondBurnt(dispute, d.token, d.bond);
+            _burnt[about.token] += about.bond;
+            emit BondBurnt(dispute, about.token, about.bond);
         } else {
-            _credit[d.token][d.accuser] += d.bond;
-            emit BondReturned(dispute, d.accuser, d.bond);
+            _credit[about.token][about.accuser] += about.bond;
+            emit BondReturned(dispute, about.accuser, about.bond);
         }
-        bool isConvicted = outcome & 1 != 0;
         // one lie costs once, however many accused it of that
-        if (isConvicted && !_convicted[d.task][d.submission]) {
-            _convicted[d.task][d.submission] = true;
-            arena.convict(d.task, d.accused, d.slash, dispute);
+        bytes32 lie = keccak256(abi.encode(task, about.submission));
+        if (outcome & 1 != 0 && !_convicted[lie]) {
+            _convicted[lie] = true;
+            arena.convict(task, accused, about.slash, dispute);
         }
-        arena.release(d.task, d.accused, d.round, isConvicted);
+        arena.release(task, accused, about.submission.round, outcome & 1 != 0);
     }
 
     function _receive(address token, uint128 amount) private {

@@ -11,7 +11,6 @@ interface IDisputes {
         Segments, // the search goes down the trees over the checkpoints
         Refining, // both bind themselves to a finer trace of the first differing segment
         Iterations, // the search goes down the trees over that segment's iterations
-        Showing, // both show the state's digest behind the first differing leaf
         Jury, // the jury computes one iteration
         Decided
     }
@@ -37,46 +36,51 @@ interface IDisputes {
         bytes32[] path;
     }
 
-    /// A party's word about the first differing segment. `agreed` and `agreedPath` (under the party's
-    /// trace) count for the first of the two; the second need not repeat them.
+    /// A party's word about the first differing segment.
     struct Refinement {
         bytes32 digest; // of the segment's last state, as the party had claimed it
         bytes32 agreed; // of the segment's first state
-        bytes32[] agreedPath;
+        bytes32[] agreedPath; // from its leaf to `left`: as many siblings as `leftHeight`
         bytes32 root; // of the finer trace: one state an iteration
         bytes32[] firstPath; // of its first leaf, which must hold `agreed`
         bytes32[] lastPath; // of its last leaf, which must hold `digest`
     }
 
-    struct Dispute {
+    /// What a dispute is about, and its rules: fixed when it is opened. Not kept: a dispute's id is
+    /// keccak256(abi.encode(case)), and who moves shows the case again (it is in `Opened`).
+    struct Case {
         bytes32 task;
-        bytes32 submission; // the leaf's hash
-        address accused;
-        uint32 round;
-        uint40 deadline; // of the open level; an answer at it is too late
-        Level level;
-        uint8 answered; // 1: the accused's side, 2: the accuser's
-        uint8 height; // of the two nodes in their trees; 0: leaves
+        Submission submission;
         address accuser;
+        bytes32 claimed; // the root of the accuser's trace
+        address token;
+        uint128 bond;
+        uint24 slash; // ppm
+        uint16 jurors; // the first so many of the task's list judge: those listed by then
         uint32 answerTime;
         uint32 juryTime;
         uint8 arity; // log2 of how many nodes an answer shows
+        uint64 nonce;
+    }
+
+    struct Dispute {
+        Level level;
+        uint8 answered; // 1: the accused's side, 2: the accuser's
+        uint8 height; // of the two nodes in their trees; 0: leaves
         uint8 rounds; // of the search so far
-        uint8 outcome; // of a decided dispute, see `judge`
+        uint8 arity;
         bool isFine; // the open level's trees hold one segment, with a leaf for every iteration
-        uint128 bond;
-        uint32 size; // leaves of the open level's trees
-        uint32 position; // of the two nodes
-        uint32 segment; // the first differing one, once it is known
-        uint32 every; // at most `iterations`
-        address token;
-        uint24 slash; // ppm
-        uint40 iterations;
-        uint16 jurors; // how many of the task's list judge: those listed when it was opened
-        bytes32[2] nodes; // the nodes that differ, the accused's first
-        bytes32[2] roots; // of the open level's trees
-        bytes32 agreed; // digest of the last state that both agree on; 0: they differ in the first
-        bytes32[2] digests; // of the first state that they differ in
+        uint8 outcome; // of a decided dispute, see `judge`
+        uint8 leftHeight;
+        uint24 position; // of the two nodes
+        uint24 size; // leaves of the open level's trees
+        uint40 deadline; // an answer at it is too late; of the jury: when it began, `juryTime` is added
+        uint32 answerTime;
+        uint16 segment; // the first differing one, once it is known
+        uint16 every; // k, at most T
+        uint32 iterations; // T
+        bytes32[2] nodes; // the nodes that differ, the accused's first; at the end leaves' hashes
+        bytes32 left; // the node left of them at `leftHeight`, in both trees: its last leaf is agreed
     }
 
     struct Parameters {
@@ -86,13 +90,12 @@ interface IDisputes {
         uint32 juryTime;
     }
 
-    event Opened(bytes32 indexed dispute, bytes32 indexed task, address indexed accused, address accuser, Submission submission, bytes32 claimed, uint128 bond);
+    event Opened(bytes32 indexed dispute, bytes32 indexed task, address indexed accused, Case about);
     event Enrolled(bytes32 indexed task, address indexed validator, uint256 index);
-    event Descended(bytes32 indexed dispute, bytes32[] accused, bytes32[] accuser);
-    event Narrowed(bytes32 indexed dispute, Level level, uint8 height, uint32 position, uint40 deadline);
-    event Refined(bytes32 indexed dispute, address indexed party, bytes32 root, bytes32 digest, bytes32 agreed);
-    event Shown(bytes32 indexed dispute, bytes32 accused, bytes32 accuser);
-    event Asked(bytes32 indexed dispute, uint64 iteration, bytes32 agreed, bytes32 accused, bytes32 accuser, uint40 deadline);
+    event Descended(bytes32 indexed dispute, uint8 indexed side, bytes32[] nodes);
+    event Narrowed(bytes32 indexed dispute, Level level, uint8 height, uint24 position, uint40 deadline);
+    event Refined(bytes32 indexed dispute, uint8 indexed side, bytes32 root, bytes32 digest, bytes32 agreed);
+    event Asked(bytes32 indexed dispute, uint64 iteration, bool isStart, bytes32 accused, bytes32 accuser);
     event Decided(bytes32 indexed dispute, uint8 outcome, bytes32 digest);
     event BondBurnt(bytes32 indexed dispute, address indexed token, uint128 amount);
     event BondReturned(bytes32 indexed dispute, address indexed accuser, uint128 amount);
@@ -101,7 +104,6 @@ interface IDisputes {
     event BondFloorSet(address indexed token, uint128 amount);
 
     error WrongLevel(Level level);
-    error WrongSubmission();
     error WrongTask(bytes32 document);
     error NotCertified();
     error WindowClosed(uint256 activeAt);
@@ -140,25 +142,23 @@ interface IDisputes {
 
     /// Show what lies below the two nodes that differ: min(arity, height) levels down, left to right.
     /// Either side's nodes, or both's: whoever sends them, they must hash to that side's node. With
-    /// both the contract goes on at the first that differs.
-    function descend(bytes32 dispute, bytes32[] calldata accused, bytes32[] calldata accuser) external;
+    /// both the contract goes on at the first that differs; `next`, if not empty, is then already
+    /// `side`'s (0: the accused's) answer there, so that each party sends one transaction a round.
+    function descend(bytes32 dispute, bytes32[] calldata accused, bytes32[] calldata accuser, uint8 side, bytes32[] calldata next) external;
 
     /// Bind a party to a finer trace of the first differing segment. `signature`: the party's EIP-712
     /// Refinement(bytes32 dispute,bytes32 root), 64 or 65 bytes; empty where the party is the sender.
-    function refine(bytes32 dispute, uint8 side, Submission calldata submission, Refinement calldata refinement, bytes calldata signature) external;
-
-    /// Show the digests behind the two leaves that differ; 0: not this side's. `agreed` and its path,
-    /// under either side's root, with the first of the two; where the very first leaves differ: 0.
-    function show(bytes32 dispute, Submission calldata submission, bytes32 accused, bytes32 accuser, bytes32 agreed, bytes32[] calldata agreedPath) external;
+    function refine(Case calldata about, uint8 side, Refinement calldata refinement, bytes calldata signature) external;
 
     /// Anyone, after the deadline: who was silent has lost; if both were, or the jury, nothing is shown.
-    function expire(bytes32 dispute) external;
+    function expire(Case calldata about) external;
 
     /// The jury's word, EIP-712 Verdict(bytes32 dispute,uint8 outcome,bytes32 digest): `digest` is what
     /// the state after the iteration in question has, 0 where no quorum can tell (machines of another
-    /// class). `outcome` says what follows: 0 nothing shown, 1 the accused lied, 2 the accuser, 3 both.
-    /// Bit i of `signers` stands for the list's i-th; `signatures`: r and vs (EIP-2098) of each.
-    function judge(bytes32 dispute, uint8 outcome, bytes32 digest, uint256 signers, bytes calldata signatures) external;
+    /// class). Whose leaf holds another has lied, and `outcome` must say so: 0 nothing shown, 1 the
+    /// accused, 2 the accuser, 3 both. Bit i of `signers` stands for the list's i-th; `signatures`: r
+    /// and vs (EIP-2098) of each.
+    function judge(Case calldata about, uint8 outcome, bytes32 digest, uint256 signers, bytes calldata signatures) external;
 
     /// Pay `account` the bonds that went back to it.
     function withdraw(address token, address account) external returns (uint256 amount);
@@ -174,5 +174,6 @@ interface IDisputes {
     function getOpen(bytes32 task) external view returns (uint256);
     function computeBond(bytes32 task, address accused) external view returns (uint128);
     function computeDigest(bytes32 dispute, uint8 outcome, bytes32 digest) external view returns (bytes32);
+    function computeId(Case calldata about) external pure returns (bytes32);
     function computeSubmissionLeaf(Submission calldata submission) external pure returns (bytes memory);
 }

@@ -51,12 +51,10 @@ abstract contract Juries is IDisputes, EIP712 {
     }
 
     /// Whether a quorum of the jury signed `digest`; parties to the dispute have no seat.
-    function _checkJury(Dispute storage d, bytes32 digest, uint256 signers, bytes calldata signatures)
-        internal
-        view
-    {
-        address[] storage jurors = _jurors[d.task];
-        (address accused, address accuser, uint256 count) = (d.accused, d.accuser, d.jurors);
+    function _checkJury(Case calldata about, bytes32 digest, uint256 signers, bytes calldata signatures) internal view {
+        address[] storage jurors = _jurors[about.task];
+        (address accused, address accuser) = (about.submission.account, about.accuser);
+        uint256 count = about.jurors;
         uint256 used = 0;
         for (uint256 i = 0; i < count; ++i) {
             if ((signers >> i) & 1 == 0) continue;
@@ -68,7 +66,7 @@ abstract contract Juries is IDisputes, EIP712 {
             if (recovered != juror) revert BadSignature(juror, recovered);
             used += 64;
         }
-        uint256 seats = count - _countSeats(d.task, accused, count) - _countSeats(d.task, accuser, count);
+        uint256 seats = count - _countSeats(about.task, accused, count) - _countSeats(about.task, accuser, count);
         uint256 required = _computeQuorum(seats);
         if (used / 64 < required) revert NoQuorum(used / 64, required);
     }

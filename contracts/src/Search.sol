@@ -6,19 +6,39 @@ import {TraceTrees} from "./TraceTrees.sol";
 
 /// Where a dispute's search stands: what an answer must hold, and where it goes on.
 library Search {
-    /// Begin at the roots of two trees with `size` leaves.
+    /// Begin at the roots, in `nodes`, of two trees with `size` leaves.
     function search(IDisputes.Dispute storage d, IDisputes.Level level, uint256 size) internal {
         (d.level, d.answered, d.position) = (level, 0, 0);
-        (d.size, d.height) = (uint32(size), TraceTrees.computeHeight(size));
-        d.nodes = d.roots;
+        (d.size, d.height) = (uint24(size), TraceTrees.computeHeight(size));
         setDeadline(d, d.answerTime);
     }
 
-    /// Two leaves differ, and all before them are equal.
-    function onFound(IDisputes.Dispute storage d) internal {
-        bool isSegment = d.level == IDisputes.Level.Segments && d.position > 0;
-        if (isSegment) d.segment = d.position - 1;
-        d.level = isSegment && countSegment(d) > 1 ? IDisputes.Level.Refining : IDisputes.Level.Showing;
+    /// One side's nodes below the one that differs: as many as there are, hashing to it.
+    function checkNodes(IDisputes.Dispute storage d, uint256 side, bytes32[] calldata nodes) internal view {
+        uint256 down = countDown(d);
+        uint256 count = TraceTrees.countBelow(d.size, d.height, d.position, down);
+        bool isBelow = nodes.length == count && TraceTrees.computeNode(nodes, down) == d.nodes[side];
+        if (!isBelow) revert IDisputes.BadNodes(side);
+    }
+
+    /// Go on at the first of these that differs; what is left of it is equal in both trees.
+    function narrow(IDisputes.Dispute storage d, bytes32[] calldata accused, bytes32[] calldata accuser) internal {
+        uint256 down = countDown(d);
+        // different nodes hash from different neighbours, so this ends within them
+        uint256 first = 0;
+        while (accused[first] == accuser[first]) ++first;
+        uint8 height = d.height - uint8(down);
+        if (first > 0) (d.left, d.leftHeight) = (accused[first - 1], height);
+        d.nodes = [accused[first], accuser[first]];
+        (d.height, d.position) = (height, uint24((uint256(d.position) << down) + first));
+        (d.answered, d.rounds) = (0, d.rounds + 1);
+    }
+
+    /// What comes after two leaves that differ, all before them being equal.
+    function findNext(IDisputes.Dispute storage d) internal returns (IDisputes.Level) {
+        if (d.isFine || d.position == 0) return IDisputes.Level.Jury;
+        d.segment = uint16(d.position - 1);
+        return countSegment(d) > 1 ? IDisputes.Level.Refining : IDisputes.Level.Jury;
     }
 
     /// What is asked for now may come for `time` seconds.
@@ -26,62 +46,40 @@ library Search {
         d.deadline = uint40(block.timestamp) + time;
     }
 
-    /// One side's nodes `down` levels below the one that differs: as many as there are, hashing to it.
-    function checkNodes(
-        IDisputes.Dispute storage d,
-        uint256 side,
-        bytes32[] calldata nodes,
-        uint256 count,
-        uint256 down
-    ) internal view {
-        if (nodes.length != count || TraceTrees.computeNode(nodes, down) != d.nodes[side]) {
-            revert IDisputes.BadNodes(side);
-        }
-    }
-
-    /// The leaf that differs holds this digest on this side.
-    function checkLeaf(
-        IDisputes.Dispute storage d,
-        uint256 side,
-        IDisputes.Submission calldata submission,
-        bytes32 digest
-    ) internal view {
-        if (hashLeafAt(d, submission, d.position, digest) != d.nodes[side]) {
-            revert IDisputes.BadLeaf(side);
-        }
-    }
-
-    /// The leaf before the one that differs holds this digest; it is the same in both trees.
-    function checkAgreed(
-        IDisputes.Dispute storage d,
-        uint256 side,
-        IDisputes.Submission calldata submission,
-        bytes32 agreed,
-        bytes32[] calldata path
-    ) internal view {
-        uint256 index = d.position - 1;
-        bytes32 leaf = hashLeafAt(d, submission, index, agreed);
-        if (agreed == 0 || !TraceTrees.isIncluded(leaf, index, d.size, path, d.roots[side])) {
-            revert IDisputes.BadAgreed();
-        }
-    }
-
     /// A finer trace begins where both agree and ends in what its party had claimed.
-    function checkEnds(
+    function checkRefinement(
         IDisputes.Dispute storage d,
+        uint256 side,
         IDisputes.Submission calldata submission,
-        IDisputes.Refinement calldata refinement
+        IDisputes.Refinement calldata r
     ) internal view {
+        uint256 position = d.position;
+        if (hashLeafAt(d, submission, position, r.digest) != d.nodes[side]) revert IDisputes.BadLeaf(side);
+        bytes32 agreed = hashLeafAt(d, submission, position - 1, r.agreed);
+        bool isAgreed =
+            r.agreedPath.length == d.leftHeight && TraceTrees.computeLastRoot(agreed, r.agreedPath) == d.left;
+        if (!isAgreed) revert IDisputes.BadAgreed();
         uint256 length = countSegment(d);
-        bytes32 first = TraceTrees.hashTraceLeaf(submission, 0, 0, d.agreed);
-        bytes32 last = TraceTrees.hashTraceLeaf(submission, length, length, refinement.digest);
-        bool isBound = TraceTrees.isIncluded(first, 0, length + 1, refinement.firstPath, refinement.root)
-            && TraceTrees.isIncluded(last, length, length + 1, refinement.lastPath, refinement.root);
+        bytes32 first = TraceTrees.hashTraceLeaf(submission, 0, 0, r.agreed);
+        bytes32 last = TraceTrees.hashTraceLeaf(submission, length, length, r.digest);
+        bool isBound = TraceTrees.isIncluded(first, 0, length + 1, r.firstPath, r.root)
+            && TraceTrees.isIncluded(last, length, length + 1, r.lastPath, r.root);
         if (!isBound) revert IDisputes.BadEnds();
     }
 
+    /// Who has another leaf than this state's: 1 the accused, 2 the accuser, 3 both. Digest 0: nobody.
+    function findLiars(IDisputes.Dispute storage d, IDisputes.Submission calldata submission, bytes32 digest)
+        internal
+        view
+        returns (uint8)
+    {
+        if (digest == 0) return 0;
+        bytes32 leaf = hashLeafAt(d, submission, d.position, digest);
+        return (leaf != d.nodes[0] ? 1 : 0) | (leaf != d.nodes[1] ? 2 : 0);
+    }
+
     /// T, and k as far as T goes; refused where a tree would have more leaves than a trace may.
-    function checkLength(IDisputes.Submission calldata submission) internal pure returns (uint40, uint32) {
+    function checkLength(IDisputes.Submission calldata submission) internal pure returns (uint32, uint16) {
         (uint256 iterations, uint256 every) = (submission.iterations, submission.every);
         if (every > iterations) every = iterations;
         // a segment's finer trace has a leaf more than it has iterations, too
@@ -89,7 +87,7 @@ library Search {
         if (every == 0 || every > most || iterations > every * most) {
             revert IDisputes.BadLength(iterations, submission.every);
         }
-        return (uint40(iterations), uint32(every));
+        return (uint32(iterations), uint16(every));
     }
 
     /// S = ceil(T / k).

@@ -28,17 +28,26 @@ library TraceTrees {
 
     /// The node that these neighbours, left to right, hash to `up` levels higher. Their number must be
     /// what `countBelow` gives, otherwise the result is of another tree.
-    function computeNode(bytes32[] calldata nodes, uint256 up) internal view returns (bytes32) {
-        bytes32[] memory level = nodes;
-        uint256 count = nodes.length;
-        for (uint256 step = 0; step < up; ++step) {
-            for (uint256 i = 0; i + 1 < count; i += 2) {
-                level[i >> 1] = hashNode(level[i], level[i + 1]);
+    function computeNode(bytes32[] calldata nodes, uint256 up) internal view returns (bytes32 node) {
+        // A pair is hashed where it lies: the prefix takes the byte before it, which is the last one of
+        // a node that was hashed already. A fifth of the gas of arrays with bounds.
+        assembly ("memory-safe") {
+            let count := nodes.length
+            let base := add(mload(0x40), 32)
+            calldatacopy(base, nodes.offset, shl(5, count))
+            for {} up { up := sub(up, 1) } {
+                let at := base
+                let to := base
+                for { let end := add(base, shl(6, shr(1, count))) } lt(at, end) { at := add(at, 64) } {
+                    mstore8(sub(at, 1), 1)
+                    if iszero(staticcall(gas(), 2, sub(at, 1), 65, to, 32)) { revert(0, 0) }
+                    to := add(to, 32)
+                }
+                if and(count, 1) { mstore(to, mload(at)) } // unpaired: moves up unchanged
+                count := shr(1, add(count, 1))
             }
-            if (count & 1 == 1) level[count >> 1] = level[count - 1];
-            count = (count + 1) >> 1;
+            node := mload(base)
         }
-        return level[0];
     }
 
     /// Whether `path` leads from the leaf with this hash to `root`.
@@ -76,6 +85,33 @@ library TraceTrees {
         }
     }
 
+    /// The node that a leaf hashes to as the last one of a full tree: all its siblings are on the left.
+    function computeLastRoot(bytes32 leaf, bytes32[] calldata path) internal view returns (bytes32 node) {
+        node = leaf;
+        for (uint256 i = 0; i < path.length; ++i) {
+            node = hashNode(path[i], node);
+        }
+    }
+
+    /// 64 lower-case hexadecimal digits.
+    function toHex(bytes32 value) internal pure returns (bytes memory) {
+        return abi.encodePacked(_spread(uint256(value) >> 128), _spread(uint256(value) & type(uint128).max));
+    }
+
+    /// 16 bytes as 32 digits: half-bytes are moved apart, then all become letters at once.
+    function _spread(uint256 x) private pure returns (uint256) {
+        x = (x | x << 64) & 0x0000000000000000ffffffffffffffff0000000000000000ffffffffffffffff;
+        x = (x | x << 32) & 0x00000000ffffffff00000000ffffffff00000000ffffffff00000000ffffffff;
+        x = (x | x << 16) & 0x0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff;
+        x = (x | x << 8) & 0x00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff;
+        x = (x | x << 4) & 0x0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f;
+        uint256 ones = type(uint256).max / 255;
+        uint256 letters = (x + 6 * ones) >> 4 & ones; // 1 where the half-byte is above 9
+        unchecked {
+            return x + 0x30 * ones + letters * 0x27;
+        }
+    }
+
     /// sha256(0x00 || data).
     function hashLeaf(bytes memory data) internal pure returns (bytes32) {
         return sha256(abi.encodePacked(bytes1(0), data));
@@ -89,24 +125,17 @@ library TraceTrees {
     {
         bytes memory head = abi.encodePacked(
             '\x00["kumiai/trace/1","',
-            LibString.toHexStringNoPrefix(uint256(of_.document), 32),
+            toHex(of_.document),
             '",',
             LibString.toString(of_.round),
             ",",
             LibString.toString(of_.attempt),
             ',"',
-            LibString.toHexStringNoPrefix(uint256(of_.member), 32)
+            toHex(of_.member)
         );
         return sha256(
             abi.encodePacked(
-                head,
-                '",',
-                LibString.toString(index),
-                ",",
-                LibString.toString(iteration),
-                ',"',
-                LibString.toHexStringNoPrefix(uint256(digest), 32),
-                '"]'
+                head, '",', LibString.toString(index), ",", LibString.toString(iteration), ',"', toHex(digest), '"]'
             )
         );
     }
@@ -115,20 +144,20 @@ library TraceTrees {
     function encodeSubmission(IDisputes.Submission calldata of_) internal pure returns (bytes memory) {
         bytes memory head = abi.encodePacked(
             '["kumiai/submission/1","',
-            LibString.toHexStringNoPrefix(uint256(of_.document), 32),
+            toHex(of_.document),
             '",',
             LibString.toString(of_.round),
             ",",
             LibString.toString(of_.attempt),
             ',"',
-            LibString.toHexStringNoPrefix(uint256(of_.member), 32)
+            toHex(of_.member)
         );
         return abi.encodePacked(
             head,
             '","',
             LibString.toHexStringNoPrefix(of_.account),
             '","',
-            LibString.toHexStringNoPrefix(uint256(of_.trace), 32),
+            toHex(of_.trace),
             '",',
             LibString.toString(of_.iterations),
             ",",

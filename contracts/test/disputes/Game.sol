@@ -27,7 +27,8 @@ abstract contract Game is Checks {
 
     Disputes internal disputes;
     MockArena internal arena;
-    uint256 internal opened;
+    mapping(bytes32 => IDisputes.Case) internal cases;
+    uint64 internal opened;
 
     function setUp() public virtual {
         vm.warp(1_800_000_000);
@@ -121,26 +122,78 @@ abstract contract Game is Checks {
     }
 
     function accuse(IDisputes.Submission memory s, bytes32 claimed) internal returns (bytes32) {
-        uint128 bond = disputes.computeBond(TASK, s.account);
-        vm.prank(ACCUSER);
-        return disputes.open{value: bond}(TASK, s, place(), claimed, committee());
+        return accuseAs(ACCUSER, s, claimed);
     }
 
+    function accuseAs(address who, IDisputes.Submission memory s, bytes32 claimed) internal returns (bytes32 id) {
+        IDisputes.Case memory c = expectCase(who, s, claimed, disputes.computeBond(TASK, s.account));
+        address[] memory members = committee();
+        vm.prank(who);
+        id = disputes.open{value: c.token == address(0) ? c.bond : 0}(TASK, s, place(), claimed, members);
+        remember(id, c);
+    }
+
+    function expectCase(address who, IDisputes.Submission memory s, bytes32 claimed, uint128 bond) internal returns (IDisputes.Case memory c) {
+        IDisputes.Parameters memory p = disputes.getParameters();
+        c = IDisputes.Case({
+            task: TASK,
+            submission: s,
+            accuser: who,
+            claimed: claimed,
+            token: arena.getTerms(TASK).token,
+            bond: bond,
+            slash: SLASH,
+            jurors: 0,
+            answerTime: p.answerTime,
+            juryTime: p.juryTime,
+            arity: p.arity,
+            nonce: ++opened
+        });
+    }
+
+    /// The id is the case's hash: what moves and decisions are checked against.
+    function remember(bytes32 id, IDisputes.Case memory c) internal {
+        c.jurors = uint16(disputes.getJurors(TASK).length);
+        check(uint256(disputes.computeId(c)), uint256(id), "id");
+        cases[id] = c;
+    }
+
+    function expire(bytes32 id) internal {
+        disputes.expire(cases[id]);
+    }
+
+    /// Each party sends a transaction a round, the accused first: an answer, and the next one with it.
     function descend(bytes32 id, Tree.Levels memory accused, Tree.Levels memory accuser) internal {
-        IDisputes.Level level = disputes.getDispute(id).level;
-        while (disputes.getDispute(id).level == level) {
-            IDisputes.Dispute memory d = disputes.getDispute(id);
-            disputes.descend(id, accused.below(d), new bytes32[](0));
-            disputes.descend(id, accused.below(d), accuser.below(d));
-            check(disputes.getDispute(id).rounds, d.rounds + 1, "rounds");
+        IDisputes.Dispute memory d = disputes.getDispute(id);
+        IDisputes.Level level = d.level;
+        bytes32[] memory none = new bytes32[](0);
+        disputes.descend(id, accused.below(d), none, 0, none);
+        for (uint8 side = 1; d.level == level; side = 1 - side) {
+            IDisputes.Dispute memory ahead = look(d, accused.below(d), accuser.below(d));
+            bytes32[] memory next = ahead.height == 0 ? none : (side == 0 ? accused : accuser).below(ahead);
+            disputes.descend(id, accused.below(d), accuser.below(d), side, next);
+            d = disputes.getDispute(id);
+            check(d.rounds, ahead.rounds, "rounds");
+            check(d.position, ahead.position, "position");
+            check(d.answered, next.length == 0 ? 0 : uint256(1) << side, "answered");
         }
     }
 
+    /// Where these answers lead.
+    function look(IDisputes.Dispute memory d, bytes32[] memory accused, bytes32[] memory accuser) internal pure returns (IDisputes.Dispute memory ahead) {
+        uint8 down = d.height < d.arity ? d.height : d.arity;
+        uint256 first = 0;
+        while (accused[first] == accuser[first]) ++first;
+        ahead.arity = d.arity;
+        ahead.height = d.height - down;
+        ahead.position = uint24((uint256(d.position) << down) + first);
+        ahead.rounds = d.rounds + 1;
+    }
+
     function refine(bytes32 id, IDisputes.Submission memory s, uint8 side, uint256 forged) internal {
-        IDisputes.Dispute memory d = disputes.getDispute(id);
-        IDisputes.Refinement memory r = refinement(d, s, forged);
-        vm.prank(side == 0 ? d.accused : d.accuser);
-        disputes.refine(id, side, s, r, "");
+        IDisputes.Refinement memory r = refinement(disputes.getDispute(id), s, forged);
+        vm.prank(side == 0 ? s.account : cases[id].accuser);
+        disputes.refine(cases[id], side, r, "");
     }
 
     function refinement(IDisputes.Dispute memory d, IDisputes.Submission memory s, uint256 forged) internal view returns (IDisputes.Refinement memory) {
@@ -149,20 +202,18 @@ abstract contract Game is Checks {
         return IDisputes.Refinement({
             digest: wide.digests[d.position],
             agreed: wide.digests[d.position - 1],
-            agreedPath: wide.path(d.position - 1),
+            agreedPath: firstOf(wide.path(d.position - 1), d.leftHeight),
             root: close.root(),
             firstPath: close.path(0),
             lastPath: close.path(close.digests.length - 1)
         });
     }
 
-    /// Both show the digests behind the leaves that differ; the accused is the first.
-    function showBoth(bytes32 id, IDisputes.Submission memory s, Tree.Levels memory accused, Tree.Levels memory accuser) internal {
-        uint256 i = disputes.getDispute(id).position;
-        bytes32 agreed = i > 0 ? accused.digests[i - 1] : bytes32(0);
-        bytes32[] memory path = i > 0 ? accused.path(i - 1) : new bytes32[](0);
-        disputes.show(id, s, accused.digests[i], 0, agreed, path);
-        disputes.show(id, s, 0, accuser.digests[i], 0, new bytes32[](0));
+    function firstOf(bytes32[] memory all, uint256 count) internal pure returns (bytes32[] memory some) {
+        some = new bytes32[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            some[i] = all[i];
+        }
     }
 
     /// From an accusation to the question: the accused's states are others from `accusedForged` on.
@@ -180,12 +231,11 @@ abstract contract Game is Checks {
             (accused, accuser) = (fine(s, accusedForged, segment), fine(s, accuserForged, segment));
             descend(id, accused, accuser);
         }
-        showBoth(id, s, accused, accuser);
         check(uint256(disputes.getDispute(id).level), uint256(IDisputes.Level.Jury), "level");
     }
 
     function judge(bytes32 id, uint8 outcome, bytes32 digest, uint256 from, uint256 to) internal {
         (uint256 signers, bytes memory signatures) = sign(from, to, disputes.computeDigest(id, outcome, digest));
-        disputes.judge(id, outcome, digest, signers, signatures);
+        disputes.judge(cases[id], outcome, digest, signers, signatures);
     }
 }

@@ -35,9 +35,9 @@ contract MoneyTest is Game {
     function test_OpenHoldsAndTakesTheBond() public {
         bytes32 id = accuse(prepare(), CLAIMED);
         check(arena.held(TASK, ACCUSED), 1, "held");
-        check(address(disputes).balance, disputes.getDispute(id).bond, "bond");
+        check(address(disputes).balance, cases[id].bond, "bond");
         check(disputes.getOpen(TASK), 1, "open");
-        check(disputes.getDispute(id).jurors, COMMITTEE, "jurors");
+        check(cases[id].jurors, COMMITTEE, "jurors");
     }
 
     function refuse(IDisputes.Submission memory s, bytes32 claimed, uint256 value, bytes memory why) internal {
@@ -113,7 +113,7 @@ contract MoneyTest is Game {
         // the list begins with whoever was listed first: here those outside of the committee
         disputes.enrol(TASK, more);
         bytes32 id = play(20, 5, 3, NEVER);
-        check(disputes.getDispute(id).jurors, 7, "jurors");
+        check(cases[id].jurors, 7, "jurors");
         address[] memory list = disputes.getJurors(TASK);
         check(uint160(list[0]), uint160(juror(4)), "first");
         check(uint160(list[3]), uint160(juror(0)), "committee");
@@ -123,8 +123,8 @@ contract MoneyTest is Game {
         (, bytes memory one) = sign(0, 1, digest);
         bytes32 h = honest(3);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NoQuorum.selector, 4, 5));
-        disputes.judge(id, 1, h, 15, bytes.concat(three, one));
-        disputes.judge(id, 1, h, 31, bytes.concat(three, two));
+        disputes.judge(cases[id], 1, h, 15, bytes.concat(three, one));
+        disputes.judge(cases[id], 1, h, 31, bytes.concat(three, two));
         check(disputes.getDispute(id).outcome, 1, "outcome");
     }
 
@@ -137,7 +137,7 @@ contract MoneyTest is Game {
         (uint256 signers, bytes memory all) = sign(2, 5, disputes.computeDigest(id, 1, honest(3)));
         bytes32 h = honest(3);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NoQuorum.selector, 2, 3));
-        disputes.judge(id, 1, h, signers, all);
+        disputes.judge(cases[id], 1, h, signers, all);
     }
 
     function test_OnlyStakedValidatorsOfATaskThatBegan() public {
@@ -160,18 +160,15 @@ contract MoneyTest is Game {
         certify(s);
         Tree.Levels memory mine = coarse(s, NEVER);
         vm.deal(juror(0), 1 ether);
-        address[] memory members = committee();
-        vm.prank(members[0]);
-        bytes32 id = disputes.open{value: 2 * STAKE / 10}(TASK, s, place(), mine.root(), members);
+        bytes32 id = accuseAs(juror(0), s, mine.root());
         descend(id, coarse(s, 1), mine);
-        showBoth(id, s, coarse(s, 1), mine);
         bytes32 h = honest(1);
         (uint256 signers, bytes memory all) = sign(0, 3, disputes.computeDigest(id, 1, h));
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotParty.selector, juror(0)));
-        disputes.judge(id, 1, h, signers, all);
+        disputes.judge(cases[id], 1, h, signers, all);
         (signers, all) = sign(1, 2, disputes.computeDigest(id, 1, h)); // of 3 seats
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NoQuorum.selector, 1, 2));
-        disputes.judge(id, 1, h, signers, all);
+        disputes.judge(cases[id], 1, h, signers, all);
         judge(id, 1, h, 1, 3);
     }
 
@@ -180,20 +177,20 @@ contract MoneyTest is Game {
         bytes32 h = honest(3);
         (uint256 signers, bytes memory all) = sign(0, 3, disputes.computeDigest(id, 2, h));
         vm.expectRevert(abi.encodeWithSelector(IDisputes.BadVerdict.selector, 1));
-        disputes.judge(id, 2, h, signers, all); // the digest says who lied
+        disputes.judge(cases[id], 2, h, signers, all); // the digest says who lied
         vm.expectPartialRevert(IDisputes.BadSignature.selector);
-        disputes.judge(id, 1, h, signers, all);
+        disputes.judge(cases[id], 1, h, signers, all);
         bytes32 digest = disputes.computeDigest(id, 1, h);
         (signers, all) = sign(0, 3, digest);
         vm.expectRevert(); // bits without signatures
-        disputes.judge(id, 1, h, 15, all);
+        disputes.judge(cases[id], 1, h, 15, all);
         vm.expectPartialRevert(IDisputes.BadSignature.selector);
-        disputes.judge(id, 1, h, 14, all); // another juror's
-        uint40 deadline = disputes.getDispute(id).deadline;
+        disputes.judge(cases[id], 1, h, 14, all); // another juror's
+        uint40 deadline = disputes.getDispute(id).deadline + cases[id].juryTime;
         vm.warp(deadline);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.TooLate.selector, deadline));
-        disputes.judge(id, 1, h, signers, all);
-        disputes.expire(id);
+        disputes.judge(cases[id], 1, h, signers, all);
+        disputes.expire(cases[id]);
         check(disputes.getDispute(id).outcome, 0, "a silent jury shows nothing");
         check(arena.convicted(TASK, ACCUSED), 0, "convicted");
     }
@@ -202,7 +199,7 @@ contract MoneyTest is Game {
     function test_Inconclusive() public {
         bytes32 id = play(20, 5, 3, NEVER);
         judge(id, 0, 0, 1, 4);
-        check(disputes.getCredit(address(0), ACCUSER), disputes.getDispute(id).bond, "credit");
+        check(disputes.getCredit(address(0), ACCUSER), cases[id].bond, "credit");
         check(arena.convicted(TASK, ACCUSED), 0, "convicted");
         check(arena.held(TASK, ACCUSED), 0, "held");
         check(arena.isDisabled(TASK, ROUND) ? 1 : 0, 0, "disabled");
@@ -215,7 +212,7 @@ contract MoneyTest is Game {
         judge(first, 1, honest(3), 0, 3);
         judge(second, 1, honest(3), 0, 3);
         check(arena.convicted(TASK, ACCUSED), SLASH, "convicted");
-        check(disputes.getCredit(address(0), ACCUSER), 2 * disputes.getDispute(first).bond, "credit");
+        check(disputes.getCredit(address(0), ACCUSER), 2 * cases[first].bond, "credit");
         check(disputes.getOpen(TASK), 0, "open");
     }
 
@@ -227,7 +224,7 @@ contract MoneyTest is Game {
         for (uint256 i = 0; i < ends.length; ++i) {
             uint8 end = ends[i] % 5;
             bytes32 id = play(4, 2, 1, NEVER);
-            if (end == 4) open += disputes.getDispute(id).bond;
+            if (end == 4) open += cases[id].bond;
             else judge(id, end, end == 0 ? bytes32(0) : end == 1 ? honest(1) : end == 2 ? digestAt(1, 1) : sha256("x"), 0, 3);
         }
         uint256 owed = disputes.getCredit(address(0), ACCUSER);
@@ -254,11 +251,10 @@ contract MoneyTest is Game {
         FeeToken token = useToken(0);
         IDisputes.Submission memory s = prepare();
         refuse(s, CLAIMED, 1, abi.encodeWithSelector(IDisputes.ValueDiffers.selector, 0, 1));
-        vm.prank(ACCUSER);
-        bytes32 id = disputes.open(TASK, s, place(), CLAIMED, committee());
+        bytes32 id = accuse(s, CLAIMED);
         check(token.balanceOf(address(disputes)), 2 * STAKE / 10, "bond");
         vm.warp(disputes.getDispute(id).deadline);
-        disputes.expire(id);
+        disputes.expire(cases[id]);
         disputes.withdraw(address(token), ACCUSER);
         check(token.balanceOf(ACCUSER), STAKE, "back");
     }
@@ -270,9 +266,12 @@ contract MoneyTest is Game {
 
     function test_NoReentrance() public {
         Greedy greedy = new Greedy(disputes);
-        bytes32 id = greedy.open{value: 2 * STAKE / 10}(TASK, prepare(), place(), CLAIMED, committee());
+        IDisputes.Submission memory s = prepare();
+        IDisputes.Case memory c = expectCase(address(greedy), s, CLAIMED, 2 * STAKE / 10);
+        bytes32 id = greedy.open{value: c.bond}(TASK, s, place(), CLAIMED, committee());
+        remember(id, c);
         vm.warp(disputes.getDispute(id).deadline);
-        disputes.expire(id);
+        disputes.expire(cases[id]);
         vm.expectRevert();
         disputes.withdraw(address(0), address(greedy));
         check(disputes.getCredit(address(0), address(greedy)), 2 * STAKE / 10, "still owed");
@@ -312,6 +311,6 @@ contract MoneyTest is Game {
         IDisputes.Dispute memory d = disputes.getDispute(id);
         check(d.arity, 4, "arity");
         check(d.answerTime, 1 hours, "answerTime");
-        check(d.bond, 2 * STAKE / 10, "bond");
+        check(cases[id].bond, 2 * STAKE / 10, "bond");
     }
 }

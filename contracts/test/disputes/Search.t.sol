@@ -27,11 +27,9 @@ contract SearchTest is Game {
         setArity(1 + arity % 6);
         bytes32 id = play(iterations, every, isAccusedLying ? forged : NEVER, isAccusedLying ? NEVER : forged);
         IDisputes.Dispute memory d = disputes.getDispute(id);
-        // a lie within a segment shows at its end: the finer trace finds it
-        check(uint256(d.agreed), uint256(honest(forged - 1)), "agreed");
+        uint256 within = d.isFine ? d.position - 1 : 0;
+        check(uint256(d.segment) * d.every + within, forged - 1, "the last agreed iteration");
         uint256 liar = isAccusedLying ? 0 : 1;
-        check(uint256(d.digests[1 - liar]), uint256(honest(forged)), "honest");
-        check(uint256(d.digests[liar]), uint256(digestAt(forged, forged)), "liar");
         judge(id, uint8(1 + liar), honest(forged), 0, 3);
         check(disputes.getDispute(id).outcome, 1 + liar, "outcome");
         check(arena.convicted(TASK, ACCUSED), isAccusedLying ? SLASH : 0, "convicted");
@@ -57,9 +55,7 @@ contract SearchTest is Game {
     /// A trace that begins in another state is a question too: what the first state is.
     function test_OtherStart() public {
         bytes32 id = play(20, 5, 0, NEVER);
-        IDisputes.Dispute memory d = disputes.getDispute(id);
-        check(uint256(d.agreed), 0, "agreed");
-        check(uint256(d.digests[1]), uint256(honest(0)), "first state");
+        check(disputes.getDispute(id).position, 0, "the first state is in question");
         judge(id, 1, honest(0), 0, 3);
         check(arena.convicted(TASK, ACCUSED), SLASH, "convicted");
     }
@@ -68,7 +64,7 @@ contract SearchTest is Game {
         bytes32 id = play(20, 5, 3, 4);
         judge(id, 3, sha256("what it really is"), 0, 3);
         check(arena.convicted(TASK, ACCUSED), SLASH, "convicted");
-        check(disputes.getBurnt(address(0)), disputes.getDispute(id).bond, "burnt");
+        check(disputes.getBurnt(address(0)), cases[id].bond, "burnt");
     }
 
     /// One transaction may carry both sides' nodes; an answer before the other is kept.
@@ -80,13 +76,13 @@ contract SearchTest is Game {
         bytes32 id = accuse(s, accuser.root());
         IDisputes.Dispute memory d = disputes.getDispute(id);
         bytes32[] memory none = new bytes32[](0);
-        disputes.descend(id, none, accuser.below(d));
-        disputes.descend(id, accused.below(d), none);
+        disputes.descend(id, none, accuser.below(d), 0, none);
+        disputes.descend(id, accused.below(d), none, 0, none);
         check(disputes.getDispute(id).answered, 3, "both");
         vm.warp(d.deadline);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NobodySilent.selector));
-        disputes.expire(id);
-        disputes.descend(id, accused.below(d), accuser.below(d));
+        disputes.expire(cases[id]);
+        disputes.descend(id, accused.below(d), accuser.below(d), 0, none);
         check(disputes.getDispute(id).height, 0, "height");
     }
 
@@ -99,24 +95,24 @@ contract SearchTest is Game {
         bytes32[] memory none = new bytes32[](0);
         bytes32[] memory nodes = accused.below(d);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.BadNodes.selector, 1));
-        disputes.descend(id, none, nodes);
+        disputes.descend(id, none, nodes, 0, none);
         nodes[1] = bytes32(uint256(1));
         vm.expectRevert(abi.encodeWithSelector(IDisputes.BadNodes.selector, 0));
-        disputes.descend(id, nodes, none);
+        disputes.descend(id, nodes, none, 0, none);
         bytes32[] memory root = new bytes32[](1); // hashes to itself, one level too high
         root[0] = accused.root();
         vm.expectRevert(abi.encodeWithSelector(IDisputes.BadNodes.selector, 0));
-        disputes.descend(id, root, none);
+        disputes.descend(id, root, none, 0, none);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NothingGiven.selector));
-        disputes.descend(id, none, none);
-        disputes.descend(id, accused.below(d), none);
+        disputes.descend(id, none, none, 0, none);
+        disputes.descend(id, accused.below(d), none, 0, none);
         nodes = accused.below(d);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.Duplicate.selector));
-        disputes.descend(id, nodes, none);
+        disputes.descend(id, nodes, none, 0, none);
         vm.warp(d.deadline);
         nodes = coarse(s, NEVER).below(d);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.TooLate.selector, d.deadline));
-        disputes.descend(id, none, nodes);
+        disputes.descend(id, none, nodes, 0, none);
     }
 
     function toRefining() internal returns (bytes32 id, IDisputes.Submission memory s) {
@@ -135,28 +131,28 @@ contract SearchTest is Game {
         vm.startPrank(ACCUSED);
         r.digest = honest(5);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.BadLeaf.selector, 0));
-        disputes.refine(id, 0, s, r, "");
+        disputes.refine(cases[id], 0, r, "");
         r = refinement(d, s, 3);
         r.agreed = honest(1);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.BadAgreed.selector));
-        disputes.refine(id, 0, s, r, "");
+        disputes.refine(cases[id], 0, r, "");
         r = refinement(d, s, 3);
         r.root = fine(s, NEVER, 0).root();
         vm.expectRevert(abi.encodeWithSelector(IDisputes.BadEnds.selector));
-        disputes.refine(id, 0, s, r, "");
+        disputes.refine(cases[id], 0, r, "");
         r = refinement(d, s, 3);
-        s.every = 4;
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongSubmission.selector));
-        disputes.refine(id, 0, s, r, "");
-        s.every = 5;
+        r.agreedPath = new bytes32[](1);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.BadAgreed.selector));
+        disputes.refine(cases[id], 0, r, "");
+        r = refinement(d, s, 3);
         IDisputes.Refinement memory other = refinement(d, s, NEVER);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotParty.selector, ACCUSED));
-        disputes.refine(id, 1, s, other, "");
+        disputes.refine(cases[id], 1, other, "");
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotParty.selector, ACCUSED));
-        disputes.refine(id, 2, s, r, "");
-        disputes.refine(id, 0, s, r, "");
+        disputes.refine(cases[id], 2, r, "");
+        disputes.refine(cases[id], 0, r, "");
         vm.expectRevert(abi.encodeWithSelector(IDisputes.Duplicate.selector));
-        disputes.refine(id, 0, s, r, "");
+        disputes.refine(cases[id], 0, r, "");
         vm.stopPrank();
     }
 
@@ -183,31 +179,9 @@ contract SearchTest is Game {
         (uint8 v, bytes32 rr, bytes32 ss) = vm.sign(77, keccak256(abi.encodePacked(hex"1901", domain, word)));
         (uint8 v2, bytes32 rr2, bytes32 ss2) = vm.sign(78, keccak256(abi.encodePacked(hex"1901", domain, word)));
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotParty.selector, address(this)));
-        disputes.refine(id, 0, s, r, abi.encodePacked(rr2, ss2, v2));
-        disputes.refine(id, 0, s, r, abi.encodePacked(rr, ss, v));
+        disputes.refine(cases[id], 0, r, abi.encodePacked(rr2, ss2, v2));
+        disputes.refine(cases[id], 0, r, abi.encodePacked(rr, ss, v));
         check(disputes.getDispute(id).answered, 1, "answered");
-    }
-
-    function test_ShowIsBound() public {
-        (bytes32 id, IDisputes.Submission memory s) = toRefining();
-        refine(id, s, 0, 3);
-        refine(id, s, 1, NEVER);
-        Tree.Levels memory accused = fine(s, 3, 0);
-        descend(id, accused, fine(s, NEVER, 0));
-        bytes32[] memory path = accused.path(2);
-        bytes32[] memory none = new bytes32[](0);
-        (bytes32 forged, bytes32 right, bytes32 agreed, bytes32 earlier) = (digestAt(3, 3), honest(3), honest(2), honest(1));
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.BadLeaf.selector, 0));
-        disputes.show(id, s, right, 0, agreed, path);
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.BadAgreed.selector));
-        disputes.show(id, s, forged, 0, earlier, path);
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.BadAgreed.selector));
-        disputes.show(id, s, forged, 0, 0, none);
-        disputes.show(id, s, 0, right, agreed, fine(s, NEVER, 0).path(2)); // equal in both trees
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.Duplicate.selector));
-        disputes.show(id, s, 0, right, agreed, path);
-        disputes.show(id, s, forged, 0, 0, none);
-        check(uint256(disputes.getDispute(id).level), uint256(IDisputes.Level.Jury), "level");
     }
 
     /// Who is silent at any level has lost; if both are, nothing is shown.
@@ -215,21 +189,21 @@ contract SearchTest is Game {
         (bytes32 id, IDisputes.Submission memory s) = toRefining();
         uint40 deadline = disputes.getDispute(id).deadline;
         vm.expectRevert(abi.encodeWithSelector(IDisputes.TooEarly.selector, deadline));
-        disputes.expire(id);
+        disputes.expire(cases[id]);
         refine(id, s, 1, NEVER);
         vm.warp(deadline);
-        disputes.expire(id);
+        disputes.expire(cases[id]);
         check(disputes.getDispute(id).outcome, 1, "accused was silent");
         check(arena.isDisabled(TASK, ROUND) ? 1 : 0, 1, "disabled");
         vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongLevel.selector, IDisputes.Level.Decided));
-        disputes.expire(id);
+        disputes.expire(cases[id]);
     }
 
     function test_AccuserSilent() public {
         (bytes32 id, IDisputes.Submission memory s) = toRefining();
         refine(id, s, 0, 3);
         vm.warp(disputes.getDispute(id).deadline);
-        disputes.expire(id);
+        disputes.expire(cases[id]);
         check(disputes.getDispute(id).outcome, 2, "accuser was silent");
         check(disputes.getCredit(address(0), ACCUSER), 0, "credit");
         check(arena.convicted(TASK, ACCUSED), 0, "convicted");
@@ -239,23 +213,23 @@ contract SearchTest is Game {
     function test_BothSilent() public {
         (bytes32 id,) = toRefining();
         vm.warp(disputes.getDispute(id).deadline);
-        disputes.expire(id);
+        disputes.expire(cases[id]);
         check(disputes.getDispute(id).outcome, 0, "nothing shown");
-        check(disputes.getCredit(address(0), ACCUSER), disputes.getDispute(id).bond, "credit");
+        check(disputes.getCredit(address(0), ACCUSER), cases[id].bond, "credit");
         check(arena.isDisabled(TASK, ROUND) ? 1 : 0, 0, "disabled");
     }
 
     function test_EachMoveHasItsLevel() public {
-        (bytes32 id, IDisputes.Submission memory s) = toRefining();
+        (bytes32 id,) = toRefining();
         bytes32[] memory none = new bytes32[](0);
         bytes memory wrong = abi.encodeWithSelector(IDisputes.WrongLevel.selector, IDisputes.Level.Refining);
         vm.expectRevert(wrong);
-        disputes.descend(id, none, none);
+        disputes.descend(id, none, none, 0, none);
         vm.expectRevert(wrong);
-        disputes.show(id, s, 0, 0, 0, none);
-        vm.expectRevert(wrong);
-        disputes.judge(id, 0, 0, 0, "");
+        disputes.judge(cases[id], 0, 0, 0, "");
+        IDisputes.Case memory c = cases[id];
+        c.bond += 1; // another case than was opened
         vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongLevel.selector, IDisputes.Level.None));
-        disputes.expire(keccak256("none"));
+        disputes.expire(c);
     }
 }

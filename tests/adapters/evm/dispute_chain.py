@@ -32,7 +32,7 @@ DOCUMENT = sha256_hex(b"the task document")
 MEMBER, OTHER = sha256_hex(b"the accused's key"), sha256_hex(b"another member's key")
 STAKE = 10**18
 COMMITTEE = 4
-LEVELS = ("NONE", "SEGMENTS", "REFINING", "ITERATIONS", "SHOWING", "JURY", "DECIDED")
+LEVELS = ("NONE", "SEGMENTS", "REFINING", "ITERATIONS", "JURY", "DECIDED")
 GAS = hex(15_000_000)
 
 
@@ -129,6 +129,7 @@ class Court:
         self.jurors = sorted(keys, key=lambda key: int(key.address, 16))
         self.committee = [key.address for key in self.jurors]
         self.task = self._create()
+        self.disputes.send(self.owner, "enrol", self.task, self.committee)
         self.round = 0
 
     def _create(self) -> bytes:
@@ -186,24 +187,30 @@ class Court:
             signatures += signed.r.to_bytes(32, "big") + vs.to_bytes(32, "big")
         return (1 << count) - 1, signatures
 
-    def open(self, one: Submission, place: Place, root: str) -> tuple[bytes, int]:
-        """Accuse; return the dispute and the gas."""
+    def open(
+        self, one: Submission, place: Place, root: str
+    ) -> tuple[bytes, tuple[object, ...], int]:
+        """Accuse; return the dispute, its case as it was announced, and the gas."""
         bond = self.disputes.call("computeBond", self.task, self.accused)
         said = (self.task, spell_submission(one), place.spell(), bytes.fromhex(root))
         data = self.disputes.data("open", *said, self.committee)
         fields = {"from": self.accuser, "to": self.disputes.address, "data": data}
         receipt = transact(self.node, {**fields, "value": hex(bond), "gas": GAS})
         event = next(log for log in receipt["logs"] if len(log["topics"]) == 4)  # Opened
-        return bytes.fromhex(event["topics"][1][2:]), int(receipt["gasUsed"], 16)
+        case = spell(self.disputes.functions["computeId"]["inputs"][0])
+        about = decode([case], bytes.fromhex(event["data"][2:]))[0]
+        dispute = bytes.fromhex(event["topics"][1][2:])
+        assert self.disputes.call("computeId", about) == dispute
+        return dispute, about, int(receipt["gasUsed"], 16)
 
-    def judge(self, dispute: bytes, outcome: int, digest: bytes) -> int:
+    def judge(self, dispute: bytes, about: tuple[object, ...], outcome: int, digest: bytes) -> int:
         word = self.disputes.call("computeDigest", dispute, outcome, digest)
         signed = self.sign(word, 3)
-        return self.disputes.send(self.owner, "judge", dispute, outcome, digest, *signed)
+        return self.disputes.send(self.owner, "judge", about, outcome, digest, *signed)
 
 
 def compute_created(sender: str, nonce: int) -> str:
-    """The address of a contract that `sender` creates with `nonce`: keccak of RLP [sender, nonce]."""
+    """The address of what `sender` creates with `nonce`: keccak of RLP [sender, nonce]."""
     assert 0 < nonce < 128, "longer nonces are written otherwise"
     written = b"\xd6\x94" + bytes.fromhex(sender[2:]) + bytes([nonce])
     return to_checksum_address(keccak(written)[12:])

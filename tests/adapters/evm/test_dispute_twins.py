@@ -12,6 +12,7 @@ from tests.adapters.evm.dispute_chain import (
     DOCUMENT,
     LEVELS,
     MEMBER,
+    STAKE,
     Court,
     spell_submission,
 )
@@ -96,7 +97,7 @@ class Game:
         self.traces = {name: party.trace for name, party in parties.items()}
         self.gas: list[tuple[str, int]] = []
         self.one, place = court.settle(self.traces[ACCUSED])
-        self.id, gas = court.open(self.one, place, self.traces[ACCUSER].root)
+        self.id, self.about, gas = court.open(self.one, place, self.traces[ACCUSER].root)
         self.gas.append(("open", gas))
 
     def look(self) -> dict[str, object]:
@@ -107,53 +108,47 @@ class Game:
 
     def move(self, name: str, *arguments: object, sender: str | None = None) -> None:
         send = self.court.disputes.send
-        self.gas.append((name, send(sender or self.court.owner, name, self.id, *arguments)))
+        self.gas.append((name, send(sender or self.court.owner, name, *arguments)))
 
     def search(self) -> None:
-        """Go down both trees as parties would; the contract is where the pure function is."""
-        trees = {name: TraceTree(trace) for name, trace in self.traces.items()}
+        """Go down both trees as parties would, in turn: an answer, and the next one with it.
+
+        The contract is where the pure function is.
+        """
+        trees = [TraceTree(self.traces[name]) for name in SIDES]
         level, found = self.level(), self.look()
+        arity: int = found["arity"]  # type: ignore[assignment]
         at = Descent(found["height"], found["position"], found["rounds"])  # type: ignore[arg-type]
+        self.move("descend", self.id, list(trees[0].list_below(at, arity)), [], 0, [])
+        side = 1
         while self.level() == level:
-            arity: int = found["arity"]  # type: ignore[assignment]
-            first, second = (list(trees[name].list_below(at, arity)) for name in SIDES)
-            self.move("descend", first, [])
-            self.move("descend", first, second)
+            first, second = (list(tree.list_below(at, arity)) for tree in trees)
             at = descend(at, arity, first, second)
-            now = self.look()
-            if self.level() == level:
-                assert (now["height"], now["position"], now["rounds"]) == (
-                    at.height, at.position, at.rounds,
-                )  # fmt: skip
+            ahead = list(trees[side].list_below(at, arity)) if at.height else []
+            self.move("descend", self.id, first, second, side, ahead)
+            now, side = self.look(), 1 - side
+            assert (now["height"], now["position"], now["rounds"]) == (
+                at.height, at.position, at.rounds,
+            )  # fmt: skip
 
     def refine(self) -> None:
         found = self.look()
-        position, segment = found["position"], found["segment"]
+        position: int = found["position"]  # type: ignore[assignment]
+        left: int = found["leftHeight"]  # type: ignore[assignment]
         for side, name in enumerate(SIDES):
-            coarse, fine = self.traces[name], self.parties[name].refine(segment)  # type: ignore[arg-type]
+            coarse, fine = self.traces[name], self.parties[name].refine(position - 1)
             wide, close = TraceTree(coarse), TraceTree(fine)
             word = (
-                bytes.fromhex(coarse.digests[position]),  # type: ignore[index]
-                bytes.fromhex(coarse.digests[position - 1]),  # type: ignore[index, operator]
-                [] if side else list(wide.find_path(position - 1)),  # type: ignore[operator]
+                bytes.fromhex(coarse.digests[position]),
+                bytes.fromhex(coarse.digests[position - 1]),
+                list(wide.find_path(position - 1)[:left]),
                 bytes.fromhex(fine.root),
                 list(close.find_path(0)),
                 list(close.find_path(fine.iterations)),
             )
             sender = self.court.accuser if side else self.court.accused
-            self.move("refine", side, spell_submission(self.one), word, b"", sender=sender)
+            self.move("refine", self.about, side, word, b"", sender=sender)
             self.traces[name] = fine
-
-    def show(self) -> None:
-        at: int = self.look()["position"]  # type: ignore[assignment]
-        mine, theirs = (bytes.fromhex(self.traces[name].digests[at]) for name in SIDES)
-        agreed, path = bytes(32), []
-        if at > 0:
-            agreed = bytes.fromhex(self.traces[ACCUSED].digests[at - 1])
-            path = list(TraceTree(self.traces[ACCUSED]).find_path(at - 1))
-        said = spell_submission(self.one)
-        self.move("show", said, mine, bytes(32), agreed, path)
-        self.move("show", said, bytes(32), theirs, bytes(32), [])
 
     def play(self) -> int:
         """To the jury's question; return the iteration that it is about."""
@@ -161,7 +156,6 @@ class Game:
         if self.level() == "REFINING":
             self.refine()
             self.search()
-        self.show()
         assert self.level() == "JURY"
         found = self.look()
         within = found["position"] - 1 if found["isFine"] else 0  # type: ignore[operator]
@@ -169,17 +163,19 @@ class Game:
 
     def judge(self, truth: str) -> int:
         """Return the outcome: 1 the accused lied, 2 the accuser, 3 both, 0 nothing shown."""
-        digest = bytes.fromhex(truth)
-        pair = self.look()["digests"]
-        outcome = sum(1 << i for i in range(2) if pair[i] != digest) if truth else 0  # type: ignore[index]
-        self.gas.append(("judge", self.court.judge(self.id, outcome, digest or bytes(32))))
+        digest = bytes.fromhex(truth) if truth else bytes(32)
+        at: int = self.look()["position"]  # type: ignore[assignment]
+        pair = [self.traces[name].digests[at] for name in SIDES]
+        outcome = sum(1 << i for i in range(2) if pair[i] != truth) if truth else 0
+        self.gas.append(("judge", self.court.judge(self.id, self.about, outcome, digest)))
         return outcome
 
 
 def begin(court: Court, iterations: int, every: int, accused: int, accuser: int) -> Game:
     place = court.place()
-    made = (Party(n, place, iterations, every, p) for n, p in zip(SIDES, (accused, accuser)))
-    return Game(court, {party.name: party for party in made})
+    starts = {ACCUSED: accused, ACCUSER: accuser}
+    made = {name: Party(name, place, iterations, every, at) for name, at in starts.items()}
+    return Game(court, made)
 
 
 def count_rounds(leaves: int, bits: int) -> int:
@@ -190,7 +186,7 @@ def set_arity(court: Court, bits: int) -> None:
     court.disputes.send(court.owner, "setParameters", (100_000, bits, 3_600, 86_400))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(40))
 def test_random_disputes_end_as_in_the_specification(court: Court, seed: int) -> None:
     rng = random.Random(seed)
     iterations, every = rng.randint(1, 300), rng.randint(1, 40)
@@ -233,6 +229,8 @@ def test_nothing_is_shown_by_machines_of_another_class(court: Court) -> None:
 
 def test_the_arena_slashes_blocks_and_disables(court: Court) -> None:
     before = court.arena.view("getMember", court.task, court.accused)
+    zero = "0x" + 40 * "0"
+    owed = court.disputes.call("getCredit", zero, court.accuser)
     game = begin(court, 20, 5, 7, NEVER)
     held = court.arena.view("getMember", court.task, court.accused)
     assert held["holds"] == before["holds"] + 1
@@ -242,9 +240,8 @@ def test_the_arena_slashes_blocks_and_disables(court: Court) -> None:
     assert after["stake"] == before["stake"] - -(-before["stake"] * 10_000 // 10**6)
     assert after["holds"] == before["holds"]
     assert court.arena.call("getRoot", court.task, court.round)[2] is True
-    bond = court.disputes.view("getDispute", game.id)["bond"]
-    zero = "0x" + 40 * "0"
-    assert court.disputes.call("getCredit", zero, court.accuser) >= bond
+    bond = STAKE // 10  # of what it has, and at least of what the task asks for
+    assert court.disputes.call("getCredit", zero, court.accuser) == owed + bond
 
 
 def test_a_leaf_is_the_same_bytes_in_both_languages(court: Court) -> None:
@@ -269,3 +266,21 @@ def test_what_has_no_leaf_on_chain_is_refused(field: str, value: object) -> None
     fields = {"account": "a" * 40, "trace": "b" * 64, "iterations": 1, "every": 1, field: value}
     with pytest.raises(ValueError, match=r"account|trace|positive"):
         Submission(TracePlace(DOCUMENT, 1, 0, MEMBER), **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("bits", "segments", "every", "most"),
+    [(4, 2**12 - 1, 255, 1_300_000), (4, 2**16 - 1, 16, 1_300_000)],
+)
+def test_a_long_dispute_stays_cheap(
+    court: Court, bits: int, segments: int, every: int, most: int
+) -> None:
+    """About 2^20 iterations, the accused lying in the middle; `-s` prints the gas by move."""
+    set_arity(court, bits)
+    game = begin(court, segments * every, every, 700_001, NEVER)
+    game.play()
+    assert game.judge(sha256_hex(b"700001/")) == 1
+    print(f"\nk = {2**bits}, {segments} segments of {every}, committee of 4")
+    for name, gas in [*game.gas, ("all", sum(gas for _, gas in game.gas))]:
+        print(f"{name:8} {gas:9,}")
+    assert sum(gas for _, gas in game.gas) <= most
