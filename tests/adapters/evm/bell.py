@@ -28,6 +28,7 @@ RING_GAS = 80_000
 
 _RING = make_function("ring(bytes note)", "()", {})
 _RING_TIMES = make_function("ringTimes(uint256 times)", "()", {})
+_ALLOW = make_function("allow(uint256 times)", "()", {})
 _SCOLD = make_function("scold()", "()", {})
 _RINGS = make_function("rings()", "(uint256 value_0)", {})
 
@@ -58,6 +59,10 @@ def ring(note: bytes) -> Call[None]:
 
 def ring_times(times: int) -> Call[None]:
     return Call(_RING_TIMES, (times,))
+
+
+def allow(times: int) -> Call[None]:
+    return Call(_ALLOW, (times,))
 
 
 def scold() -> Call[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,6 +179,25 @@ def test_a_chain_that_changes_under_the_question_is_asked_again() -> None:
             await follower.step()
         node.get_logs = real  # type: ignore[method-assign]
         await follow(follower)
+
+    play(body)
+
+
+def test_blocks_that_do_not_follow_each_other_are_not_believed() -> None:
+    async def body(anvil: Anvil, node: Node, ringer: Ringer) -> None:
+        anvil.request("anvil_mine", "0x5")
+        follower = Follower(node, WANTED, await start_cursor(node, 0), confirmations=1)
+        real = node.get_headers
+
+        async def torn(blocks: Any) -> Any:
+            found = await real(blocks)
+            return [replace(h, parent="0x" + "ab" * 32) if h.number == 4 else h for h in found]
+
+        node.get_headers = torn  # type: ignore[method-assign]
+        with pytest.raises(RetriableChainError, match="changed while"):
+            await follower.step()
+        node.get_headers = real  # type: ignore[method-assign]
+        assert await follower.step() is not None
 
     play(body)
 

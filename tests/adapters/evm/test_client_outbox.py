@@ -21,6 +21,7 @@ from tests.adapters.evm.bell import (
     ERRORS,
     RING_GAS,
     TooLoud,
+    allow,
     ring,
     ring_times,
     rings,
@@ -333,20 +334,19 @@ def test_a_refusal_is_explained_and_can_be_tried_again(anvil: Anvil, tmp_path: P
 
 
 def test_what_needs_its_forerunner_waits_for_it(anvil: Anvil, tmp_path: Path) -> None:
-    """An estimate fails while the one before is not mined: that is no refusal."""
+    """An estimate fails while the one before it is not mined: that is no refusal."""
 
     async def body() -> None:
-        async with opened(anvil.url, tmp_path / "box.db", OWNER, POOR) as (box, _node):
-            anvil.request("anvil_setBalance", POOR.address, hex(10**17))
-            value = 5 * 10**17  # more than the sender has before the first one comes
-            first = Request("give", POOR.address, b"", value=10**18, gas=21_000)
-            box.submit(OWNER.address, [first])
-            box.submit(POOR.address, [Request("pass-on", OWNER.address, b"", value=value)])
-            for _ in range(8):
-                await box.step()
-                mine(anvil)
-            outcome = box.get_outcome("pass-on")
+        async with opened(anvil.url, tmp_path / "box.db") as (box, node):
+            box.submit(OWNER.address, [deploy()])
+            await settle(box, anvil)
+            first = Request("allow", BELL, allow(1002).data, gas=RING_GAS)
+            second = Request("loud", BELL, ring_times(1002).data)
+            box.submit(OWNER.address, [first, second])
+            await settle(box, anvil)
+            outcome = box.get_outcome("loud")
             assert outcome and outcome.is_success
+            assert await count_rings(node) == 1002
 
     play(body)
 

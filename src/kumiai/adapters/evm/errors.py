@@ -164,7 +164,14 @@ _BY_TEXT: tuple[tuple[tuple[str, ...], type[ChainError]], ...] = (
         UnderpricedError,
     ),
     (
-        ("intrinsic gas", "exceeds block gas limit", "oversized data", "initcode size"),
+        (
+            "intrinsic gas",
+            "exceeds block gas limit",
+            "oversized data",
+            "initcode size",
+            "gas required exceeds",
+            "out of gas",
+        ),
         InvalidTransactionError,
     ),
     (("rate limit", "too many requests", "request limit", "capacity"), RateLimitedError),

@@ -174,6 +174,7 @@ def _write_structs(contract: str, structs: Mapping[str, list[Item]]) -> str:
         inner = [f'"{n}": ("{c["type"]}", {_struct_name(c)})' for n, c in fields if _struct_name(c)]
         abi = ",".join(_abi_type(c) for c in components)
         lines += ["", "", "@dataclass(frozen=True, slots=True)", f"class {name}(Struct):"]
+        lines += [f'    """{name} of {contract}."""', ""]
         lines += [f"    {n}: {_python_type(c)}" for n, c in zip(names, components, strict=True)]
         lines += _text("    ABI: ClassVar[str] = ", f"({abi})")
         if inner:
@@ -214,14 +215,23 @@ def _write_call(item: Item) -> list[str]:
     ]
     name = _snake(item["python"])
     passed = f"({', '.join(names)},)" if len(names) == 1 else f"({', '.join(names)})"
+    is_paid = ", which takes value" if item.get("stateMutability") == "payable" else ""
     if item["type"] == "constructor":  # its code comes first, its arguments without a selector
         code = ["bytecode: bytes", *arguments]
         head = _fit(f"def {name}(", code, ") -> bytes:")
-        return ["", "", *head, f"    return bytecode + Call[None](_CONSTRUCTOR, {passed}).data[4:]"]
+        doc = '    """Return the code of a creation with its arguments."""'
+        return [
+            "",
+            "",
+            *head,
+            doc,
+            f"    return bytecode + Call[None](_CONSTRUCTOR, {passed}).data[4:]",
+        ]
     return [
         "",
         "",
         *_fit(f"def {name}(", arguments, f") -> Call[{answer}]:"),
+        f'    """Make the call {item["name"]}{is_paid}."""',
         *_fit("    return Call(", [f"_{name.upper()}", passed], ")"),
     ]
 
@@ -241,6 +251,7 @@ def _write_classes(contract: str, items: list[Item], base: str, has_interface: b
     for item in items:
         inputs = item["inputs"]
         lines += ["", "", "@dataclass(frozen=True, slots=True)", f"class {item['python']}({base}):"]
+        lines += [f'    """{item["name"]} of {contract}."""', ""]
         for name, parameter in zip(_field_names(inputs), inputs, strict=True):
             is_hash = parameter.get("indexed") and _is_hashed(parameter)
             lines.append(f"    {name}: {'bytes' if is_hash else _python_type(parameter)}")

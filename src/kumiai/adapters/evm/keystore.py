@@ -90,7 +90,7 @@ def load_keystore(path: Path, password: str) -> Account:
             fix = "the password is wrong, or the file was changed"
             raise InputError("keystore password", "(hidden)", fix) from None
         raise InputError("keystore", str(path), f"cannot be decrypted: {error}") from error
-    except (KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError("keystore", str(path), "is no version 3 keystore") from error
     account = Account(secret)
     named = str(body.get("address", "")).lower().removeprefix("0x")

@@ -32,7 +32,6 @@ from kumiai.adapters.evm.errors import (
     InvalidTransactionError,
     LyingNodeError,
     NonceTooLowError,
-    PermanentChainError,
     RetriableChainError,
     RevertedError,
     UnderpricedError,
@@ -184,8 +183,7 @@ class Outbox:
         headers = await self._node.get_headers([number for number, _ in blocks])
         for (number, block_hash), header in zip(blocks, headers, strict=True):
             if header is None or header.hash != block_hash:
-                for send in self._table.unmine(sender, number, block_hash):
-                    queue.sent_at.pop(send, None)  # sent again in this very step
+                self._table.unmine(sender, number, block_hash)  # sent again in this very step
             elif number <= final:
                 for key in self._table.settle(sender, number, block_hash):
                     self._wake(key)
@@ -213,8 +211,13 @@ class Outbox:
             else:
                 ours = {a.hash for a in attempts if a.send == row.id}
                 deep = standing.head + 1 - max(1, self._policy.confirmations)
-                if await is_displaced(self._node, row, ours, deep):
-                    self._table.displace(row.id)
+                try:
+                    if await is_displaced(self._node, row, ours, deep):
+                        self._table.displace(row.id)
+                except LyingNodeError:
+                    raise
+                except ChainError as error:  # a pruned node has not the states that prove it
+                    queue.trouble = error
         return bool(found)
 
     async def _push(self, queue: _Queue, standing: Standing) -> None:
@@ -268,8 +271,7 @@ class Outbox:
         cost = first.value + first.gas * self._table.list_attempts(first)[-1].offer.max_fee
         if await self._node.get_balance(first.sender) < cost:
             return False
-        queue.trouble = None
-        queue.sent_at.clear()
+        queue.trouble = None  # what was refused was not noted as sent: it is sent again
         return True
 
     async def _sign_queued(self, queue: _Queue, standing: Standing) -> bool:
@@ -318,7 +320,7 @@ class Outbox:
         except InsufficientFundsError as error:
             self._queues[row.sender].trouble = error
             return None
-        except PermanentChainError as error:
+        except (RevertedError, InvalidTransactionError) as error:
             if not is_first:
                 return None
             self._refuse(row, error)

@@ -40,6 +40,8 @@ _COLUMNS = (
     " is_success, refusal"
 )
 
+_FIELDS = _COLUMNS.split(", ")[:13]  # those that are read as they are, but for the value
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -234,16 +236,15 @@ class OutboxTable:
                 [(m.hash, m.block, m.block_hash, m.is_success, m.send) for m in found],
             )
 
-    def unmine(self, sender: str, block: int, block_hash: str) -> list[int]:
-        """A block vanished: its rows are pending again. Return their ids."""
+    def unmine(self, sender: str, block: int, block_hash: str) -> None:
+        """A block vanished: its rows are pending again."""
         with self._writing():
-            found = self._file.execute(
+            self._file.execute(
                 "UPDATE sends SET state = 'pending', hash = NULL, block = NULL, block_hash = NULL,"
                 " is_success = NULL WHERE sender = ? AND state = 'mined' AND block = ?"
-                " AND block_hash = ? RETURNING id",
+                " AND block_hash = ?",
                 (sender, block, block_hash),
-            ).fetchall()
-        return [send for (send,) in found]
+            )
 
     def settle(self, sender: str, block: int, block_hash: str) -> list[str]:
         """A block is deep enough: its rows are settled, their raw bytes go. Return their keys."""
@@ -263,10 +264,12 @@ class OutboxTable:
         query = f"SELECT {_COLUMNS} FROM sends WHERE {where}"  # noqa: S608 - our own texts
         rows = []
         for columns in self._file.execute(query, values):
-            *fields, is_success, refusal = columns
+            fields: list[Any] = list(columns[:13])
+            is_success, refusal = columns[13:]
             fields[4] = int(fields[4])  # amounts may be above SQLite's 64 bits
             success = None if is_success is None else bool(is_success)
-            rows.append(Row(*fields, success, refusal))
+            named = dict(zip(_FIELDS, fields, strict=True))
+            rows.append(Row(**named, is_success=success, refusal=refusal))
         return rows
 
     def _check_about(self, chain_id: int) -> None:

@@ -25,40 +25,50 @@ _TRANSFER_OWNERSHIP = make_function("transferOwnership(address newOwner)", "()",
 
 
 def constructor(bytecode: bytes, owner_: str, arbiter_: str) -> bytes:
+    """Return the code of a creation with its arguments."""
     return bytecode + Call[None](_CONSTRUCTOR, (owner_, arbiter_)).data[4:]
 
 
 def accept_ownership() -> Call[None]:
+    """Make the call acceptOwnership."""
     return Call(_ACCEPT_OWNERSHIP, ())
 
 
 def compute_task_id(owner: str, document: bytes) -> Call[bytes]:
+    """Make the call computeTaskId."""
     return Call(_COMPUTE_TASK_ID, (owner, document))
 
 
 def eip712_domain() -> Call[tuple[bytes, str, str, int, str, bytes, tuple[int, ...]]]:
+    """Make the call eip712Domain."""
     return Call(_EIP712_DOMAIN, ())
 
 
 def get_bounds() -> Call[Bounds]:
+    """Make the call getBounds."""
     return Call(_GET_BOUNDS, ())
 
 
 def owner() -> Call[str]:
+    """Make the call owner."""
     return Call(_OWNER, ())
 
 
 def pending_owner() -> Call[str]:
+    """Make the call pendingOwner."""
     return Call(_PENDING_OWNER, ())
 
 
 def renounce_ownership() -> Call[None]:
+    """Make the call renounceOwnership."""
     return Call(_RENOUNCE_OWNERSHIP, ())
 
 
 def set_bounds(bounds: Bounds) -> Call[None]:
+    """Make the call setBounds."""
     return Call(_SET_BOUNDS, (bounds,))
 
 
 def transfer_ownership(newOwner: str) -> Call[None]:
+    """Make the call transferOwnership."""
     return Call(_TRANSFER_OWNERSHIP, (newOwner,))

@@ -12,6 +12,8 @@ from kumiai.adapters.evm.bindings.tasks.structs import Bounds
 
 @dataclass(frozen=True, slots=True)
 class BoundsSet(Event):
+    """BoundsSet of Arena."""
+
     bounds: Bounds
     SIGNATURE: ClassVar[str] = "BoundsSet(Bounds bounds)"
     STRUCTS: ClassVar[Structs] = {"Bounds": Bounds}
@@ -19,11 +21,15 @@ class BoundsSet(Event):
 
 @dataclass(frozen=True, slots=True)
 class EIP712DomainChanged(Event):
+    """EIP712DomainChanged of Arena."""
+
     SIGNATURE: ClassVar[str] = "EIP712DomainChanged()"
 
 
 @dataclass(frozen=True, slots=True)
 class OwnershipTransferStarted(Event):
+    """OwnershipTransferStarted of Arena."""
+
     previousOwner: str
     newOwner: str
     SIGNATURE: ClassVar[str] = (
@@ -33,6 +39,8 @@ class OwnershipTransferStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class OwnershipTransferred(Event):
+    """OwnershipTransferred of Arena."""
+
     previousOwner: str
     newOwner: str
     SIGNATURE: ClassVar[str] = (

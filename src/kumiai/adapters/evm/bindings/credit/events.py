@@ -10,6 +10,8 @@ from kumiai.adapters.evm.abi import Event, EventTypes, collect_events
 
 @dataclass(frozen=True, slots=True)
 class Approval(Event):
+    """Approval of Credit."""
+
     owner: str
     spender: str
     value: int
@@ -20,11 +22,15 @@ class Approval(Event):
 
 @dataclass(frozen=True, slots=True)
 class EIP712DomainChanged(Event):
+    """EIP712DomainChanged of Credit."""
+
     SIGNATURE: ClassVar[str] = "EIP712DomainChanged()"
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer(Event):
+    """Transfer of Credit."""
+
     from_: str
     to: str
     value: int

@@ -107,68 +107,84 @@ _WITHDRAW_STAKE = make_function(
 
 
 def arbiter() -> Call[str]:
+    """Make the call arbiter."""
     return Call(_ARBITER, ())
 
 
 def cancel(task: bytes) -> Call[None]:
+    """Make the call cancel."""
     return Call(_CANCEL, (task,))
 
 
 def claim(
     task: bytes, round: int, account: str, cumulative: int, proof: Sequence[bytes]
 ) -> Call[int]:
+    """Make the call claim."""
     return Call(_CLAIM, (task, round, account, cumulative, proof))
 
 
 def compute_digest(certificate: Certificate) -> Call[bytes]:
+    """Make the call computeDigest."""
     return Call(_COMPUTE_DIGEST, (certificate,))
 
 
 def compute_task_id(owner: str, document: bytes) -> Call[bytes]:
+    """Make the call computeTaskId."""
     return Call(_COMPUTE_TASK_ID, (owner, document))
 
 
 def convict(task: bytes, member: str, ppm: int, evidence: bytes) -> Call[None]:
+    """Make the call convict."""
     return Call(_CONVICT, (task, member, ppm, evidence))
 
 
 def create_task(terms: Terms) -> Call[bytes]:
+    """Make the call createTask."""
     return Call(_CREATE_TASK, (terms,))
 
 
 def delegate(task: bytes, node: str, amount: int) -> Call[None]:
+    """Make the call delegate, which takes value."""
     return Call(_DELEGATE, (task, node, amount))
 
 
 def expire(task: bytes) -> Call[None]:
+    """Make the call expire."""
     return Call(_EXPIRE, (task,))
 
 
 def fund(task: bytes, amount: int) -> Call[None]:
+    """Make the call fund, which takes value."""
     return Call(_FUND, (task, amount))
 
 
 def get_claimed(task: bytes, account: str) -> Call[int]:
+    """Make the call getClaimed."""
     return Call(_GET_CLAIMED, (task, account))
 
 
 def get_contribution(task: bytes, payer: str) -> Call[int]:
+    """Make the call getContribution."""
     return Call(_GET_CONTRIBUTION, (task, payer))
 
 
 def get_delegated(task: bytes, node: str) -> Call[int]:
+    """Make the call getDelegated."""
     return Call(_GET_DELEGATED, (task, node))
 
 
 def get_delegation(task: bytes, node: str, delegator: str) -> Call[int]:
+    """Make the call getDelegation."""
     return Call(_GET_DELEGATION, (task, node, delegator))
 
 
 def get_member(task: bytes, who: str) -> Call[Member]:
+    """Make the call getMember."""
     return Call(_GET_MEMBER, (task, who))
 
 
 def get_root(task: bytes, round: int) -> Call[tuple[bytes, int, bool]]:
+    """Make the call getRoot."""
     return Call(_GET_ROOT, (task, round))
 
 
@@ -177,56 +193,68 @@ def get_submissions(task: bytes, round: int) -> Call[bytes]:
 
 
 def get_task(task: bytes) -> Call[Task]:
+    """Make the call getTask."""
     return Call(_GET_TASK, (task,))
 
 
 def get_terms(task: bytes) -> Call[Terms]:
+    """Make the call getTerms."""
     return Call(_GET_TERMS, (task,))
 
 
 def hold(task: bytes, member: str, round: int) -> Call[None]:
+    """Make the call hold."""
     return Call(_HOLD, (task, member, round))
 
 
 def is_evidence_used(task: bytes, member: str, evidence: bytes) -> Call[bool]:
+    """Make the call isEvidenceUsed."""
     return Call(_IS_EVIDENCE_USED, (task, member, evidence))
 
 
 def order(
     task: bytes, action: int, until: int, deadline: int, reason: str, quorum: Quorum
 ) -> Call[None]:
+    """Make the call order."""
     return Call(_ORDER, (task, action, until, deadline, reason, quorum))
 
 
 def prove_equivocation(
     first: Certificate, firstSignature: bytes, second: Certificate, secondSignature: bytes
 ) -> Call[None]:
+    """Make the call proveEquivocation."""
     return Call(_PROVE_EQUIVOCATION, (first, firstSignature, second, secondSignature))
 
 
 def refund(task: bytes) -> Call[int]:
+    """Make the call refund."""
     return Call(_REFUND, (task,))
 
 
 def release(task: bytes, member: str, round: int, disable: bool) -> Call[None]:
+    """Make the call release."""
     return Call(_RELEASE, (task, member, round, disable))
 
 
 def set_sigma(task: bytes, sigma: int) -> Call[None]:
+    """Make the call setSigma."""
     return Call(_SET_SIGMA, (task, sigma))
 
 
 def settle(certificate: Certificate, slashes: Sequence[Slash], quorum: Quorum) -> Call[None]:
+    """Make the call settle."""
     return Call(_SETTLE, (certificate, slashes, quorum))
 
 
 def slash(task: bytes, slashes: Sequence[Slash], quorum: Quorum) -> Call[None]:
+    """Make the call slash."""
     return Call(_SLASH, (task, slashes, quorum))
 
 
 def stake(
     task: bytes, role: int, amount: int, document: bytes, deadline: int, admission: bytes
 ) -> Call[None]:
+    """Make the call stake, which takes value."""
     return Call(_STAKE, (task, role, amount, document, deadline, admission))
 
 
@@ -240,20 +268,25 @@ def stake_for(
     admission: bytes,
     enrolment: bytes,
 ) -> Call[None]:
+    """Make the call stakeFor, which takes value."""
     return Call(_STAKE_FOR, (member, task, role, amount, document, deadline, admission, enrolment))
 
 
 def start(task: bytes, committee: Sequence[str]) -> Call[None]:
+    """Make the call start."""
     return Call(_START, (task, committee))
 
 
 def undelegate(task: bytes, node: str) -> Call[int]:
+    """Make the call undelegate."""
     return Call(_UNDELEGATE, (task, node))
 
 
 def unstake(task: bytes) -> Call[None]:
+    """Make the call unstake."""
     return Call(_UNSTAKE, (task,))
 
 
 def withdraw_stake(task: bytes, member: str) -> Call[int]:
+    """Make the call withdrawStake."""
     return Call(_WITHDRAW_STAKE, (task, member))

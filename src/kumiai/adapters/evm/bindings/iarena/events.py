@@ -11,6 +11,8 @@ from kumiai.adapters.evm.bindings.iarena.structs import Terms
 
 @dataclass(frozen=True, slots=True)
 class Claimed(Event):
+    """Claimed of IArena."""
+
     task: bytes
     account: str
     amount: int
@@ -22,6 +24,8 @@ class Claimed(Event):
 
 @dataclass(frozen=True, slots=True)
 class CommitteeChanged(Event):
+    """CommitteeChanged of IArena."""
+
     task: bytes
     committee: bytes
     SIGNATURE: ClassVar[str] = "CommitteeChanged(bytes32 indexed task, bytes32 committee)"
@@ -29,6 +33,8 @@ class CommitteeChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class Delegated(Event):
+    """Delegated of IArena."""
+
     task: bytes
     delegator: str
     node: str
@@ -40,6 +46,8 @@ class Delegated(Event):
 
 @dataclass(frozen=True, slots=True)
 class Ended(Event):
+    """Ended of IArena."""
+
     task: bytes
     status: int
     SIGNATURE: ClassVar[str] = "Ended(bytes32 indexed task, uint8 status)"
@@ -47,6 +55,8 @@ class Ended(Event):
 
 @dataclass(frozen=True, slots=True)
 class Equivocated(Event):
+    """Equivocated of IArena."""
+
     task: bytes
     validator: str
     round: int
@@ -58,6 +68,8 @@ class Equivocated(Event):
 
 @dataclass(frozen=True, slots=True)
 class FinalSettled(Event):
+    """FinalSettled of IArena."""
+
     task: bytes
     round: int
     body: bytes
@@ -73,6 +85,8 @@ class FinalSettled(Event):
 
 @dataclass(frozen=True, slots=True)
 class Funded(Event):
+    """Funded of IArena."""
+
     task: bytes
     payer: str
     amount: int
@@ -81,6 +95,8 @@ class Funded(Event):
 
 @dataclass(frozen=True, slots=True)
 class Left(Event):
+    """Left of IArena."""
+
     task: bytes
     member: str
     exitAt: int
@@ -89,6 +105,8 @@ class Left(Event):
 
 @dataclass(frozen=True, slots=True)
 class Ordered(Event):
+    """Ordered of IArena."""
+
     task: bytes
     action: int
     until: int
@@ -101,6 +119,8 @@ class Ordered(Event):
 
 @dataclass(frozen=True, slots=True)
 class Refunded(Event):
+    """Refunded of IArena."""
+
     task: bytes
     payer: str
     amount: int
@@ -111,6 +131,8 @@ class Refunded(Event):
 
 @dataclass(frozen=True, slots=True)
 class RootDisabled(Event):
+    """RootDisabled of IArena."""
+
     task: bytes
     round: int
     SIGNATURE: ClassVar[str] = "RootDisabled(bytes32 indexed task, uint32 round)"
@@ -118,6 +140,8 @@ class RootDisabled(Event):
 
 @dataclass(frozen=True, slots=True)
 class RootsBlocked(Event):
+    """RootsBlocked of IArena."""
+
     task: bytes
     fromRound: int
     SIGNATURE: ClassVar[str] = "RootsBlocked(bytes32 indexed task, uint32 fromRound)"
@@ -125,6 +149,8 @@ class RootsBlocked(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoundSettled(Event):
+    """RoundSettled of IArena."""
+
     task: bytes
     round: int
     body: bytes
@@ -140,6 +166,8 @@ class RoundSettled(Event):
 
 @dataclass(frozen=True, slots=True)
 class SigmaSet(Event):
+    """SigmaSet of IArena."""
+
     task: bytes
     node: str
     sigma: int
@@ -148,6 +176,8 @@ class SigmaSet(Event):
 
 @dataclass(frozen=True, slots=True)
 class Slashed(Event):
+    """Slashed of IArena."""
+
     task: bytes
     member: str
     amount: int
@@ -160,6 +190,8 @@ class Slashed(Event):
 
 @dataclass(frozen=True, slots=True)
 class StakeWithdrawn(Event):
+    """StakeWithdrawn of IArena."""
+
     task: bytes
     member: str
     amount: int
@@ -170,6 +202,8 @@ class StakeWithdrawn(Event):
 
 @dataclass(frozen=True, slots=True)
 class Staked(Event):
+    """Staked of IArena."""
+
     task: bytes
     member: str
     role: int
@@ -181,6 +215,8 @@ class Staked(Event):
 
 @dataclass(frozen=True, slots=True)
 class Started(Event):
+    """Started of IArena."""
+
     task: bytes
     committee: tuple[str, ...]
     SIGNATURE: ClassVar[str] = "Started(bytes32 indexed task, address[] committee)"
@@ -188,6 +224,8 @@ class Started(Event):
 
 @dataclass(frozen=True, slots=True)
 class TaskCreated(Event):
+    """TaskCreated of IArena."""
+
     task: bytes
     owner: str
     document: bytes
@@ -200,6 +238,8 @@ class TaskCreated(Event):
 
 @dataclass(frozen=True, slots=True)
 class Undelegated(Event):
+    """Undelegated of IArena."""
+
     task: bytes
     delegator: str
     node: str

@@ -10,6 +10,8 @@ from kumiai.adapters.evm.abi import Struct
 
 @dataclass(frozen=True, slots=True)
 class Terms(Struct):
+    """Terms of IArena."""
+
     document: bytes
     token: str
     admission: str
@@ -34,6 +36,8 @@ class Terms(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Certificate(Struct):
+    """Certificate of IArena."""
+
     task: bytes
     round: int
     attempt: int
@@ -52,6 +56,8 @@ class Certificate(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Member(Struct):
+    """Member of IArena."""
+
     stake: int
     role: int
     exitAt: int
@@ -63,6 +69,8 @@ class Member(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Task(Struct):
+    """Task of IArena."""
+
     owner: str
     status: int
     endedAt: int
@@ -84,6 +92,8 @@ class Task(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Quorum(Struct):
+    """Quorum of IArena."""
+
     members: tuple[str, ...]
     signers: int
     signatures: bytes
@@ -92,6 +102,8 @@ class Quorum(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Slash(Struct):
+    """Slash of IArena."""
+
     member: str
     amount: int
     evidence: bytes

@@ -21,36 +21,45 @@ _TRANSFER_FROM = make_function(
 
 
 def allowance(owner: str, spender: str) -> Call[int]:
+    """Make the call allowance."""
     return Call(_ALLOWANCE, (owner, spender))
 
 
 def approve(spender: str, amount: int) -> Call[bool]:
+    """Make the call approve."""
     return Call(_APPROVE, (spender, amount))
 
 
 def balance_of(account: str) -> Call[int]:
+    """Make the call balanceOf."""
     return Call(_BALANCE_OF, (account,))
 
 
 def decimals() -> Call[int]:
+    """Make the call decimals."""
     return Call(_DECIMALS, ())
 
 
 def name() -> Call[str]:
+    """Make the call name."""
     return Call(_NAME, ())
 
 
 def symbol() -> Call[str]:
+    """Make the call symbol."""
     return Call(_SYMBOL, ())
 
 
 def total_supply() -> Call[int]:
+    """Make the call totalSupply."""
     return Call(_TOTAL_SUPPLY, ())
 
 
 def transfer(to: str, amount: int) -> Call[bool]:
+    """Make the call transfer."""
     return Call(_TRANSFER, (to, amount))
 
 
 def transfer_from(sender: str, to: str, amount: int) -> Call[bool]:
+    """Make the call transferFrom."""
     return Call(_TRANSFER_FROM, (sender, to, amount))

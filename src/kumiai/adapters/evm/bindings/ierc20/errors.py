@@ -10,6 +10,8 @@ from kumiai.adapters.evm.abi import ContractError, ErrorTypes, collect_errors
 
 @dataclass(frozen=True, slots=True)
 class ERC20InsufficientAllowance(ContractError):
+    """ERC20InsufficientAllowance of IERC20."""
+
     spender: str
     allowance: int
     needed: int
@@ -20,6 +22,8 @@ class ERC20InsufficientAllowance(ContractError):
 
 @dataclass(frozen=True, slots=True)
 class ERC20InsufficientBalance(ContractError):
+    """ERC20InsufficientBalance of IERC20."""
+
     sender: str
     balance: int
     needed: int

@@ -10,6 +10,8 @@ from kumiai.adapters.evm.abi import Event, EventTypes, collect_events
 
 @dataclass(frozen=True, slots=True)
 class Approval(Event):
+    """Approval of IERC20."""
+
     owner: str
     spender: str
     amount: int
@@ -20,6 +22,8 @@ class Approval(Event):
 
 @dataclass(frozen=True, slots=True)
 class Transfer(Event):
+    """Transfer of IERC20."""
+
     sender: str
     to: str
     amount: int

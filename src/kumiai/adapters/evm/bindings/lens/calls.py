@@ -30,26 +30,32 @@ _GET_TASKS = make_function("getTasks(address arena, bytes32[] tasks)", "(Task[] 
 
 
 def get_claimed(arena: str, task: bytes, accounts: Sequence[str]) -> Call[tuple[int, ...]]:
+    """Make the call getClaimed."""
     return Call(_GET_CLAIMED, (arena, task, accounts))
 
 
 def get_contributions(arena: str, task: bytes, payers: Sequence[str]) -> Call[tuple[int, ...]]:
+    """Make the call getContributions."""
     return Call(_GET_CONTRIBUTIONS, (arena, task, payers))
 
 
 def get_delegations(
     arena: str, task: bytes, nodes: Sequence[str], delegators: Sequence[str]
 ) -> Call[tuple[int, ...]]:
+    """Make the call getDelegations."""
     return Call(_GET_DELEGATIONS, (arena, task, nodes, delegators))
 
 
 def get_nodes(arena: str, task: bytes, nodes: Sequence[str]) -> Call[tuple[Node, ...]]:
+    """Make the call getNodes."""
     return Call(_GET_NODES, (arena, task, nodes))
 
 
 def get_roots(arena: str, task: bytes, rounds: Sequence[int]) -> Call[tuple[Root, ...]]:
+    """Make the call getRoots."""
     return Call(_GET_ROOTS, (arena, task, rounds))
 
 
 def get_tasks(arena: str, tasks: Sequence[bytes]) -> Call[tuple[Task, ...]]:
+    """Make the call getTasks."""
     return Call(_GET_TASKS, (arena, tasks))

@@ -12,6 +12,8 @@ from kumiai.adapters.evm.bindings.iarena.structs import Member
 
 @dataclass(frozen=True, slots=True)
 class Node(Struct):
+    """Node of Lens."""
+
     member: Member
     delegated: int
     ABI: ClassVar[str] = "((uint128,uint8,uint40,uint40,uint24,uint16),uint128)"
@@ -20,6 +22,8 @@ class Node(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Root(Struct):
+    """Root of Lens."""
+
     payments: bytes
     activeAt: int
     isDisabled: bool

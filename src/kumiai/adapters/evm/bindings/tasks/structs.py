@@ -10,6 +10,8 @@ from kumiai.adapters.evm.abi import Struct
 
 @dataclass(frozen=True, slots=True)
 class Bounds(Struct):
+    """Bounds of Tasks."""
+
     coolDownMin: int
     coolDownMax: int
     activationDelayMin: int
