@@ -68,12 +68,13 @@ contract Arena is Tasks, Members, Settlement, Guardians, Holds {
         view
         returns (bytes32 payments, uint40 activeAt, bool isDisabled)
     {
-        Root storage root = _roots[task][round];
-        return (root.payments, root.activeAt, root.isDisabled);
+        uint256 from;
+        (from, isDisabled) = _getActivity(task, round);
+        return (_roots[task][round], uint40(from), isDisabled);
     }
 
     function getSubmissions(bytes32 task, uint32 round) external view returns (bytes32) {
-        return _roots[task][round].submissions;
+        return _submissions[task][round];
     }
 
     function isEvidenceUsed(bytes32 task, address member, bytes32 evidence)

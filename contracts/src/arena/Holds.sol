@@ -38,8 +38,8 @@ abstract contract Holds is Evidence {
         uint32 from = _removeHold(_holds[task], member, round);
         --_members[task][member].holds;
         if (from != s.blockedFrom) _block(task, s, from);
-        if (disable && !_roots[task][round].isDisabled) {
-            _roots[task][round].isDisabled = true;
+        if (disable) {
+            _activity[task][round / 6] |= uint256(1) << (240 + round % 6);
             emit RootDisabled(task, round);
         }
     }

@@ -53,13 +53,13 @@ abstract contract Quorums is ArenaState {
                 address member = members[i];
                 if (member <= last) revert BadCommittee(); // nobody counts twice
                 last = member;
-                uint256 at = count * 64;
-                if (at + 64 > signatures.length) revert NoQuorum(count, required);
+                uint256 offset = count * 64;
+                if (offset + 64 > signatures.length) revert NoQuorum(count, required);
                 bytes32 r;
                 bytes32 vs;
                 assembly ("memory-safe") {
-                    r := calldataload(add(signatures.offset, at))
-                    vs := calldataload(add(add(signatures.offset, at), 32))
+                    r := calldataload(add(signatures.offset, offset))
+                    vs := calldataload(add(add(signatures.offset, offset), 32))
                 }
                 (address recovered,,) = ECDSA.tryRecover(digest, r, vs);
                 if (recovered != member) revert BadSignature(member, recovered);

@@ -93,10 +93,9 @@ abstract contract Settlement is Evidence {
         s.unclaimed += c.paid;
         s.paid += c.paid;
         activeAt = uint40(block.timestamp + s.activationDelay);
-        Root storage root = _roots[c.task][c.round];
-        root.payments = c.payments;
-        root.submissions = c.submissions;
-        root.activeAt = activeAt;
+        _roots[c.task][c.round] = c.payments;
+        _submissions[c.task][c.round] = c.submissions;
+        _activity[c.task][c.round / 6] |= uint256(activeAt) << (40 * (c.round % 6));
     }
 
     /// Revert unless the task waits for such a certificate. Rounds count from 1; gaps are allowed.
@@ -119,12 +118,11 @@ abstract contract Settlement is Evidence {
     ) private view {
         uint32 from = s.blockedFrom;
         if (from != 0 && round >= from) revert RootIsBlocked(round, from);
-        Root storage root = _roots[task][round];
-        uint40 activeAt = root.activeAt;
-        if (activeAt == 0 || root.isDisabled || block.timestamp < activeAt) {
+        (uint256 activeAt, bool isDisabled) = _getActivity(task, round);
+        if (activeAt == 0 || isDisabled || block.timestamp < activeAt) {
             revert RootInactive(round, activeAt);
         }
         bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(task, account, cumulative))));
-        if (!MerkleProof.verifyCalldata(proof, root.payments, leaf)) revert BadProof();
+        if (!MerkleProof.verifyCalldata(proof, _roots[task][round], leaf)) revert BadProof();
     }
 }

@@ -25,14 +25,14 @@ abstract contract ArenaState is IArena, EIP712, ReentrancyGuardTransient {
         uint40 pausedUntil;
         uint32 blockedFrom; // the lowest round under dispute; 0: none
         Status status;
-        // written by every claim
+        // written by every claim and every settlement
         uint128 unclaimed;
-        uint128 burnt;
+        uint128 paid;
         // written by every settlement
         uint128 escrow;
         uint128 locked;
-        // written by every settlement
-        uint128 paid;
+        // written by few
+        uint128 burnt;
         uint128 bonus;
         // written by every settlement
         uint128 contributed;
@@ -45,13 +45,6 @@ abstract contract ArenaState is IArena, EIP712, ReentrancyGuardTransient {
         uint32 coolDown;
         uint8 validators; // enrolled and not left
         bytes32 committee;
-    }
-
-    struct Root {
-        bytes32 payments;
-        bytes32 submissions; // what a disputed trace must be certified under
-        uint40 activeAt;
-        bool isDisabled;
     }
 
     /// What a node was lent. Shares are amounts until a slash makes each worth less.
@@ -72,7 +65,11 @@ abstract contract ArenaState is IArena, EIP712, ReentrancyGuardTransient {
     mapping(bytes32 task => mapping(address node => Pool)) internal _pools;
     mapping(bytes32 task => mapping(address node => mapping(address delegator => uint128)))
         internal _shares;
-    mapping(bytes32 task => mapping(uint32 round => Root)) internal _roots;
+    mapping(bytes32 task => mapping(uint32 round => bytes32 payments)) internal _roots;
+    // six rounds a slot: 40 bits each for activeAt, and from bit 240 on a bit each for isDisabled
+    mapping(bytes32 task => mapping(uint256 sixRounds => uint256)) internal _activity;
+    /// What a disputed trace must be certified under.
+    mapping(bytes32 task => mapping(uint32 round => bytes32)) internal _submissions;
     mapping(bytes32 task => mapping(address account => uint128)) internal _claimed;
     mapping(bytes32 task => mapping(address member => mapping(bytes32 evidence => bool)))
         internal _evidence; // what the committee named
@@ -122,6 +119,17 @@ abstract contract ArenaState is IArena, EIP712, ReentrancyGuardTransient {
     /// Closed, Cancelled or Expired.
     function _hasEnded(Status status) internal pure returns (bool) {
         return status >= Status.Closed;
+    }
+
+    function _getActivity(bytes32 task, uint256 round)
+        internal
+        view
+        returns (uint256 activeAt, bool isDisabled)
+    {
+        uint256 word = _activity[task][round / 6];
+        uint256 place = round % 6;
+        activeAt = uint40(word >> (40 * place));
+        isDisabled = (word >> (240 + place)) & 1 != 0;
     }
 
     function _checkNotPaused(State storage s) internal view {

@@ -136,11 +136,16 @@ class EvmLedger:
             case SettleRound() | SettleFinal():
                 self._settle(command)
             case Refund() | ReleaseStake() | ReleaseDelegation():
-                self._late.append(command)
+                if not self.unsettled:  # else the contract holds it until the task has expired
+                    self._late.append(command)
 
     def balance(self, account: str) -> int:
         """Return what `account` holds by the rules; names as in `settlement.accounts`."""
         return self.judge.balance(account)
+
+    def accounts(self) -> dict[str, int]:
+        """Return every account that does not stand at zero, by the rules."""
+        return self.judge.accounts()
 
     def seal(self, settled: ChainRound, signatures: Sequence[tuple[str, str]]) -> None:
         """Take what the contract will be shown; the round's own command follows."""
@@ -210,7 +215,6 @@ class EvmLedger:
             self.wait()
             self._send_as(self.cast.owner, "close", "cancel", arena.cancel(self.desk.task_key))
             return
-        self._late.clear()
         self.unsettled = (
             "the run ended early, so no committee signed an end for the contract: after the task's "
             "deadline and grace anyone may expire it (kumiai chain expire)"

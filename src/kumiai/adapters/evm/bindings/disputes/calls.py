@@ -21,36 +21,45 @@ _TRANSFER_OWNERSHIP = make_function("transferOwnership(address newOwner)", "()",
 
 
 def constructor(bytecode: bytes, arena_: str, owner_: str) -> bytes:
+    """Return the code of a creation with its arguments."""
     return bytecode + Call[None](_CONSTRUCTOR, (arena_, owner_)).data[4:]
 
 
 def open_max() -> Call[int]:
+    """Make the call OPEN_MAX."""
     return Call(_OPEN_MAX, ())
 
 
 def accept_ownership() -> Call[None]:
+    """Make the call acceptOwnership."""
     return Call(_ACCEPT_OWNERSHIP, ())
 
 
 def arena() -> Call[str]:
+    """Make the call arena."""
     return Call(_ARENA, ())
 
 
 def eip712_domain() -> Call[tuple[bytes, str, str, int, str, bytes, tuple[int, ...]]]:
+    """Make the call eip712Domain."""
     return Call(_EIP712_DOMAIN, ())
 
 
 def owner() -> Call[str]:
+    """Make the call owner."""
     return Call(_OWNER, ())
 
 
 def pending_owner() -> Call[str]:
+    """Make the call pendingOwner."""
     return Call(_PENDING_OWNER, ())
 
 
 def renounce_ownership() -> Call[None]:
+    """Make the call renounceOwnership."""
     return Call(_RENOUNCE_OWNERSHIP, ())
 
 
 def transfer_ownership(newOwner: str) -> Call[None]:
+    """Make the call transferOwnership."""
     return Call(_TRANSFER_OWNERSHIP, (newOwner,))

@@ -11,6 +11,8 @@ from kumiai.adapters.evm.bindings.idisputes.events import EVENTS as INHERITED
 
 @dataclass(frozen=True, slots=True)
 class OwnershipTransferStarted(Event):
+    """OwnershipTransferStarted of Disputes."""
+
     previousOwner: str
     newOwner: str
     SIGNATURE: ClassVar[str] = (
@@ -20,6 +22,8 @@ class OwnershipTransferStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class OwnershipTransferred(Event):
+    """OwnershipTransferred of Disputes."""
+
     previousOwner: str
     newOwner: str
     SIGNATURE: ClassVar[str] = (

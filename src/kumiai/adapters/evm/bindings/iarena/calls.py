@@ -189,6 +189,7 @@ def get_root(task: bytes, round: int) -> Call[tuple[bytes, int, bool]]:
 
 
 def get_submissions(task: bytes, round: int) -> Call[bytes]:
+    """Make the call getSubmissions."""
     return Call(_GET_SUBMISSIONS, (task, round))
 
 

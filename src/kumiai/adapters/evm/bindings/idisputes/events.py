@@ -6,24 +6,27 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kumiai.adapters.evm.abi import Event, EventTypes, Structs, collect_events
-from kumiai.adapters.evm.bindings.idisputes.structs import Parameters, Submission
+from kumiai.adapters.evm.bindings.idisputes.structs import Case, Parameters
 
 
 @dataclass(frozen=True, slots=True)
 class Asked(Event):
+    """Asked of IDisputes."""
+
     dispute: bytes
     iteration: int
-    agreed: bytes
+    isStart: bool
     accused: bytes
     accuser: bytes
-    deadline: int
     SIGNATURE: ClassVar[str] = (
-        "Asked(bytes32 indexed dispute, uint64 iteration, bytes32 agreed, bytes32 accused, bytes32 accuser, uint40 deadline)"
+        "Asked(bytes32 indexed dispute, uint64 iteration, bool isStart, bytes32 accused, bytes32 accuser)"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class BondBurnt(Event):
+    """BondBurnt of IDisputes."""
+
     dispute: bytes
     token: str
     amount: int
@@ -34,6 +37,8 @@ class BondBurnt(Event):
 
 @dataclass(frozen=True, slots=True)
 class BondFloorSet(Event):
+    """BondFloorSet of IDisputes."""
+
     token: str
     amount: int
     SIGNATURE: ClassVar[str] = "BondFloorSet(address indexed token, uint128 amount)"
@@ -41,6 +46,8 @@ class BondFloorSet(Event):
 
 @dataclass(frozen=True, slots=True)
 class BondReturned(Event):
+    """BondReturned of IDisputes."""
+
     dispute: bytes
     accuser: str
     amount: int
@@ -51,6 +58,8 @@ class BondReturned(Event):
 
 @dataclass(frozen=True, slots=True)
 class Decided(Event):
+    """Decided of IDisputes."""
+
     dispute: bytes
     outcome: int
     digest: bytes
@@ -59,16 +68,20 @@ class Decided(Event):
 
 @dataclass(frozen=True, slots=True)
 class Descended(Event):
+    """Descended of IDisputes."""
+
     dispute: bytes
-    accused: tuple[bytes, ...]
-    accuser: tuple[bytes, ...]
+    side: int
+    nodes: tuple[bytes, ...]
     SIGNATURE: ClassVar[str] = (
-        "Descended(bytes32 indexed dispute, bytes32[] accused, bytes32[] accuser)"
+        "Descended(bytes32 indexed dispute, uint8 indexed side, bytes32[] nodes)"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolled(Event):
+    """Enrolled of IDisputes."""
+
     task: bytes
     validator: str
     index: int
@@ -79,33 +92,36 @@ class Enrolled(Event):
 
 @dataclass(frozen=True, slots=True)
 class Narrowed(Event):
+    """Narrowed of IDisputes."""
+
     dispute: bytes
     level: int
     height: int
     position: int
     deadline: int
     SIGNATURE: ClassVar[str] = (
-        "Narrowed(bytes32 indexed dispute, uint8 level, uint8 height, uint32 position, uint40 deadline)"
+        "Narrowed(bytes32 indexed dispute, uint8 level, uint8 height, uint24 position, uint40 deadline)"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Opened(Event):
+    """Opened of IDisputes."""
+
     dispute: bytes
     task: bytes
     accused: str
-    accuser: str
-    submission: Submission
-    claimed: bytes
-    bond: int
+    about: Case
     SIGNATURE: ClassVar[str] = (
-        "Opened(bytes32 indexed dispute, bytes32 indexed task, address indexed accused, address accuser, Submission submission, bytes32 claimed, uint128 bond)"
+        "Opened(bytes32 indexed dispute, bytes32 indexed task, address indexed accused, Case about)"
     )
-    STRUCTS: ClassVar[Structs] = {"Submission": Submission}
+    STRUCTS: ClassVar[Structs] = {"Case": Case}
 
 
 @dataclass(frozen=True, slots=True)
 class ParametersSet(Event):
+    """ParametersSet of IDisputes."""
+
     parameters: Parameters
     SIGNATURE: ClassVar[str] = "ParametersSet(Parameters parameters)"
     STRUCTS: ClassVar[Structs] = {"Parameters": Parameters}
@@ -113,26 +129,22 @@ class ParametersSet(Event):
 
 @dataclass(frozen=True, slots=True)
 class Refined(Event):
+    """Refined of IDisputes."""
+
     dispute: bytes
-    party: str
+    side: int
     root: bytes
     digest: bytes
     agreed: bytes
     SIGNATURE: ClassVar[str] = (
-        "Refined(bytes32 indexed dispute, address indexed party, bytes32 root, bytes32 digest, bytes32 agreed)"
+        "Refined(bytes32 indexed dispute, uint8 indexed side, bytes32 root, bytes32 digest, bytes32 agreed)"
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Shown(Event):
-    dispute: bytes
-    accused: bytes
-    accuser: bytes
-    SIGNATURE: ClassVar[str] = "Shown(bytes32 indexed dispute, bytes32 accused, bytes32 accuser)"
-
-
-@dataclass(frozen=True, slots=True)
 class Withdrawn(Event):
+    """Withdrawn of IDisputes."""
+
     token: str
     account: str
     amount: int

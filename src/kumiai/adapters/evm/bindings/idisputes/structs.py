@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,8 @@ from kumiai.adapters.evm.abi import Struct
 
 @dataclass(frozen=True, slots=True)
 class Submission(Struct):
+    """Submission of IDisputes."""
+
     document: bytes
     round: int
     attempt: int
@@ -22,7 +25,31 @@ class Submission(Struct):
 
 
 @dataclass(frozen=True, slots=True)
+class Case(Struct):
+    """Case of IDisputes."""
+
+    task: bytes
+    submission: Submission
+    accuser: str
+    claimed: bytes
+    token: str
+    bond: int
+    slash: int
+    jurors: int
+    answerTime: int
+    juryTime: int
+    arity: int
+    nonce: int
+    ABI: ClassVar[str] = (
+        "(bytes32,(bytes32,uint32,uint32,bytes32,address,bytes32,uint64,uint64),address,bytes32,address,uint128,uint24,uint16,uint32,uint32,uint8,uint64)"
+    )
+    SHAPES: ClassVar[Mapping[str, tuple[str, type[Struct]]]] = {"submission": ("tuple", Submission)}
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters(Struct):
+    """Parameters of IDisputes."""
+
     bondShare: int
     arity: int
     answerTime: int
@@ -32,41 +59,34 @@ class Parameters(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Dispute(Struct):
-    task: bytes
-    submission: bytes
-    accused: str
-    round: int
-    deadline: int
+    """Dispute of IDisputes."""
+
     level: int
     answered: int
     height: int
-    accuser: str
-    answerTime: int
-    juryTime: int
-    arity: int
     rounds: int
-    outcome: int
+    arity: int
     isFine: bool
-    bond: int
-    size: int
+    outcome: int
+    leftHeight: int
     position: int
+    size: int
+    deadline: int
+    answerTime: int
     segment: int
     every: int
-    token: str
-    slash: int
     iterations: int
-    jurors: int
     nodes: tuple[bytes, ...]
-    roots: tuple[bytes, ...]
-    agreed: bytes
-    digests: tuple[bytes, ...]
+    left: bytes
     ABI: ClassVar[str] = (
-        "(bytes32,bytes32,address,uint32,uint40,uint8,uint8,uint8,address,uint32,uint32,uint8,uint8,uint8,bool,uint128,uint32,uint32,uint32,uint32,address,uint24,uint40,uint16,bytes32[2],bytes32[2],bytes32,bytes32[2])"
+        "(uint8,uint8,uint8,uint8,uint8,bool,uint8,uint8,uint24,uint24,uint40,uint32,uint16,uint16,uint32,bytes32[2],bytes32)"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Place(Struct):
+    """Place of IDisputes."""
+
     index: int
     size: int
     path: tuple[bytes, ...]
@@ -75,6 +95,8 @@ class Place(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Refinement(Struct):
+    """Refinement of IDisputes."""
+
     digest: bytes
     agreed: bytes
     agreedPath: tuple[bytes, ...]

@@ -10,6 +10,8 @@ from kumiai.adapters.evm.abi import Event, EventTypes, collect_events
 
 @dataclass(frozen=True, slots=True)
 class CallExecuted(Event):
+    """CallExecuted of Timelock."""
+
     id: bytes
     index: int
     target: str
@@ -22,6 +24,8 @@ class CallExecuted(Event):
 
 @dataclass(frozen=True, slots=True)
 class CallSalt(Event):
+    """CallSalt of Timelock."""
+
     id: bytes
     salt: bytes
     SIGNATURE: ClassVar[str] = "CallSalt(bytes32 indexed id, bytes32 salt)"
@@ -29,6 +33,8 @@ class CallSalt(Event):
 
 @dataclass(frozen=True, slots=True)
 class CallScheduled(Event):
+    """CallScheduled of Timelock."""
+
     id: bytes
     index: int
     target: str
@@ -43,12 +49,16 @@ class CallScheduled(Event):
 
 @dataclass(frozen=True, slots=True)
 class Cancelled(Event):
+    """Cancelled of Timelock."""
+
     id: bytes
     SIGNATURE: ClassVar[str] = "Cancelled(bytes32 indexed id)"
 
 
 @dataclass(frozen=True, slots=True)
 class MinDelayChange(Event):
+    """MinDelayChange of Timelock."""
+
     oldDuration: int
     newDuration: int
     SIGNATURE: ClassVar[str] = "MinDelayChange(uint256 oldDuration, uint256 newDuration)"
@@ -56,6 +66,8 @@ class MinDelayChange(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoleAdminChanged(Event):
+    """RoleAdminChanged of Timelock."""
+
     role: bytes
     previousAdminRole: bytes
     newAdminRole: bytes
@@ -66,6 +78,8 @@ class RoleAdminChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoleGranted(Event):
+    """RoleGranted of Timelock."""
+
     role: bytes
     account: str
     sender: str
@@ -76,6 +90,8 @@ class RoleGranted(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoleRevoked(Event):
+    """RoleRevoked of Timelock."""
+
     role: bytes
     account: str
     sender: str
