@@ -94,7 +94,6 @@ abstract contract Settlement is Evidence {
         s.paid += c.paid;
         activeAt = uint40(block.timestamp + s.activationDelay);
         _roots[c.task][c.round] = c.payments;
-        _submissions[c.task][c.round] = c.submissions;
         _activity[c.task][c.round / 6] |= uint256(activeAt) << (40 * (c.round % 6));
     }
 

@@ -68,8 +68,6 @@ abstract contract ArenaState is IArena, EIP712, ReentrancyGuardTransient {
     mapping(bytes32 task => mapping(uint32 round => bytes32 payments)) internal _roots;
     // six rounds a slot: 40 bits each for activeAt, and from bit 240 on a bit each for isDisabled
     mapping(bytes32 task => mapping(uint256 sixRounds => uint256)) internal _activity;
-    /// What a disputed trace must be certified under.
-    mapping(bytes32 task => mapping(uint32 round => bytes32)) internal _submissions;
     mapping(bytes32 task => mapping(address account => uint128)) internal _claimed;
     mapping(bytes32 task => mapping(address member => mapping(bytes32 evidence => bool)))
         internal _evidence; // what the committee named

@@ -13,9 +13,9 @@ from typing import Any
 
 from kumiai.adapters.evm.abi import Call
 from kumiai.adapters.evm.accounts import encode_checksum, parse_address
+from kumiai.adapters.evm.bindings.credit import calls as credit
 from kumiai.adapters.evm.bindings.iarena import calls as arena
 from kumiai.adapters.evm.bindings.iarena.structs import Terms
-from kumiai.adapters.evm.bindings.credit import calls as credit
 from kumiai.apps.chain.place import ZERO_ADDRESS, Session
 from kumiai.apps.chain.reading import read_hash
 from kumiai.apps.chain.refusals import ROLES

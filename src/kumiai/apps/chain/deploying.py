@@ -12,8 +12,9 @@ from dataclasses import replace
 from eth_abi.abi import encode
 
 from kumiai.adapters.evm.accounts import encode_checksum
-from kumiai.adapters.evm.bindings.iarena import calls as arena
+from kumiai.adapters.evm.bindings.arena import calls as owned
 from kumiai.adapters.evm.bindings.disputes import calls as disputes
+from kumiai.adapters.evm.bindings.iarena import calls as arena
 from kumiai.adapters.evm.deployment import load_bytecode
 from kumiai.apps.chain.actions import Action
 from kumiai.apps.chain.deployment import Deployment, plan_deployment
@@ -73,7 +74,7 @@ async def finish_deployment(session: Session, deployment: Deployment) -> Deploym
     answers = await session.node.read(
         [
             (deployment.arena, arena.arbiter()),
-            (deployment.arena, arena.owner()),
+            (deployment.arena, owned.owner()),
             (deployment.disputes, disputes.arena()),
             (deployment.disputes, disputes.owner()),
         ]

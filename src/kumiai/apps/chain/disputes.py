@@ -3,11 +3,12 @@
 A file holds one move and its arguments under the contract's own names (docs/chain.md has each)::
 
     {"move": "open", "submission": {...}, "place": {...}, "claimed": "0x..", "committee": [...]}
-    {"move": "descend", "accused": ["0x.."], "accuser": []}
-    {"move": "refine", "side": 0, "submission": {...}, "refinement": {...}, "signature": "0x"}
-    {"move": "show", "submission": {...}, "accused": "0x..", "accuser": "0x..", "agreed": "0x..",
-     "agreedPath": ["0x.."]}
+    {"move": "descend", "accused": ["0x.."], "accuser": [], "side": 0, "next": []}
+    {"move": "refine", "side": 0, "refinement": {...}, "signature": "0x"}
     {"move": "judge", "outcome": 1, "digest": "0x..", "signers": 7, "signatures": "0x.."}
+
+What a dispute is about (its case) is not kept by the contract: it is read from the log that opened
+it, and its hash must be the dispute's id.
 """
 
 from __future__ import annotations
@@ -20,17 +21,26 @@ from typing import Any, cast
 
 from kumiai.adapters.evm.abi import Call, Event, Struct, decode_log
 from kumiai.adapters.evm.accounts import encode_checksum, parse_address
-from kumiai.adapters.evm.bindings.disputes import calls as contract
-from kumiai.adapters.evm.bindings.disputes.events import EVENTS, Opened
-from kumiai.adapters.evm.bindings.disputes.structs import Dispute, Place, Refinement, Submission
+from kumiai.adapters.evm.bindings.idisputes import calls as contract
+from kumiai.adapters.evm.bindings.idisputes.events import EVENTS, Opened
+from kumiai.adapters.evm.bindings.idisputes.structs import (
+    Case,
+    Dispute,
+    Place,
+    Refinement,
+    Submission,
+)
+from kumiai.adapters.evm.errors import LyingNodeError
+from kumiai.adapters.evm.node import LogFilter
 from kumiai.adapters.evm.shapes import Receipt
 from kumiai.apps.chain.actions import Action, Spending, TaskName, get_terms
 from kumiai.apps.chain.place import ZERO_ADDRESS, Session
+from kumiai.apps.chain.state import read_logs
 from kumiai.base.errors import InputError
 
 FILE_BYTES_MAX = 4 * 2**20
 WORD_DIGITS = 64
-LEVELS = ("none", "segments", "refining", "iterations", "showing", "jury", "decided")
+LEVELS = ("none", "segments", "refining", "iterations", "jury", "decided")
 OUTCOMES = ("nothing", "accused", "accuser", "both")
 
 
@@ -44,7 +54,7 @@ def load_move(path: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError("FILE", str(path), "is no JSON of at most 4 MiB") from error
     if not isinstance(body, dict) or not isinstance(body.get("move"), str):
-        fix = 'a move is an object with "move": open, descend, refine, show or judge'
+        fix = 'a move is an object with "move": open, descend, refine or judge'
         raise InputError("FILE", str(path), fix)
     return body
 
@@ -76,14 +86,28 @@ async def answer(session: Session, dispute: bytes, body: Mapping[str, Any]) -> l
     build = _MOVES.get(body["move"])
     if build is None:
         raise InputError("move", body["move"], f"choose one of {', '.join(_MOVES)}")
-    call = build(dispute, body)
+    call = build(dispute, await find_case(session, dispute), body)
     return [Action(f"dispute_{body['move']}", session.get_contract("disputes"), call.data)]
 
 
 async def expire(session: Session, dispute: bytes) -> list[Action]:
     """Return what ends a dispute whose deadline has passed."""
-    data = contract.expire(dispute).data
+    data = contract.expire(await find_case(session, dispute)).data
     return [Action("dispute_expire", session.get_contract("disputes"), data)]
+
+
+async def find_case(session: Session, dispute: bytes) -> Case:
+    """Return what a dispute is about; InputError where the contract knows no such dispute."""
+    address = session.get_contract("disputes")
+    logs = await read_logs(session, LogFilter((address,), (Opened.TOPIC,)))
+    for log in logs:
+        if len(log.topics) > 1 and log.topics[1] == dispute:
+            about = Opened.from_log(log).about
+            if await session.node.call(address, contract.compute_id(about)) != dispute:
+                raise LyingNodeError("the log of a dispute holds another case than its own")
+            return about
+    fix = "the disputes contract knows no such dispute"
+    raise InputError("DISPUTE", "0x" + dispute.hex(), fix)
 
 
 async def withdraw(session: Session, token: str, account: str) -> list[Action]:
@@ -112,35 +136,32 @@ def find_opened(receipt: Receipt) -> bytes | None:
     return None
 
 
-def _descend(dispute: bytes, body: Mapping[str, Any]) -> Call[None]:
-    accused, accuser = (_read_list(body, name, _to_word) for name in ("accused", "accuser"))
-    return contract.descend(dispute, accused, accuser)
+def _descend(dispute: bytes, _: Case, body: Mapping[str, Any]) -> Call[None]:
+    accused, accuser, following = (
+        _read_list(body, name, _to_word) for name in ("accused", "accuser", "next")
+    )
+    return contract.descend(dispute, accused, accuser, _read_int(body, "side"), following)
 
 
-def _refine(dispute: bytes, body: Mapping[str, Any]) -> Call[None]:
+def _refine(_: bytes, about: Case, body: Mapping[str, Any]) -> Call[None]:
+    refinement = _read_struct(Refinement, body, "refinement")
     return contract.refine(
-        dispute, _read_int(body, "side"), _read_struct(Submission, body, "submission"),
-        _read_struct(Refinement, body, "refinement"), _read_bytes(body, "signature"),
-    )  # fmt: skip
+        about, _read_int(body, "side"), refinement, _read_bytes(body, "signature")
+    )
 
 
-def _show(dispute: bytes, body: Mapping[str, Any]) -> Call[None]:
-    accused, accuser, agreed = (_read_word(body, n) for n in ("accused", "accuser", "agreed"))
-    submission = _read_struct(Submission, body, "submission")
-    path = _read_list(body, "agreedPath", _to_word)
-    return contract.show(dispute, submission, accused, accuser, agreed, path)
-
-
-def _judge(dispute: bytes, body: Mapping[str, Any]) -> Call[None]:
+def _judge(_: bytes, about: Case, body: Mapping[str, Any]) -> Call[None]:
     return contract.judge(
-        dispute, _read_int(body, "outcome"), _read_word(body, "digest"),
+        about, _read_int(body, "outcome"), _read_word(body, "digest"),
         _read_int(body, "signers"), _read_bytes(body, "signatures"),
     )  # fmt: skip
 
 
-_MOVES: Mapping[str, Callable[[bytes, Mapping[str, Any]], Call[None]]] = {
-    "descend": _descend, "refine": _refine, "show": _show, "judge": _judge,
-}  # fmt: skip
+_MOVES: Mapping[str, Callable[[bytes, Case, Mapping[str, Any]], Call[None]]] = {
+    "descend": _descend,
+    "refine": _refine,
+    "judge": _judge,
+}
 
 
 def _read_struct(kind: type[Struct], body: Mapping[str, Any], name: str) -> Any:

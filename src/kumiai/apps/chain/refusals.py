@@ -22,7 +22,11 @@ from kumiai.adapters.evm.errors import RevertedError
 from kumiai.apps.report.texts import Texts
 
 ERRORS: ErrorTypes = {
-    **TOKEN_ERRORS, **TIMELOCK_ERRORS, **DISPUTES_ERRORS, **IDISPUTES_ERRORS, **ARENA_ERRORS,
+    **TOKEN_ERRORS,
+    **TIMELOCK_ERRORS,
+    **DISPUTES_ERRORS,
+    **IDISPUTES_ERRORS,
+    **ARENA_ERRORS,
     **IARENA_ERRORS,
 }
 STATUSES = ("none", "open", "running", "stopped", "closed", "cancelled", "expired")

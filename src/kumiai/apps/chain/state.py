@@ -125,13 +125,13 @@ def _make_line(log: Log, event: RoundSettled | FinalSettled, is_disabled: bool) 
     )
 
 
-async def _read_events(session: Session, task: bytes, head: int) -> list[tuple[Log, Event]]:
-    """The task's events of KINDS, in the chain's order."""
-    wanted = LogFilter((session.arena,), tuple(kind.TOPIC for kind in KINDS))
+async def read_logs(session: Session, wanted: LogFilter, head: int | None = None) -> list[Log]:
+    """Return all logs from the contracts' first block on, in parts that a node gives."""
+    last_block = await session.node.get_block_number() if head is None else head
     logs: list[Log] = []
     first, width = session.first_block, BLOCKS_AT_ONCE
-    while first <= head:
-        last = min(head, first + width - 1)
+    while first <= last_block:
+        last = min(last_block, first + width - 1)
         try:
             logs += await session.node.get_logs(wanted, first, last)
         except TooManyResultsError:
@@ -140,6 +140,13 @@ async def _read_events(session: Session, task: bytes, head: int) -> list[tuple[L
             width = max(1, (last - first + 1) // 2)
             continue
         first = last + 1
+    return logs
+
+
+async def _read_events(session: Session, task: bytes, head: int) -> list[tuple[Log, Event]]:
+    """The task's events of KINDS, in the chain's order."""
+    wanted = LogFilter((session.arena,), tuple(kind.TOPIC for kind in KINDS))
+    logs = await read_logs(session, wanted, head)
     ours = [log for log in logs if len(log.topics) > 1 and log.topics[1] == task]
     decoded = [(log, decode_log(log, EVENTS)) for log in ours]
     return [(log, event) for log, event in decoded if event is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kumiai.adapters.evm.accounts import encode_checksum, parse_address
+from kumiai.adapters.evm.bindings.idisputes.structs import Case, Dispute
 from kumiai.apps.chain import disputes
 from kumiai.apps.chain.actions import Action, name_task
 from kumiai.apps.chain.place import ZERO_ADDRESS, Session
@@ -61,26 +62,31 @@ def withdraw(door: Door, token: str, account: str | None) -> None:
 def show(door: Door, dispute: str) -> None:
     """Where it stands, line by line."""
     key = read_hash("DISPUTE", dispute)
-    it = door.run(lambda session: disputes.read_dispute(session, key))
+
+    async def look(session: Session) -> tuple[Dispute, Case]:
+        return await disputes.read_dispute(session, key), await disputes.find_case(session, key)
+
+    it, about = door.run(look)
     level, outcome = disputes.LEVELS[it.level], disputes.OUTCOMES[it.outcome]
+    accused = about.submission.account
     door.print_json(
         {
-            "dispute": "0x" + key.hex(), "task": "0x" + it.task.hex(), "level": level,
-            "round": it.round, "accused": it.accused, "accuser": it.accuser, "bond": it.bond,
-            "deadline": it.deadline, "answered": it.answered, "size": it.size,
+            "dispute": "0x" + key.hex(), "task": "0x" + about.task.hex(), "level": level,
+            "round": about.submission.round, "accused": accused, "accuser": about.accuser,
+            "bond": about.bond, "deadline": it.deadline, "answered": it.answered,
             "height": it.height, "position": it.position,
-            "nodes": ["0x" + node.hex() for node in it.nodes],
             "outcome": outcome if level == "decided" else None,
         }
     )  # fmt: skip
     door.say(
-        "chain.dispute.head", "bold", accused=encode_checksum(it.accused),
-        accuser=encode_checksum(it.accuser), round=it.round, bond=f"{it.bond:,}",
+        "chain.dispute.head", "bold", accused=encode_checksum(accused),
+        accuser=encode_checksum(about.accuser), round=about.submission.round,
+        bond=f"{about.bond:,}",
     )  # fmt: skip
     if level == "decided":
         door.say(f"chain.dispute.outcome.{outcome}", "green")
         return
-    door.say(f"chain.dispute.level.{level}", height=it.height, position=it.position, size=it.size)
+    door.say(f"chain.dispute.level.{level}", height=it.height, position=it.position)
     turn = {0: "both", 1: "accuser", 2: "accused", 3: "anyone"}[it.answered]
     key_of_turn = "chain.dispute.turn.jury" if level == "jury" else f"chain.dispute.turn.{turn}"
     door.say(key_of_turn, "yellow", until=show_time(it.deadline))

@@ -141,10 +141,10 @@ def dispute_answer(
     door: Door,
     dispute_id: DisputeArgument,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="descend, refine, show or judge, with arguments.")
+        Path, typer.Argument(metavar="FILE", help="descend, refine or judge, with its arguments.")
     ],
 ) -> None:
-    """Make the next move: nodes, a finer trace, digests, or the jury's word."""
+    """Make the next move: nodes, a finer trace, or the jury's word."""
     from kumiai.apps.cli.chaining import disputing
 
     disputing.answer(door, dispute_id, file)

@@ -72,7 +72,7 @@ _PLACE: dict[str, Any] = {
         ),
     ],
     "as_json": Annotated[
-        bool, _option("--json", metavar="", panel=PLACE, text="Print one JSON document, for machines.")
+        bool, _option("--json", metavar="", panel=PLACE, text="Print one JSON document.")
     ],
     "lang": Annotated[Lang | None, typer.Option("--lang", help="Language of the output.")],
 }  # fmt: skip
