@@ -12,6 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NODE_STAMP := contracts/node_modules/.installed-by-make
 PLATFORM := $(shell uname -s | tr A-Z a-z)-$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
 FOUNDRY := $(CURDIR)/contracts/node_modules/@foundry-rs
+FORGE := $(FOUNDRY)/forge-$(PLATFORM)/bin/forge
 ANVIL_PORT ?= 8545
 
 # Packages of which only the data files are read: their own dependencies are not needed, except those
@@ -72,8 +73,9 @@ model: $(STAMP)  ## visit every state of the order's agreement, in small (minute
 	@$(BIN)/python models/check.py
 
 contracts: $(NODE_STAMP)  ## test the contracts, and compare what is shipped with what compiles (needs npm)
-	@cd contracts && $(FOUNDRY)/forge-$(PLATFORM)/bin/forge test
-	@cd contracts && node tools/build.mjs --check
+	@cd contracts && $(FORGE) test
+	@cd contracts && $(FORGE) snapshot --match-contract GasTest --check
+	@cd contracts && node tools/build.mjs --check --forge
 
 anvil: $(NODE_STAMP)  ## start a local network on 127.0.0.1:8545: make anvil ANVIL_PORT=9000
 	@$(FOUNDRY)/anvil-$(PLATFORM)/bin/anvil --host 127.0.0.1 --port $(ANVIL_PORT) \

@@ -4,8 +4,8 @@
 
 A process sends transactions to its own chain and says each hash that was answered; it is killed
 (SIGKILL) at a random moment, in turn while it sends one by one and many at once. After each kill
-the file is opened, every hash is looked for, and all blocks are executed again from the genesis.
-A new file is begun every 20 kills. Ends with an error at the first broken promise.
+the file is opened and every hash is looked for. Every 20 kills all blocks are executed again from
+the genesis, and a new file is begun. Ends with an error at the first broken promise.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ def main() -> None:
     """Kill, look, tell."""
     from tests.adapters.evm.killed_chain import check_after_kill, run_and_kill
 
+    from kumiai.adapters.evm.chain.replay import replay_file
+
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
@@ -41,6 +43,8 @@ def main() -> None:
                 known += run_and_kill(path, chance.uniform(0.0, 0.5), is_pooled=kills % 2 == 1)
                 check_after_kill(path, known)
                 kills += 1
+                print(f"{kills} killed, {acknowledged + len(known)} acknowledged", end="\r")
+            replay_file(path)
             acknowledged += len(known)
     out = Printout("chain_kills", options.save)
     table = Table(title="SIGKILL at random moments")

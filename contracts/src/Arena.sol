@@ -73,6 +73,10 @@ contract Arena is Tasks, Members, Settlement, Guardians, Holds {
         return (_roots[task][round], uint40(from), isDisabled);
     }
 
+    function getSubmissions(bytes32 task, uint32 round) external view returns (bytes32) {
+        return _submissions[task][round];
+    }
+
     function isEvidenceUsed(bytes32 task, address member, bytes32 evidence)
         external
         view

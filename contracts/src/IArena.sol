@@ -85,12 +85,19 @@ interface IArena {
         uint32 attempt;
         bool isFinal;
         bytes32 body; // sha256 of the certificate that the same committee signed off chain
-        bytes32 submissions; // root over the round's receipts (RFC 6962, sha256)
+        bytes32 submissions; // root over the traces that trainers submitted (IDisputes.Submission); 0: none
         bytes32 payments; // root over everybody's cumulative pay, see `claim`
         uint128 paid; // becomes claimable: out of the escrow, at the end out of the locked pot
         uint128 locked; // out of the escrow into the locked pot; at the end 0: its rest goes back
         bytes32 slashes; // keccak256(abi.encode(Slash[]))
         bytes32 nextCommittee; // who signs the next one; 0: the same
+    }
+
+    /// One leaf of a root, for `claimMany`.
+    struct Claim {
+        address account;
+        uint128 cumulative;
+        bytes32[] proof;
     }
 
     struct Slash {
@@ -225,6 +232,10 @@ interface IArena {
     /// keccak256(bytes.concat(keccak256(abi.encode(task, account, cumulative)))); pairs are sorted.
     function claim(bytes32 task, uint32 round, address account, uint128 cumulative, bytes32[] calldata proof) external returns (uint128 amount);
 
+    /// The same for many accounts under one root, whoever sends it: about half the gas each. An account
+    /// with nothing to claim is passed over; one that cannot be paid makes the whole call revert.
+    function claimMany(bytes32 task, uint32 round, Claim[] calldata claims) external;
+
     /// Two different certificates of one round and attempt, signed (65 bytes each) by one validator.
     function proveEquivocation(Certificate calldata first, bytes calldata firstSignature, Certificate calldata second, bytes calldata secondSignature) external;
 
@@ -258,7 +269,7 @@ interface IArena {
     function getContribution(bytes32 task, address payer) external view returns (uint128);
     function getClaimed(bytes32 task, address account) external view returns (uint128);
     function getRoot(bytes32 task, uint32 round) external view returns (bytes32 payments, uint40 activeAt, bool isDisabled);
-    /// The certified root over the round's submissions; 0: the round was not settled.
+    /// The certified root over the round's submissions; 0: nobody submitted a trace, or not settled.
     function getSubmissions(bytes32 task, uint32 round) external view returns (bytes32);
     function isEvidenceUsed(bytes32 task, address member, bytes32 evidence) external view returns (bool);
     function computeTaskId(address owner, bytes32 document) external view returns (bytes32);

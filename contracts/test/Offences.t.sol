@@ -45,10 +45,10 @@ contract OffencesTest is Fixture {
         _equal(arena.getTask(task).burnt, 500, "no more");
     }
 
-    function test_atMost64SlashesATransaction() public {
-        IArena.Slash[] memory many = new IArena.Slash[](65);
+    function test_atMost256SlashesATransaction() public {
+        IArena.Slash[] memory many = new IArena.Slash[](257);
         IArena.Quorum memory quorum = _quorum(_verdictDigest(many));
-        vm.expectRevert(abi.encodeWithSelector(IArena.TooManySlashes.selector, 65, 64));
+        vm.expectRevert(abi.encodeWithSelector(IArena.TooManySlashes.selector, 257, 256));
         arena.slash(task, many, quorum);
     }
 

@@ -8,7 +8,7 @@ import {Quorums} from "./Quorums.sol";
 
 /// Whose stake is taken and why: the committee's verdicts, and offences proven on chain.
 abstract contract Evidence is Quorums, Delegations {
-    uint256 internal constant SLASHES_MAX = 64;
+    uint256 internal constant SLASHES_MAX = 256;
     bytes32 private constant EQUIVOCATION = keccak256("kumiai.equivocation");
 
     function slash(bytes32 task, Slash[] calldata slashes, Quorum calldata quorum)
@@ -17,7 +17,8 @@ abstract contract Evidence is Quorums, Delegations {
     {
         State storage s = _states[task];
         _checkSlashable(task, s);
-        bytes32 digest = _hashTypedDataV4(
+        if (_isUnsettled(s.status)) _checkNotPaused(s);
+        bytes32 digest = _hashTypedData(
             keccak256(abi.encode(VERDICT_TYPEHASH, task, keccak256(abi.encode(slashes))))
         );
         _checkCommittee(s.committee, digest, quorum);
@@ -49,7 +50,8 @@ abstract contract Evidence is Quorums, Delegations {
         emit Equivocated(task, validator, first.round, first.attempt);
     }
 
-    /// Take `ppm` of a member's stake, rounded up, for what was proven on chain; once an evidence.
+    /// Take `ppm` of a member's stake, rounded up, for what was proven on chain; once an evidence. A
+    /// pause does not hinder it: who was proven guilty must not outlast it.
     function _convict(bytes32 task, address member, uint256 ppm, bytes32 evidence) internal {
         State storage s = _states[task];
         _checkSlashable(task, s);
@@ -97,6 +99,5 @@ abstract contract Evidence is Quorums, Delegations {
         if (status < Status.Running || status == Status.Cancelled) {
             revert WrongStatus(task, status);
         }
-        if (_isUnsettled(status)) _checkNotPaused(s);
     }
 }

@@ -28,7 +28,7 @@ abstract contract Guardians is Quorums {
             deadline > block.timestamp + ORDER_AHEAD_MAX || bytes(reason).length > REASON_BYTES_MAX
                 || !_isTimely(action, until)
         ) revert BadOrder(nonce);
-        bytes32 digest = _hashTypedDataV4(
+        bytes32 digest = _hashTypedData(
             keccak256(
                 abi.encode(
                     ORDER_TYPEHASH, task, action, until, nonce, deadline, keccak256(bytes(reason))

@@ -29,7 +29,7 @@ abstract contract Members is Quorums {
         bytes calldata enrolment
     ) external payable nonReentrant {
         if (block.timestamp > deadline) revert Expired(deadline);
-        bytes32 digest = _hashTypedDataV4(
+        bytes32 digest = _hashTypedData(
             keccak256(
                 abi.encode(ENROLMENT_TYPEHASH, task, member, role, amount, document, deadline)
             )
@@ -139,7 +139,7 @@ abstract contract Members is Quorums {
         address expected = _terms[task].admission;
         if (expected == address(0)) return;
         if (block.timestamp > deadline) revert Expired(deadline);
-        bytes32 digest = _hashTypedDataV4(
+        bytes32 digest = _hashTypedData(
             keccak256(abi.encode(ADMISSION_TYPEHASH, task, member, role, deadline))
         );
         address signer = _recover(digest, admission);

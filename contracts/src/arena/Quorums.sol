@@ -21,7 +21,7 @@ abstract contract Quorums is ArenaState {
     );
 
     function computeDigest(Certificate calldata certificate) public view returns (bytes32) {
-        return _hashTypedDataV4(keccak256(abi.encode(CERTIFICATE_TYPEHASH, certificate)));
+        return _hashTypedData(keccak256(abi.encode(CERTIFICATE_TYPEHASH, certificate)));
     }
 
     /// Revert unless more than two thirds of the task's committee signed `digest`.

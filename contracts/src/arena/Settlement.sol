@@ -40,22 +40,18 @@ abstract contract Settlement is Evidence {
         bytes32[] calldata proof
     ) external nonReentrant returns (uint128 amount) {
         State storage s = _states[task];
-        Status status = s.status;
-        if (_isUnsettled(status)) _checkNotPaused(s);
-        _checkRoot(task, s, round, account, cumulative, proof);
-        uint256 entitled = cumulative;
-        if (status == Status.Expired && s.bonus != 0) {
-            entitled += Math.mulDiv(s.bonus, cumulative, s.paid);
+        bytes32 root = _openRoot(task, s, round);
+        amount = _claim(task, s, root, account, cumulative, proof);
+        if (amount == 0) revert NothingToClaim();
+    }
+
+    function claimMany(bytes32 task, uint32 round, Claim[] calldata claims) external nonReentrant {
+        State storage s = _states[task];
+        bytes32 root = _openRoot(task, s, round);
+        for (uint256 i; i < claims.length; ++i) {
+            Claim calldata item = claims[i];
+            _claim(task, s, root, item.account, item.cumulative, item.proof);
         }
-        uint128 claimed = _claimed[task][account];
-        if (entitled <= claimed) revert NothingToClaim();
-        uint128 unclaimed = s.unclaimed;
-        if (entitled - claimed > unclaimed) revert Overdrawn(unclaimed, entitled - claimed);
-        amount = uint128(entitled - claimed);
-        _recordClaim(task, account, amount);
-        s.unclaimed = unclaimed - amount;
-        emit Claimed(task, account, amount, cumulative);
-        _push(s.token, account, amount);
     }
 
     /// Remember that `account` was paid `amount` more.
@@ -94,6 +90,7 @@ abstract contract Settlement is Evidence {
         s.paid += c.paid;
         activeAt = uint40(block.timestamp + s.activationDelay);
         _roots[c.task][c.round] = c.payments;
+        if (c.submissions != 0) _submissions[c.task][c.round] = c.submissions;
         _activity[c.task][c.round / 6] |= uint256(activeAt) << (40 * (c.round % 6));
     }
 
@@ -107,21 +104,45 @@ abstract contract Settlement is Evidence {
         if (c.round <= s.round) revert RoundNotNext(s.round, c.round);
     }
 
-    function _checkRoot(
+    /// Pay what a leaf gives beyond what was claimed; 0 where that is nothing.
+    function _claim(
         bytes32 task,
         State storage s,
-        uint32 round,
+        bytes32 root,
         address account,
         uint128 cumulative,
         bytes32[] calldata proof
-    ) private view {
+    ) private returns (uint128 amount) {
+        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(task, account, cumulative))));
+        if (!MerkleProof.verifyCalldata(proof, root, leaf)) revert BadProof();
+        uint256 entitled = cumulative;
+        if (s.status == Status.Expired && s.bonus != 0) {
+            entitled += Math.mulDiv(s.bonus, cumulative, s.paid);
+        }
+        uint128 claimed = _claimed[task][account];
+        if (entitled <= claimed) return 0;
+        uint128 unclaimed = s.unclaimed;
+        if (entitled - claimed > unclaimed) revert Overdrawn(unclaimed, entitled - claimed);
+        amount = uint128(entitled - claimed);
+        _recordClaim(task, account, amount);
+        s.unclaimed = unclaimed - amount;
+        emit Claimed(task, account, amount, cumulative);
+        _push(s.token, account, amount);
+    }
+
+    /// The root of a round that pays now.
+    function _openRoot(bytes32 task, State storage s, uint32 round)
+        private
+        view
+        returns (bytes32)
+    {
+        if (_isUnsettled(s.status)) _checkNotPaused(s);
         uint32 from = s.blockedFrom;
         if (from != 0 && round >= from) revert RootIsBlocked(round, from);
         (uint256 activeAt, bool isDisabled) = _getActivity(task, round);
         if (activeAt == 0 || isDisabled || block.timestamp < activeAt) {
             revert RootInactive(round, activeAt);
         }
-        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(task, account, cumulative))));
-        if (!MerkleProof.verifyCalldata(proof, _roots[task][round], leaf)) revert BadProof();
+        return _roots[task][round];
     }
 }

@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {IArena} from "../IArena.sol";
@@ -12,10 +12,15 @@ import {IArena} from "../IArena.sol";
 /// What the arena remembers, and the two doors through which money comes and goes.
 ///
 /// The parts (`Tasks`, `Members`, ...) inherit this contract and share its storage.
-abstract contract ArenaState is IArena, EIP712, ReentrancyGuardTransient {
+abstract contract ArenaState is IArena, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
     uint256 internal constant PPM = 1_000_000;
+    bytes32 private constant DOMAIN_TYPEHASH = keccak256(
+        "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+    );
+    bytes32 private constant DOMAIN_NAME = keccak256("Kumiai Arena");
+    bytes32 private constant DOMAIN_VERSION = keccak256("1");
     uint256 internal constant COMMITTEE_SIZE_MAX = 128;
 
     /// A task's state, one comment a storage slot: what one call touches lies together.
@@ -66,6 +71,8 @@ abstract contract ArenaState is IArena, EIP712, ReentrancyGuardTransient {
     mapping(bytes32 task => mapping(address node => mapping(address delegator => uint128)))
         internal _shares;
     mapping(bytes32 task => mapping(uint32 round => bytes32 payments)) internal _roots;
+    // what a disputed trace must be certified under; kept where somebody submitted one
+    mapping(bytes32 task => mapping(uint32 round => bytes32)) internal _submissions;
     // six rounds a slot: 40 bits each for activeAt, and from bit 240 on a bit each for isDisabled
     mapping(bytes32 task => mapping(uint256 sixRounds => uint256)) internal _activity;
     mapping(bytes32 task => mapping(address account => uint128)) internal _claimed;
@@ -78,8 +85,17 @@ abstract contract ArenaState is IArena, EIP712, ReentrancyGuardTransient {
 
     address public immutable arbiter;
 
-    constructor(address arbiter_) EIP712("Kumiai Arena", "1") {
+    constructor(address arbiter_) {
         arbiter = arbiter_;
+    }
+
+    /// EIP-712's digest of a struct, on this chain and for this contract alone. The separator is made
+    /// anew each time (some 300 gas): a fork of the chain gets its own, and nothing is kept.
+    function _hashTypedData(bytes32 structHash) internal view returns (bytes32) {
+        bytes32 separator = keccak256(
+            abi.encode(DOMAIN_TYPEHASH, DOMAIN_NAME, DOMAIN_VERSION, block.chainid, address(this))
+        );
+        return MessageHashUtils.toTypedDataHash(separator, structHash);
     }
 
     /// Take exactly `amount` of the task's token or coin from the sender; call it last.

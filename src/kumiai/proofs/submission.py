@@ -1,7 +1,8 @@
 """A submission: what a trainer bound itself to in a round, as the chain's disputes know it.
 
-A customer's view: whoever doubts a trainer's work on chain must first show that the doubted trace is
-the one that the committee certified. The certificate's root over the round's submissions shows it.
+A customer's view: whoever doubts a trainer's work on chain must first show that the doubted trace
+is the one that the committee certified. The certificate's root over the round's submissions shows
+it.
 
     leaf  canonical ["kumiai/submission/1", task, round, attempt, member, account, trace,
           iterations, every]: hashes, key and account as lower-case hexadecimal without 0x

@@ -20,6 +20,8 @@ from typing import Any
 
 from kumiai.base import keys
 from kumiai.consensus.quorum import compute_quorum
+from kumiai.proofs.submission import Submission, compute_submissions_root
+from kumiai.proofs.trace import TracePlace
 from kumiai.rounds.effects import Sealed
 from kumiai.rounds.epochs import list_committee, open_epoch
 from kumiai.rounds.scoring import apply_verdicts
@@ -112,6 +114,7 @@ def draft_chain(state: RunState) -> dict[str, object]:
         "chain": {
             "task": state.chain.task_key.hex(),
             "is_final": is_final,
+            "submissions_root": _compute_submissions_root(state),
             "payments_root": compute_pay_root(state.chain.task_key, owed).hex(),
             "paid": str(sum(amount for _, amount in command.payments)),
             "locked": str(locked),
@@ -137,7 +140,7 @@ def read_body(body: Mapping[str, Any], body_hash: str) -> ChainRound:
         attempt=body["attempt"],
         is_final=part["is_final"],
         body=bytes.fromhex(body_hash),
-        submissions=bytes.fromhex(body["receipts_root"]),
+        submissions=bytes.fromhex(part["submissions_root"]) or ZERO_WORD,
         payments=bytes.fromhex(part["payments_root"]),
         paid=int(part["paid"]),
         locked=int(part["locked"]),
@@ -182,6 +185,31 @@ def follow_committee(state: RunState, body: Mapping[str, Any]) -> OnChain | None
     if state.chain is None or not body["chain"]["next_committee"]:
         return state.chain
     return replace(state.chain, committee=tuple(body["chain"]["next_committee"]))
+
+
+def list_submissions(state: RunState) -> list[Submission]:
+    """Return the traces that the open round's trainers bound themselves to, as the chain has them.
+
+    Only these can be disputed there; none in a run without audits.
+    """
+    assert state.round is not None and state.task is not None
+    current, every = state.round, state.task.audit.checkpoint_every
+    return [
+        Submission(
+            place=TracePlace(state.task_id, current.index, current.attempt, key),
+            account=state.members[key].address[2:],
+            trace=work.trace_root,
+            iterations=work.iterations,
+            every=every,
+        )
+        for key, work in sorted(current.assignments.items())
+        if work.trace_root
+    ]
+
+
+def _compute_submissions_root(state: RunState) -> str:
+    submissions = list_submissions(state)
+    return compute_submissions_root(submissions) if submissions else ""
 
 
 def _list_following(state: RunState) -> tuple[str, ...]:

@@ -129,7 +129,6 @@ class Court:
         self.jurors = sorted(keys, key=lambda key: int(key.address, 16))
         self.committee = [key.address for key in self.jurors]
         self.task = self._create()
-        self.disputes.send(self.owner, "enrol", self.task, self.committee)
         self.round = 0
 
     def _create(self) -> bytes:
@@ -210,7 +209,7 @@ class Court:
 
 
 def compute_created(sender: str, nonce: int) -> str:
-    """The address of what `sender` creates with `nonce`: keccak of RLP [sender, nonce]."""
+    """Where a contract that `sender` creates with `nonce` lives: keccak of RLP [sender, nonce]."""
     assert 0 < nonce < 128, "longer nonces are written otherwise"
     written = b"\xd6\x94" + bytes.fromhex(sender[2:]) + bytes([nonce])
     return to_checksum_address(keccak(written)[12:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.adapters.evm.bell import ACCOUNTS, BYTECODE, CHAIN_ID, Rung, ring
 from kumiai.adapters.evm import errors as e
 from kumiai.adapters.evm.accounts import Transaction, compute_contract_address
 from kumiai.adapters.evm.fees import GWEI
+from kumiai.adapters.evm.json_input import load_json
 from kumiai.adapters.evm.node import LogFilter, Node
 from kumiai.adapters.evm.transport import HttpTransport
 from kumiai.adapters.evm.web3_provider import Web3Transport
@@ -286,3 +288,13 @@ def test_a_web3_provider_is_a_transport() -> None:
     asyncio.run(body())
     with pytest.raises(ValueError, match="AsyncWeb3"):
         Web3Transport(object())
+
+
+def test_nesting_is_bounded_before_it_is_parsed() -> None:
+    deep = b"[" * 32 + b"]" * 32
+    assert load_json(deep) == json.loads(deep)
+    assert load_json(b'["' + b"[" * 1000 + b'", "\\"[", {"a": ["]"]}]')
+    hidden = b'["]",' * 200_000 + b"1" + b"]" * 200_000  # brackets in strings hide nothing
+    for bad in (b"[" + deep + b"]", b"[" * 10**6, b'{"a":' * 10**6, hidden, b"]" * 10 + b"[" * 40):
+        with pytest.raises(ValueError, match=r"deeper|Expecting"):
+            load_json(bad)

@@ -1,4 +1,4 @@
-"""The artifacts that ship are what the contract sources compile to, with sizes the chain accepts."""
+"""The artifacts that ship are what the sources compile to, with sizes that chains accept."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from kumiai.adapters.evm.errors import (
     RetriableChainError,
     TooManyResultsError,
 )
+from kumiai.adapters.evm.json_input import load_json
 from kumiai.adapters.evm.node import LogFilter, Node
 from kumiai.adapters.evm.shapes import Header
 from kumiai.base.errors import InputError
@@ -63,7 +64,9 @@ def decode_cursor(text: str) -> Cursor:
     try:
         if len(text) > CURSOR_CHARS_MAX:
             raise ValueError("too long")
-        trail = tuple(Place(int(number), str(digest)) for number, digest in json.loads(text))
+        trail = tuple(
+            Place(int(number), str(digest)) for number, digest in load_json(text.encode())
+        )
         if not trail or any(a.number >= b.number for a, b in itertools.pairwise(trail)):
             raise ValueError("no ascending places")
     except (ValueError, TypeError, RecursionError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kumiai.adapters.evm.accounts import Account
+from kumiai.adapters.evm.json_input import load_json
 from kumiai.base.errors import InputError, StoreError
 
 FILE_BYTES_MAX = 65_536
@@ -118,7 +119,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if len(text) > FILE_BYTES_MAX:
             raise ValueError("too big")
-        body = json.loads(text)
+        body = load_json(text)
         if not isinstance(body, dict) or body.get("version") != 3:
             raise ValueError("no version 3")
         crypto = body.get("crypto", body.get("Crypto"))

@@ -26,6 +26,7 @@ from kumiai.adapters.evm.errors import (
     RateLimitedError,
     error_from_rpc,
 )
+from kumiai.adapters.evm.json_input import load_json
 
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 READ_BYTES = 256 * 1024
@@ -159,7 +160,7 @@ class HttpTransport:
         if status >= 500:
             raise NodeUnreachableError(f"HTTP {status}")
         try:
-            return json.loads(text)
+            return load_json(text)
         except (ValueError, RecursionError) as error:
             if status >= 400:
                 raise PermanentChainError(f"HTTP {status}: the node refuses") from error

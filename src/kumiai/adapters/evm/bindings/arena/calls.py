@@ -11,11 +11,6 @@ _ACCEPT_OWNERSHIP = make_function("acceptOwnership()", "()", _STRUCTS)
 _COMPUTE_TASK_ID = make_function(
     "computeTaskId(address owner, bytes32 document)", "(bytes32 value_0)", _STRUCTS
 )
-_EIP712_DOMAIN = make_function(
-    "eip712Domain()",
-    "(bytes1 fields, string name, string version, uint256 chainId, address verifyingContract, bytes32 salt, uint256[] extensions)",
-    _STRUCTS,
-)
 _GET_BOUNDS = make_function("getBounds()", "(Bounds value_0)", _STRUCTS)
 _OWNER = make_function("owner()", "(address value_0)", _STRUCTS)
 _PENDING_OWNER = make_function("pendingOwner()", "(address value_0)", _STRUCTS)
@@ -37,11 +32,6 @@ def accept_ownership() -> Call[None]:
 def compute_task_id(owner: str, document: bytes) -> Call[bytes]:
     """Make the call computeTaskId."""
     return Call(_COMPUTE_TASK_ID, (owner, document))
-
-
-def eip712_domain() -> Call[tuple[bytes, str, str, int, str, bytes, tuple[int, ...]]]:
-    """Make the call eip712Domain."""
-    return Call(_EIP712_DOMAIN, ())
 
 
 def get_bounds() -> Call[Bounds]:

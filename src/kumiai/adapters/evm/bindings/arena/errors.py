@@ -26,13 +26,6 @@ class InsufficientBalance(ContractError):
 
 
 @dataclass(frozen=True, slots=True)
-class InvalidShortString(ContractError):
-    """InvalidShortString of Arena."""
-
-    SIGNATURE: ClassVar[str] = "InvalidShortString()"
-
-
-@dataclass(frozen=True, slots=True)
 class OwnableInvalidOwner(ContractError):
     """OwnableInvalidOwner of Arena."""
 
@@ -70,14 +63,6 @@ class SafeERC20FailedOperation(ContractError):
 
     token: str
     SIGNATURE: ClassVar[str] = "SafeERC20FailedOperation(address token)"
-
-
-@dataclass(frozen=True, slots=True)
-class StringTooLong(ContractError):
-    """StringTooLong of Arena."""
-
-    str_: str
-    SIGNATURE: ClassVar[str] = "StringTooLong(string str_)"
 
 
 ERRORS: ErrorTypes = {**INHERITED, **collect_errors(globals())}

@@ -20,13 +20,6 @@ class BoundsSet(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class EIP712DomainChanged(Event):
-    """EIP712DomainChanged of Arena."""
-
-    SIGNATURE: ClassVar[str] = "EIP712DomainChanged()"
-
-
-@dataclass(frozen=True, slots=True)
 class OwnershipTransferStarted(Event):
     """OwnershipTransferStarted of Arena."""
 

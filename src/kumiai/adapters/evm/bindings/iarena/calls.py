@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kumiai.adapters.evm.abi import Call, Structs, make_function
 from kumiai.adapters.evm.bindings.iarena.structs import (
     Certificate,
+    Claim,
     Member,
     Quorum,
     Slash,
@@ -16,6 +17,7 @@ from kumiai.adapters.evm.bindings.iarena.structs import (
 
 _STRUCTS: Structs = {
     "Certificate": Certificate,
+    "Claim": Claim,
     "Member": Member,
     "Quorum": Quorum,
     "Slash": Slash,
@@ -29,6 +31,7 @@ _CLAIM = make_function(
     "(uint128 amount)",
     _STRUCTS,
 )
+_CLAIM_MANY = make_function("claimMany(bytes32 task, uint32 round, Claim[] claims)", "()", _STRUCTS)
 _COMPUTE_DIGEST = make_function(
     "computeDigest(Certificate certificate)", "(bytes32 value_0)", _STRUCTS
 )
@@ -121,6 +124,11 @@ def claim(
 ) -> Call[int]:
     """Make the call claim."""
     return Call(_CLAIM, (task, round, account, cumulative, proof))
+
+
+def claim_many(task: bytes, round: int, claims: Sequence[Claim]) -> Call[None]:
+    """Make the call claimMany."""
+    return Call(_CLAIM_MANY, (task, round, claims))
 
 
 def compute_digest(certificate: Certificate) -> Call[bytes]:

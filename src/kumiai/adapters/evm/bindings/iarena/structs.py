@@ -35,6 +35,16 @@ class Terms(Struct):
 
 
 @dataclass(frozen=True, slots=True)
+class Claim(Struct):
+    """Claim of IArena."""
+
+    account: str
+    cumulative: int
+    proof: tuple[bytes, ...]
+    ABI: ClassVar[str] = "(address,uint128,bytes32[])"
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate(Struct):
     """Certificate of IArena."""
 
