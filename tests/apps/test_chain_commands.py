@@ -1,4 +1,4 @@
-"""`kumiai chain`: every command on the embedded chain and on a real anvil; and what sends nothing."""
+"""`kumiai chain`: every command on the embedded chain and on anvil; and what sends nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kumiai.apps.cli import main
 from kumiai.apps.cli.app import app
 from kumiai.apps.report.texts import LANGUAGES, load_texts
 
-PASSWORD = "eight or more"  # noqa: S105
+PASSWORD = "eight or more"
 TASK = """\
 name = "on chain"
 seed = 3
