@@ -1,4 +1,4 @@
-"""Stakes made with ethers and claims made with cast are taken, by the embedded chain and by anvil."""
+"""A stake made with ethers and a claim made with cast are taken, on both kinds of chain."""
 
 from __future__ import annotations
 
