@@ -14,7 +14,7 @@ from kumiai.adapters.evm.keystore import save_keystore
 from kumiai.apps import wiring
 from kumiai.apps.cli import main
 
-PASSWORD = "eight or more"  # noqa: S105
+PASSWORD = "eight or more"
 pytestmark = pytest.mark.slow
 
 

@@ -336,22 +336,25 @@ def test_keys_are_made_imported_and_shown(
 
 def test_the_embedded_chain_is_served_to_others_and_keeps_what_it_has(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kumiai", "chain", "--port", "0", "--file", "c.db"]
-    environment = {**os.environ, "KUMIAI_LANG": "en", "PYTHONPATH": ":".join(sys.path)}
+    found = {"KUMIAI_LANG": "en", "PYTHONPATH": ":".join(sys.path), "PYTHONUNBUFFERED": "1"}
+    places = {"cwd": tmp_path, "env": {**os.environ, **found, "COLUMNS": "200"}, "text": True}
     for line in ("A new chain began", "goes on from block 0"):
-        with subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        ) as process:  # fmt: skip
-            assert process.stdout is not None and process.stderr is not None
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **places
+        )
+        try:
+            assert process.stdout is not None
             url = process.stdout.readline().split()[-1]
             assert line in process.stdout.readline()
             body = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}'
             ask = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-            with urllib.request.urlopen(ask, timeout=30) as answer:
+            with urllib.request.urlopen(ask, timeout=60) as answer:
                 assert int(json.loads(answer.read())["result"], 16) == 31_338
-            second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True,
-                                    text=True, check=False)  # fmt: skip
-            assert second.returncode == 5 and "another process" in second.stderr
+            second = subprocess.run(command, capture_output=True, check=False, **places)
+            assert second.returncode == 2 and "another process" in second.stderr
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
             assert process.returncode == 0 and "Everything is in c.db" in out and err == ""
+        finally:
+            process.kill()
+            process.wait()

@@ -19,7 +19,7 @@ from kumiai.adapters.evm.node import Node
 from kumiai.adapters.evm.transport import HttpTransport, Transport
 from kumiai.apps.chain.deployment import DEPLOYMENT_FILE, Deployment, load_deployment
 from kumiai.apps.chain.refusals import ERRORS
-from kumiai.base.errors import InputError, StoreError
+from kumiai.base.errors import InputError
 
 ZERO_ADDRESS = "0x" + "00" * 20
 
@@ -141,11 +141,7 @@ async def _open_file(path: Path) -> AsyncIterator[Transport]:
     if not path.exists():
         fix = "there is no such file: `kumiai chain serve --file FILE` begins a chain"
         raise InputError("--chain-file", str(path), fix)
-    try:
-        chain = open_chain(path)
-    except StoreError as error:
-        fix = f"{error}. While it is served, ask there: --rpc http://127.0.0.1:PORT"
-        raise StoreError(fix, is_retriable=True) from error
+    chain = open_chain(path)
     transport = InProcessTransport(EmbeddedTransport(chain))
     try:
         yield transport
