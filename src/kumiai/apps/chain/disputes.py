@@ -171,7 +171,7 @@ def _read_struct(kind: type[Struct], body: Mapping[str, Any], name: str) -> Any:
     if not isinstance(part, dict) or set(part) != set(names):
         raise InputError(name, part, f"an object with exactly {', '.join(names)}")
     readers = {"int": _read_int, "bytes": _read_word, "str": _read_address}
-    values = {}
+    values: dict[str, Any] = {}
     for field in fields(cast("Any", kind)):
         if str(field.type).startswith("tuple"):
             values[field.name] = tuple(_read_list(part, field.name, _to_word))

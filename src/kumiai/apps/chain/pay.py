@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kumiai.adapters.evm.accounts import encode_checksum
 from kumiai.adapters.evm.bindings.iarena import calls as arena
@@ -66,10 +67,7 @@ def read_payroll(run: Path) -> Payroll:
         fix = "this run settles on no chain: its members were paid by its own ledger"
         raise InputError("--run", str(run), fix)
     owed = {c.certificate.round: _list_owed(replay, c.certificate.round) for c in replay.certified}
-    roots = {
-        c.certificate.round: bytes.fromhex(c.certificate.body["chain"]["payments_root"])
-        for c in replay.certified
-    }
+    roots = {c.certificate.round: _read_root(c.certificate.body) for c in replay.certified}
     for number, amounts in owed.items():
         if compute_pay_root(chain.task_key, amounts) != roots[number]:
             raise VerificationError(f"round {number}: the pay is not what its certificate says")
@@ -77,6 +75,10 @@ def read_payroll(run: Path) -> Payroll:
     names = {member.name: member.address for member in members}
     names.setdefault("customer", chain.owner)
     return Payroll(chain, names, roots, owed)
+
+
+def _read_root(body: Mapping[str, Any]) -> bytes:
+    return bytes.fromhex(body["chain"]["payments_root"])
 
 
 def _list_owed(replay: Replay, number: int) -> dict[str, int]:
