@@ -28,26 +28,17 @@ library TraceTrees {
 
     /// The node that these neighbours, left to right, hash to `up` levels higher. Their number must be
     /// what `countBelow` gives, otherwise the result is of another tree.
-    function computeNode(bytes32[] calldata nodes, uint256 up) internal view returns (bytes32 node) {
-        // A pair is hashed where it lies: the prefix takes the byte before it, which is the last one of
-        // a node that was hashed already. A fifth of the gas of arrays with bounds.
-        assembly ("memory-safe") {
-            let count := nodes.length
-            let base := add(mload(0x40), 32)
-            calldatacopy(base, nodes.offset, shl(5, count))
-            for {} up { up := sub(up, 1) } {
-                let at := base
-                let to := base
-                for { let end := add(base, shl(6, shr(1, count))) } lt(at, end) { at := add(at, 64) } {
-                    mstore8(sub(at, 1), 1)
-                    if iszero(staticcall(gas(), 2, sub(at, 1), 65, to, 32)) { revert(0, 0) }
-                    to := add(to, 32)
-                }
-                if and(count, 1) { mstore(to, mload(at)) } // unpaired: moves up unchanged
-                count := shr(1, add(count, 1))
+    function computeNode(bytes32[] calldata nodes, uint256 up) internal view returns (bytes32) {
+        bytes32[] memory level = nodes;
+        uint256 count = nodes.length;
+        for (uint256 step = 0; step < up; ++step) {
+            for (uint256 i = 0; i + 1 < count; i += 2) {
+                level[i >> 1] = hashNode(level[i], level[i + 1]);
             }
-            node := mload(base)
+            if (count & 1 == 1) level[count >> 1] = level[count - 1];
+            count = (count + 1) >> 1;
         }
+        return level[0];
     }
 
     /// Whether `path` leads from the leaf with this hash to `root`.

@@ -179,6 +179,8 @@ def test_no_sentence_of_the_catalogue_is_unused() -> None:
         "check.", "unit.", "fact.", "figure.", "indicator.", "status.", "balance.", "nav.",
         "column.", "flower.column.", "transaction.", "bench.", "card.row.", "card.limit.",
         "card.where", "card.inputs_of.", "alone.", "export.who_", "simulate.",
+        "chain.do.", "chain.advice.", "chain.status.", "chain.status_of.", "chain.money.",
+        "chain.dispute.",
     )  # fmt: skip
     unused = [
         key

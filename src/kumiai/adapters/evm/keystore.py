@@ -100,6 +100,16 @@ def load_keystore(path: Path, password: str) -> Account:
     return account
 
 
+def read_keystore_address(path: Path) -> str | None:
+    """Return the address that a file says it holds, None where it says none; no password needed.
+
+    `load_keystore` holds it against the key. InputError where the file is no keystore.
+    """
+    named = str(_read(path).get("address", "")).lower().removeprefix("0x")
+    is_address = len(named) == 40 and all(digit in "0123456789abcdef" for digit in named)
+    return "0x" + named if is_address else None
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:

@@ -25,6 +25,7 @@ EXIT_CODES = (
     (3, "verification failed"),
     (4, "the run failed"),
     (5, "storage (disk, database)"),
+    (6, "the chain (node, contract)"),
     (InternalError.exit_code, "a mistake of ours"),
     (EXIT_INTERRUPTED, "interrupted"),
 )
@@ -89,3 +90,8 @@ def get_language(asked: str | None) -> str:
         if value:
             return "ja" if value.lower().startswith("ja") else "en"
     return "en"
+
+
+def get_setting(name: str) -> str:
+    """What the environment says as KUMIAI_NAME, "" if nothing; an option wins over it."""
+    return os.environ.get(f"KUMIAI_{name}", "")

@@ -1,4 +1,4 @@
-"""Commands with commands of their own: `kumiai flower ...`, `kumiai bench ...`."""
+"""Commands with commands of their own: `kumiai flower`, `kumiai bench`, `kumiai chain`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kumiai.apps.cli.chaining import chain
 from kumiai.apps.cli.options import LangOption, show_examples
 
 flower = typer.Typer(
@@ -106,6 +107,7 @@ def bench_aequa(
 
 
 def add_groups(app: typer.Typer) -> None:
-    """Put both into the command line."""
+    """Put them into the command line."""
     app.add_typer(flower, name="flower")
     app.add_typer(bench)
+    app.add_typer(chain, name="chain")
