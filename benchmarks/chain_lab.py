@@ -38,6 +38,7 @@ PURSE = 10**9 * COIN  # what each account of the genesis begins with
 MAX_FEE = 10**9  # wei per gas that a transaction offers; the chains ask for next to nothing
 BATCH = 1_000  # JSON-RPC calls in one request
 ANVIL_BLOCK_GAS = 2 * 10**9  # a block of a measurement may be large
+ANVIL_BLOCKS_KEPT = 4  # older transactions and receipts are dropped: nothing asks for them again
 ANVIL_TAKEN_MAX = 1_000  # transactions in a block: to list its receipts, anvil takes their square
 
 
@@ -277,6 +278,7 @@ def _start_anvil(addresses: Sequence[str]) -> AnvilNode:
         genesis.write_text(json.dumps(_make_anvil_genesis(addresses)))
         options = ["--hardfork", "prague", "--no-mining", "--order", "fifo", "--accounts", "0"]
         options += ["--init", str(genesis), "--gas-limit", str(ANVIL_BLOCK_GAS), "--prune-history"]
+        options += ["--transaction-block-keeper", str(ANVIL_BLOCKS_KEPT)]
         process = subprocess.Popen(
             [str(program), "--host", "127.0.0.1", "--port", "0", *options],
             stdout=subprocess.PIPE,
@@ -307,7 +309,7 @@ def _make_anvil_genesis(addresses: Sequence[str]) -> Mapping[str, object]:
 def load_code(name: str) -> bytes:
     """Return the creation code of a contract of this project, as the package ships it.
 
-    A contract that is only measured (contracts/src/bench) is compiled first, by forge.
+    One that is only measured (contracts/src/bench/Naive.sol) is compiled first, by forge.
     """
     shipped = ARTIFACTS / f"{name}.json"
     if shipped.exists():

@@ -47,11 +47,16 @@ def replay() -> Iterator[Replay]:
         yield made
 
 
-def test_everybody_gets_to_the_wei_what_the_rules_say(replay: Replay) -> None:
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_everybody_gets_to_the_wei_what_the_rules_say(replay: Replay, is_alone: bool) -> None:
     replay.check_roots()
-    replay.claim(None)
+    replay.claim(None, is_alone=is_alone)
     replay.unwind()
     tally = replay.tally
+    claims = tally.kinds["claim a month's pay"]
+    assert claims.done == tally.claims
+    assert claims.count == (tally.claims if is_alone else COUNTS.tasks)
+    assert (claims.gas < 60_000 * claims.done) != is_alone  # of first claims, each
     assert tally.claims == tally.balances == tally.leaves > COUNTS.delegators
     assert tally.left == 0
     for books in tally.books:
