@@ -245,7 +245,7 @@ def main() -> None:
         costs = [measure_cost(lab, desk, people, size) for size in given.sizes]
         settlings = [measure_settling(lab, desk, people, size) for size in given.committees]
         claimings = [measure_claiming(lab, desk, people, leaves) for leaves in given.leaves]
-    printout = Printout("chain_gas", given.save, 180)
+    printout = Printout("chain_gas", given.save, 190)
     printout.show(show_costs(costs))
     printout.show(show_naive(costs))
     printout.show(show_settlings(settlings))

@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
+import chain_lab
 from aiarena_flaws import measure_claim_growth, measure_settle_growth, try_overpaying
 from aiarena_people import EMISSION, Counts, draw_crews, draw_days
 from aiarena_replay import Replay
@@ -98,6 +99,15 @@ def test_people_and_days_come_from_the_seed() -> None:
     counted = [sum(len(getattr(crew, role)) for crew in first)
                for role in ("trainers", "validators", "backers")]  # fmt: skip
     assert counted == [COUNTS.trainers, COUNTS.validators, COUNTS.delegators]
+
+
+def test_a_request_holds_no_more_than_a_node_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_lab, "BATCH", 3)
+    monkeypatch.setattr(chain_lab, "BODY_MAX", 10)
+    bodies = ["1", "22", "3", "4", "5" * 8, "6" * 30, "7", "8"]
+    packed = [["1", "22", "3"], ["4", "5" * 8], ["6" * 30], ["7", "8"]]
+    assert list(chain_lab._pack(bodies)) == packed
+    assert list(chain_lab._pack([])) == []
 
 
 def test_nobody_gets_more_than_everything(room: Room) -> None:
