@@ -35,7 +35,8 @@ from chain_desk import (
 from chain_lab import GENESIS_TIME, Job, Lab, Wallet
 from kumiai.settlement.payroll import PayProof, compute_pay_proofs, is_payable
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 CHUNK = 2_000  # transactions signed and sent at a time; of batches, as many claims
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from eth_abi import encode
+from eth_abi.abi import encode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from chain_lab import GENESIS_TIME, Job, Lab, Wallet, load_code
+from kumiai.adapters.evm.abi import Call
 from kumiai.adapters.evm.bindings.iarena import calls
 from kumiai.adapters.evm.bindings.iarena.structs import Certificate, Claim, Quorum, Task, Terms
 from kumiai.settlement.certificates import (
@@ -207,5 +208,5 @@ class Desk:
         said = self.lab.node.call([(self.address, each.data) for each in asked])
         return [int.from_bytes(each, "big") for each in said]
 
-    def _job(self, wallet: Wallet, call: calls.Call[object], value: int = 0) -> Job:
+    def _job(self, wallet: Wallet, call: Call[object], value: int = 0) -> Job:
         return Job(wallet, self.address, call.data, value)

@@ -28,7 +28,7 @@ import argparse
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
@@ -183,12 +183,22 @@ def measure_cost(lab: Lab, desk: Desk, people: Sequence[Wallet], size: tuple[int
         for is_together in (False, True)
         for interval in (1, INTERVAL)
     ]
-    arena = (*size, *paces, *measure_traces(lab, desk, trainers, validators))
+    traces, setup = measure_traces(lab, desk, trainers, validators)
+    cost = Cost(
+        trainers=size[0],
+        validators=size[1],
+        alone_every=paces[0],
+        alone_tenth=paces[1],
+        together_every=paces[2],
+        together_tenth=paces[3],
+        traces=traces,
+        setup=setup,
+    )
     if not can_compile():
-        return Cost(*arena, None, None, None)
+        return cost
     pull, naive_setup = measure_naive(lab, trainers, validators, is_pushing=False)
     push, _ = measure_naive(lab, trainers, validators, is_pushing=True)
-    return Cost(*arena, pull, push, naive_setup)
+    return replace(cost, naive_pull=pull, naive_push=push, naive_setup=naive_setup)
 
 
 def measure_settling(lab: Lab, desk: Desk, people: Sequence[Wallet], size: int) -> Settling:
@@ -216,7 +226,16 @@ def measure_claiming(lab: Lab, desk: Desk, people: Sequence[Wallet], leaves: int
         single.append(max(arena.claim(step, alone, payroll)))
         together.append(round(sum(arena.claim_together(step, batch, payroll)) / len(batch)))
     proof = (leaves - 1).bit_length()
-    return Claiming(leaves, proof, settle[1], *single, len(batch), *together)
+    return Claiming(
+        leaves=leaves,
+        proof=proof,
+        settle=settle[1],
+        first=single[0],
+        later=single[1],
+        batch=len(batch),
+        batch_first=together[0],
+        batch_later=together[1],
+    )
 
 
 def read_size(text: str) -> tuple[int, int]:

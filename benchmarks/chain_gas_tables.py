@@ -32,9 +32,9 @@ class Cost:
     together_tenth: Pace
     traces: int  # more, in a round in which somebody submitted one
     setup: int
-    naive_pull: int | None  # None: forge is missing
-    naive_push: int | None
-    naive_setup: int | None
+    naive_pull: int | None = None  # None: forge is missing
+    naive_push: int | None = None
+    naive_setup: int | None = None
 
 
 @dataclass(frozen=True)
