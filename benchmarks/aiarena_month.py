@@ -1,7 +1,7 @@
 """A month of AIArena's deployment on the arena's contract, paid to the wei.
 
-    python benchmarks/aiarena_month.py [--node embedded|anvil] [--claims N|all] [--share 0.1]
-        [--tasks 16] [--rounds 30] [--committee 7] [--seed 0] [--processes 2]
+    python benchmarks/aiarena_month.py [--node embedded|anvil] [--claims N|all] [--alone]
+        [--share 0.1] [--tasks 16] [--rounds 30] [--committee 7] [--seed 0] [--processes 2]
         [--gwei 0.01 1 20] [--coin-price 3000] [--save FOLDER]
 
 603 trainers, 1,051 validators, 63,265 delegators and 16 tasks, as AIArena's deployment had (arXiv
@@ -12,7 +12,8 @@ Everything is done on a real chain: tasks are created and funded, everybody stak
 lends; each task starts with a committee (`--committee`: its validators with the highest stakes, as
 the sources do not tell how its consensus was formed); each day a quorum settles each task; the end
 shares the locked nine tenths; everybody is paid what its leaf says (`--claims`: how many of each
-task claim; anybody may send a claim, so one sender sends all); refunds, stakes and loans go back.
+task are paid; one sender claims for all by `claimMany`, a hundred in a transaction, or with
+`--alone` by a transaction each); refunds, stakes and loans go back. Nobody submits a trace.
 
 Compared, to the wei: each round's root on chain with the Python rules' (`settlement.settle`,
 delegation by V2.1, booked by `settlement.ledger`); each leaf with the contract's last root, by the
@@ -47,7 +48,7 @@ from aiarena_flaws import (
     try_overpaying,
 )
 from aiarena_people import Counts, Crew, draw_crews
-from aiarena_replay import Replay, Tally
+from aiarena_replay import Kind, Replay, Tally
 from chain_lab import COIN, Wallet, add_node_option, open_lab
 from saved_tables import Printout, add_save_option
 
@@ -57,23 +58,28 @@ GWEI = 10**9  # wei
 def show_gas(tally: Tally, gwei: Sequence[float], coin_price: float) -> Table:
     """Return a row a kind of transaction; prices are of all of a kind."""
     table = Table(title=f"gas of a month, and its price where a coin costs {coin_price:,.0f} USD")
-    for head in ("what", "transactions", "gas", "mean", "highest", *(_name_fee(g) for g in gwei)):
+    for head in (
+        "what", "times", "gas", "mean a time", "transactions", "highest of one",
+        *(_name_fee(g) for g in gwei),
+    ):  # fmt: skip
         table.add_column(head, justify="left" if head == "what" else "right")
 
-    def add(name: str, count: int, gas: int, highest: int) -> None:
-        prices = [f"{gas * level * GWEI / COIN * coin_price:,.2f} USD" for level in gwei]
-        mean = f"{gas / count:,.0f}"
-        table.add_row(name, f"{count:,}", f"{gas:,}", mean, f"{highest:,}", *prices)
+    def add(name: str, kind: Kind) -> None:
+        prices = [f"{kind.gas * level * GWEI / COIN * coin_price:,.2f} USD" for level in gwei]
+        mean, highest = f"{kind.gas / kind.done:,.0f}", f"{kind.gas_max:,}"
+        cells = (f"{kind.done:,}", f"{kind.gas:,}", mean, f"{kind.count:,}", highest)
+        table.add_row(name, *cells, *prices)
 
+    everything = Kind()
     for name, kind in tally.kinds.items():
-        add(name, kind.count, kind.gas, kind.gas_max)
-    kinds = tally.kinds.values()
-    add(
-        "all",
-        sum(kind.count for kind in kinds),
-        sum(kind.gas for kind in kinds),
-        max(kind.gas_max for kind in kinds),
-    )
+        add(name, kind)
+        everything = Kind(
+            everything.count + kind.count,
+            everything.done + kind.done,
+            everything.gas + kind.gas,
+            max(everything.gas_max, kind.gas_max),
+        )
+    add("all", everything)
     return table
 
 
@@ -141,6 +147,7 @@ def read_arguments() -> argparse.Namespace:
     )
     add_node_option(parser)
     parser.add_argument("--claims", type=_read_limit, default=None, metavar="N|all")
+    parser.add_argument("--alone", action="store_true", help="a transaction each claim")
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--tasks", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=30)
@@ -172,7 +179,7 @@ def main() -> None:
         replay.gather(given.committee)
         replay.settle()
         replay.check_roots()
-        replay.claim(given.claims)
+        replay.claim(given.claims, is_alone=given.alone)
         replay.unwind()
         flaws = (
             try_overpaying(lab, replay.desk, triers),
@@ -189,7 +196,7 @@ def main() -> None:
         f"{time.perf_counter() - begun:.0f} s in all"
     )
     printout.say(
-        f"{tally.leaves:,} leaves lead to the contract's last roots; {tally.claims:,} claims sent, "
+        f"{tally.leaves:,} leaves lead to the contract's last roots; {tally.claims:,} claims made, "
         f"{tally.balances:,} accounts got exactly what the rules say; {tally.left:,} wei left in "
         "the contract: what nobody claimed"
     )

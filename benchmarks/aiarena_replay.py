@@ -35,15 +35,17 @@ from chain_desk import (
 from chain_lab import GENESIS_TIME, Job, Lab, Wallet
 from kumiai.settlement.payroll import PayProof, compute_pay_proofs, is_payable
 
-A, B = TypeVar("A"), TypeVar("B")
-CHUNK = 2_000  # transactions signed and sent at a time
+A = TypeVar("A")
+B = TypeVar("B")
+CHUNK = 2_000  # transactions signed and sent at a time; of batches, as many claims
 
 
 @dataclass
 class Kind:
-    """All transactions of one kind."""
+    """All transactions of one kind. done: what they did, claims for example; gas_max: of one."""
 
     count: int = 0
+    done: int = 0
     gas: int = 0
     gas_max: int = 0
 
@@ -79,7 +81,7 @@ class Replay:
         self.tally = Tally()
         self._owner, self._sender = owner, sender
         self.desk = Desk(lab, owner)
-        self._count("create the arena", [self.desk.creation_gas])
+        self._count("create the arena", [self.desk.creation_gas], 1)
         self._places: list[Place] = []
         self._months: list[Month] = []
 
@@ -141,15 +143,18 @@ class Replay:
                 assert all(month.cumulative[who] == it.cumulative for who, it in proofs.items())
                 self.tally.leaves += len(proofs)
 
-    def claim(self, limit: int | None) -> None:
-        """Claim for everybody, or for `limit` accounts of each task; compare amounts and coins."""
+    def claim(self, limit: int | None, *, is_alone: bool = False) -> None:
+        """Claim for everybody, or for `limit` accounts of each task; compare amounts and coins.
+
+        In batches, or with `is_alone` by a transaction an account.
+        """
         with self._clock("claim and compare"):
             for place, month, books in zip(
                 self._places, self._months, self.tally.books, strict=True
             ):
                 proofs = compute_pay_proofs(place.key, month.cumulative)
                 chosen = list(islice(proofs.values(), limit))
-                books.claimed = self._claim_all(place, len(month.rounds), chosen)
+                books.claimed = self._claim_all(place, len(month.rounds), chosen, is_alone=is_alone)
                 self.tally.claims += len(chosen)
                 self._compare(place, month, books, is_all=len(chosen) == len(proofs))
 
@@ -181,12 +186,21 @@ class Replay:
         if is_all:
             assert task.unclaimed == 0
 
-    def _claim_all(self, place: Place, last: int, proofs: Sequence[PayProof]) -> int:
+    def _claim_all(
+        self, place: Place, last: int, proofs: Sequence[PayProof], *, is_alone: bool
+    ) -> int:
         """Claim each; return the sum. What an account gets is compared with the rules."""
         accounts = [proof.account for proof in proofs]
         before = self.lab.node.balances(accounts)
-        jobs = (self.desk.claim(self._sender, place, last, proof) for proof in proofs)
-        self._run("claim a month's pay", jobs)
+        for start in range(0, len(proofs), CHUNK):
+            part = proofs[start : start + CHUNK]
+            jobs = (
+                (self.desk.claim(self._sender, place, last, proof) for proof in part)
+                if is_alone
+                else self.desk.claim_many(self._sender, place, last, part)
+            )
+            gases = [done.gas for done in self.lab.run(list(jobs))]
+            self._count("claim a month's pay", gases, len(part))
         after = self.lab.node.balances(accounts)
         claimed = self.desk.get_claimed(place, accounts)
         for proof, old, new, amount in zip(proofs, before, after, claimed, strict=True):
@@ -221,11 +235,12 @@ class Replay:
     def _run(self, kind: str, jobs: Iterator[Job]) -> None:
         """Send all jobs of a kind; each sender's keep their order."""
         while chunk := list(islice(jobs, CHUNK)):
-            self._count(kind, [done.gas for done in self.lab.run(chunk)])
+            self._count(kind, [done.gas for done in self.lab.run(chunk)], len(chunk))
 
-    def _count(self, name: str, gases: Sequence[int]) -> None:
+    def _count(self, name: str, gases: Sequence[int], done: int) -> None:
         kind = self.tally.kinds.setdefault(name, Kind())
         kind.count += len(gases)
+        kind.done += done
         kind.gas += sum(gases)
         kind.gas_max = max([kind.gas_max, *gases])
 

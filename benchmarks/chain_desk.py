@@ -6,18 +6,19 @@ Every method that changes something returns a `Job`, so that thousands can be se
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from eth_abi import encode
+from eth_abi.abi import encode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from chain_lab import GENESIS_TIME, Job, Lab, Wallet, load_code
+from kumiai.adapters.evm.abi import Call
 from kumiai.adapters.evm.bindings.iarena import calls
-from kumiai.adapters.evm.bindings.iarena.structs import Certificate, Quorum, Task, Terms
+from kumiai.adapters.evm.bindings.iarena.structs import Certificate, Claim, Quorum, Task, Terms
 from kumiai.settlement.certificates import (
     ChainCertificate,
     ChainPlace,
@@ -33,6 +34,9 @@ PPM = 1_000_000
 TRAINER, VALIDATOR = 1, 2  # IArena.Role
 CLOSED = 4  # IArena.Status
 NO_SLASHES = hash_slashes(())
+NO_TRACES = bytes(32)  # nobody submitted one: the arena stores nothing for the round
+BATCH = 100  # claims in one transaction: below 6M gas, 70 kB
+BATCH_GAS = 7_000_000
 
 PLAIN_TERMS = Terms(
     document=bytes(32),
@@ -71,9 +75,19 @@ def count_quorum(size: int) -> int:
 
 
 def make_certificate(
-    place: Place, round_index: int, payments: bytes, paid: int, locked: int, *, is_final: bool
+    place: Place,
+    round_index: int,
+    payments: bytes,
+    paid: int,
+    locked: int,
+    *,
+    is_final: bool,
+    submissions: bytes = NO_TRACES,
 ) -> ChainCertificate:
-    """Return a certificate without slashes; the hashes that only pass through are made up."""
+    """Return a certificate without slashes; its body's hash, which only passes through, is made up.
+
+    submissions: the root over the traces that trainers submitted.
+    """
     mark = place.key + round_index.to_bytes(4, "big")
     return ChainCertificate(
         task=place.key,
@@ -81,7 +95,7 @@ def make_certificate(
         attempt=1,
         is_final=is_final,
         body=sha256(b"body" + mark).digest(),
-        submissions=sha256(b"submissions" + mark).digest(),
+        submissions=submissions,
         payments=payments,
         paid=paid,
         locked=locked,
@@ -153,12 +167,18 @@ class Desk:
 
     def claim(self, sender: Wallet, place: Place, round_index: int, proof: PayProof) -> Job:
         """Pay `proof.account`; anybody may send it."""
-        return Job(sender, self.address, self.encode_claim(place, round_index, proof))
+        call = calls.claim(place.key, round_index, proof.account, proof.cumulative, proof.path)
+        return self._job(sender, call)
 
-    def encode_claim(self, place: Place, round_index: int, proof: PayProof) -> bytes:
-        """Return what a claim's transaction carries."""
-        path = list(proof.path)
-        return calls.claim(place.key, round_index, proof.account, proof.cumulative, path).data
+    def claim_many(
+        self, sender: Wallet, place: Place, round_index: int, proofs: Sequence[PayProof]
+    ) -> Iterator[Job]:
+        """Pay the accounts of all `proofs`, `BATCH` in a transaction."""
+        for start in range(0, len(proofs), BATCH):
+            part = proofs[start : start + BATCH]
+            claims = [Claim(proof.account, proof.cumulative, proof.path) for proof in part]
+            call = calls.claim_many(place.key, round_index, claims)
+            yield Job(sender, self.address, call.data, gas=BATCH_GAS)
 
     def refund(self, place: Place) -> Job:
         """The owner takes back what was not spent."""
@@ -188,5 +208,5 @@ class Desk:
         said = self.lab.node.call([(self.address, each.data) for each in asked])
         return [int.from_bytes(each, "big") for each in said]
 
-    def _job(self, wallet: Wallet, call: calls.Call[object], value: int = 0) -> Job:
+    def _job(self, wallet: Wallet, call: Call[object], value: int = 0) -> Job:
         return Job(wallet, self.address, call.data, value)

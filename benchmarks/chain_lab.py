@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -37,7 +37,9 @@ COIN = 10**18  # wei
 PURSE = 10**9 * COIN  # what each account of the genesis begins with
 MAX_FEE = 10**9  # wei per gas that a transaction offers; the chains ask for next to nothing
 BATCH = 1_000  # JSON-RPC calls in one request
+BODY_MAX = 1_500_000  # characters of a request: anvil refuses more than 2 MiB
 ANVIL_BLOCK_GAS = 2 * 10**9  # a block of a measurement may be large
+ANVIL_BLOCKS_KEPT = 4  # older transactions and receipts are dropped: nothing asks for them again
 ANVIL_TAKEN_MAX = 1_000  # transactions in a block: to list its receipts, anvil takes their square
 
 
@@ -179,14 +181,15 @@ class AnvilNode:
 
     def _ask(self, method: str, asked: Sequence[Sequence[Any]]) -> list[Any]:
         results: list[Any] = []
-        for start in range(0, len(asked), BATCH):
-            bodies = [
-                {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-                for number, params in enumerate(asked[start : start + BATCH])
-            ]
+        for bodies in _pack(
+            json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+            for number, params in enumerate(asked)
+        ):
             headers = {"Content-Type": "application/json"}
-            self._line.request("POST", "/", json.dumps(bodies).encode(), headers)
+            self._line.request("POST", "/", f"[{','.join(bodies)}]", headers)
             answers = json.loads(self._line.getresponse().read())
+            if not isinstance(answers, list):
+                raise RuntimeError(f"{method}: {answers}")
             for answer in sorted(answers, key=lambda each: each["id"]):
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
@@ -268,6 +271,20 @@ def open_lab(kind: str, wallets: Sequence[Wallet]) -> Iterator[Lab]:
         node.close()
 
 
+def _pack(bodies: Iterable[str]) -> Iterator[list[str]]:
+    """Split calls into requests of at most `BATCH` calls and about `BODY_MAX` characters."""
+    packed: list[str] = []
+    size = 0
+    for body in bodies:
+        if packed and (len(packed) == BATCH or size + len(body) > BODY_MAX):
+            yield packed
+            packed, size = [], 0
+        packed.append(body)
+        size += len(body)
+    if packed:
+        yield packed
+
+
 def _start_anvil(addresses: Sequence[str]) -> AnvilNode:
     program = FOUNDRY / "anvil-linux-amd64" / "bin" / "anvil"
     if not program.exists():
@@ -277,6 +294,7 @@ def _start_anvil(addresses: Sequence[str]) -> AnvilNode:
         genesis.write_text(json.dumps(_make_anvil_genesis(addresses)))
         options = ["--hardfork", "prague", "--no-mining", "--order", "fifo", "--accounts", "0"]
         options += ["--init", str(genesis), "--gas-limit", str(ANVIL_BLOCK_GAS), "--prune-history"]
+        options += ["--transaction-block-keeper", str(ANVIL_BLOCKS_KEPT)]
         process = subprocess.Popen(
             [str(program), "--host", "127.0.0.1", "--port", "0", *options],
             stdout=subprocess.PIPE,
@@ -307,7 +325,7 @@ def _make_anvil_genesis(addresses: Sequence[str]) -> Mapping[str, object]:
 def load_code(name: str) -> bytes:
     """Return the creation code of a contract of this project, as the package ships it.
 
-    A contract that is only measured (contracts/src/bench) is compiled first, by forge.
+    One that is only measured (contracts/src/bench/Naive.sol) is compiled first, by forge.
     """
     shipped = ARTIFACTS / f"{name}.json"
     if shipped.exists():

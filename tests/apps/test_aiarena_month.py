@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
+import chain_lab
 from aiarena_flaws import measure_claim_growth, measure_settle_growth, try_overpaying
 from aiarena_people import EMISSION, Counts, draw_crews, draw_days
 from aiarena_replay import Replay
@@ -47,11 +48,16 @@ def replay() -> Iterator[Replay]:
         yield made
 
 
-def test_everybody_gets_to_the_wei_what_the_rules_say(replay: Replay) -> None:
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_everybody_gets_to_the_wei_what_the_rules_say(replay: Replay, is_alone: bool) -> None:
     replay.check_roots()
-    replay.claim(None)
+    replay.claim(None, is_alone=is_alone)
     replay.unwind()
     tally = replay.tally
+    claims = tally.kinds["claim a month's pay"]
+    assert claims.done == tally.claims
+    assert claims.count == (tally.claims if is_alone else COUNTS.tasks)
+    assert (claims.gas < 60_000 * claims.done) != is_alone  # of first claims, each
     assert tally.claims == tally.balances == tally.leaves > COUNTS.delegators
     assert tally.left == 0
     for books in tally.books:
@@ -93,6 +99,15 @@ def test_people_and_days_come_from_the_seed() -> None:
     counted = [sum(len(getattr(crew, role)) for crew in first)
                for role in ("trainers", "validators", "backers")]  # fmt: skip
     assert counted == [COUNTS.trainers, COUNTS.validators, COUNTS.delegators]
+
+
+def test_a_request_holds_no_more_than_a_node_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_lab, "BATCH", 3)
+    monkeypatch.setattr(chain_lab, "BODY_MAX", 10)
+    bodies = ["1", "22", "3", "4", "5" * 8, "6" * 30, "7", "8"]
+    packed = [["1", "22", "3"], ["4", "5" * 8], ["6" * 30], ["7", "8"]]
+    assert list(chain_lab._pack(bodies)) == packed
+    assert list(chain_lab._pack([])) == []
 
 
 def test_nobody_gets_more_than_everything(room: Room) -> None:
