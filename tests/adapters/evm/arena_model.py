@@ -232,9 +232,7 @@ class ArenaModel(ArenaBooks):
         c = certificate
         is_corrected = self.status in (CLOSED, EXPIRED) and self.round_last <= self.void_up_to
         gates = self._unpaused() if self.status in (RUNNING, STOPPED) else set()
-        if self.status != RUNNING and not (
-            c.is_final and (self.status == STOPPED or is_corrected)
-        ):
+        if self.status != RUNNING and not (c.is_final and (self.status == STOPPED or is_corrected)):
             gates.add("WrongStatus")
         if c.round <= self.round_last:
             gates.add("RoundNotNext")
