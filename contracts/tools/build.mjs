@@ -21,6 +21,7 @@ const CONTRACTS = {
   "src/IDisputes.sol": ["IDisputes"],
   "src/Disputes.sol": ["Disputes"],
   "src/Timelock.sol": ["Timelock"],
+  "src/BlsCommittee.sol": ["BlsCommittee"],
 };
 const SEEDED = { "test/seeded/SeededArena.sol": ["SeededArena"] };
 
