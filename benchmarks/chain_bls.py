@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from eth_abi import encode
 from py_ecc.optimized_bls12_381 import curve_order
 from rich.table import Table
 
@@ -30,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from chain_desk import VALIDATOR, Desk, Place, count_quorum, make_certificate, spell_certificate
 from chain_lab import COIN, Job, Lab, Wallet, add_node_option, load_code, open_lab
+from kumiai.adapters.evm.abi import Call
 from kumiai.adapters.evm.bindings.blscommittee import calls
 from kumiai.adapters.evm.bls import BlsKey, aggregate
 from kumiai.settlement.certificates import (
@@ -71,7 +71,7 @@ class Committee:
         self._lab, self._desk, self._place = lab, desk, place
         self._keys = [make_key(wallet.address) for wallet in place.committee]
         members = [wallet.address for wallet in place.committee]
-        code = load_code("BlsCommittee") + encode(["address", "address[]"], [desk.address, members])
+        code = calls.constructor(load_code("BlsCommittee"), desk.address, members)
         self.address, self.create = lab.deploy(place.owner, code)
         jobs = [self._register(index) for index in range(len(members))]
         self.register = [done.gas for done in lab.run(jobs)]
@@ -98,7 +98,7 @@ class Committee:
         call = calls.register(index, key.public, key.prove(message))
         return Job(wallet, self.address, call.data)
 
-    def _ask(self, call: calls.Call[bytes]) -> bytes:
+    def _ask(self, call: Call[bytes]) -> bytes:
         return call.decode(self._lab.node.call([(self.address, call.data)])[0])
 
 

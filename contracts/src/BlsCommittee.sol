@@ -32,6 +32,7 @@ contract BlsCommittee {
     uint256 private constant HEAD_BYTES = 64; // offset and length, before an encoded array's items
 
     IArena public immutable arena;
+    uint256 private immutable _size; // of `_members`
     address[] private _members;
     mapping(uint256 index => bytes32) private _keyHashes;
     /// Its code holds the negated sum of all keys, and after it each key; 0: not sealed yet.
@@ -61,13 +62,14 @@ contract BlsCommittee {
             last = members[i];
         }
         arena = arena_;
+        _size = members.length;
         _members = members;
     }
 
     /// The member at `index` names its key, once. `proof`: the signature of `computeProofMessage`
     /// under PROOF_TAG. Without it somebody could choose a key that cancels the others' out.
     function register(uint256 index, BLS.G2Point calldata key, BLS.G1Point calldata proof) external {
-        if (index >= _members.length || _members[index] != msg.sender) revert NotMember(msg.sender);
+        if (index >= _size || _members[index] != msg.sender) revert NotMember(msg.sender);
         if (_keyHashes[index] != 0) revert AlreadyRegistered(msg.sender);
         bytes32 keyHash = keccak256(abi.encode(key));
         if (keyHash == keccak256(new bytes(POINT_BYTES))) revert BadKey();
@@ -81,7 +83,7 @@ contract BlsCommittee {
     /// Anybody, once, when all have registered: `keys` in the order of the members.
     function seal(BLS.G2Point[] calldata keys) external {
         if (keyStore != address(0)) revert AlreadySealed();
-        uint256 n = _members.length;
+        uint256 n = _size;
         if (keys.length != n) revert BadSigners();
         BLS.G2Point[] memory stored = new BLS.G2Point[](n + 1);
         BLS.G2Point[] memory sum = new BLS.G2Point[](1);
@@ -136,8 +138,7 @@ contract BlsCommittee {
 
     /// How many of the members must sign: as IArena.Quorum.
     function required() public view returns (uint256) {
-        uint256 n = _members.length;
-        return (n + (n - 1) / 3) / 2 + 1;
+        return (_size + (_size - 1) / 3) / 2 + 1;
     }
 
     /// What `member` signs to register the key with this hash: here, on this chain, itself.
@@ -158,7 +159,7 @@ contract BlsCommittee {
     function _check(bytes32 digest, uint256 signers, BLS.G1Point calldata signature) private view {
         address store = keyStore;
         if (store == address(0)) revert NotSealed();
-        uint256 n = _members.length;
+        uint256 n = _size;
         if (signers >> n != 0) revert BadSigners();
         BLS.G2Point memory negated = _readPoint(store, 0);
         uint256 count;

@@ -225,7 +225,7 @@ def _write_call(item: Item) -> list[str]:
             "",
             *head,
             doc,
-            f"    return bytecode + Call[None](_CONSTRUCTOR, {passed}).data[4:]",
+            f"    return bytecode + Call(_CONSTRUCTOR, {passed}).data[4:]",
         ]
     return [
         "",

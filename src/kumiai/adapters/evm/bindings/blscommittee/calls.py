@@ -41,7 +41,7 @@ _SLASH = make_function(
 
 def constructor(bytecode: bytes, arena_: str, members: Sequence[str]) -> bytes:
     """Return the code of a creation with its arguments."""
-    return bytecode + Call[None](_CONSTRUCTOR, (arena_, members)).data[4:]
+    return bytecode + Call(_CONSTRUCTOR, (arena_, members)).data[4:]
 
 
 def proof_tag() -> Call[bytes]:
