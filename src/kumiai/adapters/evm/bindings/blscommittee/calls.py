@@ -9,7 +9,10 @@ from kumiai.adapters.evm.bindings.bls.structs import G1Point, G2Point
 from kumiai.adapters.evm.bindings.iarena.structs import Certificate, Slash
 
 _STRUCTS: Structs = {
-    "Certificate": Certificate, "G1Point": G1Point, "G2Point": G2Point, "Slash": Slash
+    "Certificate": Certificate,
+    "G1Point": G1Point,
+    "G2Point": G2Point,
+    "Slash": Slash,
 }
 _CONSTRUCTOR = make_function("constructor(address arena_, address[] members)", "()", _STRUCTS)
 _PROOF_TAG = make_function("PROOF_TAG()", "(bytes value_0)", _STRUCTS)
