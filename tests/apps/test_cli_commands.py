@@ -72,6 +72,8 @@ def install(monkeypatch: pytest.MonkeyPatch, sample_view: RunView) -> Install:
             resume: bool = False,
             is_compared: bool = False,
             order_processes: bool = False,
+            settlement: str = "",
+            rpc: str | None = None,
         ) -> RunView:
             calls.append((scenario, seed, out, resume))
             return work(out, progress)  # type: ignore[arg-type]
@@ -84,6 +86,7 @@ def install(monkeypatch: pytest.MonkeyPatch, sample_view: RunView) -> Install:
             progress: object,
             is_compared: bool = False,
             order_processes: bool = False,
+            rpc: str | None = None,
         ) -> RunView:
             calls.append((path, settings, out, resume))
             return work(out, progress)  # type: ignore[arg-type]
@@ -106,7 +109,9 @@ def fake_verify(
         findings=findings, checks=[("log", 412, True), ("money", 9, is_ok)], seconds=1.25
     )
 
-    def verify_path(path: Path, progress: object, score_rounds: object) -> SimpleNamespace:
+    def verify_path(
+        path: Path, progress: object, score_rounds: object, rpc: str | None = None
+    ) -> SimpleNamespace:
         if heard is not None:
             heard.append(score_rounds)
         return report

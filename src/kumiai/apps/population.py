@@ -113,16 +113,7 @@ def cast_roles(
     salt = make_holdout_salt(population.customer, task)
     for person in population.people:
         key = population.keys[person.name]
-        enrolment = Enrolment(
-            role="trainer" if person.role == "canary" else person.role,
-            name=person.name,
-            funds_key=population.funds[person.name],
-            sigma_ppm=person.sigma_ppm,
-            beacon_tip=make_beacon_tip(key, task.training.rounds)
-            if person.role == "validator"
-            else "",
-        )
-        masks = None
+        enrolment, masks = _make_enrolment(task, population, person), None
         if is_secure(task) and enrolment.role == "trainer":
             if key.pubkey not in (secrets or {}):
                 raise ValueError(f"{person.name} has no secret, which a secure run needs")
@@ -160,10 +151,25 @@ def cast_roles(
         members_expected=len(population.people),
         delegations_expected=len(delegations),
         shards=shards or {},
-        chain=name_chain(
-            population.customer, population.funds["customer"], place.chain_id, place.arena
-        )
-        if place is not None
-        else {},
+        chain=_name_place(population, place),
     )
     return roles
+
+
+def _make_enrolment(task: TaskDocument, population: Population, person: Person) -> Enrolment:
+    key, is_judge = population.keys[person.name], person.role == "validator"
+    return Enrolment(
+        role="trainer" if person.role == "canary" else person.role,
+        name=person.name,
+        funds_key=population.funds[person.name],
+        sigma_ppm=person.sigma_ppm,
+        beacon_tip=make_beacon_tip(key, task.training.rounds) if is_judge else "",
+    )
+
+
+def _name_place(population: Population, place: ChainPlace | None) -> dict[str, object]:
+    """What the customer's task says about the contract: nothing where there is none."""
+    if place is None:
+        return {}
+    owner = population.funds["customer"]
+    return name_chain(population.customer, owner, place.chain_id, place.arena)

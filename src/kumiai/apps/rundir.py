@@ -8,6 +8,7 @@
                   a line each, with the quorum that signed
     ledger.db     the embedded ledger
     chain.json    with settlement.kind = evm: the contract, and every transaction that was sent
+    deployment.json  which contracts were made for the run, and where
     chain.sqlite  the same on the embedded chain: the whole chain
     outbox.db     transactions under way; gone when the run has ended
     vault.db      results of work, so that nothing is done twice after a crash
@@ -62,6 +63,7 @@ class RunDir:
         self.chain = root / "chain.sqlite"
         self.chain_record = root / "chain.json"
         self.outbox = root / "outbox.db"
+        self.deployment = root / "deployment.json"
         self.blobs = root / "blobs"
         self.codec_states = root / "codec"
         self.noise_key = root / "noise.key"

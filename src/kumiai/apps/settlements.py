@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kumiai.adapters.store.ledger import SqliteLedger
 from kumiai.apps.population import Population
 from kumiai.apps.rundir import RunDir
 from kumiai.apps.telemetry import Telemetry
+from kumiai.apps.view import RunView
 from kumiai.base.errors import InputError
+from kumiai.rounds.state import RunState
 from kumiai.tasks.document import TaskDocument
 
 if TYPE_CHECKING:
@@ -49,3 +52,14 @@ def open_settling(
         fix = f"{error.name} is missing: pip install 'kumiai[evm]'"
         raise InputError("settlement.kind", "evm", fix) from error
     return open_chain_run(task, population, run_dir, ledger, rpc, telemetry.note)
+
+
+def finish_settling(settling: ChainRun | None, state: RunState) -> None:
+    """Let what is still under way come to its end on the chain."""
+    if settling is not None:
+        settling.finish(state)
+
+
+def show_settled(view: RunView, settling: ChainRun | None, state: RunState) -> RunView:
+    """Return the view with the chain's side, where there is one."""
+    return view if settling is None else replace(view, chain=settling.make_view(state))

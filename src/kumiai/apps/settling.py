@@ -11,29 +11,43 @@ embedded chain, chain.sqlite is the whole chain. Both are sealed, and `verify` r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kumiai.adapters.evm.accounts import Account
+from kumiai.adapters.evm.accounts import Account, compute_contract_address
 from kumiai.adapters.evm.bindings.iarena import calls as arena_calls
 from kumiai.adapters.evm.bindings.iarena.structs import Terms
-from kumiai.adapters.evm.books import Books, Desk, compare_books, read_books
+from kumiai.adapters.evm.books import Desk
 from kumiai.adapters.evm.chain.chain import EmbeddedChain, Options, open_chain
 from kumiai.adapters.evm.chain.doors import EmbeddedTransport
 from kumiai.adapters.evm.chain.engine import GenesisAccount
-from kumiai.adapters.evm.chain.genesis import CHAIN_ID, Genesis
-from kumiai.adapters.evm.deployment import find_created, submit_creation
+from kumiai.adapters.evm.chain.genesis import Genesis
 from kumiai.adapters.evm.in_process import InProcessTransport
 from kumiai.adapters.evm.ledger import Cast, EvmLedger, Judge, Sent
 from kumiai.adapters.evm.outbox_request import OutboxPolicy, Request
 from kumiai.adapters.evm.sender import Sender
 from kumiai.adapters.evm.transport import HttpTransport, Transport
+from kumiai.apps.chain.deploying import make_creation
+from kumiai.apps.chain.deployment import (
+    Deployment,
+    load_deployment,
+    plan_deployment,
+    save_deployment,
+)
 from kumiai.apps.population import Population
 from kumiai.apps.rundir import RunDir
-from kumiai.apps.view import ChainView, GasView, SettlementView
+from kumiai.apps.settled import (
+    DEVELOPMENT_CHAINS,
+    FORMAT,
+    compare_run_books,
+    list_cumulative,
+    make_chain_view,
+    read_record,
+    read_run_books,
+)
+from kumiai.apps.view import ChainView
 from kumiai.base.errors import InputError, StoreError
 from kumiai.base.keys import derive_key
 from kumiai.rounds.state import RunState
@@ -41,13 +55,11 @@ from kumiai.settlement.certificates import ChainPlace, compute_task_key
 from kumiai.settlement.payroll import compute_pay_proofs
 from kumiai.tasks.document import TaskDocument, compute_task_id
 
-FORMAT = "kumiai/chain/1"
-RECORD_BYTES_MAX = 64 * 2**20
 COIN = 10**18
 MEMBER_COIN = 10 * COIN  # for gas
 TASK_SECONDS = 30 * 86_400  # until which the task should be settled
 GRACE_SECONDS = 86_400
-DEVELOPMENT_CHAINS = {1337, 31_337, CHAIN_ID}  # ganache's, hardhat's and anvil's, our own
+TIMELOCK_SECONDS = 86_400
 # Account 0 of every development node, from the phrase "test test ... junk": no secret.
 DEVELOPMENT_SECRET = bytes.fromhex(
     "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
@@ -141,13 +153,13 @@ def open_chain_run(
     rpc: a development node's URL; None: the embedded chain. InputError for any other chain. A run
     that is taken up again finds what it had put there.
     """
-    deployer = _find_deployer(task, rpc)
+    deployer, bank = _find_deployer(task), Account(DEVELOPMENT_SECRET)
     accounts = {name: Account(key.secret) for name, key in population.funds.items()}
     chain = None
     if rpc is None:
         chain = _open_embedded(run_dir.chain, [deployer, *accounts.values()])
     try:
-        sender = _open_sender(run_dir, chain, rpc, [deployer, *accounts.values()])
+        sender = _open_sender(run_dir, chain, rpc, [bank, deployer, *accounts.values()])
     except BaseException:
         if chain is not None:
             chain.close()
@@ -161,8 +173,8 @@ def open_chain_run(
         document = bytes.fromhex(compute_task_id(task))
         sent: list[Sent] = []
         if rpc is not None:
-            _hand_out_coin(sender, deployer, accounts, sent)
-        record = _deploy(run_dir, sender, deployer, chain is not None, sent)
+            _hand_out_coin(sender, bank, {**accounts, "deployer": deployer}, sent)
+        record = _deploy(run_dir, sender, deployer, _list_guardians(accounts), sent)
         desk = Desk(record["arena"], record["token"], compute_task_key(owner, document))
         cast = Cast(
             accounts=named,
@@ -182,84 +194,6 @@ def open_chain_run(
     tell(f"chain {record['chain_id']} ({record['node']}): contract {record['arena']}")
     place = ChainPlace(record["chain_id"], record["arena"])
     return ChainRun(run_dir, task, population, ledger, place, record, chain)
-
-
-def list_cumulative(state: RunState) -> dict[str, int]:
-    """Return everybody's certified pay by address, as the last certificate's root has it."""
-    return {
-        state.members[who].address: tally.earned
-        for who, tally in state.tallies.items()
-        if tally.earned and who in state.members
-    }
-
-
-async def read_run_books(node: Any, desk: Desk, state: RunState) -> Books:
-    """Read what the contract holds for a run: members, what was lent, and every certified root."""
-    addresses = {key: member.address for key, member in state.members.items()}
-    lent = sorted({(addresses[d.delegator], addresses[d.node]) for d in state.delegations})
-    rounds = [c.round for c in state.certificates if c.seals]
-    return await read_books(node, desk, sorted(addresses.values()), lent, rounds)
-
-
-def compare_run_books(books: Books, accounts: Mapping[str, int], state: RunState) -> list[str]:
-    """Return where the contract's books are not the ledger's `accounts`, a sentence each."""
-    addresses = {key: member.address for key, member in state.members.items()}
-    return compare_books(books, accounts, state.task_id, addresses, list_cumulative(state))
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read chain.json; StoreError where it is missing or damaged."""
-    try:
-        if path.stat().st_size > RECORD_BYTES_MAX:
-            raise StoreError(f"{path} is bigger than {RECORD_BYTES_MAX} bytes")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise StoreError(f"{path} is damaged: it is no {FORMAT}")
-    return record
-
-
-def make_chain_view(record: Mapping[str, Any], state: RunState) -> ChainView:
-    """Return the picture of what `record` says was sent, for a run that ended in `state`."""
-    rows = record.get("transactions", [])
-    sorts: dict[str, list[int]] = {}
-    for row in rows:
-        sorts.setdefault(row["sort"], []).append(row["gas"])
-    parts = {c.round: c for c in state.certificates if c.seals}
-    settlements = []
-    for row in rows:
-        if row["sort"] in ("settle", "final"):
-            certificate = parts[row["round"]]
-            told = certificate.body["chain"]
-            assert isinstance(told, dict)
-            settlements.append(
-                SettlementView(
-                    round=0 if told["is_final"] else row["round"],
-                    transaction=row["hash"],
-                    block=row["block"],
-                    gas=row["gas"],
-                    paid=int(told["paid"]),
-                    locked=int(told["locked"]),
-                    signers=len(certificate.seals),
-                )
-            )
-    workers = sum(member.role != "delegator" for member in state.members.values())
-    rounds = sum(1 for each in settlements if each.round)
-    shared = sum(sum(sorts.get(sort, [])) for sort in ("settle", "final", "claim"))
-    return ChainView(
-        chain_id=record["chain_id"],
-        node=record["node"],
-        arena=record["arena"],
-        token=record["token"],
-        task_key=state.chain.task_key.hex() if state.chain is not None else "",
-        blocks=max((row["block"] for row in rows), default=0),
-        gas_per_share=shared // max(1, workers * rounds),
-        is_even=bool(record.get("is_even")),
-        is_local=record["chain_id"] in DEVELOPMENT_CHAINS,
-        sorts=tuple(GasView(s, len(gas), sum(gas), max(gas)) for s, gas in sorts.items()),
-        settlements=tuple(settlements),
-    )
 
 
 def _open_embedded(path: Path, accounts: list[Account]) -> EmbeddedChain:
@@ -282,9 +216,7 @@ def _open_sender(
     return Sender(make_transport, run_dir.outbox, accounts, policy=policy)
 
 
-def _find_deployer(task: TaskDocument, rpc: str | None) -> Account:
-    if rpc is not None:
-        return Account(DEVELOPMENT_SECRET)
+def _find_deployer(task: TaskDocument) -> Account:
     return Account(derive_key(f"kumiai/{task.name}/{task.seed}".encode(), "deployer").secret)
 
 
@@ -299,43 +231,80 @@ def _check_development(chain_id: int, rpc: str | None) -> None:
 
 
 def _hand_out_coin(
-    sender: Sender, deployer: Account, accounts: Mapping[str, Account], sent: list[Sent]
+    sender: Sender, bank: Account, accounts: Mapping[str, Account], sent: list[Sent]
 ) -> None:
     requests = [
         Request(f"coin/{name}", account.address, value=MEMBER_COIN)
         for name, account in accounts.items()
     ]
-    sender.submit(deployer.address, requests)
+    sender.submit(bank.address, requests)
     sender.wait([request.key for request in requests])
     sent += [Sent("coin", request.key) for request in requests]
 
 
 def _deploy(
-    run_dir: RunDir, sender: Sender, deployer: Account, is_embedded: bool, sent: list[Sent]
+    run_dir: RunDir,
+    sender: Sender,
+    deployer: Account,
+    guardians: tuple[str, ...],
+    sent: list[Sent],
 ) -> dict[str, Any]:
-    """Deploy token and arena; chain.json names them before anything is done with them."""
-    token_key = submit_creation(sender, deployer, "Credit")
-    arena_key = submit_creation(
-        sender, deployer, "Arena", ("address", "address"), deployer.address, deployer.address
-    )
-    token, arena = sender.wait([token_key, arena_key])
-    sent += [Sent("deploy", token_key), Sent("deploy", arena_key)]
+    """Deploy timelock, arena, disputes and token; chain.json names them before they are used.
+
+    The plan, with the deployer's nonce, is on the disk before anything is sent: a run that is taken
+    up again finds its contracts. Nobody holds the timelock: bounds for new tasks stay as they are.
+    """
+    plan = _plan_deployment(run_dir, sender, deployer, guardians)
+    requests = [
+        Request(f"deploy/{name}", None, make_creation(name, plan))
+        for name, _ in plan.list_contracts()
+    ]
+    sender.submit(deployer.address, requests)
+    outcomes = sender.wait([request.key for request in requests])
+    for (name, address), outcome in zip(plan.list_contracts(), outcomes, strict=True):
+        if compute_contract_address(deployer.address, outcome.nonce or 0) != address:
+            raise StoreError(f"{run_dir.deployment}: {name} does not live at {address}")
+    sent += [Sent("deploy", request.key) for request in requests]
     if run_dir.chain_record.exists():
         return read_record(run_dir.chain_record)
     header = sender.ask(sender.node.get_header("latest"))
-    version = sender.ask(sender.node.transport.request("web3_clientVersion", ()))
+    version = str(sender.ask(sender.node.transport.request("web3_clientVersion", ())))
+    is_embedded = run_dir.chain.exists()
+    created = next(o for o in outcomes if o.key == "deploy/arena")
     record = {
         "format": FORMAT,
         "chain_id": sender.node.chain_id,
-        "node": "embedded" if is_embedded else str(version)[:60],
+        "node": "embedded" if is_embedded else version[:60],
         "is_embedded": is_embedded,
-        "arena": find_created(deployer, arena),
-        "arena_transaction": arena.hash,
-        "token": find_created(deployer, token),
+        "arena": plan.arena,
+        "arena_transaction": created.hash,
+        "disputes": plan.disputes,
+        "timelock": plan.timelock,
+        "token": plan.token,
         "ends_at": (header.timestamp if header is not None else 0) + TASK_SECONDS,
     }
     run_dir.write_json(run_dir.chain_record, record)
     return record
+
+
+def _plan_deployment(
+    run_dir: RunDir, sender: Sender, deployer: Account, guardians: tuple[str, ...]
+) -> Deployment:
+    if run_dir.deployment.exists():
+        return load_deployment(run_dir.deployment)
+    nonce = sender.ask(sender.node.get_nonce(deployer.address, "pending"))
+    block = sender.ask(sender.node.get_block_number())
+    plan = plan_deployment(
+        sender.node.chain_id,
+        deployer.address,
+        nonce,
+        block,
+        TIMELOCK_SECONDS,
+        guardians,
+        has_token=True,
+    )
+    save_deployment(run_dir.deployment, plan)
+    return plan
 
 
 def _create_task(
@@ -346,7 +315,6 @@ def _create_task(
     document: bytes,
     sent: list[Sent],
 ) -> None:
-    guardians = sorted(a.address for name, a in accounts.items() if name.startswith("guardian/"))
     terms = Terms(
         document=document,
         token=record["token"],
@@ -364,12 +332,17 @@ def _create_task(
         guardiansRequired=task.governance.guardians_required,
         trainerStakeMin=task.rewards.trainer_stake_min,
         validatorStakeMin=task.rewards.validator_stake_min,
-        guardians=tuple(guardians),
+        guardians=_list_guardians(accounts),
     )
     request = Request("create/task", record["arena"], arena_calls.create_task(terms).data)
     sender.submit(accounts["customer"].address, [request])
     sender.wait([request.key])
     sent.append(Sent("create", request.key))
+
+
+def _list_guardians(accounts: Mapping[str, Account]) -> tuple[str, ...]:
+    named = (a.address for name, a in accounts.items() if name.startswith("guardian/"))
+    return tuple(sorted(named))
 
 
 def _list_amounts(task: TaskDocument, population: Population) -> dict[str, int]:

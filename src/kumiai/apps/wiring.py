@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +35,13 @@ from kumiai.apps.plan import make_plan
 from kumiai.apps.population import Casting, Person, Population, cast_roles, gather
 from kumiai.apps.rundir import RunDir
 from kumiai.apps.scenarios import SCENARIOS, has_shard
-from kumiai.apps.settlements import check_node, open_settling, settle_by
+from kumiai.apps.settlements import (
+    check_node,
+    finish_settling,
+    open_settling,
+    settle_by,
+    show_settled,
+)
 from kumiai.apps.telemetry import Telemetry
 from kumiai.apps.view import ProgressEvent, RunView
 from kumiai.apps.workload import Workload, find_cache_dir, load_workload
@@ -50,6 +55,7 @@ from kumiai.apps.worlds import (
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.learning.privacy.stream import derive_stream_key
 from kumiai.nodes.driver import Driver
+from kumiai.nodes.ports import ComputePort, LedgerPort, LogPort, VaultPort, WorldPort
 from kumiai.nodes.role import Role
 from kumiai.rounds.control import ENDED
 from kumiai.rounds.state import RunPhase
@@ -219,38 +225,23 @@ def run_local(
             task, casting, population, workload, blobs, codec_states, secrets, telemetry.note
         )
         settling = open_settling(task, population, run_dir, ledger, rpc, telemetry)
-        place = None if settling is None else settling.place
+        place = settling.place if settling else None
         roles = make_roles(task, population, workload, blobs, secrets, place)
+        books: LedgerPort = settling.ledger if settling else ledger
         with closing(make_world(task, casting, population, order.append, journals)) as world:
-            driver = Driver(
-                roles=roles,
-                trainers=frozenset(p.name for p in population.named("trainer", "canary")),
-                setup_roles=("escrow", "customer"),
-                orderer=population.orderer,
-                world=world,
-                compute=compute,
-                log=log,
-                ledger=ledger if settling is None else settling.ledger,
-                vault=vault,
-                observer=telemetry,
-            )
+            driver = make_driver(population, roles, world, compute, (log, books, vault), telemetry)
             final = driver.run()
-        if settling is not None and final.phase in ENDED:
-            settling.finish(final)
-        if final.phase in ENDED:  # else it may be taken up again, and needs them
+        if final.phase in ENDED:  # else it may be taken up again
+            finish_settling(settling, final)
             run_dir.forget_secrets()
         moved = tuple(applied.command for applied in ledger.history())
         finished = Finished(
             run_dir, task, casting, population, workload, driver, telemetry, blobs, moved
         )
-        view = outcome.write_results(finished, is_compared)
-        if settling is not None:
-            view = replace(view, chain=settling.make_view(final))
+        view = show_settled(outcome.write_results(finished, is_compared), settling, final)
     finally:
         workload.close()
-        if settling is not None:
-            settling.close()
-        for store in (log, ledger, vault, order):
+        for store in (*([settling] if settling else []), log, ledger, vault, order):
             store.close()
     outcome.write_telemetry(run_dir, telemetry)
     outcome.seal_and_report(run_dir, population, driver.run_state, view)
@@ -259,6 +250,30 @@ def run_local(
         hint = REAL_TIME_HINT if order_processes else ""
         raise RunFailedError(f"the run is {final.phase}: {final.reason}{hint}")
     return view
+
+
+def make_driver(
+    population: Population,
+    roles: Mapping[str, Role],
+    world: WorldPort,
+    compute: ComputePort,
+    stores: tuple[LogPort, LedgerPort, VaultPort],
+    telemetry: Telemetry,
+) -> Driver:
+    """The loop of a local run: every member's role in one process."""
+    log, ledger, vault = stores
+    return Driver(
+        roles=roles,
+        trainers=frozenset(p.name for p in population.named("trainer", "canary")),
+        setup_roles=("escrow", "customer"),
+        orderer=population.orderer,
+        world=world,
+        compute=compute,
+        log=log,
+        ledger=ledger,
+        vault=vault,
+        observer=telemetry,
+    )
 
 
 def make_roles(

@@ -6,12 +6,6 @@ import json
 from functools import cache
 from importlib.resources import files
 
-from eth_abi import encode
-
-from kumiai.adapters.evm.accounts import Account, compute_contract_address
-from kumiai.adapters.evm.outbox_request import Outcome, Request
-from kumiai.adapters.evm.sender import Sender
-
 
 @cache
 def load_bytecode(name: str) -> bytes:
@@ -21,19 +15,3 @@ def load_bytecode(name: str) -> bytes:
         raise KeyError(f"no contract named {name!r} is shipped")
     text = json.loads(path.read_text(encoding="utf-8"))["bytecode"]
     return bytes.fromhex(text.removeprefix("0x"))
-
-
-def submit_creation(
-    sender: Sender, deployer: Account, name: str, types: tuple[str, ...] = (), *values: object
-) -> str:
-    """Write the transaction down that creates a contract; return its key. Twice is once."""
-    key = f"deploy/{name}"
-    data = load_bytecode(name) + encode(types, values)
-    sender.submit(deployer.address, [Request(key, None, data)])
-    return key
-
-
-def find_created(deployer: Account, outcome: Outcome) -> str:
-    """Return the address at which a settled creation's contract lives."""
-    assert outcome.nonce is not None
-    return compute_contract_address(deployer.address, outcome.nonce)

@@ -58,7 +58,7 @@ async def list_missing(session: Session, deployment: Deployment) -> list[Action]
         if code in ("0x", "0x0", None):
             places = {"name": ARTIFACTS[name], "address": encode_checksum(address)}
             key = f"deploy/{deployment.nonce}/{name}"
-            data = load_bytecode(ARTIFACTS[name]) + _encode_arguments(name, deployment)
+            data = make_creation(name, deployment)
             missing.append(Action("deploy", None, data, places=places, key=key))
     return missing
 
@@ -83,6 +83,11 @@ async def finish_deployment(session: Session, deployment: Deployment) -> Deploym
     if answers != wanted:
         raise VerificationError(f"the contracts do not fit: {answers} where {wanted} was expected")
     return replace(deployment, is_complete=True)
+
+
+def make_creation(name: str, deployment: Deployment) -> bytes:
+    """Return the data of the transaction that makes one of a deployment's contracts."""
+    return load_bytecode(ARTIFACTS[name]) + _encode_arguments(name, deployment)
 
 
 def _encode_arguments(name: str, it: Deployment) -> bytes:

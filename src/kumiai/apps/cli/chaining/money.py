@@ -21,6 +21,38 @@ def _time(name: str, text: str) -> object:
     return typer.Option(name, metavar="TIME", help=text)
 
 
+DelegationSlashOption = Annotated[
+    str,
+    typer.Option(
+        "--delegation-slash",
+        metavar="SHARE",
+        help="Of a node's loss that its delegators share.",
+    ),
+]
+SlashToTaskOption = Annotated[
+    bool,
+    typer.Option(
+        "--slash-to-task", metavar="", help="Slashed stake goes to the escrow, not burnt."
+    ),
+]
+GuardianOption = Annotated[
+    list[str] | None,
+    typer.Option("--guardian", metavar="ADDRESS", help="May pause and stop the task (up to 16)."),
+]
+GuardiansRequiredOption = Annotated[
+    int | None,
+    typer.Option(
+        "--guardians-required", metavar="N", help="How many must sign (default: the task's)."
+    ),
+]
+AdmissionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--admission", metavar="ADDRESS", help="Signs who may take part (default: anyone)."
+    ),
+]
+
+
 @chain.command(
     epilog=show_examples(
         "kumiai chain create task.toml --token test --keystore me.json",
@@ -64,38 +96,11 @@ def create(
     sigma_freeze: Annotated[
         str, _time("--sigma-freeze", "Before the end sigma stays as it is.")
     ] = "0",
-    delegation_slash: Annotated[
-        str,
-        typer.Option(
-            "--delegation-slash",
-            metavar="SHARE",
-            help="Of a node's loss that its delegators share.",
-        ),
-    ] = "0%",
-    slash_to_task: Annotated[
-        bool,
-        typer.Option(
-            "--slash-to-task", metavar="", help="Slashed stake goes to the escrow, not burnt."
-        ),
-    ] = False,
-    guardian: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--guardian", metavar="ADDRESS", help="May pause and stop the task (up to 16)."
-        ),
-    ] = None,
-    guardians_required: Annotated[
-        int | None,
-        typer.Option(
-            "--guardians-required", metavar="N", help="How many must sign (default: the task's)."
-        ),
-    ] = None,
-    admission: Annotated[
-        str | None,
-        typer.Option(
-            "--admission", metavar="ADDRESS", help="Signs who may take part (default: anyone)."
-        ),
-    ] = None,
+    delegation_slash: DelegationSlashOption = "0%",
+    slash_to_task: SlashToTaskOption = False,
+    guardian: GuardianOption = None,
+    guardians_required: GuardiansRequiredOption = None,
+    admission: AdmissionOption = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the task."),
