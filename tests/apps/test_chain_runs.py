@@ -19,7 +19,8 @@ from kumiai.apps import wiring
 from kumiai.apps.report import render_report
 from kumiai.apps.verify import VerifyReport, verify_path
 from kumiai.apps.view import RunView, load_view
-from kumiai.base.errors import InputError
+from kumiai.apps.rundir import RunDir
+from kumiai.base.errors import InputError, StoreError
 
 EVM = {"settlement.kind": "evm"}
 
@@ -111,6 +112,55 @@ def test_a_run_killed_in_mid_settlement_goes_on_and_pays_once(tmp_path: Path, he
     view = load_view(out)
     assert view.chain is not None and view.chain.is_even
     assert [row.round for row in view.chain.settlements] == [1, 2, 3, 0]
+    report = verify_path(out)
+    assert report.is_ok, report.findings
+
+
+def run_again(folder: Path, out: Path) -> RunView:
+    task = wiring.read_task(folder / "task.toml", EVM)
+    return wiring.run_local(
+        task,
+        wiring.cast_locally(task),
+        out,
+        lambda event: None,
+        resume=True,
+        base_dir=folder,
+    )
+
+
+def test_a_run_that_has_ended_sends_nothing_when_it_is_taken_up_again(
+    settled: tuple[RunView, Path], tmp_path: Path
+) -> None:
+    """Killed after its outbox was removed and before it was sealed: all is on the chain already."""
+    view, folder = settled
+    out = tmp_path / "run"
+    shutil.copytree(folder, out)
+    (out / "seal.json").unlink()
+    before = (out / "chain.sqlite").read_bytes()
+    assert run_again(folder.parent, out).chain == view.chain
+    assert (out / "chain.sqlite").read_bytes() == before
+    report = verify_path(out)
+    assert report.is_ok, report.findings
+
+
+def test_an_outbox_stays_until_the_end_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, out = write_task(tmp_path), tmp_path / "run"
+    write = RunDir.write_json
+
+    def fail(run_dir: RunDir, path: Path, document: object) -> None:
+        if path.name == "chain.json" and "transactions" in document:  # type: ignore[operator]
+            raise StoreError("the disk is full")
+        write(run_dir, path, document)
+
+    monkeypatch.setattr(RunDir, "write_json", fail)
+    with pytest.raises(StoreError, match="full"):
+        kumiai.run(task, out, EVM)
+    assert (out / "outbox.db").exists()
+    monkeypatch.undo()
+    view = run_again(tmp_path, out)
+    assert view.chain is not None and view.chain.is_even
     report = verify_path(out)
     assert report.is_ok, report.findings
 

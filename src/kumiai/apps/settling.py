@@ -12,7 +12,7 @@ embedded chain, chain.sqlite is the whole chain. Both are sealed, and `verify` r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,11 @@ class ChainRun:
     place: ChainPlace
     record: dict[str, Any]
     chain: EmbeddedChain | None
-    is_even: bool = False
-    receipts: list[tuple[Sent, Any]] = field(default_factory=list)
+
+    @property
+    def is_even(self) -> bool:
+        """Tell whether the end is on the chain and every balance there is the ledger's."""
+        return bool(self.record.get("is_even"))
 
     def finish(self, state: RunState) -> None:
         """Wait for the last settlement, let everybody claim and take stake back, and compare."""
@@ -94,7 +97,6 @@ class ChainRun:
         ledger.wait()
         books = sender.ask(read_run_books(sender.node, ledger.desk, state))
         differing = compare_run_books(books, ledger.judge.accounts(), state)
-        self.is_even = not differing and not ledger.unsettled
         self._note_transactions(differing)
 
     def make_view(self, state: RunState) -> ChainView:
@@ -111,8 +113,7 @@ class ChainRun:
             self.chain.close()
             self.run_dir.chain.with_suffix(".sqlite.lock").unlink(missing_ok=True)
         if "transactions" in self.record:
-            for path in self.run_dir.root.glob(f"{self.run_dir.outbox.name}*"):
-                path.unlink()
+            _forget_outbox(self.run_dir)
 
     def _note_transactions(self, differing: list[str]) -> None:
         sender, sent = self.ledger.sender, self.ledger.sent
@@ -131,13 +132,43 @@ class ChainRun:
             for each, outcome in zip(sent, outcomes, strict=True)
             if outcome is not None and outcome.hash in found
         ]
-        self.record |= {
+        ended = {
             "transactions": rows,
-            "is_even": self.is_even,
+            "is_even": not differing and not self.ledger.unsettled,
             "differing": differing,
             "unsettled": self.ledger.unsettled,
         }
-        self.run_dir.write_json(self.run_dir.chain_record, self.record)
+        self.run_dir.write_json(self.run_dir.chain_record, self.record | ended)
+        self.record |= ended  # only now: once they are noted on the disk, the outbox may go
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRun:
+    """A run taken up again whose end is on the chain already: nothing more is sent there.
+
+    Its outbox may be gone, so sending anything anew would not be sending it once.
+    """
+
+    run_dir: RunDir
+    ledger: Judge
+    place: ChainPlace
+    record: Mapping[str, Any]
+
+    def finish(self, state: RunState) -> None:
+        """Nothing is under way."""
+
+    def make_view(self, state: RunState) -> ChainView:
+        """Return the picture of the chain's side."""
+        return make_chain_view(self.record, state)
+
+    def close(self) -> None:
+        """Remove the outbox where the run was killed before it did."""
+        _forget_outbox(self.run_dir)
+
+
+def _forget_outbox(run_dir: RunDir) -> None:
+    for path in run_dir.root.glob(f"{run_dir.outbox.name}*"):
+        path.unlink()
 
 
 def open_chain_run(
@@ -147,12 +178,17 @@ def open_chain_run(
     judge: Judge,
     rpc: str | None,
     tell: Callable[[str], None],
-) -> ChainRun:
+) -> ChainRun | SettledRun:
     """Open the chain, deploy the contracts, create the task and hand out the play money.
 
     rpc: a development node's URL; None: the embedded chain. InputError for any other chain. A run
     that is taken up again finds what it had put there.
     """
+    if run_dir.chain_record.exists():
+        record = read_record(run_dir.chain_record)
+        if "transactions" in record:
+            place = ChainPlace(record["chain_id"], record["arena"])
+            return SettledRun(run_dir, judge, place, record)
     deployer, bank = _find_deployer(task), Account(DEVELOPMENT_SECRET)
     accounts = {name: Account(key.secret) for name, key in population.funds.items()}
     chain = None

@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.adapters.evm.embedded import KEYS, Local, deploy, encode_call, make_genesis, send
+from tests.adapters.evm.anvil import KEYS
+from tests.adapters.evm.embedded import make_genesis
+from tests.adapters.evm.probe import deploy, encode_call, send
+from tests.adapters.evm.test_chain_embedded import Local
 
 from kumiai.adapters.evm.chain.chain import open_chain
 from kumiai.adapters.evm.chain.clock import read_wall_clock

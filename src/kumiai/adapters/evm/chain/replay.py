@@ -19,7 +19,7 @@ from kumiai.adapters.evm.chain.genesis import Genesis, read_genesis
 from kumiai.adapters.evm.chain.sealing import Builder
 from kumiai.adapters.evm.chain.store import SealedBlock
 from kumiai.adapters.evm.chain.transactions import Transaction, decode_transaction
-from kumiai.base.errors import KumiaiError, VerificationError
+from kumiai.base.errors import StoreError, VerificationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,11 @@ def rebuild(source: Path, target: Path, options: Options | None = None) -> Embed
                         store.commit(block)
             finally:
                 chain.close()
-    except KumiaiError:
+    except (VerificationError, StoreError):
         raise
     except Exception as error:  # the file is a stranger's: any failure to read is the finding
-        raise VerificationError(
-            f"{source} cannot be read: {type(error).__name__}: {error}"
-        ) from error
+        said = f"{source} cannot be read: {type(error).__name__}: {error}"
+        raise VerificationError(said) from error
     return open_chain(target, None, options)
 
 
