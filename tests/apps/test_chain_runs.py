@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,15 @@ from tests.apps.test_resume import kill_at, start
 from tests.apps.tiny import write_task
 
 import kumiai
+from kumiai.adapters.evm.chain import queries
+from kumiai.adapters.evm.chain.chain import Options, open_chain
+from kumiai.adapters.evm.chain.engine import GenesisAccount
 from kumiai.adapters.evm.errors import ChainError
 from kumiai.apps import wiring
 from kumiai.apps.report import render_report
+from kumiai.apps.rundir import RunDir
 from kumiai.apps.verify import VerifyReport, verify_path
 from kumiai.apps.view import RunView, load_view
-from kumiai.apps.rundir import RunDir
 from kumiai.base.errors import InputError, StoreError
 
 EVM = {"settlement.kind": "evm"}
@@ -66,7 +70,11 @@ def test_a_run_settles_on_its_own_chain_to_the_unit(settled: tuple[RunView, Path
         (lambda record: record.update(arena="0x" + "11" * 20), "chain.json"),
         (lambda record: record["transactions"][-1].update(gas=1), "chain, "),
         (lambda record: record["transactions"][0].update(hash="0x" + "11" * 32), "chain, deploy"),
-        (lambda record: record.update(arena_transaction="0x" + "11" * 32), "chain, contract"),
+        (lambda record: record.update(arena_transaction="0x" + "11" * 32), "chain, arena"),
+        (lambda record: record.update(token="0x" + "11" * 20), "chain, "),
+        (lambda record: record.update(unsettled="so it says", token=record["arena"]), "chain, t"),
+        (lambda record: record.update(chain_id="31338"), "chain"),
+        (lambda record: record["transactions"].append(5), "chain"),
     ],
 )
 def test_a_record_that_says_otherwise_is_found(
@@ -87,6 +95,8 @@ def test_a_record_that_says_otherwise_is_found(
         "update transactions set raw = zeroblob(9) where number = 2",
         "update logs set data = zeroblob(length(data)) where length(data) > 150",
         "delete from logs where length(data) > 150",
+        "update nodes set value = zeroblob(40) where hash = (select max(hash) from nodes)",
+        "update transactions set gas_used = 1 where number = 2",
     ],
 )
 def test_a_chain_that_was_changed_is_found(
@@ -98,6 +108,30 @@ def test_a_chain_that_was_changed_is_found(
         assert db.execute(statement).rowcount > 0
         db.commit()
     assert find_errors(verify_path(folder), "chain")
+
+
+def test_a_chain_that_begins_with_a_contract_is_found(
+    settled: tuple[RunView, Path], tmp_path: Path
+) -> None:
+    """The same transactions on another genesis: whoever writes it could put an arena there."""
+    folder = tmp_path / "run"
+    shutil.copytree(settled[1], folder)
+    shutil.move(folder / "chain.sqlite", tmp_path / "old.sqlite")
+    old = open_chain(tmp_path / "old.sqlite", options=Options(is_dev=True))
+    planted = {b"\x99" * 20: GenesisAccount(code=b"\x00", storage=((1, 1),))}
+    genesis = replace(old.genesis, accounts={**old.genesis.accounts, **planted})
+    new = open_chain(folder / "chain.sqlite", genesis, Options(is_dev=True))
+    for number in range(1, old.head.number + 1):
+        header = old.store.find_header(number)
+        assert header is not None
+        new.clock.next_timestamp = header.timestamp
+        rows = queries.list_transactions(old.store, number)
+        new.submit_many([row.raw for row in rows]) if rows else new.mine()
+    old.close()
+    new.close()
+    assert find_errors(verify_path(folder), "chain") == [
+        "chain, block 0: somebody begins with more than coin"
+    ]
 
 
 @pytest.mark.parametrize("height", [25, 60])

@@ -220,7 +220,7 @@ def open_chain_run(
             document=document,
         )
         ledger = EvmLedger(judge, sender, desk, cast, sent)
-        _create_task(task, sender, accounts, record, document, sent)
+        _create_task(task, sender, accounts, record, sent)
         ledger.prepare(_list_amounts(task, population))
     except BaseException:
         sender.close()
@@ -343,19 +343,13 @@ def _plan_deployment(
     return plan
 
 
-def _create_task(
-    task: TaskDocument,
-    sender: Sender,
-    accounts: Mapping[str, Account],
-    record: Mapping[str, Any],
-    document: bytes,
-    sent: list[Sent],
-) -> None:
-    terms = Terms(
-        document=document,
-        token=record["token"],
+def make_terms(task: TaskDocument, token: str, ends_at: int, guardians: tuple[str, ...]) -> Terms:
+    """Return what the contract is told of a task. ends_at: Unix seconds; guardians: ascending."""
+    return Terms(
+        document=bytes.fromhex(compute_task_id(task)),
+        token=token,
         admission="0x" + "00" * 20,
-        endsAt=record["ends_at"],
+        endsAt=ends_at,
         grace=GRACE_SECONDS,
         activationDelay=_window_seconds(task),
         coolDown=_window_seconds(task),
@@ -368,8 +362,18 @@ def _create_task(
         guardiansRequired=task.governance.guardians_required,
         trainerStakeMin=task.rewards.trainer_stake_min,
         validatorStakeMin=task.rewards.validator_stake_min,
-        guardians=_list_guardians(accounts),
+        guardians=guardians,
     )
+
+
+def _create_task(
+    task: TaskDocument,
+    sender: Sender,
+    accounts: Mapping[str, Account],
+    record: Mapping[str, Any],
+    sent: list[Sent],
+) -> None:
+    terms = make_terms(task, record["token"], record["ends_at"], _list_guardians(accounts))
     request = Request("create/task", record["arena"], arena_calls.create_task(terms).data)
     sender.submit(accounts["customer"].address, [request])
     sender.wait([request.key])

@@ -1,13 +1,13 @@
 """A chain executed again from its genesis: every header must come out as it stands in the file.
 
-`replay` compares, and keeps nothing. `rebuild` writes what came out to a file of its own, so that
-whoever asks that one believes nothing of the first: not its receipts, its logs, or its state.
+Receipts, logs and state are compared too. `replay` keeps nothing; `rebuild` writes what came out to
+a file of its own, so that whoever asks that one believes nothing of the first.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from kumiai.adapters.evm.chain.chain import EmbeddedChain, Options, open_chain
 from kumiai.adapters.evm.chain.engine import Engine, Nodes
 from kumiai.adapters.evm.chain.genesis import Genesis, read_genesis
 from kumiai.adapters.evm.chain.sealing import Builder
-from kumiai.adapters.evm.chain.store import SealedBlock
+from kumiai.adapters.evm.chain.store import SealedBlock, has_only, is_stored, list_nodes
 from kumiai.adapters.evm.chain.transactions import Transaction, decode_transaction
 from kumiai.base.errors import StoreError, VerificationError
 
@@ -38,20 +38,14 @@ class Memory(dict[bytes, bytes], Nodes):
 def replay(chain: EmbeddedChain) -> Replayed:
     """Execute all blocks again; VerificationError names the first that comes out differently.
 
-    Receipts, logs and state as the file has them are compared too. Cost: as much as making the
-    blocks; memory grows with the state's history.
+    Cost: as much as making them; memory grows with the state's history.
     """
-    nodes, count = Memory(), 0
-    store, last = chain.store, chain.head
-    for block in _execute(store.path, store.reader, chain.genesis, chain.engine, nodes):
-        count += len(block.entries)
-        if not store.is_stored(block):
-            raise VerificationError(
-                f"block {block.header.number} of {store.path}: receipts or logs are not what it did"
-            )
-    if not store.has_only(nodes, last.number + 1, count):
-        raise VerificationError(f"{store.path} holds what no block of it has made")
-    return Replayed(last.number + 1, count, last.hash)
+    nodes, store = Memory(), chain.store
+    blocks = _execute(store.path, store.reader, chain.genesis, chain.engine, nodes)
+    count = sum(len(block.entries) for block in blocks)
+    head = chain.head
+    _check_rest(store.path, store.reader, nodes, head.number, count)
+    return Replayed(head.number + 1, count, head.hash)
 
 
 def replay_file(path: Path) -> Replayed:
@@ -66,18 +60,20 @@ def replay_file(path: Path) -> Replayed:
 def rebuild(source: Path, target: Path, options: Options | None = None) -> EmbeddedChain:
     """Execute the chain of `source` into a new file, and open that; `source` is only read.
 
-    Taken from `source`: genesis, signed transactions, the blocks' times, and the headers, to be
-    compared. VerificationError where one comes out differently or anything there cannot be read.
+    Taken from `source`: genesis, signed transactions and the blocks' times; the rest is compared.
+    VerificationError where something comes out differently or cannot be read.
     """
     try:
         with closing(_open_only_to_read(source)) as reader:
             (text,) = reader.execute("select value from meta where key = 'genesis'").fetchone()
             chain = open_chain(target, read_genesis(text), options)
             try:
-                store = chain.store
+                count, number, store = 0, 0, chain.store
                 for block in _execute(source, reader, chain.genesis, chain.engine, store.nodes):
-                    if block.header.number > 0:
+                    count, number = count + len(block.entries), block.header.number
+                    if number > 0:
                         store.commit(block)
+                _check_rest(source, reader, list_nodes(store.reader), number, count)
             finally:
                 chain.close()
     except (VerificationError, StoreError):
@@ -113,6 +109,10 @@ def _execute(
             parent = block.header
         if stored is None or parent.hash != stored.hash:
             raise VerificationError(f"block {number} of {path} is not what it does")
+        if not is_stored(reader, block):
+            raise VerificationError(
+                f"block {number} of {path}: its receipts or logs are not what it does"
+            )
         hashes.append(parent.hash)
         yield block
 
@@ -124,14 +124,23 @@ def _open_only_to_read(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True)
 
 
+def _check_rest(
+    path: Path,
+    reader: sqlite3.Connection,
+    nodes: Mapping[bytes, bytes],
+    last: int,
+    transactions: int,
+) -> None:
+    if not has_only(reader, nodes, last + 1, transactions):
+        raise VerificationError(f"{path}: its state, or more, is not what its blocks have made")
+
+
 def _find_header(reader: sqlite3.Connection, number: int) -> Header | None:
     found = reader.execute("select header from blocks where number = ?", (number,)).fetchone()
     return None if found is None else decode_header(found[0])
 
 
-def _list_transactions(
-    reader: sqlite3.Connection, number: int, chain_id: int
-) -> list[Transaction]:
+def _list_transactions(reader: sqlite3.Connection, number: int, chain_id: int) -> list[Transaction]:
     rows = reader.execute(
         "select raw from transactions where number = ? order by position", (number,)
     )

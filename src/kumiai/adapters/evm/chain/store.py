@@ -158,30 +158,6 @@ class Store:
                 raise
         self.nodes.keep_new()
 
-    def is_stored(self, block: SealedBlock) -> bool:
-        """Tell whether a block stands in the file with just these receipts and logs."""
-        found = {
-            table: self.reader.execute(
-                f"select * from {table} where number = ? order by 1, 2",  # noqa: S608
-                (block.header.number,),
-            ).fetchall()
-            for table in COLUMNS
-        }
-        return found == _list_rows(block)
-
-    def has_only(self, nodes: Mapping[bytes, bytes], blocks: int, transactions: int) -> bool:
-        """Tell whether the file has these nodes and so many blocks and transactions, no other."""
-        counts = [
-            self.reader.execute(f"select count(*) from {table}").fetchone()[0]  # noqa: S608
-            for table in ("blocks", "transactions")
-        ]
-        orphans = self.reader.execute(
-            "select 1 from logs where (number, position) not in "
-            "(select number, position from transactions) limit 1"
-        ).fetchone()
-        stored = dict(self.reader.execute("select hash, value from nodes"))
-        return counts == [blocks, transactions] and orphans is None and stored == dict(nodes)
-
     def _save_waiting(
         self,
         writer: sqlite3.Connection,
@@ -201,7 +177,7 @@ class Store:
         writer.executemany("insert or ignore into nodes values(?, ?)", self.nodes.list_new())
         for table, rows in _list_rows(block).items():
             places = ", ".join("?" * COLUMNS[table])
-            writer.executemany(f"insert into {table} values({places})", rows)  # noqa: S608
+            writer.executemany(f"insert into {table} values({places})", rows)
         self._save_waiting(writer, (), [it for it, _ in block.entries])
 
 
@@ -260,6 +236,38 @@ class StoredNodes(Nodes):
     def forget_new(self) -> None:
         """Their block did not come to be."""
         self._new = {}
+
+
+def is_stored(reader: sqlite3.Connection, block: SealedBlock) -> bool:
+    """Tell whether a block stands in a chain's file with just its receipts and logs."""
+    found = {
+        table: reader.execute(
+            f"select * from {table} where number = ? order by 1, 2",  # noqa: S608
+            (block.header.number,),
+        ).fetchall()
+        for table in COLUMNS
+    }
+    return found == _list_rows(block)
+
+
+def has_only(
+    reader: sqlite3.Connection, nodes: Mapping[bytes, bytes], blocks: int, transactions: int
+) -> bool:
+    """Tell whether a chain's file has these nodes and so many blocks and transactions, no other."""
+    counts = [
+        reader.execute(f"select count(*) from {table}").fetchone()[0]  # noqa: S608
+        for table in ("blocks", "transactions")
+    ]
+    strays = reader.execute(
+        "select 1 from logs where (number, position) not in "
+        "(select number, position from transactions) limit 1"
+    ).fetchone()
+    return counts == [blocks, transactions] and strays is None and list_nodes(reader) == nodes
+
+
+def list_nodes(reader: sqlite3.Connection) -> dict[bytes, bytes]:
+    """The tries' nodes and the contracts' code in a chain's file, by their hash."""
+    return dict(reader.execute("select hash, value from nodes"))
 
 
 def _list_rows(block: SealedBlock) -> dict[str, list[tuple[object, ...]]]:
