@@ -105,7 +105,7 @@ def _execute(
             block = builder.build(
                 parent, stored.timestamp, waiting, lambda sender: nonces.get(sender, 0)
             )
-            nonces |= {it.sender: it.nonce + 1 for it, _ in block.entries}
+            nonces.update({it.sender: it.nonce + 1 for it, _ in block.entries})
             parent = block.header
         if stored is None or parent.hash != stored.hash:
             raise VerificationError(f"block {number} of {path} is not what it does")
