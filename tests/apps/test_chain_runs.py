@@ -61,6 +61,7 @@ def test_a_run_settles_on_its_own_chain_to_the_unit(settled: tuple[RunView, Path
     assert report.is_ok, report.findings
     assert next(count for name, count, ok in report.checks if name == "chain") > 20
     page = render_report(view)
+    assert f"0x{chain.task_key}" in page and 'href="#chain"' in page
     assert chain.arena in page and "On the chain" in page and "チェーン上の精算" in page
 
 
