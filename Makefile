@@ -106,7 +106,7 @@ $(ORACLE_STAMP): tests/valuation/oracle.txt
 $(NODE_STAMP): contracts/package.json contracts/package-lock.json contracts/.npmrc
 	@command -v npm >/dev/null 2>&1 || { \
 	  echo "make: npm was not found: install Node.js 20 or newer (on Debian: apt install npm)" >&2; exit 1; }
-	@cd contracts && npm ci --silent
+	@cd contracts && npm install --silent --no-save
 	@touch $@
 
 $(SECURITY_STAMP): contracts/security.txt $(NODE_STAMP)

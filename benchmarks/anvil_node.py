@@ -31,7 +31,7 @@ class AnvilNode:
 
     def __init__(self, *options: str) -> None:
         if not ANVIL.exists():
-            raise SystemExit("anvil is not installed: run `npm ci` in contracts/")
+            raise SystemExit("anvil is not installed: run `make contracts`")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])

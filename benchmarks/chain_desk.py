@@ -103,6 +103,23 @@ def make_certificate(
     )
 
 
+def spell_certificate(given: ChainCertificate) -> Certificate:
+    """Return a certificate as a transaction carries it."""
+    return Certificate(
+        task=given.task,
+        round=given.round,
+        attempt=given.attempt,
+        isFinal=given.is_final,
+        body=given.body,
+        submissions=given.submissions,
+        payments=given.payments,
+        paid=given.paid,
+        locked=given.locked,
+        slashes=given.slashes,
+        nextCommittee=given.next_committee,
+    )
+
+
 class Desk:
     """One arena contract; `address`, and what its creation used."""
 
@@ -150,20 +167,7 @@ class Desk:
         signatures = [each.account.sign_digest_compact(digest) for each in place.committee[:count]]
         members = tuple(wallet.address for wallet in place.committee)
         quorum = Quorum(members, (1 << count) - 1, b"".join(signatures))
-        certificate = Certificate(
-            task=given.task,
-            round=given.round,
-            attempt=given.attempt,
-            isFinal=given.is_final,
-            body=given.body,
-            submissions=given.submissions,
-            payments=given.payments,
-            paid=given.paid,
-            locked=given.locked,
-            slashes=given.slashes,
-            nextCommittee=given.next_committee,
-        )
-        return self._job(sender, calls.settle(certificate, (), quorum))
+        return self._job(sender, calls.settle(spell_certificate(given), (), quorum))
 
     def claim(self, sender: Wallet, place: Place, round_index: int, proof: PayProof) -> Job:
         """Pay `proof.account`; anybody may send it."""

@@ -17,7 +17,7 @@ naive  contracts/src/bench/Naive.sol: each trainer commits and reveals by transa
 Counted is all gas of all transactions of a round (for ten: of ten rounds and one claim each), over
 the number of members. `(first)` are the rounds that begin the task: whoever is paid for the first
 time writes a storage slot that was empty, 17,100 gas more; beside it the next round, or ten. For
-naive it is the second round; where forge is not installed (`npm ci` in contracts/), it is left out.
+naive it is the second round; where forge is not installed (`make contracts`), it is left out.
 Creating, funding, staking and starting are counted apart. Gas by the
 rules of Prague, paid in the chain's own coin; nothing here depends on the machine.
 """

@@ -288,7 +288,7 @@ def _pack(bodies: Iterable[str]) -> Iterator[list[str]]:
 def _start_anvil(addresses: Sequence[str]) -> AnvilNode:
     program = FOUNDRY / "anvil-linux-amd64" / "bin" / "anvil"
     if not program.exists():
-        raise SystemExit("anvil is not installed: run `npm ci` in contracts/, or --node embedded")
+        raise SystemExit("anvil is not installed: run `make contracts`, or --node embedded")
     with tempfile.TemporaryDirectory() as folder:
         genesis = Path(folder) / "genesis.json"
         genesis.write_text(json.dumps(_make_anvil_genesis(addresses)))
@@ -331,7 +331,7 @@ def load_code(name: str) -> bytes:
     if shipped.exists():
         return _read_code(shipped)
     if not can_compile():
-        raise SystemExit(f"{name} is not compiled: run `npm ci` in contracts/")
+        raise SystemExit(f"{name} is not compiled: run `make contracts`")
     source = CONTRACTS / "src" / "bench" / f"{name}.sol"
     with tempfile.TemporaryDirectory() as folder:
         options = ["--out", folder, "--cache-path", str(Path(folder) / "cache")]

@@ -110,7 +110,9 @@ interface IArena {
     /// keccak256(abi.encodePacked(members)), which is each address left-padded to 32 bytes, one after
     /// another, without a length. Bit i of `signers` stands for members[i]; `signatures` holds r and vs
     /// (EIP-2098, 64 bytes) of each signer, in that order, and nothing else.
-    /// Required, of n members: (n + (n - 1) / 3) / 2 + 1 with floor divisions.
+    /// Required, of n members: (n + (n - 1) / 3) / 2 + 1 with floor divisions. A committee of one that
+    /// sends the call itself needs no signature (the other two fields are not read): so a contract,
+    /// which cannot sign, can be a committee; see BlsCommittee.
     struct Quorum {
         address[] members;
         uint256 signers;

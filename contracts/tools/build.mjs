@@ -21,6 +21,7 @@ const CONTRACTS = {
   "src/IDisputes.sol": ["IDisputes"],
   "src/Disputes.sol": ["Disputes"],
   "src/Timelock.sol": ["Timelock"],
+  "src/BlsCommittee.sol": ["BlsCommittee"],
 };
 // the standard's own interface, from which the client has bindings: no contract of ours
 const STANDARDS = ["IERC20.json"];

@@ -15,6 +15,7 @@ SMALL = {
     "aggregation.py": "--sizes 8x20000 --seconds 0.01 --libraries none",
     "aiarena_month.py": "--share 0.0001 --tasks 1 --rounds 2 --processes 1",
     "asynchrony.py": "--rounds 1 --seeds 1",
+    "chain_bls.py": "--node embedded --committees 4",
     "chain_gas.py": "--sizes 4+4 --committees 4 --leaves 10",
     "codecs.py": "--size 5000 --drift-size 2000 --rounds 2 --repeats 1",
     "codecs_accuracy.py": "--rounds 2 --codec dense ef|int8",

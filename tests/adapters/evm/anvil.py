@@ -38,7 +38,7 @@ def find_tool(name: str) -> Path:
     """anvil, cast or forge of contracts/node_modules; the test is skipped where it is missing."""
     path = FOUNDRY / f"{name}-linux-amd64" / "bin" / name
     if not path.exists():
-        pytest.skip(f"{name} is not installed: run `npm ci` in contracts/")
+        pytest.skip(f"{name} is not installed: run `make contracts`")
     return path
 
 

@@ -62,7 +62,7 @@ def test_cast_reads_sends_calls_and_waits(node: Embedded) -> None:
 
 def test_ethers_does_what_a_wallet_does(node: Embedded) -> None:
     if shutil.which("node") is None or not (CONTRACTS / "node_modules" / "ethers").exists():
-        pytest.skip("node or ethers is not installed: run `npm ci` in contracts/")
+        pytest.skip("node or ethers is not installed: run `make contracts`")
     script = CONTRACTS / "test" / "clients" / "talk.mjs"
     seen = json.loads(run("node", script, node.url, KEYS[2], HERE / "Probe.json"))
     assert seen == {

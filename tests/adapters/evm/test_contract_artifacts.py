@@ -17,7 +17,7 @@ RUNTIME_BYTES_MAX = 24_576  # EIP-170
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("node") is None or not (CONTRACTS / "node_modules/solc").exists(),
-    reason="needs node and `npm ci` in contracts/",
+    reason="needs node and `make contracts`",
 )
 
 
@@ -36,7 +36,11 @@ def test_the_arena_with_a_planted_fault_has_the_same_interface(tmp_path: Path) -
     assert fault["deployedBytecode"] != arena["deployedBytecode"]
 
 
-@pytest.mark.parametrize("path", sorted(ARTIFACTS.glob("*.json")), ids=lambda path: path.stem)
+# the ERC-20 interface is the standard's own: an ABI alone, compiled from nothing of ours
+OURS = [path for path in sorted(ARTIFACTS.glob("*.json")) if path.stem != "IERC20"]
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
 def test_an_artifact_is_canonical_and_fits(path: Path) -> None:
     text = path.read_text()
     artifact = json.loads(text)

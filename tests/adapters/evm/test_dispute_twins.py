@@ -270,7 +270,7 @@ def test_what_has_no_leaf_on_chain_is_refused(field: str, value: object) -> None
 
 @pytest.mark.parametrize(
     ("bits", "segments", "every", "most"),
-    [(4, 2**12 - 1, 255, 1_300_000), (4, 2**16 - 1, 16, 1_300_000)],
+    [(4, 2**12 - 1, 255, 1_450_000), (4, 2**16 - 1, 16, 1_450_000)],
 )
 def test_a_long_dispute_stays_cheap(
     court: Court, bits: int, segments: int, every: int, most: int

@@ -21,7 +21,7 @@ from tests.adapters.evm.test_differential import play
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The arena with the fault, compiled as the shipped one is."""
     if shutil.which("node") is None or not (CONTRACTS / "node_modules" / "solc").exists():
-        pytest.skip("node and its packages are not installed: run `npm ci` in contracts/")
+        pytest.skip("node and its packages are not installed: run `make contracts`")
     path = Path(tmp_path_factory.mktemp("seeded")) / "Seeded.json"
     command = ["node", "tools/build.mjs", "--seeded", str(path)]
     subprocess.run(command, cwd=CONTRACTS, check=True, capture_output=True, timeout=300)

@@ -225,7 +225,7 @@ def _write_call(item: Item) -> list[str]:
             "",
             *head,
             doc,
-            f"    return bytecode + Call[None](_CONSTRUCTOR, {passed}).data[4:]",
+            f"    return bytecode + Call(_CONSTRUCTOR, {passed}).data[4:]",
         ]
     return [
         "",
@@ -296,7 +296,7 @@ def _fit(head: str, parts: list[str], tail: str) -> list[str]:
         return [line]
     pad = " " * (len(head) - len(head.lstrip()))
     inner = f"{pad}    {', '.join(parts)}"
-    if len(inner) <= LINE_MAX:
+    if len(inner) <= LINE_MAX and tail != "}":  # the formatter gives a dict's items a line each
         return [head, inner, f"{pad}{tail}"]
     return [head, *(f"{pad}    {part}," for part in parts), f"{pad}{tail}"]
 

@@ -21,7 +21,7 @@ _TRANSFER_OWNERSHIP = make_function("transferOwnership(address newOwner)", "()",
 
 def constructor(bytecode: bytes, owner_: str, arbiter_: str) -> bytes:
     """Return the code of a creation with its arguments."""
-    return bytecode + Call[None](_CONSTRUCTOR, (owner_, arbiter_)).data[4:]
+    return bytecode + Call(_CONSTRUCTOR, (owner_, arbiter_)).data[4:]
 
 
 def accept_ownership() -> Call[None]:

@@ -36,7 +36,7 @@ _TRANSFER_FROM = make_function(
 
 def constructor(bytecode: bytes) -> bytes:
     """Return the code of a creation with its arguments."""
-    return bytecode + Call[None](_CONSTRUCTOR, ()).data[4:]
+    return bytecode + Call(_CONSTRUCTOR, ()).data[4:]
 
 
 def domain_separator() -> Call[bytes]:

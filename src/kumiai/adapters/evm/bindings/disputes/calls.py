@@ -22,7 +22,7 @@ _TRANSFER_OWNERSHIP = make_function("transferOwnership(address newOwner)", "()",
 
 def constructor(bytecode: bytes, arena_: str, owner_: str) -> bytes:
     """Return the code of a creation with its arguments."""
-    return bytecode + Call[None](_CONSTRUCTOR, (arena_, owner_)).data[4:]
+    return bytecode + Call(_CONSTRUCTOR, (arena_, owner_)).data[4:]
 
 
 def open_max() -> Call[int]:

@@ -82,7 +82,7 @@ _UPDATE_DELAY = make_function("updateDelay(uint256 newDelay)", "()", _STRUCTS)
 
 def constructor(bytecode: bytes, minDelay: int, guardians: Sequence[str]) -> bytes:
     """Return the code of a creation with its arguments."""
-    return bytecode + Call[None](_CONSTRUCTOR, (minDelay, guardians)).data[4:]
+    return bytecode + Call(_CONSTRUCTOR, (minDelay, guardians)).data[4:]
 
 
 def canceller_role() -> Call[bytes]:

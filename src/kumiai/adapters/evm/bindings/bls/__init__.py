@@ -1,0 +1,1 @@
+"""Bindings of BLS; generated."""
