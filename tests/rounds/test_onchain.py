@@ -241,7 +241,7 @@ def test_a_deposit_beyond_what_the_contract_counts_is_refused():
     for amount, detail in ((2**128 - 1, None), (2**128, "below 2**128")):
         given = content | {"amount": str(amount)}
         event = events.sign_event(escrow, Kind.ESCROW, record.event.created_at, given)
-        outcome = step(state, append_record(record, record.time_ms, event))
+        outcome = step(state, replace(record, event=event))
         told = outcome.reject and outcome.reject.detail
         assert (told is None) if detail is None else (detail in str(told))
 
