@@ -1,4 +1,4 @@
-"""What a run that settled on a chain leaves behind: chain.json, books and their picture."""
+"""What a run that settles on a chain leaves there and behind: terms, chain.json, books, picture."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kumiai.adapters.evm.bindings.iarena.structs import Terms
 from kumiai.adapters.evm.books import Books, Desk, compare_books, read_books
 from kumiai.adapters.evm.chain.genesis import CHAIN_ID
 from kumiai.adapters.evm.node import Node
 from kumiai.apps.view import ChainView, GasView, SettlementView
 from kumiai.base.errors import StoreError
 from kumiai.rounds.state import RunState
+from kumiai.tasks.document import TaskDocument, compute_task_id
 
 FORMAT = "kumiai/chain/1"
 RECORD_BYTES_MAX = 64 * 2**20
@@ -26,7 +28,36 @@ _FIELDS = {
     "ends_at": int,
 }
 _ROW_FIELDS = {"sort": str, "round": int, "hash": str, "block": int, "gas": int}
+GRACE_SECONDS = 86_400  # after the task's end, until anyone may expire it
 DEVELOPMENT_CHAINS = {1337, 31_337, CHAIN_ID}  # ganache's, hardhat's and anvil's, our own
+
+
+def make_terms(task: TaskDocument, token: str, ends_at: int, guardians: tuple[str, ...]) -> Terms:
+    """Return what the contract is told of a task. ends_at: Unix seconds; guardians: ascending."""
+    return Terms(
+        document=bytes.fromhex(compute_task_id(task)),
+        token=token,
+        admission="0x" + "00" * 20,
+        endsAt=ends_at,
+        grace=GRACE_SECONDS,
+        activationDelay=compute_window_seconds(task),
+        coolDown=compute_window_seconds(task),
+        sigmaFreeze=0,
+        sigmaMin=0,
+        sigmaMax=1_000_000,
+        slash=task.rewards.slash_ppm,
+        delegationSlash=0,
+        slashToTask=False,
+        guardiansRequired=task.governance.guardians_required,
+        trainerStakeMin=task.rewards.trainer_stake_min,
+        validatorStakeMin=task.rewards.validator_stake_min,
+        guardians=guardians,
+    )
+
+
+def compute_window_seconds(task: TaskDocument) -> int:
+    """Return how long a round can be disputed, in whole seconds."""
+    return -(-task.settlement.challenge_window_ms // 1_000)
 
 
 def list_cumulative(state: RunState) -> dict[str, int]:

@@ -18,7 +18,6 @@ from typing import Any
 
 from kumiai.adapters.evm.accounts import Account, compute_contract_address
 from kumiai.adapters.evm.bindings.iarena import calls as arena_calls
-from kumiai.adapters.evm.bindings.iarena.structs import Terms
 from kumiai.adapters.evm.books import Desk
 from kumiai.adapters.evm.chain.chain import EmbeddedChain, Options, open_chain
 from kumiai.adapters.evm.chain.doors import EmbeddedTransport
@@ -42,8 +41,10 @@ from kumiai.apps.settled import (
     DEVELOPMENT_CHAINS,
     FORMAT,
     compare_run_books,
+    compute_window_seconds,
     list_cumulative,
     make_chain_view,
+    make_terms,
     read_record,
     read_run_books,
 )
@@ -58,7 +59,6 @@ from kumiai.tasks.document import TaskDocument, compute_task_id
 COIN = 10**18
 MEMBER_COIN = 10 * COIN  # for gas
 TASK_SECONDS = 30 * 86_400  # until which the task should be settled
-GRACE_SECONDS = 86_400
 TIMELOCK_SECONDS = 86_400
 # Account 0 of every development node, from the phrase "test test ... junk": no secret.
 DEVELOPMENT_SECRET = bytes.fromhex(
@@ -87,7 +87,7 @@ class ChainRun:
         """Wait for the last settlement, let everybody claim and take stake back, and compare."""
         ledger, sender = self.ledger, self.ledger.sender
         ledger.wait()
-        sender.ask(_set_forward(sender, 1 + _window_seconds(self.task)))
+        sender.ask(_set_forward(sender, 1 + compute_window_seconds(self.task)))
         cumulative = list_cumulative(state)
         if ledger.settled:
             index = ledger.settled[-1].certificate.round
@@ -343,29 +343,6 @@ def _plan_deployment(
     return plan
 
 
-def make_terms(task: TaskDocument, token: str, ends_at: int, guardians: tuple[str, ...]) -> Terms:
-    """Return what the contract is told of a task. ends_at: Unix seconds; guardians: ascending."""
-    return Terms(
-        document=bytes.fromhex(compute_task_id(task)),
-        token=token,
-        admission="0x" + "00" * 20,
-        endsAt=ends_at,
-        grace=GRACE_SECONDS,
-        activationDelay=_window_seconds(task),
-        coolDown=_window_seconds(task),
-        sigmaFreeze=0,
-        sigmaMin=0,
-        sigmaMax=1_000_000,
-        slash=task.rewards.slash_ppm,
-        delegationSlash=0,
-        slashToTask=False,
-        guardiansRequired=task.governance.guardians_required,
-        trainerStakeMin=task.rewards.trainer_stake_min,
-        validatorStakeMin=task.rewards.validator_stake_min,
-        guardians=guardians,
-    )
-
-
 def _create_task(
     task: TaskDocument,
     sender: Sender,
@@ -397,10 +374,6 @@ def _list_amounts(task: TaskDocument, population: Population) -> dict[str, int]:
 
 def _role_of(role: str) -> str:
     return "trainer" if role == "canary" else role
-
-
-def _window_seconds(task: TaskDocument) -> int:
-    return -(-task.settlement.challenge_window_ms // 1_000)
 
 
 async def _set_forward(sender: Sender, seconds: int) -> None:

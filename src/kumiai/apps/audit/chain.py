@@ -35,8 +35,7 @@ from kumiai.adapters.evm.node import LogFilter, Node
 from kumiai.adapters.evm.transport import HttpTransport, Transport
 from kumiai.apps.audit.checks import recompute_ledger
 from kumiai.apps.audit.subject import Subject
-from kumiai.apps.settled import compare_run_books, read_record, read_run_books
-from kumiai.apps.settling import make_terms
+from kumiai.apps.settled import compare_run_books, make_terms, read_record, read_run_books
 from kumiai.rounds.onchain import read_body
 from kumiai.rounds.state import RunState
 
