@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from chain_lab import COIN, Job, Lab, Wallet, load_code
 from kumiai.adapters.evm.abi import make_function
-from kumiai.adapters.evm.accounts import hash_keccak
+from kumiai.base.keys import keccak256
 
 BUDGET = COIN  # of a round, wei
 ROUNDS = 4  # that it has money for
@@ -81,4 +81,4 @@ class NaiveRun:
 
 
 def _hash(kinds: Sequence[str], values: Sequence[object]) -> bytes:
-    return hash_keccak(encode(kinds, values))
+    return keccak256(encode(kinds, values))

@@ -234,6 +234,18 @@ def test_an_address_serves_one_member():
     assert "another member's" in outcome.reject.detail
 
 
+def test_a_deposit_beyond_what_the_contract_counts_is_refused():
+    state, record, finished = fold_until(Kind.ESCROW)
+    content = events.read_content(record.event) | {"entry": "stake", "member": "5" * 64}
+    escrow = finished.people.escrow
+    for amount, detail in ((2**128 - 1, None), (2**128, "below 2**128")):
+        given = content | {"amount": str(amount)}
+        event = events.sign_event(escrow, Kind.ESCROW, record.event.created_at, given)
+        outcome = step(state, replace(record, event=event))
+        told = outcome.reject and outcome.reject.detail
+        assert (told is None) if detail is None else (detail in str(told))
+
+
 def test_who_backs_a_member_must_have_an_address_to_be_paid_at():
     state, record, finished = fold_until(Kind.START)
     backer = finished.key("d0")

@@ -15,7 +15,7 @@ from kumiai.rounds.state import RunState
 from kumiai.tasks.document import TaskDocument
 
 if TYPE_CHECKING:
-    from kumiai.apps.settling import ChainRun
+    from kumiai.apps.settling import ChainRun, SettledRun
 
 SETTLEMENTS = ("local", "evm")
 
@@ -42,7 +42,7 @@ def open_settling(
     ledger: SqliteLedger,
     rpc: str | None,
     telemetry: Telemetry,
-) -> ChainRun | None:
+) -> ChainRun | SettledRun | None:
     """Open the chain that a run settles on, if it does; InputError where its extra is missing."""
     if task.settlement.kind != "evm":
         return None
@@ -54,12 +54,12 @@ def open_settling(
     return open_chain_run(task, population, run_dir, ledger, rpc, telemetry.note)
 
 
-def finish_settling(settling: ChainRun | None, state: RunState) -> None:
+def finish_settling(settling: ChainRun | SettledRun | None, state: RunState) -> None:
     """Let what is still under way come to its end on the chain."""
     if settling is not None:
         settling.finish(state)
 
 
-def show_settled(view: RunView, settling: ChainRun | None, state: RunState) -> RunView:
+def show_settled(view: RunView, settling: ChainRun | SettledRun | None, state: RunState) -> RunView:
     """Return the view with the chain's side, where there is one."""
     return view if settling is None else replace(view, chain=settling.make_view(state))

@@ -12,13 +12,12 @@ embedded chain, chain.sqlite is the whole chain. Both are sealed, and `verify` r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kumiai.adapters.evm.accounts import Account, compute_contract_address
 from kumiai.adapters.evm.bindings.iarena import calls as arena_calls
-from kumiai.adapters.evm.bindings.iarena.structs import Terms
 from kumiai.adapters.evm.books import Desk
 from kumiai.adapters.evm.chain.chain import EmbeddedChain, Options, open_chain
 from kumiai.adapters.evm.chain.doors import EmbeddedTransport
@@ -42,8 +41,10 @@ from kumiai.apps.settled import (
     DEVELOPMENT_CHAINS,
     FORMAT,
     compare_run_books,
+    compute_window_seconds,
     list_cumulative,
     make_chain_view,
+    make_terms,
     read_record,
     read_run_books,
 )
@@ -58,7 +59,6 @@ from kumiai.tasks.document import TaskDocument, compute_task_id
 COIN = 10**18
 MEMBER_COIN = 10 * COIN  # for gas
 TASK_SECONDS = 30 * 86_400  # until which the task should be settled
-GRACE_SECONDS = 86_400
 TIMELOCK_SECONDS = 86_400
 # Account 0 of every development node, from the phrase "test test ... junk": no secret.
 DEVELOPMENT_SECRET = bytes.fromhex(
@@ -77,14 +77,17 @@ class ChainRun:
     place: ChainPlace
     record: dict[str, Any]
     chain: EmbeddedChain | None
-    is_even: bool = False
-    receipts: list[tuple[Sent, Any]] = field(default_factory=list)
+
+    @property
+    def is_even(self) -> bool:
+        """Tell whether the end is on the chain and every balance there is the ledger's."""
+        return bool(self.record.get("is_even"))
 
     def finish(self, state: RunState) -> None:
         """Wait for the last settlement, let everybody claim and take stake back, and compare."""
         ledger, sender = self.ledger, self.ledger.sender
         ledger.wait()
-        sender.ask(_set_forward(sender, 1 + _window_seconds(self.task)))
+        sender.ask(_set_forward(sender, 1 + compute_window_seconds(self.task)))
         cumulative = list_cumulative(state)
         if ledger.settled:
             index = ledger.settled[-1].certificate.round
@@ -94,7 +97,6 @@ class ChainRun:
         ledger.wait()
         books = sender.ask(read_run_books(sender.node, ledger.desk, state))
         differing = compare_run_books(books, ledger.judge.accounts(), state)
-        self.is_even = not differing and not ledger.unsettled
         self._note_transactions(differing)
 
     def make_view(self, state: RunState) -> ChainView:
@@ -111,8 +113,7 @@ class ChainRun:
             self.chain.close()
             self.run_dir.chain.with_suffix(".sqlite.lock").unlink(missing_ok=True)
         if "transactions" in self.record:
-            for path in self.run_dir.root.glob(f"{self.run_dir.outbox.name}*"):
-                path.unlink()
+            _forget_outbox(self.run_dir)
 
     def _note_transactions(self, differing: list[str]) -> None:
         sender, sent = self.ledger.sender, self.ledger.sent
@@ -131,13 +132,43 @@ class ChainRun:
             for each, outcome in zip(sent, outcomes, strict=True)
             if outcome is not None and outcome.hash in found
         ]
-        self.record |= {
+        ended = {
             "transactions": rows,
-            "is_even": self.is_even,
+            "is_even": not differing and not self.ledger.unsettled,
             "differing": differing,
             "unsettled": self.ledger.unsettled,
         }
-        self.run_dir.write_json(self.run_dir.chain_record, self.record)
+        self.run_dir.write_json(self.run_dir.chain_record, self.record | ended)
+        self.record |= ended  # only now: once they are noted on the disk, the outbox may go
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRun:
+    """A run taken up again whose end is on the chain already: nothing more is sent there.
+
+    Its outbox may be gone, so sending anything anew would not be sending it once.
+    """
+
+    run_dir: RunDir
+    ledger: Judge
+    place: ChainPlace
+    record: Mapping[str, Any]
+
+    def finish(self, state: RunState) -> None:
+        """Nothing is under way."""
+
+    def make_view(self, state: RunState) -> ChainView:
+        """Return the picture of the chain's side."""
+        return make_chain_view(self.record, state)
+
+    def close(self) -> None:
+        """Remove the outbox where the run was killed before it did."""
+        _forget_outbox(self.run_dir)
+
+
+def _forget_outbox(run_dir: RunDir) -> None:
+    for path in run_dir.root.glob(f"{run_dir.outbox.name}*"):
+        path.unlink()
 
 
 def open_chain_run(
@@ -147,12 +178,17 @@ def open_chain_run(
     judge: Judge,
     rpc: str | None,
     tell: Callable[[str], None],
-) -> ChainRun:
+) -> ChainRun | SettledRun:
     """Open the chain, deploy the contracts, create the task and hand out the play money.
 
     rpc: a development node's URL; None: the embedded chain. InputError for any other chain. A run
     that is taken up again finds what it had put there.
     """
+    if run_dir.chain_record.exists():
+        record = read_record(run_dir.chain_record)
+        if "transactions" in record:
+            place = ChainPlace(record["chain_id"], record["arena"])
+            return SettledRun(run_dir, judge, place, record)
     deployer, bank = _find_deployer(task), Account(DEVELOPMENT_SECRET)
     accounts = {name: Account(key.secret) for name, key in population.funds.items()}
     chain = None
@@ -184,7 +220,7 @@ def open_chain_run(
             document=document,
         )
         ledger = EvmLedger(judge, sender, desk, cast, sent)
-        _create_task(task, sender, accounts, record, document, sent)
+        _create_task(task, sender, accounts, record, sent)
         ledger.prepare(_list_amounts(task, population))
     except BaseException:
         sender.close()
@@ -312,28 +348,9 @@ def _create_task(
     sender: Sender,
     accounts: Mapping[str, Account],
     record: Mapping[str, Any],
-    document: bytes,
     sent: list[Sent],
 ) -> None:
-    terms = Terms(
-        document=document,
-        token=record["token"],
-        admission="0x" + "00" * 20,
-        endsAt=record["ends_at"],
-        grace=GRACE_SECONDS,
-        activationDelay=_window_seconds(task),
-        coolDown=_window_seconds(task),
-        sigmaFreeze=0,
-        sigmaMin=0,
-        sigmaMax=1_000_000,
-        slash=task.rewards.slash_ppm,
-        delegationSlash=0,
-        slashToTask=False,
-        guardiansRequired=task.governance.guardians_required,
-        trainerStakeMin=task.rewards.trainer_stake_min,
-        validatorStakeMin=task.rewards.validator_stake_min,
-        guardians=_list_guardians(accounts),
-    )
+    terms = make_terms(task, record["token"], record["ends_at"], _list_guardians(accounts))
     request = Request("create/task", record["arena"], arena_calls.create_task(terms).data)
     sender.submit(accounts["customer"].address, [request])
     sender.wait([request.key])
@@ -357,10 +374,6 @@ def _list_amounts(task: TaskDocument, population: Population) -> dict[str, int]:
 
 def _role_of(role: str) -> str:
     return "trainer" if role == "canary" else role
-
-
-def _window_seconds(task: TaskDocument) -> int:
-    return -(-task.settlement.challenge_window_ms // 1_000)
 
 
 async def _set_forward(sender: Sender, seconds: int) -> None:

@@ -22,6 +22,7 @@ from kumiai.rounds.holdouts import check_bound
 from kumiai.rounds.kinds import parse_amount
 from kumiai.rounds.onchain import (
     find_address_flaw,
+    find_amount_flaw,
     find_chain_flaw,
     found_committee,
     read_chain,
@@ -107,6 +108,8 @@ def on_escrow(state: RunState, record: Record, content: Mapping[str, Any]) -> Ou
         amount = parse_amount(content["amount"])
     except ValueError as error:
         return refuse(state, "bad-amount", str(error))
+    if flaw := find_amount_flaw(state, amount):
+        return refuse(state, "bad-amount", flaw)
     member, node = content["member"], content["node"]
     if content["entry"] == "fund":
         return _on_fund(state, record, amount)

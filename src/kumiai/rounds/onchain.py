@@ -38,7 +38,7 @@ from kumiai.settlement.certificates import (
     hash_slashes,
 )
 from kumiai.settlement.ledger import SettleFinal, SettleRound
-from kumiai.settlement.payroll import compute_pay_root
+from kumiai.settlement.payroll import CUMULATIVE_MAX, compute_pay_root
 from kumiai.tasks.document import TaskDocument, compute_task_id
 
 _FIELDS = {"chain_id": int, "arena": str, "owner": str, "binding": str}
@@ -77,6 +77,13 @@ def find_address_flaw(state: RunState, member: str, address: str, binding: str) 
         return "the funds address does not vouch for this key"
     if state.chain is not None and any(m.address == address for m in state.members.values()):
         return f"{address} is another member's: on the chain an address has one role a task"
+    return ""
+
+
+def find_amount_flaw(state: RunState, amount: int) -> str:
+    """Return why a deposit cannot be shown to the contract, "" if it can."""
+    if state.chain is not None and amount > CUMULATIVE_MAX:
+        return "the contract counts amounts below 2**128"
     return ""
 
 

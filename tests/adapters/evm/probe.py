@@ -12,7 +12,7 @@ from eth_account import Account
 from tests.adapters.evm.anvil import KEYS
 
 from kumiai.adapters.evm.chain.rendering import to_checksum
-from kumiai.adapters.evm.chain.transactions import hash_keccak
+from kumiai.base.keys import keccak256
 
 MADE = json.loads((Path(__file__).parent / "Probe.json").read_text())
 BYTECODE = "0x" + MADE["bytecode"]
@@ -34,7 +34,7 @@ class Node(Protocol):
 def encode_call(name: str, *values: object) -> str:
     """Selector and arguments."""
     types = [it["type"] for it in FUNCTIONS[name]["inputs"]]
-    selector = hash_keccak(f"{name}({','.join(types)})".encode())[:4]
+    selector = keccak256(f"{name}({','.join(types)})".encode())[:4]
     return "0x" + (selector + encode(types, values)).hex()
 
 

@@ -319,8 +319,11 @@ def test_a_refusal_is_explained_and_can_be_tried_again(anvil: Anvil, tmp_path: P
             loud = Request("loud", BELL, ring_times(1001).data)
             box.submit(OWNER.address, [loud])
             await box.step()
-            with pytest.raises(RevertedError, match=r"TooLoud\(given = 1001.*Ring less often"):
+            with pytest.raises(
+                RevertedError, match=r"TooLoud\(given = 1001.*Ring less often"
+            ) as told:
                 await box.wait("loud")
+            assert str(told.value).count(". ") == 1 and ".." not in str(told.value)
             # With a gas limit of the caller's it is not tried first, and fails on chain.
             failing = Request("failing", BELL, ring_times(2000).data, gas=RING_GAS)
             box.submit(OWNER.address, [failing])

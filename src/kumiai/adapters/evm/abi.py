@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError, EncodingError
 
-from kumiai.adapters.evm.accounts import hash_keccak
 from kumiai.adapters.evm.errors import LyingNodeError, RevertedError
+from kumiai.base.keys import keccak256
 
 T_co = TypeVar("T_co", covariant=True)
 _ERROR_STRING = bytes.fromhex("08c379a0")  # Error(string)
@@ -154,7 +154,7 @@ def parse_signature(text: str, structs: Structs) -> tuple[str, tuple[Parameter, 
 
 def hash_signature(name: str, parameters: Sequence[Parameter]) -> bytes:
     """Return keccak of the canonical signature: an event's topic; its first 4 bytes: a selector."""
-    return hash_keccak(f"{name}({','.join(p.type for p in parameters)})".encode())
+    return keccak256(f"{name}({','.join(p.type for p in parameters)})".encode())
 
 
 def make_function(signature: str, outputs: str, structs: Structs) -> Function:

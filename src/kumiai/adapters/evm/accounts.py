@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coincurve import PrivateKey, PublicKey
-from Crypto.Hash import keccak
 
 from kumiai.base.errors import InputError
+from kumiai.base.keys import keccak256
 
 DIGEST_BYTES = 32
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
@@ -61,12 +61,12 @@ class Account:
     def sign_transaction(self, transaction: Transaction) -> SignedTransaction:
         """Sign a type 2 transaction; deterministic (RFC 6979)."""
         fields = _encode_fields(transaction)
-        signature = self._key.sign_recoverable(hash_keccak(b"\x02" + _wrap(fields)), hasher=None)
+        signature = self._key.sign_recoverable(keccak256(b"\x02" + _wrap(fields)), hasher=None)
         parity = signature[64]
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
         signed = fields + _encode_int(parity) + _encode_int(r) + _encode_int(s)
         raw = b"\x02" + _wrap(signed)
-        return SignedTransaction(raw, "0x" + hash_keccak(raw).hex())
+        return SignedTransaction(raw, "0x" + keccak256(raw).hex())
 
     def sign_digest(self, digest: bytes) -> bytes:
         """Sign a 32-byte digest; return 65 bytes: r, s, v (27 or 28)."""
@@ -128,24 +128,19 @@ def parse_address(field_name: str, value: str) -> str:
 def encode_checksum(address: str) -> str:
     """Return the address with EIP-55's checksum in the case of its letters, for people."""
     digits = address[2:].lower()
-    marks = hash_keccak(digits.encode()).hex()
+    marks = keccak256(digits.encode()).hex()
     pairs = zip(digits, marks, strict=False)
     return "0x" + "".join(c.upper() if int(m, 16) >= 8 else c for c, m in pairs)
-
-
-def hash_keccak(data: bytes) -> bytes:
-    """Return keccak-256."""
-    return keccak.new(digest_bits=256, data=data).digest()
 
 
 def compute_contract_address(sender: str, nonce: int) -> str:
     """Return where a contract made by this transaction will live."""
     body = _wrap(_encode_bytes(bytes.fromhex(sender[2:])) + _encode_int(nonce))
-    return "0x" + hash_keccak(body)[12:].hex()
+    return "0x" + keccak256(body)[12:].hex()
 
 
 def _address_of(public: PublicKey) -> str:
-    return "0x" + hash_keccak(public.format(compressed=False)[1:])[12:].hex()
+    return "0x" + keccak256(public.format(compressed=False)[1:])[12:].hex()
 
 
 def _encode_fields(t: Transaction) -> bytes:

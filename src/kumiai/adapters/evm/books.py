@@ -103,7 +103,7 @@ def compare_books(
     """Return a sentence for each balance of the contract that is not the ledger's.
 
     accounts: the ledger's, by name; addresses: of the names; cumulative: certified pay by address.
-    Free balances are not compared where a name has other dealings: wallets belong to their owners.
+    Wallets are not compared: they belong to their owners, who may have other dealings.
     """
     pairs = [
         ("escrow", books.task.escrow, accounts.get(escrow_account(task), 0)),

@@ -13,6 +13,7 @@
            +- WrongChainIdError, LyingNodeError, AnswerTooBigError, TooManyResultsError,
            |  MethodMissingError
            +- RevertedError                  a contract refused; `error` is its decoded reason
+           |    +- RefusedError              the same, as it was written down earlier
            +- NonceTooLowError, UnderpricedError, AlreadyKnownError,
            |  InvalidTransactionError: the outbox acts on them
 
@@ -145,6 +146,14 @@ class RevertedError(PermanentChainError):
         self.data, self.error = data, error
         self.advice = advice or "Nothing was changed; correct the arguments or wait for the state."
         super().__init__(message)
+
+
+class RefusedError(RevertedError):
+    """A refusal that was written down earlier, whole: the text has its advice already."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.advice, self.args = "", (self.detail,)
 
 
 # Texts of geth, reth, erigon, nethermind, anvil, hardhat and the embedded chain, lower case; the

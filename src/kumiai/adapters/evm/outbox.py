@@ -32,6 +32,7 @@ from kumiai.adapters.evm.errors import (
     InvalidTransactionError,
     LyingNodeError,
     NonceTooLowError,
+    RefusedError,
     RetriableChainError,
     RevertedError,
     UnderpricedError,
@@ -116,7 +117,7 @@ class Outbox:
             if row is None:
                 raise ValueError(f"nothing was submitted under the key {key!r}")
             if row.state == "refused":
-                raise RevertedError(row.refusal or "refused")
+                raise RefusedError(row.refusal or "refused")
             if row.state == "settled" or (is_mined_enough and row.state == "mined"):
                 if row.is_success:
                     return outcome_of(row)

@@ -14,7 +14,7 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from kumiai.adapters.evm.accounts import hash_keccak
+from kumiai.base.keys import keccak256
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +72,21 @@ def compute_digest(domain: Domain, struct: TypedStruct, values: Mapping[str, Any
         "chainId": domain.chain_id,
         "verifyingContract": domain.contract,
     }
-    return hash_keccak(b"\x19\x01" + hash_struct(_DOMAIN, where) + hash_struct(struct, values))
+    return keccak256(b"\x19\x01" + hash_struct(_DOMAIN, where) + hash_struct(struct, values))
 
 
 def hash_struct(struct: TypedStruct, values: Mapping[str, Any]) -> bytes:
     """Return keccak(typehash || fields); ValueError as in compute_digest."""
     if values.keys() != {name for name, _ in struct.fields}:
         raise ValueError(f"{struct.name} has the fields {[name for name, _ in struct.fields]}")
-    kinds, encoded = ["bytes32"], [hash_keccak(struct.encode_type().encode())]
+    kinds, encoded = ["bytes32"], [keccak256(struct.encode_type().encode())]
     for name, kind in struct.fields:
         value = values[name]
         if kind in {"string", "bytes"}:
-            value = hash_keccak(value.encode() if isinstance(value, str) else value)
+            value = keccak256(value.encode() if isinstance(value, str) else value)
             kind = "bytes32"  # noqa: PLW2901 - dynamic types stand as their hash
         if kind == "bytes32" and len(value) != 32:  # eth_abi would pad a shorter one
             raise ValueError(f"{struct.name}.{name} has 32 bytes, not {len(value)}")
         kinds.append(kind)
         encoded.append(value)
-    return hash_keccak(encode(kinds, encoded))
+    return keccak256(encode(kinds, encoded))

@@ -11,10 +11,10 @@ import rlp  # type: ignore[import-untyped]
 from trie.hexary import HexaryTrie
 
 from kumiai.adapters.evm.chain.engine import Log
-from kumiai.adapters.evm.chain.transactions import hash_keccak
+from kumiai.base.keys import keccak256
 
-EMPTY_ROOT = hash_keccak(rlp.encode(b""))
-EMPTY_UNCLES = hash_keccak(rlp.encode([]))
+EMPTY_ROOT = keccak256(rlp.encode(b""))
+EMPTY_UNCLES = keccak256(rlp.encode([]))
 EMPTY_REQUESTS = hashlib.sha256(b"").digest()  # EIP-7685
 ZERO_HASH = b"\0" * 32
 ELASTICITY, FEE_CHANGE_DENOMINATOR = 2, 8  # EIP-1559
@@ -55,7 +55,7 @@ class Header:
     @cached_property
     def hash(self) -> bytes:
         """The block's hash."""
-        return hash_keccak(self.encode())
+        return keccak256(self.encode())
 
 
 def decode_header(raw: bytes) -> Header:
@@ -112,7 +112,7 @@ def compute_bloom(logs: Sequence[Log]) -> int:
 
 @lru_cache(maxsize=4096)
 def _compute_bits(item: bytes) -> int:
-    digest = hash_keccak(item)
+    digest = keccak256(item)
     bits = 0
     for at in (0, 2, 4):
         bits |= 1 << (int.from_bytes(digest[at : at + 2], "big") & 2047)

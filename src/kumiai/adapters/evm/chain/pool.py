@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from kumiai.adapters.evm.chain.engine import Account
 from kumiai.adapters.evm.chain.errors import refuse
-from kumiai.adapters.evm.chain.transactions import INITCODE_BYTES_MAX, Transaction, hash_keccak
+from kumiai.adapters.evm.chain.transactions import INITCODE_BYTES_MAX, Transaction
+from kumiai.base.keys import keccak256
 
 WAITING_MAX = 10_000
 WAITING_PER_SENDER_MAX = 2_000
 REPLACEMENT_PERCENT = 110  # of the fee cap and of the tip, as geth
-EMPTY_CODE_HASH = hash_keccak(b"")
+EMPTY_CODE_HASH = keccak256(b"")
 
 
 @dataclass(frozen=True, slots=True)

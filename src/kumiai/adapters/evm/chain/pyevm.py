@@ -43,10 +43,11 @@ from kumiai.adapters.evm.chain.engine import (
     Nodes,
     Outcome,
 )
-from kumiai.adapters.evm.chain.transactions import GAS_INITCODE_WORD, Transaction, hash_keccak
+from kumiai.adapters.evm.chain.transactions import GAS_INITCODE_WORD, Transaction
 from kumiai.base.errors import StoreError
+from kumiai.base.keys import keccak256
 
-EMPTY_CODE_HASH = hash_keccak(b"")
+EMPTY_CODE_HASH = keccak256(b"")
 REFUND_QUOTIENT = 5  # EIP-3529
 # py-evm's libraries let Python recurse 100,000 deep as they are imported. Then a nested JSON text
 # anywhere in this process overruns the C stack and ends it. What 60M gas can nest (some 720 calls)

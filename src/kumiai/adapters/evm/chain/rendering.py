@@ -15,7 +15,8 @@ from kumiai.adapters.evm.chain.blocks import (
 )
 from kumiai.adapters.evm.chain.engine import Log
 from kumiai.adapters.evm.chain.queries import LogRow, TransactionRow
-from kumiai.adapters.evm.chain.transactions import Transaction, hash_keccak
+from kumiai.adapters.evm.chain.transactions import Transaction
+from kumiai.base.keys import keccak256
 
 Json = dict[str, object]
 
@@ -28,7 +29,7 @@ def to_hex(data: bytes) -> str:
 def to_checksum(address: bytes) -> str:
     """An address with the checksum of EIP-55."""
     text = address.hex()
-    digest = hash_keccak(text.encode()).hex()
+    digest = keccak256(text.encode()).hex()
     return "0x" + "".join(
         letter.upper() if mark >= "8" else letter
         for letter, mark in zip(text, digest, strict=False)

@@ -23,7 +23,8 @@ from kumiai.adapters.evm.chain.engine import (
 )
 from kumiai.adapters.evm.chain.genesis import Genesis
 from kumiai.adapters.evm.chain.store import SealedBlock
-from kumiai.adapters.evm.chain.transactions import Transaction, hash_keccak
+from kumiai.adapters.evm.chain.transactions import Transaction
+from kumiai.base.keys import keccak256
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Builder:
             gas_limit=self.genesis.gas_limit,
             base_fee=self.compute_next_base_fee(parent),
             coinbase=self.genesis.coinbase,
-            randomness=hash_keccak(parent.hash),
+            randomness=keccak256(parent.hash),
             ancestor_hash=self.ancestor_hash,
         )
 

@@ -10,7 +10,8 @@ from kumiai.adapters.evm.chain.errors import reject_params
 from kumiai.adapters.evm.chain.lookup import Lookup
 from kumiai.adapters.evm.chain.params import read_address, read_call, read_data, read_quantity
 from kumiai.adapters.evm.chain.rendering import Json, to_hex
-from kumiai.adapters.evm.chain.transactions import decode_transaction, hash_keccak
+from kumiai.adapters.evm.chain.transactions import decode_transaction
+from kumiai.base.keys import keccak256
 
 FEE_HISTORY_MAX = 1_024
 TIP = 10**6  # wei: what callers are told to offer; blocks take any tip
@@ -24,7 +25,7 @@ class StateMethods(Lookup):
         return f"{CLIENT}/{self.chain.engine.name}/prague"
 
     def do_web3_sha3(self, data: object) -> str:
-        return to_hex(hash_keccak(read_data(data)))
+        return to_hex(keccak256(read_data(data)))
 
     def do_net_version(self) -> str:
         return str(self.chain.genesis.chain_id)

@@ -10,7 +10,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,9 @@ create index if not exists logs_by_topic on logs(topic0, number);
 create table if not exists pending(
     sender blob, nonce integer, raw blob, primary key(sender, nonce)) without rowid;
 """
+
+
+COLUMNS = {"blocks": 4, "transactions": 9, "logs": 9}  # what a block is written to
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,23 +175,9 @@ class Store:
 
     def _write(self, writer: sqlite3.Connection, block: SealedBlock) -> None:
         writer.executemany("insert or ignore into nodes values(?, ?)", self.nodes.list_new())
-        header, number = block.header, block.header.number
-        row = (number, header.hash, header.encode(), block.size)
-        writer.execute("insert into blocks values(?, ?, ?, ?)", row)
-        transactions: list[tuple[object, ...]] = []
-        logs: list[tuple[object, ...]] = []
-        cumulative = 0
-        for position, (it, outcome) in enumerate(block.entries):
-            cumulative += outcome.gas_used
-            did = (outcome.failure is None, outcome.gas_used, cumulative, outcome.created)
-            transactions.append((number, position, it.hash, it.raw, it.sender, *did))
-            for log in outcome.logs:
-                topics = (*log.topics, None, None, None, None)[:4]
-                logs.append((number, len(logs), position, log.address, *topics, log.data))
-        writer.executemany(
-            "insert into transactions values(?, ?, ?, ?, ?, ?, ?, ?, ?)", transactions
-        )
-        writer.executemany("insert into logs values(?, ?, ?, ?, ?, ?, ?, ?, ?)", logs)
+        for table, rows in _list_rows(block).items():
+            places = ", ".join("?" * COLUMNS[table])
+            writer.executemany(f"insert into {table} values({places})", rows)
         self._save_waiting(writer, (), [it for it, _ in block.entries])
 
 
@@ -247,6 +236,55 @@ class StoredNodes(Nodes):
     def forget_new(self) -> None:
         """Their block did not come to be."""
         self._new = {}
+
+
+def is_stored(reader: sqlite3.Connection, block: SealedBlock) -> bool:
+    """Tell whether a block stands in a chain's file with just its receipts and logs."""
+    found = {
+        table: reader.execute(
+            f"select * from {table} where number = ? order by 1, 2",  # noqa: S608
+            (block.header.number,),
+        ).fetchall()
+        for table in COLUMNS
+    }
+    return found == _list_rows(block)
+
+
+def has_only(
+    reader: sqlite3.Connection, nodes: Mapping[bytes, bytes], blocks: int, transactions: int
+) -> bool:
+    """Tell whether a chain's file has these nodes and so many blocks and transactions, no other."""
+    counts = [
+        reader.execute(f"select count(*) from {table}").fetchone()[0]  # noqa: S608
+        for table in ("blocks", "transactions")
+    ]
+    strays = reader.execute(
+        "select 1 from logs where (number, position) not in "
+        "(select number, position from transactions) limit 1"
+    ).fetchone()
+    return counts == [blocks, transactions] and strays is None and list_nodes(reader) == nodes
+
+
+def list_nodes(reader: sqlite3.Connection) -> dict[bytes, bytes]:
+    """The tries' nodes and the contracts' code in a chain's file, by their hash."""
+    return dict(reader.execute("select hash, value from nodes"))
+
+
+def _list_rows(block: SealedBlock) -> dict[str, list[tuple[object, ...]]]:
+    """A block as the tables have it."""
+    header, number = block.header, block.header.number
+    transactions: list[tuple[object, ...]] = []
+    logs: list[tuple[object, ...]] = []
+    cumulative = 0
+    for position, (it, outcome) in enumerate(block.entries):
+        cumulative += outcome.gas_used
+        did = (outcome.failure is None, outcome.gas_used, cumulative, outcome.created)
+        transactions.append((number, position, it.hash, it.raw, it.sender, *did))
+        for log in outcome.logs:
+            topics = (*log.topics, None, None, None, None)[:4]
+            logs.append((number, len(logs), position, log.address, *topics, log.data))
+    blocks: list[tuple[object, ...]] = [(number, header.hash, header.encode(), block.size)]
+    return {"blocks": blocks, "transactions": transactions, "logs": logs}
 
 
 def _lock(path: Path) -> IO[bytes]:

@@ -11,9 +11,9 @@ from functools import cached_property
 
 import rlp  # type: ignore[import-untyped]
 from coincurve import PublicKey
-from Crypto.Hash import keccak as _keccak
 
 from kumiai.adapters.evm.chain.errors import RpcError, refuse, reject_params
+from kumiai.base.keys import keccak256
 
 TRANSACTION_BYTES_MAX = 128 * 1024
 INITCODE_BYTES_MAX = 2 * 24_576  # EIP-3860
@@ -24,11 +24,6 @@ GAS_FLOOR_TOKEN, TOKENS_PER_BYTE = 10, 4  # EIP-7623
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 AccessList = tuple[tuple[bytes, tuple[int, ...]], ...]
-
-
-def hash_keccak(data: bytes) -> bytes:
-    """Keccak-256, 32 bytes."""
-    return _keccak.new(data=data, digest_bits=256).digest()
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Transaction:
     @cached_property
     def hash(self) -> bytes:
         """Keccak of what was sent."""
-        return hash_keccak(self.raw)
+        return keccak256(self.raw)
 
     @cached_property
     def intrinsic_gas(self) -> int:
@@ -124,7 +119,7 @@ def _decode_legacy(raw: bytes, chain_id: int, sender: bytes | None) -> Transacti
     y_parity = (v - 35) % 2
     if sender is None:
         signed = rlp.encode([*fields[:6], _write_int(chain_id), b"", b""])
-        sender = recover_sender(hash_keccak(signed), y_parity, r, s)
+        sender = recover_sender(keccak256(signed), y_parity, r, s)
     return Transaction(
         kind=0,
         chain_id=chain_id,
@@ -152,7 +147,7 @@ def _decode_typed(raw: bytes, chain_id: int, sender: bytes | None) -> Transactio
     y_parity, r, s = (_read_int(item, 32) for item in rest[5:8])
     if sender is None:
         signed = bytes([kind]) + rlp.encode(fields[:-3])
-        sender = recover_sender(hash_keccak(signed), y_parity, r, s)
+        sender = recover_sender(keccak256(signed), y_parity, r, s)
     return Transaction(
         kind=kind,
         chain_id=chain_id,
@@ -182,7 +177,7 @@ def recover_sender(digest: bytes, y_parity: int, r: int, s: int) -> bytes:
         key = PublicKey.from_signature_and_message(signature, digest, hasher=None)
     except Exception as error:  # noqa: BLE001 (coincurve raises bare Exception)
         raise refuse(f"invalid sender: {error}") from None
-    return hash_keccak(key.format(compressed=False)[1:])[12:]
+    return keccak256(key.format(compressed=False)[1:])[12:]
 
 
 def _check_chain(found: int, chain_id: int) -> None:
