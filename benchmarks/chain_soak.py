@@ -112,6 +112,7 @@ async def soak(seconds: float, seed: int, folder: Path) -> dict[str, object]:
                     break
                 await asyncio.sleep(0.2)
             stuck = sum(box.count_open(a.address) for a in accounts)
+            ended = running.exception() if running.done() else None
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             keys = [key for amounts in paid for key in amounts]
@@ -123,6 +124,7 @@ async def soak(seconds: float, seed: int, folder: Path) -> dict[str, object]:
                 "keys": len(keys),
                 "settled": sum(o is not None and o.state == "settled" for o in outcomes),
                 "stuck": stuck,
+                "ended": 0 if ended is None else repr(ended)[:300],
                 "transactions": sum(counts),
                 "paid": await reader.get_balance(TARGET),
                 "owed": sum(sum(amounts.values()) for amounts in paid),
@@ -147,7 +149,7 @@ def main() -> None:
     table.add_column("what")
     table.add_column("", justify="right")
     for name, value in result.items():
-        table.add_row(name, f"{value:,}")
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
     printout.show(table)
     is_good = (
         result["settled"] == result["keys"]

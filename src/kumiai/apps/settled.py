@@ -27,7 +27,7 @@ _FIELDS = {
     "token": str,
     "ends_at": int,
 }
-_ROW_FIELDS = {"sort": str, "round": int, "hash": str, "block": int, "gas": int}
+_ROW_FIELDS = {"sort": str, "round": int, "hash": str, "block": int, "gas": int, "is_ok": bool}
 GRACE_SECONDS = 86_400  # after the task's end, until anyone may expire it
 DEVELOPMENT_CHAINS = {1337, 31_337, CHAIN_ID}  # ganache's, hardhat's and anvil's, our own
 
@@ -134,7 +134,7 @@ def make_chain_view(record: Mapping[str, Any], state: RunState) -> ChainView:
     parts = {c.round: c for c in state.certificates if c.seals}
     settlements = []
     for row in rows:
-        if row["sort"] in ("settle", "final"):
+        if row["sort"] in ("settle", "final") and row["is_ok"]:
             certificate = parts[row["round"]]
             told = certificate.body["chain"]
             assert isinstance(told, dict)

@@ -65,7 +65,7 @@ from kumiai.tasks.document import TaskDocument, parse_task
 from kumiai.tasks.rules import list_warnings
 
 if TYPE_CHECKING:
-    from kumiai.apps.settling import ChainRun
+    from kumiai.apps.settling import ChainRun, SettledRun
 
 Progress = Callable[[ProgressEvent], None]
 
@@ -219,7 +219,7 @@ def run_local(
     vault, order = SqliteVault(run_dir.vault), OrderFile(run_dir.order)
     secrets = take_secrets(task, population, run_dir)
     journals = run_dir.validators if order_processes else None
-    settling: ChainRun | None = None
+    settling: ChainRun | SettledRun | None = None
     try:
         compute = make_compute(
             task, casting, population, workload, blobs, codec_states, secrets, telemetry.note

@@ -92,6 +92,7 @@ class EvmLedger:
     _ready: dict[str, int] = field(default_factory=dict)  # money that waits in wallets, approved
     _open: list[str] = field(default_factory=list)  # keys that no barrier has waited for
     _is_started: bool = False
+    _names: set[str] = field(default_factory=set)  # keys of `sent`
 
     def prepare(self, amounts: Mapping[str, int]) -> None:
         """Give each name its money, and let the arena take it, all in two waits."""
@@ -170,8 +171,7 @@ class EvmLedger:
 
     def release(self) -> None:
         """Take back what the closed task owes: stakes, lent stakes, the budget's rest."""
-        waiting, self._late = self._late, []
-        for command in waiting:
+        for command in self._late:
             match command:
                 case Refund(key, _, payer, amount) if amount:
                     call: Call[Any] = arena.refund(self.desk.task_key)
@@ -240,11 +240,18 @@ class EvmLedger:
     def _send(
         self, sort: str, key: str, account: Account, to: str, call: Call[Any], index: int = 0
     ) -> None:
-        """Write a transaction down under a key of its sort; a known one adds nothing."""
+        """Write a transaction down under a key of its sort; a known one adds nothing.
+
+        One that was mined and failed gets another key: its own is used up.
+        """
         name = f"{sort}/{key}"
+        while (before := self.sender.get_outcome(name)) is not None and before.is_success is False:
+            name += "/again"
         self.sender.submit(account.address, [Request(name, to, call.data)])
-        self.sent.append(Sent(sort, name, index))
         self._open.append(name)
+        if name not in self._names:
+            self._names.add(name)
+            self.sent.append(Sent(sort, name, index))
 
 
 def make_settle(settled: ChainRound, signatures: Sequence[tuple[str, str]]) -> Call[Any]:

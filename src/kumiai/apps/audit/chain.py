@@ -50,6 +50,9 @@ def check_chain(subject: Subject, rpc: str | None = None) -> int:
     if (record["chain_id"], record["arena"]) != (place.chain_id, place.arena):
         subject.report.error("chain.json", "names another contract than the log")
         return 1
+    if record["is_embedded"] != subject.run_dir.chain.exists():
+        subject.report.error("chain.json", "is_embedded is not whether chain.sqlite is there")
+        return 1
     if record["is_embedded"]:
         return _check_embedded(subject, record)
     if rpc is None:
@@ -163,8 +166,8 @@ async def _check_settlements(
     receipts = await node.get_receipts([row["hash"] for row in rows])
     for row, receipt in zip(rows, receipts, strict=True):
         where = f"chain, {row['sort']} {row['hash'][:12]}"
-        if receipt is None or not receipt.is_success:
-            report.error(where, "this transaction is not on the chain, or failed")
+        if receipt is None or receipt.is_success != row["is_ok"]:
+            report.error(where, "this transaction is not on the chain, or ended otherwise there")
         elif (receipt.block, receipt.gas_used) != (row["block"], row["gas"]):
             report.error(where, "it is in another block, or cost other gas, than the run says")
     settled = await _read_settled(node, record, state, first)
