@@ -31,9 +31,9 @@ from py_ecc.optimized_bls12_381.optimized_curve import (
     normalize,
 )
 
-from kumiai.adapters.evm.accounts import hash_keccak
 from kumiai.adapters.evm.bindings.bls.structs import G1Point, G2Point
 from kumiai.base.errors import InputError
+from kumiai.base.keys import keccak256
 
 SIGNATURE_TAG: Final = b"KUMIAI-COMMITTEE-V1_BLS12381G1_XMD:SHA-256_SSWU_RO_"
 PROOF_TAG: Final = b"KUMIAI-POSSESSION-V1_BLS12381G1_XMD:SHA-256_SSWU_RO_"
@@ -89,7 +89,7 @@ class BlsKey:
 
 def hash_key(public: G2Point) -> bytes:
     """keccak256 of a key's eight words."""
-    return hash_keccak(b"".join(getattr(public, field.name) for field in fields(public)))
+    return keccak256(b"".join(getattr(public, field.name) for field in fields(public)))
 
 
 def hash_message(message: bytes, tag: bytes) -> G1Point:
