@@ -144,4 +144,4 @@ def _decode_hex(text: str, size_bytes: int) -> bytes:
 
 
 def _address_of(public: PublicKey) -> str:
-    return "0x" + keccak256(public.format(compressed=False)[1:])[-20:].hex()
+    return "0x" + keccak256(public.format(compressed=False)[1:])[-ADDRESS_BYTES:].hex()

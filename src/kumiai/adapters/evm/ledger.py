@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kumiai.adapters.evm.abi import Call
-from kumiai.adapters.evm.accounts import Account
+from kumiai.adapters.evm.accounts import Account, compact_signature
 from kumiai.adapters.evm.bindings.credit import calls as credit
 from kumiai.adapters.evm.bindings.iarena import calls as arena
 from kumiai.adapters.evm.bindings.iarena.structs import Certificate, Quorum, Slash
@@ -282,5 +282,5 @@ def make_settle(settled: ChainRound, signatures: Sequence[tuple[str, str]]) -> C
 
 
 def _compact(signature: bytes) -> bytes:
-    """r, s and recovery id (0 or 1) as r and vs (EIP-2098)."""
-    return signature[:32] + bytes([signature[32] | signature[64] << 7]) + signature[33:64]
+    """r, s and recovery id (0 or 1) as r and vs."""
+    return compact_signature(signature[:64] + bytes([27 + signature[64]]))
