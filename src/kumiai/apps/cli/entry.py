@@ -26,6 +26,7 @@ EXIT_CODES = (
     (4, "the run failed"),
     (5, "storage (disk, database)"),
     (6, "the chain (node, contract)"),
+    (7, "the market (relay, blob server, wallet)"),
     (InternalError.exit_code, "a mistake of ours"),
     (EXIT_INTERRUPTED, "interrupted"),
 )
