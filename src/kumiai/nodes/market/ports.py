@@ -137,7 +137,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class WalletInfo:
-    """What a wallet can do. unit_msat: amounts are multiples of it (1000 where satoshi are whole)."""
+    """What a wallet can do. unit_msat: amounts are multiples of it (1000: whole satoshi)."""
 
     name: str
     kind: str  # embedded | nwc | lnbits | cashu | ldk
@@ -247,7 +247,8 @@ class EcashPort(Protocol):
 
     async def check(self, token: str, amount_msat: int, lock: EcashLock) -> None:
         """Raise WalletError unless the token is of our mint, unspent, worth that much after the
-        mint's fee for redeeming, and locked exactly so."""
+        mint's fee for redeeming, and locked exactly so.
+        """
         ...
 
     async def sign(self, token: str) -> tuple[str, ...]:
