@@ -112,7 +112,7 @@ class Combine:
 
 @dataclass(frozen=True, slots=True)
 class MakeInvoice:
-    """-> `InvoiceMade`. payment_hash: a hold invoice on it; preimage: a plain one that reveals it."""
+    """-> `InvoiceMade`: a hold invoice on payment_hash, or a plain one that reveals preimage."""
 
     key: str
     amount_msat: int
