@@ -40,7 +40,7 @@ from kumiai.market.nips.nip90.values import (
     JobResult,
     Status,
 )
-from kumiai.market.nips.relay_url import normalise_relay_url
+from kumiai.market.nips.urls import normalise_relay_url
 
 _BOLT11 = re.compile(r"ln[a-z0-9]+")
 _RESULT_TAGS: Final = frozenset(("request", "e", "p", "i", "amount", "expiration", "encrypted"))

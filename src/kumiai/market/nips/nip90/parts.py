@@ -22,7 +22,7 @@ from kumiai.market.nips.nip90.values import (
     InputType,
     JobInput,
 )
-from kumiai.market.nips.relay_url import normalise_relay_url
+from kumiai.market.nips.urls import normalise_relay_url
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:[\x21-\x7e]+")
 

@@ -42,7 +42,7 @@ from kumiai.market.nips.nip90.values import (
     JobRequest,
     Param,
 )
-from kumiai.market.nips.relay_url import normalise_relay_url
+from kumiai.market.nips.urls import normalise_relay_url
 
 _REQUEST_TAGS: Final = frozenset(
     ("i", "param", "output", "bid", "relays", "p", "t", "expiration", "encrypted")
