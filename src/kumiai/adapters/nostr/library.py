@@ -61,7 +61,7 @@ def speed_up(binding: ModuleType) -> bool:
     return True
 
 
-async def start_relay(  # noqa: PLR0917 - all by name
+async def start_relay(
     *,
     host: str,
     port: int,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -46,7 +46,7 @@ class RelaysPolicy:
     publish_timeout_s: float = 10.0
     straggler_s: float = 1.0
     queue_events_max: int = QUEUE_EVENTS_MAX
-    link: LinkPolicy = LinkPolicy()
+    link: LinkPolicy = field(default_factory=LinkPolicy)
 
 
 class Relays:
@@ -156,7 +156,7 @@ class Relays:
     async def republish(self, mine: Sequence[Event], timeout_s: float = 10.0) -> int:
         """Give each relay what it lacks of `mine` (a relay may have lost its store).
 
-        Returns how many events were sent, over all relays; a relay that does not answer is left out.
+        Returns how many were sent, over all relays; a relay that does not answer is left out.
         """
         self._check_open()
         counts = await asyncio.gather(
@@ -207,8 +207,10 @@ class Relays:
     async def _gather(
         self, links: Sequence[Link], work: Callable[[Link], Coroutine[Any, Any, Answer]]
     ) -> dict[str, Answer]:
-        """Run `work` at all links. Once one succeeded the others have `straggler_s`, and those
-        without a connection have no more time."""
+        """Run `work` at all links; done when each has answered.
+
+        Once one succeeded the others have `straggler_s`, and those without a connection no time.
+        """
         tasks = {asyncio.ensure_future(work(link)): link for link in links}
         waiting = set(tasks)
         left_s: float | None = None
