@@ -1,14 +1,14 @@
 """Who may spend a proof: the lock as the text that the mint signed (NUT-10, NUT-11, NUT-14).
 
-P2PK: `signatures_required` of `signers` sign. HTLC: they do so and show the preimage of a hash. From
-the locktime on, `refund` alone may spend as well; the signers still may, so whoever comes first is
-paid. A lock without a refund key is refused here in both directions: after its locktime anybody could
-spend it.
+P2PK: `signatures_required` of `signers` sign. HTLC: they do so and show the preimage of a hash.
+From the locktime on, `refund` alone may spend as well; the signers still may, so whoever comes
+first is paid. A lock without a refund key is refused here in both directions: after its locktime
+anybody could spend it.
 
 Signatures cover the secret and not what is bought with it (SIG_INPUTS): one that was given away can
 be used by its holder together with his own, for whichever side he is on. It goes to nobody but the
-one who shall redeem, encrypted, as the token does. (SIG_ALL would bind it, but then who redeems must
-be known, with his blinded outputs, when the signature is made.)
+one who shall redeem, encrypted, as the token does. (SIG_ALL would bind it, but then who redeems
+must be known, with his blinded outputs, when the signature is made.)
 """
 
 from __future__ import annotations
@@ -106,6 +106,25 @@ def decode_secret(secret: str) -> EcashLock | None:
     return lock
 
 
+def find_kind(secret: str) -> str | None:
+    """Return P2PK or HTLC for any lock that our signature alone may open, also one of others' make.
+
+    None for a plain secret; ValueError for a lock that wants its signatures over the outputs.
+    """
+    try:
+        document = json.loads(secret)
+    except (ValueError, RecursionError):
+        return None
+    match document:
+        case [("P2PK" | "HTLC") as kind, {"tags": list(tags)}]:
+            if ["sigflag", "SIG_ALL"] in tags:
+                raise ValueError("signatures over the outputs (SIG_ALL) are not made here")
+            return str(kind)
+        case [("P2PK" | "HTLC") as kind, dict()]:
+            return str(kind)
+    return None
+
+
 def is_same_lock(one: EcashLock, other: EcashLock) -> bool:
     """Tell whether two locks let the same parties spend at the same time; order does not matter."""
     return (
@@ -136,7 +155,7 @@ def encode_witness(signatures: list[str], preimage: str | None) -> str:
 
 
 def read_preimage(witness: object, payment_hash: str) -> str | None:
-    """Return the preimage in a spent proof's witness, if it is the hash's: the mint is not believed."""
+    """Return the preimage in a spent proof's witness; None if it is not the hash's."""
     try:
         document = json.loads(witness) if isinstance(witness, str) else witness
         preimage = document.get("preimage") if isinstance(document, dict) else None

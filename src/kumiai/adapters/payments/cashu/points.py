@@ -4,8 +4,8 @@ A mint has a key a with A = a*G for each amount. The wallet picks a secret and a
 and sends B_ = Y + r*G with Y = hash_to_curve(secret); the mint answers C_ = a*B_; the wallet keeps
 C = C_ - r*A = a*Y, which only the mint could make and which it cannot link to B_.
 
-A DLEQ proof (e, s) shows that C_ was made with the same a as A: without it a mint could give useless
-or marked signatures, and a token of made-up signatures would look unspent to whoever receives it.
+A DLEQ proof (e, s) shows that C_ was made with the same a as A: without it a mint could give
+useless or marked signatures, and a token of made-up ones would look unspent to its receiver.
 
 All points are compressed, 66 hex digits; all scalars 64 hex digits. What is malformed raises
 ValueError: it came from a mint or a peer.

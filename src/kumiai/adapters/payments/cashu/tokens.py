@@ -1,8 +1,8 @@
 """Proofs and the texts they travel in: TokenV4 is written, V4 and V3 are read (NUT-00).
 
 A proof is money: whoever knows `secret` and `signature` may spend it, unless the secret says who
-must sign (`conditions`). A token comes from a peer: its size is capped before it is parsed, and every
-field has a type and a range. Errors are ValueError with one sentence.
+must sign (`conditions`). A token comes from a peer: its size is capped before it is parsed, and
+every field has a type and a range. Errors are ValueError with one sentence.
 """
 
 from __future__ import annotations
@@ -137,9 +137,7 @@ def _read_v4(item: cbor.Item) -> Token:
             if dleq is not None:
                 dleq = {name: _raw_hex(value) for name, value in _as_map(dleq).items()}
             proofs.append(
-                _read_proof(
-                    proof.get("a"), keyset, proof.get("s"), _raw_hex(proof.get("c")), dleq
-                )
+                _read_proof(proof.get("a"), keyset, proof.get("s"), _raw_hex(proof.get("c")), dleq)
             )
     return Token(_text(token.get("m"), 512), _text(token.get("u"), 16), check_proofs(proofs))
 
@@ -157,8 +155,11 @@ def _read_v3(document: object) -> Token:
             keyset = _keyset(proof.get("id"))
             proofs.append(
                 _read_proof(
-                    proof.get("amount"), keyset, proof.get("secret"), proof.get("C"), proof["dleq"]
-                    if "dleq" in proof else None
+                    proof.get("amount"),
+                    keyset,
+                    proof.get("secret"),
+                    proof.get("C"),
+                    proof.get("dleq"),
                 )
             )
     return Token(mints.pop(), _text(token.get("unit", "sat"), 16), check_proofs(proofs))
