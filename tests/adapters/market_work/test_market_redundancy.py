@@ -1,4 +1,4 @@
-"""One shard at several providers: equal work is agreement, other work is judged by what it gains."""
+"""One shard at several providers: equal work is agreement, other work is judged by its gain."""
 
 from __future__ import annotations
 

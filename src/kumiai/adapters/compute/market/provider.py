@@ -29,6 +29,8 @@ from kumiai.nodes.ports import BlobPort, TrainJob
 JOBS_KEPT_MAX = 4
 MEMBER = "provider"
 SEED_MAX = 2**63
+# what networks and losses raise on samples that they cannot take
+RECIPE_FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class MarketProvider:
@@ -70,7 +72,7 @@ class MarketProvider:
             )
             try:
                 (done,) = compute.train([TrainJob(order.round, MEMBER, order.model, order.seed)])
-            except ValueError as error:  # whatever network or loss raise on these samples
+            except RECIPE_FAULTS as error:
                 raise InputError("shard", order.shard, str(error)) from error
         if not done.update:
             raise RunFailedError(f"round {order.round}: the training diverged, nothing to deliver")
