@@ -10,7 +10,7 @@ from kumiai.market.effects import Effect, Heard, Rejected, Result, Ticked
 from kumiai.market.nips.nip01 import Filter
 
 S = TypeVar("S")
-Command = TypeVar("Command", contravariant=True)
+C_contra = TypeVar("C_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +22,20 @@ class Outcome(Generic[S]):
     rejected: tuple[Rejected, ...] = ()
 
 
-class Machine(Protocol[S, Command]):
+class Machine(Protocol[S, C_contra]):
     """A role: a frozen description with a pure `step`.
 
-    `Command` is what the role's owner can say. The same input twice, a result for a key that is not
-    pending, an event heard again: the state stays as it is.
+    `C_contra` is what the role's owner can say: its commands. The same input twice, a result for a
+    key that is not pending, an event heard again: the state stays as it is.
     """
 
     def begin(self) -> S:
         """The state before the first input."""
         ...
 
-    def step(self, state: S, now_s: int, item: Heard | Ticked | Result | Command) -> Outcome[S]: ...
+    def step(
+        self, state: S, now_s: int, item: Heard | Ticked | Result | C_contra
+    ) -> Outcome[S]: ...
 
     def get_pending(self, state: S) -> Mapping[str, Effect]:
         """Return effects without a final result, in the order they were asked for."""
