@@ -1,4 +1,4 @@
-"""A real LNbits server with its FakeWallet for tests: a free port, a fresh folder, ended by its pid.
+"""A real LNbits server with its FakeWallet for tests: a free port, a fresh folder, ended by pid.
 
 ::
 
