@@ -27,20 +27,12 @@ from kumiai.market.effects import (
 )
 from kumiai.market.kinds import Code, Policy, Ruling, Status
 from kumiai.market.letters import FeedbackGiven, ResultGiven
+from kumiai.market.sealing import compute_sealed_bytes_max
 from kumiai.market.terms import RoundTerms
 
-SEALED_EXTRA_BYTES = 64  # header of a sealed file, see docs/nip-training.md, section 7
-SEALED_CHUNK_BYTES = 64 * 1024
-SEALED_TAG_BYTES = 16
 _FRAUD = frozenset(
     {Code.DUPLICATE, Code.REPLAYED, Code.MALFORMED, Code.BAD_COMMITMENT, Code.WRONG_HASH}
 )
-
-
-def compute_sealed_bytes_max(plain_bytes: int) -> int:
-    """Return how long a sealed file of so many plain bytes may be."""
-    chunks = plain_bytes // SEALED_CHUNK_BYTES + 1
-    return plain_bytes + chunks * SEALED_TAG_BYTES + SEALED_EXTRA_BYTES
 
 
 def start(turn: Turn, round_number: int, attempt: int) -> None:
@@ -298,6 +290,13 @@ def reject(turn: Turn, work: Work, code: Code) -> None:
     turn.put_work(work)
     paying.say_verdict(turn, work, Ruling.REJECTED, code)
     paying.count_fault(turn, work.provider, code, is_grave=code in _FRAUD)
+
+
+def inconclusive(turn: Turn, work: Work) -> None:
+    """The judges did not agree in time: no pay, and no stain on the provider."""
+    work = replace(work, stage=Stage.REJECTED, ruling=Ruling.INCONCLUSIVE, code=Code.NOT_JUDGED)
+    turn.put_work(work)
+    paying.say_verdict(turn, work, Ruling.INCONCLUSIVE, Code.NOT_JUDGED)
 
 
 def _refuse_stranger(turn: Turn, event_id: str, author: str, event: Event) -> None:

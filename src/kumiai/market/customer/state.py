@@ -12,7 +12,7 @@ from enum import StrEnum
 from kumiai.base.events import Event
 from kumiai.market.effects import Effect, Rejected
 from kumiai.market.kinds import Code, Ruling
-from kumiai.market.letters import OfferMade, ResultGiven
+from kumiai.market.letters import JudgementGiven, OfferMade, ResultGiven
 from kumiai.market.terms import BlobRef, JobTerms
 
 REJECTED_KEPT_MAX = 1_000
@@ -179,6 +179,8 @@ class CustomerState:
     contracts: Mapping[str, Event] = field(default_factory=dict)
     works: Mapping[str, Work] = field(default_factory=dict)
     requests: Mapping[str, str] = field(default_factory=dict)  # request event -> work key
+    votes: Mapping[str, JudgementGiven] = field(default_factory=dict)  # judge -> of this round
+    rulings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # work -> jurors for it
     round: int = 0
     attempt: int = 0
     model: str = ""

@@ -27,6 +27,8 @@ _MAPPINGS = (
     "contracts",
     "works",
     "requests",
+    "votes",
+    "rulings",
     "pending",
 )
 

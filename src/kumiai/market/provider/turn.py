@@ -19,7 +19,7 @@ from kumiai.market.provider.state import (
 )
 from kumiai.market.terms import JobTerms
 
-_MAPPINGS = ("jobs", "job_events", "offers", "contracts", "works", "pending")
+_MAPPINGS = ("jobs", "job_events", "offers", "contracts", "works", "disputes", "pending")
 
 
 class Turn:
