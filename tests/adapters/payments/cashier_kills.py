@@ -2,20 +2,21 @@
 
 Run as a program with a folder and an act; it forks one child for each step until an act passes
 whole, takes each up again in another process, and prints a JSON list of what each came to. A step is
-every write to the intents (before, before its commit, after), every call of the wallet (before,
-after) and every statement and commit in the bank.
+every call to the intents and the wallet (before, after), and in their files every statement that
+writes (before) and every commit (before). Reads in between change nothing that could be lost.
 """
 
 import asyncio
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from kumiai.adapters.payments import bolt11
 from kumiai.adapters.payments.embedded import EmbeddedBank, EmbeddedWallet
@@ -36,7 +37,16 @@ class Steps:
     def __init__(self, deadly: int) -> None:
         self.deadly, self.count, self.is_on = deadly, 0, False
 
-    def __call__(self, *_: object, **__: object) -> None:
+    def watch(self, engine: Engine) -> None:
+        """Every write of this file is a step."""
+        event.listen(engine, "commit", self)
+        event.listen(engine, "before_cursor_execute", self._on_statement)
+
+    def _on_statement(self, connection: object, cursor: object, text: str, *_: object) -> None:
+        if not text.startswith(("SELECT", "PRAGMA")):
+            self()
+
+    def __call__(self, *_: object) -> None:
         if not self.is_on:
             return
         self.count += 1
@@ -75,9 +85,8 @@ class Member:
     """One member with its wallet and its intents; every step of it may be its last."""
 
     def __init__(self, bank: EmbeddedBank, folder: Path, name: str, steps: Steps) -> None:
-        self.store = SqliteIntents(folder / f"{name}.db")
-        for kind in ("before_cursor_execute", "commit"):
-            event.listen(self.store._engine, kind, steps)
+        self.store = SqliteIntents(folder / f"{name}.db", is_synced=False)
+        steps.watch(self.store._engine)
         self.wallet = EmbeddedWallet(bank, name)
         self.cashier = Cashier(
             Stepped(self.wallet, steps),  # type: ignore[arg-type]
@@ -96,14 +105,20 @@ class Play:
         self.bank.fund("customer", FUNDED, "once")
         self.customer = Member(self.bank, folder, "customer", self.steps)
         self.provider = Member(self.bank, folder, "provider", self.steps)
-        for kind in ("before_cursor_execute", "commit"):
-            event.listen(self.bank._engine, kind, self.steps)
+        self.steps.watch(self.bank._engine)
 
     async def ask(self) -> str:
         return (await self.provider.cashier.ask("a", DEBT, AMOUNT)).bolt11
 
     async def ask_hold(self) -> str:
         return (await self.provider.cashier.ask_hold("h", DEBT, AMOUNT, HASH)).bolt11
+
+    async def begin(self, *, is_again: bool) -> None:
+        """Nothing yet: the files are there."""
+
+    async def lock(self, *, is_again: bool) -> None:
+        text = await self.ask_hold()
+        await self.customer.cashier.pay("p", DEBT, text, AMOUNT, payment_hash=HASH)
 
     async def pay(self, *, is_again: bool) -> None:
         """A restarted member tries another invoice first, as a careless one would."""
@@ -124,14 +139,12 @@ class Play:
         await self.customer.cashier.pay("p", DEBT, text, AMOUNT, payment_hash=HASH)
 
     async def settle(self, *, is_again: bool) -> None:
-        await self._lock_first()
         self.steps.is_on = True
         if is_again:
             await self.provider.cashier.resolve_open()
         await self.provider.cashier.settle("h", PREIMAGE)
 
     async def cancel(self, *, is_again: bool) -> None:
-        await self._lock_first()
         self.steps.is_on = True
         if is_again:
             await self.provider.cashier.resolve_open()
@@ -142,9 +155,10 @@ class Play:
         await self.ask()
         await self.ask_hold()
 
-    async def _lock_first(self) -> None:
-        text = await self.ask_hold()
-        await self.customer.cashier.pay("p", DEBT, text, AMOUNT, payment_hash=HASH)
+    def close(self) -> None:
+        self.bank.close()
+        self.customer.store.close()
+        self.provider.store.close()
 
     async def tell(self) -> dict[str, object]:
         """What it came to, by the wallets' own words."""
@@ -167,7 +181,9 @@ def run_once(folder: Path, act: str, deadly: int, *, is_again: bool) -> dict[str
         method: Callable[..., Awaitable[None]] = getattr(play, act)
         await method(is_again=is_again)
         play.steps.is_on = False
-        return {"steps": play.steps.count, **await play.tell()}
+        told = {"steps": play.steps.count, **await play.tell()}
+        play.close()
+        return told
 
     return asyncio.run(inside())
 
@@ -193,9 +209,13 @@ def run_in_child(folder: Path, act: str, deadly: int, *, is_again: bool) -> obje
 def main() -> None:
     folder, act = Path(sys.argv[1]), sys.argv[2]
     results: list[object] = []
+    begun = folder / "begun"  # made once, copied for each step
+    begun.mkdir(parents=True)
+    prepared = "lock" if act in ("settle", "cancel") else "begin"
+    assert isinstance(run_in_child(begun, prepared, 0, is_again=False), dict)
     for deadly in range(1, 10_000):
         place = folder / f"{act}{deadly}"
-        place.mkdir(parents=True)
+        shutil.copytree(begun, place)
         first = run_in_child(place, act, deadly, is_again=False)
         if first != signal.SIGKILL:
             break  # there are no more steps
