@@ -102,7 +102,11 @@ async def _open_embedded(source: WalletSource) -> WalletPort:
 
 
 async def _open_lnbits(source: WalletSource) -> WalletPort:
-    raise InputError("wallet", "lnbits", "this build cannot open LNbits wallets yet")
+    from kumiai.adapters.payments.lnbits import LnbitsWallet
+
+    # an admin key may also look; with an invoice key the wallet can only be paid
+    key = source.get_secret("LNBITS_KEY", "the wallet's admin key")
+    return LnbitsWallet(source.rest, admin_key=key)
 
 
 async def _open_nwc(source: WalletSource) -> WalletPort:
