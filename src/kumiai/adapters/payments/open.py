@@ -110,7 +110,17 @@ async def _open_lnbits(source: WalletSource) -> WalletPort:
 
 
 async def _open_nwc(source: WalletSource) -> WalletPort:
-    raise InputError("wallet", NWC, "this build cannot open NWC wallets yet")
+    from kumiai.adapters.nostr.relays import Relays
+    from kumiai.adapters.payments.nwc import NwcWallet
+    from kumiai.market.nips.nip47 import parse_uri
+
+    try:
+        connection = parse_uri(f"{NWC}:{source.rest}")
+    except ValueError as error:  # its text does not repeat the secret
+        raise InputError("wallet", f"{NWC}:...", str(error)) from None
+    # some relays hand out a connection's events to its own keys alone (NIP-42)
+    relays = Relays(connection.relays, connection.key)
+    return NwcWallet(connection, relays, owns_relays=True)
 
 
 async def _open_nwc_file(source: WalletSource) -> WalletPort:
