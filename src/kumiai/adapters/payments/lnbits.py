@@ -27,10 +27,14 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from kumiai.adapters.payments import bolt11 as invoices
+from kumiai.adapters.payments.checks import (
+    check_hash,
+    check_terms,
+    check_unexpired,
+    compute_payment_hash,
+)
 from kumiai.adapters.payments.lnbits_http import TIMEOUT_S, LnbitsError, LnbitsHttp
 from kumiai.adapters.payments.lnbits_rows import Row, read_row, read_rows
-from kumiai.adapters.payments.refusals import check_terms, check_unexpired
-from kumiai.base.canonical import is_hash
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.ports import Balance, Invoice, Payment, PaymentState, WalletInfo
@@ -93,8 +97,7 @@ class LnbitsWallet:
         description: str = "",
         expiry_s: int = 3600,
     ) -> Invoice:
-        if not is_hash(payment_hash):
-            raise InputError("payment_hash", payment_hash, "give 64 lower-case hex digits")
+        check_hash(payment_hash)
         terms = {"payment_hash": payment_hash}
         invoice = await self._make(key, amount_msat, description, terms, expiry_s)
         if invoice.payment_hash != payment_hash:
@@ -102,9 +105,7 @@ class LnbitsWallet:
         return invoice
 
     async def settle(self, preimage: str) -> Payment:
-        if not is_hash(preimage):
-            raise InputError("preimage", "***", "give 64 lower-case hex digits")
-        payment_hash = hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
+        payment_hash = compute_payment_hash(preimage)
         return await self._close_hold(payment_hash, "settle", {"preimage": preimage})
 
     async def cancel(self, payment_hash: str) -> Payment:
@@ -289,8 +290,7 @@ class LnbitsWallet:
         return row.payment
 
     async def _find(self, payment_hash: str, *, is_incoming: bool) -> Row | None:
-        if not is_hash(payment_hash):
-            raise InputError("payment_hash", payment_hash, "give 64 lower-case hex digits")
+        check_hash(payment_hash)
         async for row in self._list({"payment_hash": payment_hash}):
             payment = row.payment
             if payment.payment_hash == payment_hash and payment.is_incoming == is_incoming:
