@@ -9,6 +9,10 @@ ORACLE := .venv-oracle
 ORACLE_STAMP := $(ORACLE)/.installed-by-make
 SECURITY := .venv-security
 SECURITY_STAMP := $(SECURITY)/.installed-by-make
+# Servers that tests talk to, each in an environment of its own: LNbits allows Python 3.10 to 3.12.
+LNBITS := .venv-lnbits
+LNBITS_STAMP := $(LNBITS)/.installed-by-make
+LNBITS_PYTHON ?= $(PYTHON)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The contracts' compiler and tools come from npm; foundry's programs lie in the package of this platform.
 NODE_STAMP := contracts/node_modules/.installed-by-make
@@ -26,7 +30,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test oracle check format bench fuzz sim sim-many model reference clean
-.PHONY: contracts anvil security
+.PHONY: contracts anvil security services
 
 SEED ?= 0
 N ?= 1000
@@ -54,6 +58,8 @@ security: $(SECURITY_STAMP)  ## search the contracts for faults: forge, halmos, 
 oracle: $(ORACLE_STAMP)  ## compare the valuations with pyDVL, in an environment of its own
 	@PYTHONPATH=src:. $(ORACLE)/bin/python -W ignore -m pytest -q -p no:cacheprovider \
 	  -c /dev/null --rootdir=. --noconftest tests/valuation/test_pydvl.py
+
+services: $(LNBITS_STAMP)  ## install the wallet servers that tests start (300 MB; without them those tests skip)
 
 format: $(STAMP)  ## put the sources into the one style
 	@$(BIN)/ruff check --fix --quiet . || true
@@ -93,7 +99,7 @@ reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the co
 	@echo "written: docs/TASK.md docs/task.schema.json"
 
 clean:  ## remove .venv, caches and built files; runs/ and your own files stay
-	@rm -rf $(VENV) $(ORACLE) $(SECURITY) contracts/node_modules contracts/out contracts/cache \
+	@rm -rf $(VENV) $(ORACLE) $(SECURITY) $(LNBITS) contracts/node_modules contracts/out contracts/cache \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean"
@@ -101,6 +107,13 @@ clean:  ## remove .venv, caches and built files; runs/ and your own files stay
 $(ORACLE_STAMP): tests/valuation/oracle.txt
 	@$(PYTHON) -m venv $(ORACLE)
 	@$(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@touch $@
+
+$(LNBITS_STAMP): tests/services/lnbits.txt
+	@$(LNBITS_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { \
+	  echo "make: LNbits needs Python 3.10 to 3.12: say make services LNBITS_PYTHON=python3.12" >&2; exit 1; }
+	@$(LNBITS_PYTHON) -m venv $(LNBITS)
+	@$(LNBITS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
 	@touch $@
 
 $(NODE_STAMP): contracts/package.json contracts/package-lock.json contracts/.npmrc

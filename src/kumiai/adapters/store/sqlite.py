@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
@@ -86,6 +86,18 @@ def rest_engine(engine: Engine, path: Path) -> None:
             connection.execute("PRAGMA journal_mode=DELETE")
         finally:
             connection.close()
+
+
+@contextmanager
+def begin_writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that holds the write lock from its beginning: nobody changes what it reads.
+
+    Without this a transaction that reads first and then writes fails where another process wrote in
+    between. Rolled back by any exception; errors of the database pass through.
+    """
+    with engine.begin() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's own BEGIN would come too late
+        yield connection
 
 
 @contextmanager

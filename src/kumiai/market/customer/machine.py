@@ -22,7 +22,6 @@ from kumiai.market.customer.state import (
     CustomerState,
     Phase,
     Rate,
-    Stage,
     Standing,
     Work,
 )
@@ -234,6 +233,3 @@ def _advance(turn: Turn) -> None:
 def _is_waiting(turn: Turn) -> bool:
     waiting = (Standing.CHOSEN, Standing.SENT)
     return any(member.standing in waiting for member in turn.s.members.values())
-
-
-__all__ = ["Customer", "Stage"]

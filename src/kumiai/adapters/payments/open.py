@@ -1,0 +1,125 @@
+"""Wallets by name: one text says which kind of wallet it is and where.
+
+    embedded:PATH#NAME            a member's account in the embedded bank's file
+    lnbits:http://HOST:PORT       an LNbits wallet; its key from a file or the environment
+    nostr+walletconnect://...     any wallet that speaks NIP-47 (nwc:PATH: the address is in a file)
+
+Secrets never stand in a message: what is shown of a wallet is `describe_wallet`. A kind's module is
+imported when such a wallet is opened; a further kind is one function and one line of `_OPENERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from kumiai.base.errors import InputError
+from kumiai.nodes.market.ports import WalletPort
+
+TEXT_CHARS_MAX: Final = 4_096
+SECRET_BYTES_MAX: Final = 4_096
+NWC: Final = "nostr+walletconnect"
+DEFAULT_NAME: Final = "me"
+
+FORMS: Final = (
+    "embedded:PATH#NAME",
+    "lnbits:http://HOST:PORT",
+    "nostr+walletconnect://...",
+    "nwc:PATH (a file with that address)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WalletSource:
+    """What a wallet is opened with: the text after its kind, and where secrets may come from.
+
+    settings: names without a prefix (LNBITS_KEY, ...), as the caller read them from the environment.
+    secret_file: named by the user; its first line is the secret.
+    """
+
+    rest: str
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret_file: Path | None = None
+
+    def get_secret(self, setting: str, what: str) -> str:
+        """Return the secret from its file or the setting; InputError says how to give it."""
+        if self.secret_file is not None:
+            return read_secret(self.secret_file)
+        if secret := self.settings.get(setting, ""):
+            return secret
+        fix = f"{what} is needed: name --secret-file FILE, or set KUMIAI_{setting}"
+        raise InputError("wallet", "(its secret)", fix)
+
+
+Opener = Callable[[WalletSource], Awaitable[WalletPort]]
+
+
+async def open_wallet(
+    text: str, *, settings: Mapping[str, str] | None = None, secret_file: Path | None = None
+) -> WalletPort:
+    """Open the wallet that `text` names; InputError lists the kinds if it is none of them."""
+    kind, rest = _split(text)
+    return await _OPENERS[kind](WalletSource(rest, settings or {}, secret_file))
+
+
+def describe_wallet(text: str) -> str:
+    """Return the wallet's name without anything secret, for messages and logs."""
+    kind, rest = _split(text)
+    if kind in (NWC, "nwc"):
+        return f"{NWC}:..." if kind == NWC else f"nwc:{rest}"
+    return f"{kind}:{rest.split('?', 1)[0]}"
+
+
+def read_secret(path: Path) -> str:
+    """Return the first line of a file that holds a secret; InputError without one."""
+    try:
+        with path.open("rb") as file:
+            line = file.read(SECRET_BYTES_MAX).decode().split("\n", 1)[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("secret file", str(path), f"cannot be read: {error}") from None
+    if not line:
+        raise InputError("secret file", str(path), "its first line is empty")
+    return line
+
+
+def _split(text: str) -> tuple[str, str]:
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in _OPENERS or not rest or len(text) > TEXT_CHARS_MAX:
+        # what was given is not repeated: it may be an address that holds a secret
+        raise InputError("wallet", f"{kind[:20]}:...", f"name one of {', '.join(FORMS)}")
+    return kind, rest
+
+
+async def _open_embedded(source: WalletSource) -> WalletPort:
+    from kumiai.adapters.payments.embedded import EmbeddedBank, EmbeddedWallet
+
+    path, _, name = source.rest.partition("#")
+    if not path:
+        raise InputError("wallet", source.rest, "a file is missing: embedded:PATH#NAME")
+    return EmbeddedWallet(EmbeddedBank(Path(path)), name or DEFAULT_NAME, owns_bank=True)
+
+
+async def _open_lnbits(source: WalletSource) -> WalletPort:
+    raise InputError("wallet", "lnbits", "this build cannot open LNbits wallets yet")
+
+
+async def _open_nwc(source: WalletSource) -> WalletPort:
+    raise InputError("wallet", NWC, "this build cannot open NWC wallets yet")
+
+
+async def _open_nwc_file(source: WalletSource) -> WalletPort:
+    address = read_secret(Path(source.rest))
+    kind, rest = _split(address)
+    if kind != NWC:
+        raise InputError("wallet", f"nwc:{source.rest}", f"the file holds no {NWC}://... address")
+    return await _open_nwc(WalletSource(rest, source.settings, source.secret_file))
+
+
+_OPENERS: Final[dict[str, Opener]] = {
+    "embedded": _open_embedded,
+    "lnbits": _open_lnbits,
+    NWC: _open_nwc,
+    "nwc": _open_nwc_file,
+}
