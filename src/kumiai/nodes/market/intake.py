@@ -52,7 +52,7 @@ class Intake:
         self._waiting_of: Counter[str] = Counter()
 
     def is_news(self, event: Event, version: int) -> bool:
-        """Tell whether to look at an event: not taken yet, nor tried in this version of the state."""
+        """Tell whether to look at an event: not taken, nor tried in this version of the state."""
         return event.id not in self._taken and self._forgotten.get(event.id) != version
 
     def take(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""What a market node asks of its own machine besides work: a folder of blobs, sealing, time, chance.
+"""What a market node asks of its own machine besides work: blobs, sealing, time, chance.
 
 Blobs here are files under their sha256; a file that stands under its name is complete. Names come
 from peers, so an implementation lets only 64 hex digits reach the file system.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +25,7 @@ class LocalBlobPort(Protocol):
         ...
 
     def reserve(self) -> AbstractContextManager[Path]:
-        """Give a path for a new file, on the same disk; what is left there at the end is deleted."""
+        """Give a path for a new file on the same disk; what is left there is deleted."""
         ...
 
     def adopt(self, path: Path, sha256: str) -> None:
@@ -34,23 +33,33 @@ class LocalBlobPort(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SealedFile:
-    """A sealed blob: its own sha256 and length."""
+class SealedFile(Protocol):
+    """Both forms of one file: names are sha256, sizes in bytes."""
 
-    sha256: str
-    size_bytes: int
+    @property
+    def plain_sha256(self) -> str: ...
+
+    @property
+    def plain_size_bytes(self) -> int: ...
+
+    @property
+    def sealed_sha256(self) -> str: ...
+
+    @property
+    def sealed_size_bytes(self) -> int: ...
 
 
 class SealPort(Protocol):
-    """Sealed files (docs/nip-training.md, section 7). `key`: 32 bytes, for one file."""
+    """Sealed files (docs/nip-training.md, section 7). `key` and `salt`: 32 bytes each."""
 
-    def seal(self, source: Path, target: Path, key: bytes) -> SealedFile: ...
+    def seal_file(self, source: Path, target: Path, key: bytes, salt: bytes) -> SealedFile:
+        """Seal `source`; the same key and salt give the same bytes. StoreError (disk)."""
+        ...
 
-    def unseal(self, source: Path, target: Path, key: bytes, size_bytes_max: int) -> SealedFile:
-        """Open `source`; return sha256 and length of the plaintext at `target`.
+    def open_file(self, source: Path, target: Path, key: bytes, size_bytes_max: int) -> SealedFile:
+        """Open `source` into `target`.
 
         Raises BlobError (permanent) if the key does not open it, it was cut or changed, or more
-        than size_bytes_max would come out.
+        than size_bytes_max bytes would come out; StoreError (disk).
         """
         ...

@@ -3,7 +3,7 @@
 Every event is in the journal before it is sent, so a relay that forgets everything, or a node that
 died between writing and sending, costs nothing: what still matters is sent again, unchanged. An
 event matters until it expires, is replaced by a newer one of its place (NIP-01's replaceable and
-addressable kinds), or its job has been closed for a day; and for a week at most if it never was.
+addressable kinds), or its job has been closed for a day; and for 30 days at most.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kumiai.nodes.market.patience import Patience
 from kumiai.nodes.market.ports import RelayPort
 from kumiai.nodes.market.replay import Said
 
-MATTERS_S: Final = 7 * 24 * 3600
+MATTERS_S: Final = 30 * 24 * 3600
 CLOSED_MATTERS_S: Final = 24 * 3600
 SENDING_MAX: Final = 32  # at once
 ASKED_MAX: Final = 256  # ids in one filter
@@ -119,5 +119,3 @@ def _find_place(event: Event) -> tuple[int, str] | None:
 
 def _list_jobs(event: Event) -> list[str]:
     return [tag[1] for tag in event.tags if len(tag) >= 4 and tag[::3] == ("e", "job")]
-
-

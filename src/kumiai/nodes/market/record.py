@@ -64,9 +64,13 @@ class InputCodec:
         return at_s, read(entry["value"], wanted.__name__)
 
 
-@lru_cache(maxsize=1_024)
 def _form_of(hint: Any) -> tuple[Write, Read]:
     """Return how values of this type are written and read; ValueError if they have no form."""
+    return _find_form(hint)
+
+
+@lru_cache(maxsize=1_024)
+def _find_form(hint: Any) -> tuple[Write, Read]:
     if isinstance(hint, type) and is_dataclass(hint):
         return _form_of_dataclass(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):

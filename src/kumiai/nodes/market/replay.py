@@ -7,13 +7,13 @@ they see the same. Nothing is carried out here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, TypeVar
 
 from kumiai.base.errors import StoreError
 from kumiai.base.events import Event
 from kumiai.market.effects import Heard, Publish, Published, Rejected
-from kumiai.market.machine import Machine
+from kumiai.market.machine import Machine, Outcome
 from kumiai.nodes.market.record import InputCodec
 
 S = TypeVar("S")
@@ -66,14 +66,29 @@ def replay_all(
         if entry_at_s < at_s:
             raise StoreError(f"journal: damaged: entry {number}: time {entry_at_s} after {at_s}")
         at_s, count = entry_at_s, number
-        if isinstance(item, Published):
+        if isinstance(item, Published) and item.key in machine.get_pending(state):
             said.append(Said(item.event, get_relays(machine, state, item.key)))
         outcome = machine.step(state, at_s, item)
         if isinstance(item, Heard):
-            heard.append((item.letter.event, outcome.state != state))
+            heard.append((item.letter.event, has_changed(state, outcome)))
         rejected.extend(outcome.rejected[: REJECTED_KEPT_MAX - len(rejected)])
         state = outcome.state
     return Replayed(state, at_s, count, tuple(said), tuple(heard), tuple(rejected))
+
+
+def has_changed(before: object, outcome: Outcome[Any]) -> bool:
+    """Tell whether a step did more than keep a peer's fault as evidence."""
+    return bool(outcome.effects) or not _is_same(before, outcome.state)
+
+
+def _is_same(before: object, after: object) -> bool:
+    """Equal in all but the field `rejected`, where machines keep what they refused."""
+    if before is after:
+        return True
+    if type(before) is not type(after) or not is_dataclass(before):
+        return before == after
+    names = [one.name for one in fields(before) if one.name != "rejected"]
+    return all(getattr(before, name) == getattr(after, name) for name in names)
 
 
 def get_relays(machine: Machine[S, Any], state: S, key: str) -> tuple[str, ...]:
