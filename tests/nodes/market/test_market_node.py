@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from tests.nodes.market.toy import ANSWERS, FRIEND, ME, PLAN, Errand, Forget, Go, MemoryRelay
 
 from kumiai.adapters.memory.market_journal import MemoryMarketJournal
 from kumiai.base.errors import InternalError, StoreError
@@ -21,7 +22,6 @@ from kumiai.nodes.market.node import MarketNode, NodeTimes, Silent
 from kumiai.nodes.market.patience import Patience
 from kumiai.nodes.market.record import InputCodec
 from kumiai.nodes.market.replay import replay, replay_all
-from tests.nodes.market.toy import ANSWERS, FRIEND, ME, PLAN, Errand, Forget, Go, MemoryRelay
 
 CODEC = InputCodec(Go, Forget)
 FAST = Patience(first_s=0.001, last_s=0.01)
