@@ -174,7 +174,7 @@ class RelayContract:
                         await customer.publish(event)
                         assert await read(subscription, 1) == [event]
                 assert await is_quiet(subscription)
-                assert provider.get_status()[0].connects == 3
+                assert provider.get_status()[0].connects >= 3
 
         asyncio.run(play())
 
@@ -226,7 +226,8 @@ class RelayContract:
                 subscription = provider.subscribe([Filter(kinds=(JOB,))])
                 assert ids(await read(subscription, len(known))) == ids(known)
                 link = provider._links[url]
-                await until(lambda: link.health.state == "connected")
+                (lane,) = subscription._lanes
+                await until(lambda: lane._is_standing and not lane._fills)
                 link._policy = type(link._policy)(pause_first_s=1.0, pause_max_s=1.0)
                 link._connection.cut("the test")
                 await publish_all(customer, missed)

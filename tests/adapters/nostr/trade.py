@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from kumiai.adapters.nostr.link import LinkPolicy
 from kumiai.adapters.nostr.relays import Relays, RelaysPolicy
+from kumiai.adapters.nostr.subscription import SubscriptionPolicy
 from kumiai.base.keys import SigningKey, derive_key
 from kumiai.market.nips import nip01
 from kumiai.market.nips.nip01 import Event, Filter
@@ -21,12 +22,18 @@ PATIENCE_S = 20.0  # a test that waits longer has failed
 QUICK = RelaysPolicy(
     publish_timeout_s=5.0,
     straggler_s=0.3,
+    subscription=SubscriptionPolicy(second_look_s=0.2),
     link=LinkPolicy(pause_first_s=0.02, pause_max_s=0.2),
 )
 
 
 def make_event(
-    text: str, kind: int = JOB, *, at: int | None = None, key: SigningKey = CUSTOMER, tags: Sequence = ()
+    text: str,
+    kind: int = JOB,
+    *,
+    at: int | None = None,
+    key: SigningKey = CUSTOMER,
+    tags: Sequence = (),
 ) -> Event:
     return nip01.sign_text(key, kind, int(time.time()) if at is None else at, text, tags)
 
