@@ -76,6 +76,18 @@ def test_honest_work_with_another_seed_differs_and_is_not_blamed():
     assert lines["a2"].gain > 0
 
 
+def test_of_one_shard_likeness_is_no_copy():
+    """As two kinds of machine drift apart: the same direction, more than rounding away."""
+    world = get_world()
+    ada, bea = world.train(0).update, world.train(1).update
+    longer = world.put_update(np.rint(world.decode(ada) * 1.05))
+    lines, _ = world.judge(("a1", ada, 0), ("a2", longer, 0), ("b1", bea, 1))
+    assert lines["a1"].agreement == lines["a2"].agreement == DIFFERS
+    assert all(line.fault == "" for line in lines.values())
+    elsewhere, _ = world.judge(("a1", ada, 0), ("a2", longer, 2), ("b1", bea, 1))
+    assert elsewhere["a2"].fault == "duplicate"
+
+
 def test_a_majority_of_colluders_whose_noise_gains_nothing_blames_nobody_honest():
     world = get_world()
     ada = world.train(0).update
