@@ -90,12 +90,12 @@ payment = ["hold"]
 offers_s = 5
 offers_enough = 9
 accept_s = 20
-train_s = 20
+train_s = 12
 reveal_s = 10
 judge_s = 20
 payment_s = 30
-min_gain_ppm = 1
-peer_margin_ppm = 2000000
+min_gain_ppm = 2000
+peer_margin_ppm = 100000
 """
 
 

@@ -264,7 +264,7 @@ def expire(turn: Turn) -> None:
     for work in list(turn.s.works.values()):
         if not work.is_open:
             continue
-        if work.stage is Stage.ASKED and turn.now_s > work.deadline_s:
+        if work.stage is Stage.ASKED and turn.now_s > work.deadline_s - _get_silence_s(turn):
             close(turn, work, Code.NO_REPLY)
         elif work.stage is Stage.WORKING and turn.now_s > work.deadline_s:
             close(turn, work, Code.LATE)
@@ -272,6 +272,11 @@ def expire(turn: Turn) -> None:
             reject(turn, work, Code.NO_KEY)
         elif turn.now_s > work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
             reject(turn, work, Code.NO_KEY if not work.seal_key else Code.NOT_THERE)
+
+
+def _get_silence_s(turn: Turn) -> int:
+    """Who says nothing in the first quarter of its time does not work."""
+    return turn.terms.train_s - turn.terms.train_s // 4
 
 
 def close(turn: Turn, work: Work, code: Code) -> None:

@@ -28,6 +28,7 @@ from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.learning import fixed_point
+from kumiai.learning.slim import extract_width
 from kumiai.nodes.market.work import Combined, CombineOrder, Judgement, JudgeOrder, Prepared
 from kumiai.nodes.ports import AggregateJob, BlobPort
 from kumiai.tasks.document import TaskDocument, to_document
@@ -85,6 +86,14 @@ class MarketJudge:
         with exact(self.job.device):
             loss, accuracy = self.job.engine.evaluate(torch.from_numpy(vector_P)[None], *samples)
         return round(float(loss[0]) * PPM), round(float(accuracy[0]) * PPM)
+
+    def name_tensors(self, model: str) -> dict[str, torch.Tensor]:
+        """Return a model's tensors by the names of the recipe's network, at full width."""
+        size = self.job.layout.size
+        data = self._blobs.get(model, fixed_point.compute_size_bytes_max(size))
+        vector_P = fixed_point.dequantise(fixed_point.decode_vector("model", data, size))
+        tensors = extract_width(self.job.recipe, torch.from_numpy(vector_P), 1.0)
+        return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
     def close(self) -> None:
         """Let go of the job."""
