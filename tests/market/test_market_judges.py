@@ -30,7 +30,7 @@ def start(world: World, customer: Member, providers: list[Member]) -> None:
 
 
 def add_judges(world: World) -> list[Member]:
-    policies = [JudgePolicy(key.pubkey, key.secret) for key in JUDGES]
+    policies = [JudgePolicy(key.pubkey, key.secret.hex()) for key in JUDGES]
     pairs = zip(policies, JUDGES, strict=True)
     return [world.add(f"judge {p.pubkey}", Judging(p), key) for p, key in pairs]
 

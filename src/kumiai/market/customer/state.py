@@ -24,13 +24,13 @@ class CustomerPlan:
     """Everything that the customer decides before it posts. Blobs lie in its own store.
 
     terms: the job; its `task` and `code` references are filled in when they are on the servers.
-    shards: one blob each, not sealed. secret: 32 bytes that derive all keys and preimages.
+    shards: one blob each, not sealed. secret: 64 hex digits that derive all keys and preimages.
     offers_s: how long offers are waited for; wanted: how many providers work at once (shards times
     redundancy). budget_msat: never is more promised than this.
     """
 
     pubkey: str
-    secret: bytes
+    secret: str
     terms: JobTerms
     task: str
     code: str

@@ -36,7 +36,7 @@ class JudgePolicy:
     """Who judges, and for whom: jobs by id, () for every job that names us."""
 
     pubkey: str
-    secret: bytes
+    secret: str
     jobs: tuple[str, ...] = ()
 
 

@@ -22,7 +22,7 @@ REJECTED_KEPT_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ProviderPolicy:
-    """What the owner of the machine takes on. secret: 32 bytes that derive keys of updates.
+    """What the owner of the machine takes on. secret: 64 hex digits that derive keys of updates.
 
     price_msat: for one accepted round. recipes: names that are trained, () for all of the library;
     `code`: hashes of foreign code that may run here (none by default). bytes_max: of a job's shard,
@@ -30,7 +30,7 @@ class ProviderPolicy:
     """
 
     pubkey: str
-    secret: bytes
+    secret: str
     name: str
     price_msat: int
     payee: str
