@@ -187,6 +187,17 @@ def test_results_that_would_be_refused_are_not_written(changes, match):
         nip90.encode_result(make_result(**changes))
 
 
+def test_references_with_other_markers_stand_beside_the_request():
+    others = (("e", "00" * 32, "", "job"), ("e", "11" * 32, "wss://a.b", "contract"))
+    result = make_result(others=others)
+    draft = nip90.encode_result(result)
+    assert ("e", result.request_id, "", "request") in draft.tags
+    assert nip90.decode_result(sign_draft(PROVIDER, draft, NOW)) == result
+    for name in ("request", ""):
+        with pytest.raises(ValueError, match="others"):
+            nip90.encode_result(make_result(others=(("e", "00" * 32, "", name),)))
+
+
 E, P = ("e", "ab" * 32), ("p", "cd" * 32)
 
 
@@ -196,6 +207,8 @@ E, P = ("e", "ab" * 32), ("p", "cd" * 32)
         ((P,), "'e' is missing"),
         ((E,), "'p' is missing"),
         ((E, E, P), "2 tags 'e'"),
+        (((*E, "", "request"), E, P), "2 tags 'e'"),
+        (((*E, "", "job"), P), "'e' is missing"),
         ((E, P, P), "2 tags 'p'"),
         ((E, P, ("amount", "1"), ("amount", "2")), "2 tags 'amount'"),
         ((E, P, ("amount", "1.5")), "no number"),
@@ -228,9 +241,9 @@ def test_results_that_do_not_fit_are_refused(tags, match):
         (5_600, (("param", "epochs"),), "at least one value"),
         (5_600, (("param",),), "a name"),
         (5_600, (("relays", "wss://u:p@relay.example"),), "user name"),
-        (5_600, (("t", "x" * 65),), "characters"),
+        (5_600, (("t", "x" * 129),), "characters"),
         (5_600, (("param", "k", "x" * 20_000),), "characters"),
-        (5_600, (("param", "k", *["x"] * 33),), "33"),
+        (5_600, (("param", "k", *["x"] * 129),), "129"),
         (5_600, (("i", "x", "text"),) * 65, "65"),
         (5_600, (("encrypted",), ("param", "lr", "1")), "in clear"),
     ],
@@ -246,6 +259,12 @@ def test_requests_that_do_not_fit_are_refused(kind, tags, match):
 )
 def test_what_hides_in_an_encrypted_request_is_inputs_and_params_alone(hidden):
     with pytest.raises(ValueError, match="encrypted tags"):
+        nip90.decode_request(tell(5_600, (("encrypted",),), encrypt(hidden)), decrypt)
+
+
+def test_more_hidden_text_than_allowed_is_refused_before_it_is_parsed():
+    hidden = json.dumps([["i", "x" * 13_000, "text"]] * 4)
+    with pytest.raises(ValueError, match="too many"):
         nip90.decode_request(tell(5_600, (("encrypted",),), encrypt(hidden)), decrypt)
 
 
