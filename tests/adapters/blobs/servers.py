@@ -129,7 +129,7 @@ class Naughty:
     def __init__(self, play: Callable[[str, asyncio.StreamWriter], Awaitable[None]]) -> None:
         self._play = play
         self.requests: list[str] = []
-        self.sent_bytes = 0
+        self.faults: list[str] = []
         self.url = ""
 
     async def __aenter__(self) -> Naughty:
@@ -139,12 +139,16 @@ class Naughty:
 
     async def __aexit__(self, *_error: object) -> None:
         self._server.close()
+        assert not self.faults, self.faults
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
             request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.requests.append(request)
-            await self._play(request, writer)
+            try:
+                await self._play(request, writer)
+            except AssertionError as error:
+                self.faults.append(str(error))
         with suppress(ConnectionError):
             writer.close()
 

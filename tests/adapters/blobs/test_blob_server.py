@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-aiohttp = pytest.importorskip("aiohttp", reason="the extra `market` is not installed")
+pytest.importorskip("aiohttp", reason="the extra `market` is not installed")
 pytest.importorskip("granian", reason="the extra `market` is not installed")
 
+import aiohttp
 from tests.adapters.blobs.servers import ALICE, BOB, make_bytes, name_of
 
 from kumiai.adapters.blobs.authorization import AUTHORIZATION_KIND, sign_authorization
@@ -126,7 +127,8 @@ def test_ranges(tmp_path: Path, wanted: str, status: int, span) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/../secret", "/..%2fsecret", "/%2e%2e/secret", "/..%5csecret", "/" + "0" * 64 + "/../secret",
+        "/../secret", "/..%2fsecret", "/%2e%2e/secret", "/..%5csecret",
+        "/" + "0" * 64 + "/../secret",
         f"/{NAME}/..", f"/{NAME}%00", f"/{NAME}.a/b", f"/{NAME}..", f"/{NAME[:-1]}G", f"/{NAME}0",
         f"/{NAME.upper()}", "/partial/x", "/catalogue.sqlite", f"//{NAME}", "/%2fetc%2fpasswd",
         f"/ab/{NAME}", f"/./{NAME}", f"/{NAME}%0a",
@@ -140,7 +142,9 @@ def test_no_path_leads_out(tmp_path: Path, path: str) -> None:
         host, port = client.url[7:].split(":")
         for method in ("GET", "HEAD", "DELETE"):
             reader, writer = await asyncio.open_connection(host, int(port))
-            writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            writer.write(
+                f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+            )
             reply = await reader.read()
             writer.close()
             assert int(reply.split()[1]) in {400, 401, 404, 405}, reply[:200]
@@ -212,7 +216,11 @@ def test_an_upload_is_refused_before_it_is_stored(tmp_path: Path) -> None:
         status, _, _ = await client.ask("PUT", "/upload", DATA[:-1], **signed, X_SHA_256=NAME)
         assert status == 409
         assert (await client.put(DATA, X_SHA_256="nonsense"))[0] == 400
-        assert [(await client.put(make_bytes(4 << 20, at)))[0] for at in range(3)] == [201, 201, 429]
+        assert [(await client.put(make_bytes(4 << 20, at)))[0] for at in range(3)] == [
+            201,
+            201,
+            429,
+        ]
         assert (await client.put(make_bytes(3 << 20, 5), key=BOB))[0] == 507  # 10 MiB in all
         assert (await client.put(make_bytes(1 << 20, 6), key=BOB))[0] == 201
         assert not list((tmp_path / "store" / "partial").iterdir())
@@ -257,12 +265,19 @@ def test_an_upload_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     total = {"Upload_Length": str(len(DATA)), "X_SHA_256": NAME}
 
     async def scene(client: Client) -> None:
-        status, headers, _ = await client.put(DATA[:40_000], **signed(client), Upload_Offset="0", **total)
+        status, headers, _ = await client.put(
+            DATA[:40_000], **signed(client), Upload_Offset="0", **total
+        )
         assert (status, headers["Upload-Offset"]) == (202, "40000")
         status, headers, _ = await client.put(b"", **signed(client), Upload_Offset="5", **total)
         assert (status, headers["Upload-Offset"]) == (409, "40000")
         _, headers, _ = await client.ask(
-            "HEAD", "/upload", None, **signed(client), X_SHA_256=NAME, X_Content_Length=str(len(DATA))
+            "HEAD",
+            "/upload",
+            None,
+            **signed(client),
+            X_SHA_256=NAME,
+            X_Content_Length=str(len(DATA)),
         )
         assert headers["Upload-Offset"] == "40000"
         bob = client.sign("upload", NAME, key=BOB)
@@ -271,7 +286,9 @@ def test_an_upload_goes_on_where_it_broke_off(tmp_path: Path) -> None:
         )
         assert headers["Upload-Offset"] == "0"  # to each key its own
         await broken(client)
-        status, _, _ = await client.put(DATA[60_000:], **signed(client), Upload_Offset="60000", **total)
+        status, _, _ = await client.put(
+            DATA[60_000:], **signed(client), Upload_Offset="60000", **total
+        )
         assert status == 201
         assert (await client.ask("GET", f"/{NAME}"))[2] == DATA
         status, _, _ = await client.ask(
@@ -330,8 +347,12 @@ def test_unfinished_uploads_are_few_and_grow_old(tmp_path: Path) -> None:
 def test_bytes_that_were_begun_wrongly_do_not_stay(tmp_path: Path) -> None:
     async def scene(client: Client) -> None:
         head = {"X_SHA_256": NAME, "Upload_Length": str(len(DATA)), **client.sign("upload", NAME)}
-        assert (await client.ask("PUT", "/upload", bytes(50_000), Upload_Offset="0", **head))[0] == 202
-        status, *_ = await client.ask("PUT", "/upload", DATA[50_000:], Upload_Offset="50000", **head)
+        assert (await client.ask("PUT", "/upload", bytes(50_000), Upload_Offset="0", **head))[
+            0
+        ] == 202
+        status, *_ = await client.ask(
+            "PUT", "/upload", DATA[50_000:], Upload_Offset="50000", **head
+        )
         assert status == 409
         assert client.store.get_offset(ALICE.pubkey, NAME) == 0
         assert (await client.ask("PUT", "/upload", DATA, Upload_Offset="0", **head))[0] == 201
