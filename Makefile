@@ -9,6 +9,9 @@ ORACLE := .venv-oracle
 ORACLE_STAMP := $(ORACLE)/.installed-by-make
 SECURITY := .venv-security
 SECURITY_STAMP := $(SECURITY)/.installed-by-make
+# Servers by other people that tests talk to: one environment each, for their pins contradict each other.
+SERVICES := .venv-services
+SERVICE_STAMPS := $(patsubst tests/services/%.txt,$(SERVICES)/%/.installed-by-make,$(wildcard tests/services/*.txt))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The contracts' compiler and tools come from npm; foundry's programs lie in the package of this platform.
 NODE_STAMP := contracts/node_modules/.installed-by-make
@@ -26,7 +29,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test oracle check format bench fuzz sim sim-many model reference clean
-.PHONY: contracts anvil security
+.PHONY: contracts anvil security services
 
 SEED ?= 0
 N ?= 1000
@@ -50,6 +53,8 @@ check: $(STAMP)  ## style, types and the floors of the house
 
 security: $(SECURITY_STAMP)  ## search the contracts for faults: forge, halmos, slither (minutes)
 	@$(SECURITY)/bin/python contracts/tools/security.py $(STEPS)
+
+services: $(SERVICE_STAMPS)  ## install the servers by other people that tests talk to
 
 oracle: $(ORACLE_STAMP)  ## compare the valuations with pyDVL, in an environment of its own
 	@PYTHONPATH=src:. $(ORACLE)/bin/python -W ignore -m pytest -q -p no:cacheprovider \
@@ -93,7 +98,7 @@ reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the co
 	@echo "written: docs/TASK.md docs/task.schema.json"
 
 clean:  ## remove .venv, caches and built files; runs/ and your own files stay
-	@rm -rf $(VENV) $(ORACLE) $(SECURITY) contracts/node_modules contracts/out contracts/cache \
+	@rm -rf $(VENV) $(ORACLE) $(SECURITY) $(SERVICES) contracts/node_modules contracts/out contracts/cache \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean"
@@ -101,6 +106,11 @@ clean:  ## remove .venv, caches and built files; runs/ and your own files stay
 $(ORACLE_STAMP): tests/valuation/oracle.txt
 	@$(PYTHON) -m venv $(ORACLE)
 	@$(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@touch $@
+
+$(SERVICES)/%/.installed-by-make: tests/services/%.txt
+	@$(PYTHON) -m venv $(SERVICES)/$*
+	@$(SERVICES)/$*/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
 
 $(NODE_STAMP): contracts/package.json contracts/package-lock.json contracts/.npmrc

@@ -65,11 +65,13 @@ def test_7000_survive_the_relays_own_end_of_the_connection() -> None:
         link = type(QUICK.link)(pause_first_s=0.02, messages_per_connection=10**9)
         policy = type(QUICK)(link=link)
         stream = [make_event(f"{at}", at=1_700_000_000 + at) for at in range(7_000)]
-        async with await embedded.start() as relay:
-            async with members(relay.url, policy=policy, count=1) as (customer,):
-                assert len(await publish_all(customer, stream)) == 7_000
-                assert customer.get_status()[0].failures >= 1
-                assert ids(await customer.fetch([JOBS])) == ids(stream)
+        async with (
+            await embedded.start() as relay,
+            members(relay.url, policy=policy, count=1) as (customer,),
+        ):
+            assert len(await publish_all(customer, stream)) == 7_000
+            assert customer.get_status()[0].failures >= 1
+            assert ids(await customer.fetch([JOBS])) == ids(stream)
 
     asyncio.run(play())
 

@@ -80,15 +80,18 @@ def test_one_spelling() -> None:
 
 def test_an_event_goes_to_the_recipients_relays_too() -> None:
     async def play() -> None:
-        async with run_bad_relay() as own, run_bad_relay() as theirs:
-            async with members(own.url, count=1) as (customer,):
-                event = make_event("for you")
-                published = await customer.publish(event, [own.url, theirs.url + "/"])
-                assert set(published.accepted) == {own.url, theirs.url}
-                assert event.id in theirs.events
-                await customer.publish(make_event("for all"))
-                assert len(theirs.events) == 1
-                assert [it.url for it in customer.get_status()] == [own.url, theirs.url]
-                assert len(await customer.fetch([Filter(kinds=(JOB,))])) == 2
+        async with (
+            run_bad_relay() as own,
+            run_bad_relay() as theirs,
+            members(own.url, count=1) as (customer,),
+        ):
+            event = make_event("for you")
+            published = await customer.publish(event, [own.url, theirs.url + "/"])
+            assert set(published.accepted) == {own.url, theirs.url}
+            assert event.id in theirs.events
+            await customer.publish(make_event("for all"))
+            assert len(theirs.events) == 1
+            assert [it.url for it in customer.get_status()] == [own.url, theirs.url]
+            assert len(await customer.fetch([Filter(kinds=(JOB,))])) == 2
 
     asyncio.run(play())
