@@ -12,10 +12,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import pytest
-
-from kumiai.base.events import check_event
-from kumiai.market.nips.nip01 import Filter
-from kumiai.nodes.market.errors import RelayError
 from tests.adapters.nostr.second_relay import find_port
 from tests.adapters.nostr.trade import (
     CUSTOMER,
@@ -31,6 +27,10 @@ from tests.adapters.nostr.trade import (
     stand,
     until,
 )
+
+from kumiai.base.events import check_event
+from kumiai.market.nips.nip01 import Filter
+from kumiai.nodes.market.errors import RelayError
 
 EPHEMERAL = 23_194
 
@@ -138,7 +138,7 @@ class RelayContract:
         asyncio.run(play())
 
     def test_what_came_while_the_relay_was_away_is_fetched(self, place: Place) -> None:
-        """The provider's connection ends with the relay; the customer publishes before it is back."""
+        """The relay stops; another publishes when it is back; the provider comes last."""
 
         async def play() -> None:
             port = find_port()
@@ -149,10 +149,9 @@ class RelayContract:
                 first = make_event("first")
                 await customer.publish(first)
                 assert await read(subscription, 1) == [first]
-            async with members(url, count=1) as (other,):
-                async with place.run(port):
-                    missed = make_event("missed")
-                    await other.publish(missed)
+            async with members(url, count=1) as (other,), place.run(port):
+                missed = make_event("missed")
+                await other.publish(missed)
             async with members(url, count=1) as (provider,):
                 subscription = provider.subscribe([Filter(kinds=(JOB,))])
                 async with place.run(port):

@@ -9,9 +9,10 @@ import pytest
 
 pytest.importorskip("nostr_sdk", reason="nostr-sdk is not installed: pip install 'kumiai[market]'")
 
-from kumiai.adapters.nostr import embedded
 from tests.adapters.nostr.relay_contract import Place, RelayContract
 from tests.adapters.nostr.second_relay import PROGRAM, REASON, run_second_relay
+
+from kumiai.adapters.nostr import embedded
 
 
 @pytest.fixture(params=["memory", "lmdb", "nostr-relay"])

@@ -153,6 +153,8 @@ async def _reconcile(
         options = sdk.SyncOptions().initial_timeout(wait).dry_run()
         items = [_make_item(sdk, event_id, at) for event_id, at in known.items()]
         wanted = sdk.Filter.from_json(wanted_json)
+        if secret is not None:  # `sync` does not authenticate itself, a request does
+            await relay.fetch_events(sdk.Filter().limit(1), timeout=wait)
         summary = await relay.sync(wanted, items=items, opts=options)
         return [event_id.to_hex() for event_id in summary.remote]
     finally:

@@ -1,8 +1,9 @@
 """Stored events of one relay, once: a page at a time, back through time until they end.
 
-A relay gives as many as it likes of the newest that match, and does not say whether there are more.
-So the next page ends just after the second where the last one began, until one is nearly empty. More
-events in one second than the relay gives in a page are lost to this way; NIP-77 finds them.
+A relay gives as many as it likes of the newest that match, and does not say whether there are
+more. So the next page ends just after the second where the last one began, until one is nearly
+empty. More events in one second than the relay gives in a page are lost to this way; NIP-77 finds
+them.
 """
 
 from __future__ import annotations

@@ -100,7 +100,5 @@ def get_setting(name: str) -> str:
 
 def get_settings() -> dict[str, str]:
     """All settings of the environment by their names without KUMIAI_, for wallets and the like."""
-    prefix = "KUMIAI_"
-    return {
-        name.removeprefix(prefix): v for name, v in os.environ.items() if name.startswith(prefix)
-    }
+    found = {name.partition("KUMIAI_")[2]: value for name, value in os.environ.items()}
+    return {name: value for name, value in found.items() if name}
