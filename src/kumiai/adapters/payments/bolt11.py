@@ -96,9 +96,11 @@ def sign(
     tags.add(Tag.expire_time, expiry_s)
     tags.add(Tag.min_final_cltv_expiry, _FINAL_CLTV_BLOCKS)
     # a payment secret without these two bits is refused by readers that follow BOLT 9
-    needed = {library.Feature.var_onion_optin: State.required}
-    needed[library.Feature.payment_secret] = State.required
-    tags.add(Tag.features, library.Features.from_feature_list({**needed}))
+    needed: dict[library.Feature | library.FeatureExtra, library.FeatureState] = {
+        library.Feature.var_onion_optin: State.required,
+        library.Feature.payment_secret: State.required,
+    }
+    tags.add(Tag.features, library.Features.from_feature_list(needed))
     amount = library.MilliSatoshi(amount_msat)
     invoice = library.Bolt11(network, created_at_s, tags, amount)
     return library.encode(invoice, secret.hex())

@@ -1,4 +1,4 @@
-"""Commands with commands of their own: `kumiai flower`, `kumiai bench`, `kumiai chain`."""
+"""Commands with commands of their own: `kumiai flower`, `bench`, `chain` and `wallet`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from kumiai.apps.cli.chaining import chain
 from kumiai.apps.cli.options import LangOption, show_examples
+from kumiai.apps.cli.wallet import wallet
 
 flower = typer.Typer(
     help="Run Flower apps on this engine, unmodified.",
@@ -111,3 +112,4 @@ def add_groups(app: typer.Typer) -> None:
     app.add_typer(flower, name="flower")
     app.add_typer(bench)
     app.add_typer(chain, name="chain")
+    app.add_typer(wallet, name="wallet")
