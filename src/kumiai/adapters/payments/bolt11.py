@@ -29,6 +29,7 @@ except ModuleNotFoundError as missing:  # the extra's package, not ours
 INVOICE_CHARS_MAX: Final = 2_048  # ours have about 300; many route hints make some 1,200
 DESCRIPTION_BYTES_MAX: Final = 639  # a tagged field holds at most 1,023 groups of 5 bits
 AMOUNT_MSAT_MAX: Final = 21_000_000 * 10**11  # every bitcoin there will be
+SIGNED_MSAT_MAX: Final = 1_000 * 10**11 - 1  # the library writes 1,000 BTC as 1
 EXPIRY_S_MAX: Final = 366 * 86_400
 TIME_S_MAX: Final = 2**35 - 1  # the field has 35 bits
 NETWORKS: Final = ("bc", "tb", "tbs", "bcrt")  # main, test, signet, regtest
@@ -108,8 +109,8 @@ def sign(
 
 def check_terms(amount_msat: int, expiry_s: int, description: str) -> None:
     """Raise InputError for an amount, a life time or a text that no invoice of ours can have."""
-    if isinstance(amount_msat, bool) or not 1 <= amount_msat <= AMOUNT_MSAT_MAX:
-        raise InputError("amount_msat", amount_msat, f"give 1 to {AMOUNT_MSAT_MAX} msat")
+    if isinstance(amount_msat, bool) or not 1 <= amount_msat <= SIGNED_MSAT_MAX:
+        raise InputError("amount_msat", amount_msat, f"give 1 to {SIGNED_MSAT_MAX} msat")
     if not 1 <= expiry_s <= EXPIRY_S_MAX:
         raise InputError("expiry_s", expiry_s, f"give 1 to {EXPIRY_S_MAX} seconds")
     try:
