@@ -1,4 +1,4 @@
-"""Commands with commands of their own: `kumiai flower`, `bench`, `chain`, `market` and others."""
+"""Commands with commands of their own: `kumiai flower`, `bench`, `chain`, `market`, `wallet`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from kumiai.apps.cli.chaining import chain
 from kumiai.apps.cli.marketing import add_market_groups
 from kumiai.apps.cli.options import LangOption, show_examples
+from kumiai.apps.cli.wallet import wallet
 
 flower = typer.Typer(
     help="Run Flower apps on this engine, unmodified.",
@@ -113,3 +114,4 @@ def add_groups(app: typer.Typer) -> None:
     app.add_typer(bench)
     app.add_typer(chain, name="chain")
     add_market_groups(app)
+    app.add_typer(wallet, name="wallet")
