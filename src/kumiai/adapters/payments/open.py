@@ -35,7 +35,7 @@ FORMS: Final = (
 class WalletSource:
     """What a wallet is opened with: the text after its kind, and where secrets may come from.
 
-    settings: names without a prefix (LNBITS_KEY, ...), as the caller read them from the environment.
+    settings: LNBITS_KEY and the like, as the caller read them from the environment (KUMIAI_...).
     secret_file: named by the user; its first line is the secret.
     """
 
