@@ -147,6 +147,8 @@ class LnbitsWallet:
             if row.changed_at_s < since_s:
                 break
             payment = row.payment
+            if not row.is_movement:
+                continue
             found.setdefault((payment.payment_hash, payment.is_incoming), payment)
         return sorted(found.values(), key=lambda it: (it.created_at_s, it.payment_hash))
 
