@@ -45,8 +45,10 @@ def play(scene: Scene) -> None:
     asyncio.run(inside())
 
 
-def test_forged_answers_are_dropped() -> None:
+@pytest.mark.parametrize("is_careless", [False, True], ids=["relays sort", "relays do not sort"])
+def test_forged_answers_are_dropped(*, is_careless: bool) -> None:
     async def scene(wallet: ScriptedWallet, client: NwcWallet, relays: MemoryRelays) -> None:
+        relays.is_careless = is_careless
         text, payment_hash, preimage = make_invoice()
 
         async def forge() -> None:
@@ -288,6 +290,7 @@ def test_wallet_of_the_old_encryption_is_refused_by_name() -> None:
 
 def test_notifications_are_hints_of_the_wallet_alone() -> None:
     async def scene(wallet: ScriptedWallet, client: NwcWallet, relays: MemoryRelays) -> None:
+        relays.is_careless = True
         _, payment_hash, preimage = make_invoice()
         _, other_hash, _ = make_invoice()
         waiting = asyncio.create_task(client.wait_change())

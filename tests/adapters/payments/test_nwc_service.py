@@ -167,6 +167,7 @@ def test_requests_of_others_old_and_expired_ones_are_not_done(tmp_path: Path) ->
             await raw.send(event)
         for service in world.services.values():  # a relay that does not know expiration
             await service._take(raw.sign(pay, age_s=30, expires_in_s=-1))
+            await service._take(raw.sign(pay, key=thief))  # nor one that hands out anybody's
         good = raw.sign(nip47.GetBalance())
         await raw.send(good)
         (told,) = await raw.wait_answer(good)
