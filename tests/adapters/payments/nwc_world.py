@@ -90,7 +90,15 @@ async def open_nwc_world(folder: Path, funded_msat: int = 10_000_000) -> AsyncIt
         budgets = stack.enter_context(NwcBudgets(folder / "nwc.db"))
         bank.fund("payer", funded_msat)
         world = NwcWorld(
-            clock, relay.url, bank, budgets, stack, None, None, {}, {}  # type: ignore[arg-type]
+            clock,
+            relay.url,
+            bank,
+            budgets,
+            stack,
+            None,
+            None,
+            {},
+            {},  # type: ignore[arg-type]
         )
         for name in ("payer", "payee"):
             (world.lines[name],) = await world.serve(name, Grant(f"main {name}"))

@@ -37,6 +37,7 @@ class Row:
     bolt11: str
     external_id: str
     changed_at_s: int
+    is_movement: bool  # not an invoice that nobody has paid
 
 
 def read_rows(document: Any) -> list[Row]:
@@ -77,6 +78,7 @@ def read_row(document: Any) -> Row:
         bolt11=_read_text(document.get("bolt11")).lower(),
         external_id=_read_text(document.get("external_id")),
         changed_at_s=changed_at_s,
+        is_movement=not is_incoming or status == "success",
     )
 
 

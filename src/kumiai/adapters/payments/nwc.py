@@ -41,7 +41,7 @@ from kumiai.adapters.payments.nwc_link import (
 )
 from kumiai.adapters.payments.nwc_words import expect, read_made, read_transaction
 from kumiai.market.nips import nip47
-from kumiai.market.nips.nip47 import Direction
+from kumiai.market.nips.nip47 import Direction, State
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.ports import (
     Balance,
@@ -65,6 +65,7 @@ _PLAIN_NO: Final = {  # said before anything is done
     "UNAUTHORIZED", "UNSUPPORTED_ENCRYPTION",
 }  # fmt: skip
 _OPEN: Final = (PaymentState.PENDING, PaymentState.ACCEPTED)
+_UNPAID: Final = (State.PENDING, State.EXPIRED, State.FAILED)
 _MOVED: Final = (PaymentState.ACCEPTED, PaymentState.SETTLED)
 
 T = TypeVar("T")
@@ -345,7 +346,7 @@ class NwcWallet:
         return read_transaction(told)
 
     async def _list(self, since_s: int, direction: Direction | None) -> AsyncIterator[Payment]:
-        """Yield the wallet's transactions, newest first, down to an empty page."""
+        """Yield the wallet's movements, newest first, down to an empty page."""
         offset = 0
         for _ in range(PAGES_MAX):
             request = nip47.ListTransactions(
@@ -357,7 +358,9 @@ class NwcWallet:
             )
             page = expect(nip47.Transactions, await self._link.ask(request)).transactions
             for told in page:
-                yield read_transaction(told)
+                it = read_transaction(told)
+                if not it.is_incoming or told.state not in _UNPAID:
+                    yield it
             if not page:
                 return
             offset += len(page)
