@@ -4,8 +4,8 @@
     python ecash_crash.py cashu FOLDER URL
 
 A step is a statement about to write, a transaction about to begin or to be committed, a request
-about to leave, an answer that has come. For each step a fork is killed there; then the same call is made again in a fresh wallet,
-and what all members have is compared, to the msat.
+about to leave, an answer that has come. For each step a fork is killed there; then the same call is
+made again in a fresh wallet, and what all members have is compared, to the msat.
 """
 
 import asyncio
