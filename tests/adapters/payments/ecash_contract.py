@@ -351,9 +351,9 @@ class EcashContract:
     def test_many_at_once_add_up(self, tmp_path: Path) -> None:
         async def check(b: Bank) -> None:
             lock = provider_only(b)
-            tokens = [  # one after the other: change is not there before it is made
-                await b.customer.lock(f"a{at}", 10_000 * (at + 1), lock) for at in range(5)
-            ]
+            tokens = await asyncio.gather(
+                *(b.customer.lock(f"a{at}", 10_000 * (at + 1), lock) for at in range(5))
+            )
             received = await asyncio.gather(
                 *(b.provider.redeem(f"r{at}", token) for at, token in enumerate(tokens))
             )

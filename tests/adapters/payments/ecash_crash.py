@@ -3,9 +3,9 @@
     python ecash_crash.py embedded FOLDER
     python ecash_crash.py cashu FOLDER URL
 
-A step is a transaction about to begin or to be committed, a request about to leave, an answer that
-has come. For each step a fork is killed there; then the same call is made again in a fresh wallet,
-and what all members have is compared, to the msat.
+A step is a statement about to write, a transaction about to begin or to be committed, a request
+about to leave, an answer that has come. For each step a fork is killed there; then the same call is
+made again in a fresh wallet, and what all members have is compared, to the msat.
 """
 
 import asyncio
@@ -79,6 +79,12 @@ class World:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         engine = wallet.engine if self.kind == "embedded" else wallet._store.engine
+
+        def tick_if_it_writes(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith(("INSERT", "UPDATE", "DELETE")):
+                tick()
+
+        event.listen(engine, "before_cursor_execute", tick_if_it_writes)
         event.listen(engine, "begin", tick)
         event.listen(engine, "commit", tick)
         ask = MintApi._request

@@ -1,27 +1,23 @@
-"""Ecash at a real mint (nutshell): the contract, kill -9, lies of a mint, and its own wallet."""
+"""A real mint (nutshell): lies of a mint, tokens that peers make up, its own wallet."""
 
 import asyncio
 import hashlib
 import json
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
+from tests.adapters.payments.cashu_bank import SWAP_FEE_MSAT, open_bank, open_wallet
 from tests.adapters.payments.ecash_contract import (
     AMOUNT_MSAT,
     FUNDED_MSAT,
     LONG_S,
     Bank,
-    EcashContract,
     provider_only,
     refuse,
-    two_of_three,
 )
 from tests.services.cashu_mint import Mint, run_mint
 from tests.services.lying_mint import LyingMint, lose
@@ -36,9 +32,6 @@ from kumiai.nodes.market.ports import EcashLock
 
 pytestmark = pytest.mark.xdist_group("cashu")
 
-CRASHER = Path(__file__).with_name("ecash_crash.py")
-SWAP_FEE_MSAT = 1_000  # nutshell's tenth of a satoshi for each of a few pieces, rounded up
-POLL_S = 0.1
 _serial = count()
 
 
@@ -46,67 +39,6 @@ _serial = count()
 def mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mint]:
     with run_mint(tmp_path_factory.mktemp("mint")) as running:
         yield running
-
-
-def open_wallet(url: str, folder: Path, name: str) -> CashuWallet:
-    """Keys are fresh for every test: the mint remembers what was spent."""
-    return CashuWallet(url, derive_key(str(folder / name).encode(), "ecash"), folder / name)
-
-
-async def fund(wallet: CashuWallet, amount_msat: int = FUNDED_MSAT) -> None:
-    quote = await wallet.request_funds("funds", amount_msat)
-    assert quote.bolt11.startswith("ln")
-    while True:
-        try:
-            assert await wallet.claim_funds("funds") == amount_msat
-            return
-        except WalletError as error:
-            if not error.is_retriable:
-                raise
-        await asyncio.sleep(POLL_S)
-
-
-async def wait_until(second: int) -> None:
-    while time.time() <= second + 0.2:
-        await asyncio.sleep(POLL_S)
-
-
-@asynccontextmanager
-async def open_bank(url: str, folder: Path) -> AsyncIterator[Bank]:
-    names = ("customer", "provider", "committee", "thief")
-    members = [open_wallet(url, folder, name) for name in names]
-    await fund(members[0])
-    yield Bank(*members, time.time, wait_until, SWAP_FEE_MSAT)
-    for member in members:
-        await member.close()
-
-
-class TestCashuEcash(EcashContract):
-    @pytest.fixture(autouse=True)
-    def _mint(self, mint: Mint) -> None:
-        self.url = mint.url
-
-    def open_bank(self, folder: Path):
-        return open_bank(self.url, folder)
-
-    def test_amounts_are_whole_satoshi(self, tmp_path: Path) -> None:
-        async def check(b: Bank) -> None:
-            with pytest.raises(InputError):
-                await b.customer.lock("a", AMOUNT_MSAT + 1, two_of_three(b))
-
-        self.run(tmp_path, check)
-
-
-def test_a_kill_at_every_step_moves_money_once(mint: Mint, tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, CRASHER, "cashu", tmp_path, mint.url],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    steps = {line.split(": ")[0]: int(line.split()[1]) for line in result.stdout.splitlines()}
-    assert set(steps) == {"fund", "lock", "redeem"} and min(steps.values()) >= 12, steps
 
 
 # -- a mint that lies --

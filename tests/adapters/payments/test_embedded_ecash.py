@@ -57,7 +57,7 @@ def test_a_kill_at_every_step_moves_money_once(tmp_path: Path) -> None:
         [sys.executable, CRASHER, "embedded", tmp_path], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "lock: 3 steps" in result.stdout and "redeem: 3 steps" in result.stdout
+    assert "lock: 7 steps" in result.stdout and "redeem: 7 steps" in result.stdout
 
 
 def test_a_token_of_another_bank_is_refused(tmp_path: Path) -> None:
