@@ -122,6 +122,13 @@ def test_near_is_decided_exactly_as_by_big_integers(values, seed):
     assert compare_updates(other, one) == wanted
 
 
+@pytest.mark.parametrize("unit", [1, 655, 65_537, 1_234_567, 20_000_001])
+def test_near_ends_exactly_at_one_hundredth(unit):
+    whole = np.array([100 * unit], dtype=np.int32)
+    assert compare_updates(whole, whole - np.int32(unit)) == NEAR
+    assert compare_updates(whole, whole - np.int32(unit + 1)) == DIFFERS
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_nothing_to_compare(count):
     works = find_works([0] * count, [np.array([1], np.int32)] * count)
