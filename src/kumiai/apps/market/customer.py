@@ -75,16 +75,23 @@ def create_job(job_path: Path, folder: MarketFolder, places: Places) -> Customer
         )
     finally:
         work.close()
+    save_job(folder, text, job.base_dir, places, plan)
+    return plan
+
+
+def save_job(
+    folder: MarketFolder, job_text: str, base_dir: Path, places: Places, plan: CustomerPlan
+) -> None:
+    """Write down everything that a customer's node needs to go on at any time."""
     folder.write_plan(
         KIND,
         {
-            "job": text,
-            "base_dir": str(job.base_dir),
+            "job": job_text,
+            "base_dir": str(base_dir),
             "places": encode_value(places),
             "plan": encode_value(plan),
         },
     )
-    return plan
 
 
 def _complete(places: Places, job: JobFile) -> Places:

@@ -27,27 +27,28 @@ from kumiai.adapters.sim.market_cheats import Vanishing
 from kumiai.adapters.sim.market_work import CopyingWork, GarbageWork, IdleWork
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.apps.market.assembly import Member, Services, assemble
+from kumiai.apps.market.customer import COMMANDS as CUSTOMER_COMMANDS
+from kumiai.apps.market.customer import KIND as CUSTOMER
+from kumiai.apps.market.customer import Places, save_job, write_result
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job
 from kumiai.apps.market.planning import make_plan
+from kumiai.apps.market.provider import COMMANDS as PROVIDER_COMMANDS
+from kumiai.apps.market.provider import KIND as PROVIDER
+from kumiai.apps.market.provider import save_provider
 from kumiai.base.errors import RunFailedError
 from kumiai.market.customer import (
-    Accept,
     Begin,
-    Cancel,
     Customer,
     CustomerPlan,
     CustomerState,
     Phase,
-    Rate,
 )
-from kumiai.market.kinds import Policy
+from kumiai.market.kinds import TOPIC, Policy
+from kumiai.market.nips.nip01 import Filter, encode_event
 from kumiai.market.provider import (
-    Dispute,
-    Leave,
     Provider,
     ProviderPolicy,
-    RateCustomer,
     Start,
 )
 from kumiai.nodes.market.node import NodeTimes
@@ -55,9 +56,8 @@ from kumiai.nodes.market.ports import Balance
 from kumiai.nodes.market.work import ProviderWorkPort, Trained, TrainOrder
 
 FUNDS_MSAT = 2_000_000
+BANK_FILE = "bank.sqlite"
 COPY_WAIT_S = 20.0
-CUSTOMER_COMMANDS = (Begin, Accept, Cancel, Rate)
-PROVIDER_COMMANDS = (Start, Leave, Dispute, RateCustomer)
 
 JOB = """
 name = "market-demo"
@@ -133,11 +133,14 @@ class Outcome:
     test_accuracy_ppm: int
     balances: dict[str, Balance]
     funded_msat: int
+    event_count: int
+    event_bytes: int  # on each relay
+    accuracy_start_ppm: int
     seconds: float
     folder: Path
 
 
-Tell = Callable[[CustomerState, dict[str, str]], None]
+Tell = Callable[[CustomerPlan, CustomerState, dict[str, str]], None]
 
 
 async def play(folder: Path, seed: int, tell: Tell) -> Outcome:
@@ -153,7 +156,7 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
     relays = [await stack.enter_async_context(await embedded.start()) for _ in range(2)]
     server = await BlobServer.start(BlobStore(folder / "blob-server"))
     stack.push_async_callback(server.stop)
-    bank = EmbeddedBank(folder / "bank.sqlite", seed=hashlib.sha256(f"{seed}".encode()).digest())
+    bank = EmbeddedBank(folder / BANK_FILE, seed=hashlib.sha256(f"{seed}".encode()).digest())
     stack.callback(bank.close)
     urls = tuple(relay.url for relay in relays)
     places: dict[str, MarketFolder] = {}
@@ -177,15 +180,17 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
     stack.callback(work.close)
     secret = places["customer"].read_secret()
     plan = make_plan(job, work.prepare(), blobs, keys["customer"], secret, urls)
+    meeting = Places(urls, (server.url,), _name_wallet(folder, "customer"))
+    save_job(places["customer"], JOB.format(seed=seed), folder, meeting, plan)
     customer = assemble(
         places["customer"],
         Customer(plan),
         CUSTOMER_COMMANDS,
         services,
-        name="customer",
+        name=CUSTOMER,
         customer_work=work,
         times=NodeTimes(tick_s=0.25),
-        observer=_Watcher(tell, keys),
+        observer=_Watcher(tell, plan, keys),
     )
     await stack.enter_async_context(customer)
     await customer.node.say(Begin())
@@ -201,6 +206,9 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
     if state.outcome != "all rounds done":
         raise RunFailedError(f"the market's demo ended early: {state.outcome}")
     loss, accuracy = work.measure(state.model, work.test)
+    _, accuracy_start = work.measure(plan.model, work.test)
+    write_result(places["customer"], state, work)
+    events = await customer.relays.fetch([Filter(tags={"t": (TOPIC,)})])
     balances = {name: bank.get_balance(name) for name in keys}
     bank.check_books()
     return Outcome(
@@ -212,6 +220,9 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
         accuracy,
         balances,
         FUNDS_MSAT,
+        len(events),
+        sum(len(encode_event(event)) for event in events),
+        accuracy_start,
         time.monotonic() - began,
         folder,
     )
@@ -231,6 +242,8 @@ async def _make_provider(
         payment=(Policy.HOLD,),
         train_s=5,
     )
+    wallet = _name_wallet(place.root.parent, one.name)
+    save_provider(place, policy, Places(tuple(services.relays), tuple(services.blobs), wallet))
     machine: Any = Provider(policy)
     if one.conduct == "vanishes":
         machine = Vanishing(machine)
@@ -248,10 +261,14 @@ async def _make_provider(
         machine,
         PROVIDER_COMMANDS,
         services,
-        name=one.name,
+        name=PROVIDER,
         provider_work=work,
         times=NodeTimes(tick_s=0.25),
     )
+
+
+def _name_wallet(folder: Path, name: str) -> str:
+    return f"embedded:{folder / BANK_FILE}#{name}"
 
 
 def _steal(order: TrainOrder, victim: Member, blobs: LocalBlobs) -> Trained | None:
@@ -283,11 +300,11 @@ async def _let_settle(
 class _Watcher:
     """Passes the customer's state on."""
 
-    def __init__(self, tell: Tell, keys: dict[str, str]) -> None:
-        self._tell, self._keys = tell, keys
+    def __init__(self, tell: Tell, plan: CustomerPlan, keys: dict[str, str]) -> None:
+        self._tell, self._plan, self._keys = tell, plan, keys
 
     def on_step(self, state: Any, effects: Any) -> None:
-        self._tell(state, self._keys)
+        self._tell(self._plan, state, self._keys)
 
     def on_rejected(self, rejected: Any) -> None: ...
 

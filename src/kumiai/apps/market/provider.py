@@ -81,8 +81,13 @@ async def create_provider(
         refused=wishes.refused,
         disputes=wishes.disputes,
     )
-    folder.write_plan(KIND, {"places": encode_value(places), "policy": encode_value(policy)})
+    save_provider(folder, policy, places)
     return policy
+
+
+def save_provider(folder: MarketFolder, policy: ProviderPolicy, places: Places) -> None:
+    """Write down everything that a provider's node needs to go on at any time."""
+    folder.write_plan(KIND, {"places": encode_value(places), "policy": encode_value(policy)})
 
 
 def read_policy(folder: MarketFolder) -> tuple[ProviderPolicy, Places]:
