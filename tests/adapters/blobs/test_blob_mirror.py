@@ -21,6 +21,7 @@ from kumiai.adapters.blobs.limits import BlobLimits
 from kumiai.adapters.blobs.mirroring import MirrorPolicy, is_public
 from kumiai.adapters.blobs.server import BlobServer
 from kumiai.adapters.blobs.store import BlobStore
+from kumiai.market.nips.bud import Verb
 
 DATA = make_bytes(300_000)
 NAME = name_of(DATA)
@@ -65,7 +66,7 @@ async def packed(_request: str, writer: asyncio.StreamWriter) -> None:
     writer.write(answer("200 OK", DATA, Content_Encoding="gzip"))
 
 
-async def mirror(server: BlobServer, body: object, name: str = NAME, key=ALICE, verb="upload"):
+async def mirror(server: BlobServer, body: object, name: str = NAME, key=ALICE, verb=Verb.UPLOAD):
     signed = sign_authorization(key, verb, int(time.time()), hashes=[name])
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     async with (
@@ -137,7 +138,7 @@ def test_bad_requests(tmp_path: Path) -> None:
                      {"url": "http://x:99999/"}, {"url": "http://" + "x" * 3_000}):  # fmt: skip
             assert (await mirror(server, body))[0] == 400, body
         assert (await mirror(server, {"url": "x" * 20_000}))[0] == 413
-        assert (await mirror(server, {"url": "http://x/y"}, verb="delete"))[0] == 401
+        assert (await mirror(server, {"url": "http://x/y"}, verb=Verb.DELETE))[0] == 401
         url = f"https://nonexistent.invalid/{NAME}"
         assert (await mirror(server, {"url": url}))[0] == 502
 

@@ -17,12 +17,13 @@ pytest.importorskip("granian", reason="the extra `market` is not installed")
 import aiohttp
 from tests.adapters.blobs.servers import ALICE, BOB, make_bytes, name_of
 
-from kumiai.adapters.blobs.authorization import AUTHORIZATION_KIND, sign_authorization
+from kumiai.adapters.blobs.authorization import sign_authorization
 from kumiai.adapters.blobs.limits import BlobLimits
 from kumiai.adapters.blobs.server import BlobServer
 from kumiai.adapters.blobs.store import BlobStore
 from kumiai.base.errors import InputError, StoreError
 from kumiai.market.nips import nip01
+from kumiai.market.nips.bud import AUTH_KIND, Verb
 
 LIMITS = BlobLimits(
     blob_bytes_max=4 << 20, quota_bytes=8 << 20, total_bytes_max=10 << 20, idle_s=0.5,
@@ -39,7 +40,7 @@ class Client:
         self.server, self.store, self.url, self.session = server, server.store, server.url, session
 
     def sign(self, verb: str, *hashes: str, key=ALICE, **more) -> dict[str, str]:
-        value = sign_authorization(key, verb, int(time.time()), hashes=hashes, **more)
+        value = sign_authorization(key, Verb(verb), int(time.time()), hashes=hashes, **more)
         return {"Authorization": value}
 
     async def ask(self, method: str, path: str, body=None, **headers: str):
@@ -157,7 +158,7 @@ def test_no_path_leads_out(tmp_path: Path, path: str) -> None:
 def test_authorizations_that_do_not_hold(tmp_path: Path) -> None:
     now = int(time.time())
 
-    def event(kind=AUTHORIZATION_KIND, at=now, tags=()):
+    def event(kind=AUTH_KIND, at=now, tags=()):
         signed = nip01.sign_text(ALICE, kind, at, "x", tags)
         return "Nostr " + base64.b64encode(nip01.encode_event(signed)).decode()
 
@@ -166,18 +167,20 @@ def test_authorizations_that_do_not_hold(tmp_path: Path) -> None:
     forged["pubkey"] = BOB.pubkey
     cases = {
         "no authorization": "",
-        "not `Nostr `": "Bearer abc",
+        "not 'Nostr '": "Bearer abc",
         "no event": "Nostr !!!",
-        "no event in": "Nostr " + base64.b64encode(b"[1]").decode(),
+        "is a JSON object": "Nostr " + base64.b64encode(b"[1]").decode(),
         "kind 1,": event(1, tags=good),
-        "not for upload": event(tags=[["t", "delete"], *good[1:]]),
-        "does not hold": "Nostr " + base64.b64encode(json.dumps(forged).encode()).decode(),
-        "expired": event(tags=[*good[:2], ["expiration", str(now - 1)]]),
-        "no single expiration": event(tags=good[:2]),
-        "single expiration": event(tags=[*good, ["expiration", str(now + 90)]]),
-        "in the future": event(at=now + 3600, tags=[*good[:2], ["expiration", str(now + 7200)]]),
+        "not an authorisation to upload": event(tags=[["t", "delete"], *good[1:]]),
+        "id does not match": "Nostr " + base64.b64encode(json.dumps(forged).encode()).decode(),
+        "expired, or": event(tags=[*good[:2], ["expiration", str(now - 1)]]),
+        "without expiration": event(tags=good[:2]),
+        "2 tags 'expiration'": event(tags=[*good, ["expiration", str(now + 90)]]),
+        "created in the future": event(
+            at=now + 3600, tags=[*good[:2], ["expiration", str(now + 7200)]]
+        ),
         "lives longer": event(tags=[*good[:2], ["expiration", str(now + 10**7)]]),
-        "other servers": event(tags=[*good, ["server", "cdn.example.com"]]),
+        "another server": event(tags=[*good, ["server", "cdn.example.com"]]),
         "sha256 each": event(tags=[*good, ["x", "nonsense"]]),
     }
 
@@ -191,7 +194,6 @@ def test_authorizations_that_do_not_hold(tmp_path: Path) -> None:
         for header in (
             event(tags=good),
             event(tags=[*good, ["server", host]]),
-            event(tags=[*good, ["server", f"http://{host}/"]]),
             event(tags=good).rstrip("=").replace("+", "-").replace("/", "_"),
         ):
             assert (await client.ask("PUT", "/upload", DATA, Authorization=header))[0] in {200, 201}
@@ -200,7 +202,7 @@ def test_authorizations_that_do_not_hold(tmp_path: Path) -> None:
         two = event(tags=[["t", "upload"], ["x", "0" * 64], ["x", "1" * 64], good[2]])
         assert (await client.ask("PUT", "/upload", b"else", Authorization=two))[0] == 403
         none = event(tags=[good[0], good[2]])
-        assert (await client.ask("PUT", "/upload", b"else", Authorization=none))[0] == 403
+        assert (await client.ask("PUT", "/upload", b"else", Authorization=none))[0] == 401
         assert client.store.find(name_of(b"else")) is None
 
     play(tmp_path, scene)
@@ -336,7 +338,9 @@ def test_unfinished_uploads_are_few_and_grow_old(tmp_path: Path) -> None:
         assert client.store.catalogue.count_bytes(ALICE.pubkey) == 2_000  # their whole sizes
         client.store.now_s = lambda: int(time.time()) + LIMITS.partial_age_s + 10
         client.sign = lambda verb, *hashes, **_: {
-            "Authorization": sign_authorization(ALICE, verb, client.store.now_s(), hashes=hashes)
+            "Authorization": sign_authorization(
+                ALICE, Verb(verb), client.store.now_s(), hashes=hashes
+            )
         }
         assert await begin(3) == 202
         assert len(client.store.catalogue.list_partials(ALICE.pubkey)) == 1
@@ -420,7 +424,6 @@ def test_listing_and_deleting(tmp_path: Path) -> None:
         path = f"/{names[0]}"
         assert (await client.ask("DELETE", path))[0] == 401
         assert (await client.ask("DELETE", path, **client.sign("upload", names[0])))[0] == 401
-        assert (await client.ask("DELETE", path, **client.sign("delete")))[0] == 403
         assert (await client.ask("DELETE", path, **client.sign("delete", names[1])))[0] == 403
         stranger = client.sign("delete", names[0], key=BOB)
         assert (await client.ask("DELETE", path, **stranger))[0] == 403

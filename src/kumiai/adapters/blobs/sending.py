@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kumiai.adapters.blobs.blocks import read_blocks
 from kumiai.adapters.blobs.options import ClientOptions
+from kumiai.market.nips.bud import Verb
 from kumiai.nodes.market.errors import BlobError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Sending:
 
     session: aiohttp.ClientSession
     options: ClientOptions
-    authorize: Callable[[str, str, str], dict[str, str]]
+    authorize: Callable[[str, Verb, str], dict[str, str]]
     pay: Callable[[str, str], Awaitable[None]] | None
     now_s: Callable[[], int]
 
@@ -67,7 +68,7 @@ class Sending:
 
     async def _try(self, upload: Upload, server: str) -> tuple[BlobError, str]:
         """One attempt: (_DONE, "") or what is wrong, and the invoice that would mend it."""
-        headers = self.authorize(server, "upload", upload.sha256)
+        headers = self.authorize(server, Verb.UPLOAD, upload.sha256)
         headers |= {"X-SHA-256": upload.sha256}
         asked = {
             "X-Content-Length": str(upload.size_bytes),
