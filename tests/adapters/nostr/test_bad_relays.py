@@ -347,6 +347,31 @@ def test_a_limit_holds_over_lost_connections() -> None:
     asyncio.run(play())
 
 
+def test_small_pages_that_end_exclusively() -> None:
+    """The relay gives 30 at once, four a second, and takes `until` as exclusive."""
+
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+            relay.page_max = 30
+            now = int(time.time())
+            old = [make_event(f"{at}", at=now - at // 4) for at in range(200)]
+            relay.events.update({it.id: it for it in old})
+            plain = relay.take_request
+
+            async def on_request(socket, name, filters) -> None:
+                filters = [
+                    it if it.until is None else replace(it, until=it.until - 1) for it in filters
+                ]
+                await plain(socket, name, filters)
+
+            relay.on_request = on_request
+            assert ids(await provider.fetch([JOBS])) == ids(old)
+            subscription = provider.subscribe([JOBS])
+            assert ids(await read(subscription, len(old))) == ids(old)
+
+    asyncio.run(play())
+
+
 def test_no_redirection_is_followed() -> None:
     async def play() -> None:
         async with run_bad_relay() as inside:
