@@ -1,0 +1,1 @@
+"""A simulated market: many members' machines in one thread, virtual time, seeded faults."""
