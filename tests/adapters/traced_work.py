@@ -11,8 +11,8 @@ from safetensors.torch import save
 
 from kumiai.adapters.compute.audited import AuditedCompute, Tracer
 from kumiai.adapters.compute.execution.engine import Engine
+from kumiai.adapters.compute.task_work import make_settings
 from kumiai.adapters.memory.blobs import MemoryBlobs
-from kumiai.apps.workload import make_settings
 from kumiai.base.amounts import PPM
 from kumiai.learning.recipe import Recipe, build_recipe
 from kumiai.nodes import ports

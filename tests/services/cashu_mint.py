@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-cashu"
+ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-services" / "cashu"
 START_SECONDS_MAX = 60.0
 INPUT_FEE_PPK = 100  # nutshell's own default
 

@@ -13,9 +13,9 @@ import torch
 
 from kumiai.adapters.compute.alone import measure_alone
 from kumiai.adapters.compute.measure import Samples
+from kumiai.adapters.compute.task_work import make_settings
 from kumiai.apps.finished import Finished, read_model
 from kumiai.apps.scenarios import has_shard
-from kumiai.apps.workload import make_settings
 from kumiai.base.amounts import PPM
 from kumiai.nodes.role import derive_seed
 from kumiai.rounds.state import RunPhase

@@ -102,11 +102,25 @@ async def _open_embedded(source: WalletSource) -> WalletPort:
 
 
 async def _open_lnbits(source: WalletSource) -> WalletPort:
-    raise InputError("wallet", "lnbits", "this build cannot open LNbits wallets yet")
+    from kumiai.adapters.payments.lnbits import LnbitsWallet
+
+    # an admin key may also look; with an invoice key the wallet can only be paid
+    key = source.get_secret("LNBITS_KEY", "the wallet's admin key")
+    return LnbitsWallet(source.rest, admin_key=key)
 
 
 async def _open_nwc(source: WalletSource) -> WalletPort:
-    raise InputError("wallet", NWC, "this build cannot open NWC wallets yet")
+    from kumiai.adapters.nostr.relays import Relays
+    from kumiai.adapters.payments.nwc import NwcWallet
+    from kumiai.market.nips.nip47 import parse_uri
+
+    try:
+        connection = parse_uri(f"{NWC}:{source.rest}")
+    except ValueError as error:  # its text does not repeat the secret
+        raise InputError("wallet", f"{NWC}:...", str(error)) from None
+    # some relays hand out a connection's events to its own keys alone (NIP-42)
+    relays = Relays(connection.relays, connection.key)
+    return NwcWallet(connection, relays, owns_relays=True)
 
 
 async def _open_nwc_file(source: WalletSource) -> WalletPort:

@@ -19,7 +19,7 @@ from kumiai.adapters.store.tree import FileStamp, read_stamp
 from kumiai.base.canonical import is_hash, sha256_hex
 from kumiai.base.errors import StoreError
 
-_PARTIAL = "partial"
+PARTIAL = "partial"
 _RETRIABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EINTR})
 
 
@@ -33,7 +33,7 @@ class DirectoryBlobs:
         self._root = root
         self._is_synced = is_synced
         try:
-            (root / _PARTIAL).mkdir(parents=True, exist_ok=True)
+            (root / PARTIAL).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _translate(root, error) from error
 
@@ -66,7 +66,7 @@ class DirectoryBlobs:
 
         Call it only while no other process puts into this folder.
         """
-        left = list((self._root / _PARTIAL).iterdir())
+        left = list((self._root / PARTIAL).iterdir())
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
@@ -76,7 +76,7 @@ class DirectoryBlobs:
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self._root / _PARTIAL)
+        descriptor, name = tempfile.mkstemp(dir=self._root / PARTIAL)
         partial = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:

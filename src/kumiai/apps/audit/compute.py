@@ -11,9 +11,10 @@ import torch
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.scoring import Holdout
+from kumiai.adapters.compute.task_work import make_settings
 from kumiai.adapters.cores import count_cores
 from kumiai.apps.audit.subject import Subject
-from kumiai.apps.workload import load_run_recipe, make_settings
+from kumiai.apps.workload import load_run_recipe
 
 WORKERS_MAX = 8  # each keeps the decoded updates of a round in memory
 

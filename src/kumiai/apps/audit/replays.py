@@ -14,8 +14,9 @@ import torch
 
 from kumiai.adapters.compute.audited import AuditedCompute
 from kumiai.adapters.compute.execution.engine import Engine
+from kumiai.adapters.compute.task_work import make_settings
 from kumiai.apps.audit.subject import Subject
-from kumiai.apps.workload import load_run_recipe, make_settings
+from kumiai.apps.workload import load_run_recipe
 from kumiai.nodes.auditing import make_target
 from kumiai.proofs.verdict import Verdict
 from kumiai.rounds.audits import conclude_audit

@@ -96,3 +96,11 @@ def get_language(asked: str | None) -> str:
 def get_setting(name: str) -> str:
     """What the environment says as KUMIAI_NAME, "" if nothing; an option wins over it."""
     return os.environ.get(f"KUMIAI_{name}", "")
+
+
+def get_settings() -> dict[str, str]:
+    """All settings of the environment by their names without KUMIAI_, for wallets and the like."""
+    prefix = "KUMIAI_"
+    return {
+        name.removeprefix(prefix): v for name, v in os.environ.items() if name.startswith(prefix)
+    }

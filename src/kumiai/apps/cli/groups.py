@@ -1,4 +1,4 @@
-"""Commands with commands of their own: `kumiai flower`, `kumiai bench`, `kumiai chain`."""
+"""Commands with commands of their own: `kumiai flower`, `bench`, `chain`, `market` and others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kumiai.apps.cli.chaining import chain
+from kumiai.apps.cli.marketing import add_market_groups
 from kumiai.apps.cli.options import LangOption, show_examples
 
 flower = typer.Typer(
@@ -111,3 +112,4 @@ def add_groups(app: typer.Typer) -> None:
     app.add_typer(flower, name="flower")
     app.add_typer(bench)
     app.add_typer(chain, name="chain")
+    add_market_groups(app)

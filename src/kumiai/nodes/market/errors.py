@@ -20,7 +20,16 @@ class RelayError(MarketError):
 
 
 class BlobError(MarketError):
-    """A blob could not be put or fetched, or is not what its name says."""
+    """A blob could not be put or fetched, or is not what its name says.
+
+    code: market.kinds.Code's word for it: not-there, too-big or wrong-hash.
+    """
+
+    def __init__(
+        self, message: str, *, is_retriable: bool = False, code: str | None = None
+    ) -> None:
+        super().__init__(message, is_retriable=is_retriable)
+        self.code = code or ("not-there" if is_retriable else "wrong-hash")
 
 
 class WalletError(MarketError):

@@ -89,7 +89,10 @@ class JudgedUpdate:
 
     gain: loss of the round's model minus loss with this update alone (positive helps); value and
     error: its contribution to the round and the standard error. fault: "" or a code: malformed,
-    duplicate (of `duplicate_of`), empty, replayed, diverged, uncorrelated.
+    duplicate (of `duplicate_of`), empty, replayed, diverged, uncorrelated, differs (from the other
+    providers of its shard, and helps far less than theirs). agreement: with those, "" where there
+    are none, equal (the same numbers), near (rounding) or differs. Those who agree are credited
+    with the same value: it is of their work, done several times.
     """
 
     provider: str
@@ -98,6 +101,7 @@ class JudgedUpdate:
     error: int
     fault: str = ""
     duplicate_of: str = ""
+    agreement: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""NOSTR relays: several as one behind `RelayPort`, and one that runs within this process."""

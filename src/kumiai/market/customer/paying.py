@@ -1,0 +1,176 @@
+"""Verdicts and money: what acceptance releases, what stays back, and how a job ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kumiai.market.customer.state import Phase, Stage, Standing, Work
+from kumiai.market.customer.turn import Turn
+from kumiai.market.drafts import draft_cancel, draft_closing, draft_rating, draft_verdict
+from kumiai.market.effects import Judge, Judged, Pay, Publish, RedeemToken, SignToken
+from kumiai.market.kinds import Code, Kind, Policy, Ruling
+
+ESCROW_MARGIN_S = 24 * 3600  # for disputes, and for the provider to redeem before the locktime
+
+
+def compute_locktime(turn: Turn, work: Work) -> int:
+    """From when on we may take the ecash of a work back."""
+    terms = turn.terms
+    return work.deadline_s + 3 * terms.judge_s + terms.reveal_s + ESCROW_MARGIN_S
+
+
+def accept(turn: Turn, work: Work) -> None:
+    """The update is worth its price: release the money the way the policy says."""
+    member = turn.s.members[work.provider]
+    turn.put_member(replace(member, accepted=member.accepted + 1))
+    work = replace(work, stage=Stage.ACCEPTED, ruling=Ruling.ACCEPTED, code=Code.ACCEPTED)
+    turn.put_work(work)
+    payment = member.offer.terms.payment
+    if payment is Policy.ESCROW:
+        turn.ask(SignToken(f"sign/{work.key}", work.token))
+        return
+    say_verdict(turn, work, Ruling.ACCEPTED, Code.ACCEPTED)
+    if payment is Policy.FAIR or work.payment == "settled":
+        on_settled(turn, work)
+    elif payment is Policy.INVOICE and work.result is not None:
+        turn.ask(
+            Pay(
+                key=f"pay/{work.key}",
+                bolt11=work.result.bolt11,
+                amount_msat=work.price_msat,
+                payee=member.offer.terms.payee,
+                payment_hash="",
+                job=turn.job_id,
+                round=work.round,
+            )
+        )
+
+
+def on_signed(turn: Turn, work: Work, signatures: Sequence[str]) -> None:
+    """Our signatures on the ecash travel with the verdict: from then on it is the provider's."""
+    say_verdict(turn, work, Ruling.ACCEPTED, Code.ACCEPTED, signatures)
+    on_settled(turn, replace(work, payment="settled"))
+
+
+def say_verdict(
+    turn: Turn, work: Work, ruling: Ruling, code: Code, signatures: Sequence[str] = ()
+) -> None:
+    """Publish what was decided; nobody who delivered is left without a reason."""
+    if work.result is None:
+        return
+    is_released = ruling is Ruling.ACCEPTED
+    draft = draft_verdict(
+        turn.job_id,
+        turn.s.members[work.provider].contract,
+        work.result.id,
+        work.round,
+        work.provider,
+        ruling,
+        code,
+        gain_ppm=work.gain_ppm,
+        update=work.update,
+        preimage=work.preimage if is_released else "",
+        signatures=signatures,
+    )
+    name = "publish/verdict" if not work.verdict else "publish/revised"
+    turn.ask(Publish(f"{name}/{work.key}", draft))
+
+
+def on_settled(turn: Turn, work: Work) -> None:
+    """The money has moved, by our own wallet's word."""
+    if work.stage is Stage.ACCEPTED:
+        work = replace(work, stage=Stage.PAID)
+        member = turn.s.members[work.provider]
+        paid = member.paid_msat + work.price_msat
+        turn.put_member(replace(member, paid_msat=paid))
+    turn.put_work(work)
+
+
+def on_unpaid(turn: Turn, work: Work) -> None:
+    """A payment ended without moving money: an unopened work is closed, and says why."""
+    if work.is_open:
+        turn.put_work(replace(work, stage=Stage.REJECTED, code=Code.BAD_INVOICE))
+        say_verdict(turn, turn.s.works[work.key], Ruling.INCONCLUSIVE, Code.BAD_INVOICE)
+        count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=False)
+
+
+def count_fault(turn: Turn, provider: str, code: Code, *, is_grave: bool) -> None:
+    """End a contract after fraud or silence at once, after other faults when they repeat."""
+    member = turn.s.members[provider]
+    is_rejected = code not in (Code.NO_REPLY, Code.LATE, Code.DECLINED, Code.CANCELLED)
+    member = replace(member, faults=member.faults + 1, rejected=member.rejected + int(is_rejected))
+    if is_grave or member.faults >= turn.plan.faults_max:
+        member = replace(member, standing=Standing.ENDED, reason=str(code))
+    turn.put_member(member)
+
+
+def cancel(turn: Turn) -> None:
+    """Withdraw what is open; what was delivered is judged and paid."""
+    if turn.s.is_cancelled or turn.s.phase in (Phase.PAYING, Phase.CLOSED):
+        return
+    turn.set(is_cancelled=True)
+    requests = [(turn.job_id, Kind.JOB)] if turn.s.job is not None else []
+    requests += [(contract, Kind.CONTRACT) for contract in turn.s.contracts]
+    if requests:
+        turn.ask(Publish("publish/cancel", draft_cancel(requests, "cancelled by the customer")))
+    for work in list(turn.s.works.values()):
+        if work.stage in (Stage.ASKED, Stage.WORKING):
+            turn.drop(f"publish/round/{work.key}")
+            turn.put_work(replace(work, stage=Stage.CLOSED, code=Code.CANCELLED))
+    if turn.s.phase not in (Phase.ROUND, Phase.JUDGING, Phase.COMBINING):
+        finish(turn, "cancelled by the customer")
+
+
+def finish(turn: Turn, outcome: str) -> None:
+    """No further round: measure the final model once, and wait for money under way."""
+    if turn.s.phase in (Phase.PAYING, Phase.CLOSED):
+        return
+    turn.set(outcome=outcome)
+    turn.enter(Phase.PAYING)
+    for member in list(turn.s.members.values()):
+        if member.standing is not Standing.ENDED:
+            turn.put_member(replace(member, standing=Standing.ENDED, reason=outcome))
+    if turn.s.history:
+        seed = turn.derive("beacon/final")
+        turn.ask(
+            Judge("judge/final", turn.s.round + 1, turn.s.model, turn.s.previous_model, (), seed)
+        )
+
+
+def on_final(turn: Turn, judged: Judged) -> None:
+    """How good the model is that the customer keeps."""
+    turn.set(final_loss_ppm=judged.loss_ppm, final_accuracy_ppm=judged.accuracy_ppm)
+
+
+def settle_up(turn: Turn) -> None:
+    """Close the job when no money moves any more, or the patience for it is over."""
+    is_waiting = any(work.stage is Stage.ACCEPTED for work in turn.s.works.values())
+    is_waiting = is_waiting or "judge/final" in turn.s.pending
+    if is_waiting and turn.now_s < turn.s.phase_since_s + turn.plan.payment_s:
+        return
+    turn.enter(Phase.CLOSED)
+    if turn.s.job is None:
+        return
+    members = [(m.provider, m.accepted, m.rejected, m.paid_msat) for m in turn.s.members.values()]
+    rounds = len({done.round for done in turn.s.history if done.accepted})
+    draft = draft_closing(turn.job_id, rounds, turn.s.model, members)
+    turn.ask(Publish("publish/closing", draft))
+
+
+def take_back(turn: Turn) -> None:
+    """Ask for the refund of ecash that was not earned, once its locktime has passed."""
+    for work in list(turn.s.works.values()):
+        if not work.token or work.stage in (Stage.PAID, Stage.ACCEPTED) or work.payment:
+            continue
+        if turn.now_s > compute_locktime(turn, work):
+            turn.put_work(replace(work, payment="refunding"))
+            turn.ask(RedeemToken(f"refund/{work.key}", work.token, ()))
+
+
+def rate(turn: Turn, provider: str, points: int, sentence: str) -> None:
+    """Say publicly how a provider was; it needs a contract that both signed."""
+    member = turn.s.members.get(provider)
+    if member is not None and member.contract:
+        draft = draft_rating(member.contract, provider, points, sentence)
+        turn.ask(Publish(f"publish/rating/{member.contract}/{turn.now_s}", draft))

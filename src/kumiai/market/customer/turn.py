@@ -1,0 +1,98 @@
+"""One step of the customer's machine under way: a copy of the state that may be changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from kumiai.base.canonical import sha256_hex
+from kumiai.base.errors import Reject
+from kumiai.base.events import Event
+from kumiai.market.customer.state import (
+    REJECTED_KEPT_MAX,
+    CustomerPlan,
+    CustomerState,
+    Member,
+    Phase,
+    Work,
+)
+from kumiai.market.effects import Effect, Rejected
+from kumiai.market.machine import Outcome
+from kumiai.market.terms import JobTerms
+
+_MAPPINGS = (
+    "refs",
+    "offers",
+    "members",
+    "contracts",
+    "works",
+    "requests",
+    "votes",
+    "rulings",
+    "pending",
+)
+
+
+class Turn:
+    """The state being changed (`s`), and what this step asks for. Lives for one step only."""
+
+    def __init__(self, plan: CustomerPlan, state: CustomerState, now_s: int) -> None:
+        self.plan, self.now_s = plan, now_s
+        copies: dict[str, Any] = {name: dict(getattr(state, name)) for name in _MAPPINGS}
+        self.s = replace(state, **copies)
+        self._effects: list[Effect] = []
+        self._rejected: list[Rejected] = []
+
+    def set(self, **fields: Any) -> None:
+        """Change fields of the state."""
+        self.s = replace(self.s, **fields)
+
+    def enter(self, phase: Phase) -> None:
+        """Go to a phase."""
+        self.set(phase=phase, phase_since_s=self.now_s)
+
+    def ask(self, effect: Effect) -> None:
+        """Ask for an effect, unless the very same is under way."""
+        if effect.key not in self.s.pending:
+            self.s.pending[effect.key] = effect  # type: ignore[index]  # our own copy
+            self._effects.append(effect)
+
+    def drop(self, key: str) -> None:
+        """Wait no longer for an effect's result."""
+        self.s.pending.pop(key, None)  # type: ignore[attr-defined]
+
+    def put_member(self, member: Member) -> None:
+        """Keep a member's new standing."""
+        self.s.members[member.provider] = member  # type: ignore[index]
+
+    def put_work(self, work: Work) -> None:
+        """Keep a work's new stage."""
+        self.s.works[work.key] = work  # type: ignore[index]
+
+    def keep(self, mapping: str, key: str, value: object) -> None:
+        """Set one entry of one of the state's mappings."""
+        getattr(self.s, mapping)[key] = value
+
+    def refuse(self, reject: Reject, event: Event | None = None) -> None:
+        """Keep what a peer did wrong, with the event that proves it."""
+        item = Rejected(self.now_s, reject, event)
+        self._rejected.append(item)
+        self.set(rejected=(*self.s.rejected, item)[-REJECTED_KEPT_MAX:])
+
+    def derive(self, label: str) -> str:
+        """Return 32 secret bytes as hex that only this customer can make again."""
+        return sha256_hex(f"{self.plan.secret}/{label}".encode())
+
+    @property
+    def terms(self) -> JobTerms:
+        """The job's terms, with references once it is posted."""
+        return self.s.terms or self.plan.terms
+
+    @property
+    def job_id(self) -> str:
+        """Id of the job's event, "" before it is posted."""
+        return self.s.job.id if self.s.job is not None else ""
+
+    def end(self) -> Outcome[CustomerState]:
+        """The step's outcome."""
+        return Outcome(self.s, tuple(self._effects), tuple(self._rejected))

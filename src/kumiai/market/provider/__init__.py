@@ -1,0 +1,21 @@
+"""The provider's machine: announce, offer, accept a contract, train, deliver, be paid."""
+
+from kumiai.market.provider.machine import Provider
+from kumiai.market.provider.state import (
+    Dispute,
+    Leave,
+    ProviderPolicy,
+    ProviderState,
+    RateCustomer,
+    Start,
+)
+
+__all__ = [
+    "Dispute",
+    "Leave",
+    "Provider",
+    "ProviderPolicy",
+    "ProviderState",
+    "RateCustomer",
+    "Start",
+]

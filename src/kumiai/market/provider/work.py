@@ -1,0 +1,377 @@
+"""One round of a provider: check the request, train, seal, deliver, be paid.
+
+Source: docs/nip-training.md, sections 4 to 6. Deviation from FEDSTR's reference code: no work
+starts before the request shows that pay is possible (a hash to lock money on, or ecash that is
+checked).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from kumiai.base.events import Event
+from kumiai.market.drafts import (
+    compute_commitment,
+    draft_dispute,
+    draft_feedback,
+    draft_result,
+)
+from kumiai.market.effects import (
+    CancelInvoice,
+    CheckToken,
+    Fetch,
+    InvoiceMade,
+    MakeInvoice,
+    PaymentSeen,
+    Publish,
+    RedeemToken,
+    Settle,
+    Store,
+    Stored,
+    Train,
+    Trained,
+    WatchInvoice,
+)
+from kumiai.market.judging_terms import DisputeTerms
+from kumiai.market.kinds import Code, Policy, Ruling, Status
+from kumiai.market.letters import RoundAsked, RulingGiven, VerdictGiven
+from kumiai.market.provider.contracts import drop_work
+from kumiai.market.provider.state import Contract, Stage, Standing, Work
+from kumiai.market.provider.turn import Turn
+from kumiai.market.terms import ResultTerms
+
+INVOICE_SLACK_S = 600
+_DISPUTABLE = frozenset(
+    {Code.NO_GAIN, Code.WORSE_THAN_PEERS, Code.DUPLICATE, Code.EMPTY, Code.REPLAYED, Code.MALFORMED}
+)
+_RUNNING = frozenset(
+    {
+        Stage.ASKED,
+        Stage.CHECKING,
+        Stage.FETCHING,
+        Stage.WAITING,
+        Stage.TRAINING,
+        Stage.STORING,
+        Stage.INVOICING,
+    }
+)
+
+
+def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
+    """Take a request of a contract of ours, once."""
+    if message.id in turn.s.works:
+        return
+    contract = turn.s.contracts.get(message.contract)
+    flaw = _find_flaw(turn, contract, message)
+    if contract is None or flaw:
+        turn.refuse("bad-request", flaw, event)
+        return
+    work = Work(message, Stage.ASKED, amount_msat=message.terms.price_msat)
+    turn.put_work(work)
+    terms = turn.get_terms(work)
+    if contract.terms.payment is Policy.ESCROW:
+        turn.put_work(replace(work, stage=Stage.CHECKING))
+        asked = message.terms
+        turn.ask(
+            CheckToken(
+                f"check/{work.key}",
+                asked.token,
+                asked.price_msat,
+                asked.customer_ecash,
+                terms.arbiter,
+                asked.locktime_s,
+            )
+        )
+        return
+    start(turn, work)
+
+
+def _find_flaw(turn: Turn, contract: Contract | None, message: RoundAsked) -> str:
+    if contract is None or contract.customer != message.customer:
+        return "names a contract that this customer does not have with us"
+    if contract.standing is not Standing.ACTIVE:
+        return "names a contract that is not in force"
+    asked = message.terms
+    if asked.deadline_s <= turn.now_s:
+        return f"its deadline {asked.deadline_s} has passed"
+    if asked.price_msat != contract.terms.price_msat:
+        return f"offers {asked.price_msat} msat, the contract says {contract.terms.price_msat}"
+    place = (message.contract, asked.round, asked.attempt)
+    for other in turn.s.works.values():
+        terms = other.request.terms
+        if (other.request.contract, terms.round, terms.attempt) == place:
+            return "this round and attempt was asked for before"
+    if contract.terms.payment is Policy.HOLD and not asked.payment_hash:
+        return "names no hash that the money would be locked on"
+    if contract.terms.payment is Policy.ESCROW and not asked.token:
+        return "comes without the ecash that it promises"
+    if contract.job_terms is None or asked.model.size_bytes > contract.job_terms.model_bytes:
+        return "its model is bigger than the job says"
+    return ""
+
+
+def start(turn: Turn, work: Work) -> None:
+    """Say that we work, and fetch the model."""
+    request = work.request
+    draft = draft_feedback(request.id, request.job, request.customer, Status.PROCESSING)
+    turn.ask(Publish(f"publish/processing/{work.key}", draft))
+    turn.put_work(replace(work, stage=Stage.FETCHING))
+    size_max = turn.get_terms(work).model_bytes
+    deadline = request.terms.deadline_s
+    turn.ask(Fetch(f"fetch/model/{work.key}", request.terms.model, size_max, deadline))
+
+
+def train_next(turn: Turn) -> None:
+    """Start the oldest waiting work if the machine is free."""
+    works = turn.s.works.values()
+    if any(work.stage is Stage.TRAINING for work in works):
+        return
+    for work in works:
+        if work.stage is Stage.WAITING:
+            _train(turn, work)
+            return
+
+
+def _train(turn: Turn, work: Work) -> None:
+    contract, terms = turn.get_contract(work), turn.get_terms(work)
+    turn.put_work(replace(work, stage=Stage.TRAINING))
+    turn.ask(
+        Train(
+            key=f"train/{work.key}",
+            round=work.request.terms.round,
+            task=terms.task.sha256,
+            code=terms.code.sha256 if terms.code is not None else "",
+            input_shape=terms.input_shape,
+            class_count=terms.class_count,
+            model=work.request.terms.model.sha256,
+            shard=contract.shard,
+            seed=work.request.terms.seed,
+        )
+    )
+
+
+def on_trained(turn: Turn, work: Work, trained: Trained) -> None:
+    """Seal the update under a key of its own and put it where the customer can fetch it."""
+    if trained.size_bytes > turn.get_terms(work).update_bytes_max:
+        fail(turn, work, "our update is longer than the job allows")
+        return
+    turn.put_work(
+        replace(
+            work,
+            stage=Stage.STORING,
+            update=trained.update,
+            samples=trained.samples,
+            iterations=trained.iterations,
+            flop=trained.flop,
+            loss_ppm=trained.loss_ppm,
+        )
+    )
+    turn.ask(Store(f"store/{work.key}", trained.update, _seal_key(turn, work)))
+
+
+def on_stored(turn: Turn, work: Work, stored: Stored) -> None:
+    """Ask for the pay, as the contract's policy says."""
+    work = replace(work, stage=Stage.INVOICING, sealed=stored.ref)
+    turn.put_work(work)
+    payment = turn.get_contract(work).terms.payment
+    if payment is Policy.ESCROW:
+        _deliver(turn, work)
+        return
+    terms = turn.get_terms(work)
+    life = terms.train_s + terms.reveal_s + 3 * terms.judge_s + INVOICE_SLACK_S
+    request = work.request
+    turn.ask(
+        MakeInvoice(
+            key=f"invoice/{work.key}",
+            amount_msat=work.amount_msat,
+            expiry_s=life,
+            description=f"training, round {request.terms.round} of job {request.job[:12]}",
+            payment_hash=request.terms.payment_hash if payment is Policy.HOLD else "",
+            preimage=_seal_key(turn, work) if payment is Policy.FAIR else "",
+        )
+    )
+
+
+def on_invoice(turn: Turn, work: Work, made: InvoiceMade) -> None:
+    """The invoice goes with the result."""
+    work = replace(work, bolt11=made.bolt11, payment_hash=made.payment_hash)
+    turn.put_work(work)
+    _deliver(turn, work)
+
+
+def _deliver(turn: Turn, work: Work) -> None:
+    request = work.request
+    if turn.now_s > request.terms.deadline_s or work.sealed is None:
+        fail(turn, work, "too late")
+        return
+    payment = turn.get_contract(work).terms.payment
+    is_open = payment in (Policy.INVOICE, Policy.ESCROW)
+    terms = ResultTerms(
+        update=work.sealed,
+        commitment=_commit(turn, work),
+        samples=work.samples,
+        iterations=work.iterations,
+        flop=work.flop,
+        loss_ppm=work.loss_ppm,
+        key=_seal_key(turn, work) if is_open else "",
+    )
+    draft = draft_result(
+        request.event,
+        request.job,
+        request.contract,
+        request.terms.round,
+        terms,
+        work.amount_msat,
+        work.bolt11,
+    )
+    turn.ask(Publish(f"publish/result/{work.key}", draft))
+
+
+def on_delivered(turn: Turn, work: Work, event: Event) -> None:
+    """The result is out: watch our own wallet, which alone tells about money."""
+    turn.put_work(replace(work, stage=Stage.DELIVERED, result=event.id))
+    if work.payment_hash:
+        turn.ask(WatchInvoice(f"watch/{work.key}", work.payment_hash))
+
+
+def on_payment(turn: Turn, work: Work, seen: PaymentSeen) -> None:
+    """What our wallet says: locked money releases the key, settled money is pay."""
+    work = replace(work, payment=seen.state)
+    turn.put_work(work)
+    payment = turn.get_contract(work).terms.payment
+    if seen.state == "accepted" and payment is Policy.HOLD and work.stage is Stage.DELIVERED:
+        turn.put_work(replace(work, stage=Stage.LOCKED))
+        request, key = work.request, _seal_key(turn, work)
+        draft = draft_feedback(
+            request.id, request.job, request.customer, Status.PARTIAL, "the key", key
+        )
+        turn.ask(Publish(f"publish/key/{work.key}", draft))
+    elif seen.state == "settled":
+        on_paid(turn, work, work.amount_msat)
+
+
+def on_paid(turn: Turn, work: Work, amount_msat: int) -> None:
+    """Paid, by our own wallet's word; once."""
+    if work.paid_msat:
+        return
+    for name in ("watch", "settle", "redeem"):
+        turn.drop(f"{name}/{work.key}")
+    stage = work.stage if work.stage is Stage.REJECTED else Stage.PAID
+    turn.put_work(replace(work, stage=stage, paid_msat=amount_msat))
+    request = work.request
+    draft = draft_feedback(request.id, request.job, request.customer, Status.SUCCESS, "paid")
+    turn.ask(Publish(f"publish/success/{work.key}", draft))
+
+
+def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
+    """Accepted: take what it releases. Rejected: give the locked money back."""
+    found = [work for work in turn.s.works.values() if work.result == message.result]
+    if not found or found[0].request.customer != message.judge:
+        turn.refuse("not-the-judge", "a verdict on no result of ours, or by a stranger", event)
+        return
+    work = found[0]
+    if work.verdict and not (work.stage is Stage.DISPUTED and message.ruling is Ruling.ACCEPTED):
+        return
+    contract = turn.get_contract(work)
+    work = replace(work, verdict=message.id, code=message.code)
+    if message.ruling is not Ruling.ACCEPTED:
+        stage = work.stage if work.stage is Stage.PAID else Stage.REJECTED
+        turn.put_work(replace(work, stage=stage))
+        if turn.policy.disputes and message.code in _DISPUTABLE and turn.get_terms(work).jury:
+            dispute(turn, work.key)
+        else:
+            _give_back(turn, work)
+        return
+    if work.stage is not Stage.PAID:
+        work = replace(work, stage=Stage.ACCEPTED)
+    turn.put_work(work)
+    if contract.terms.payment is Policy.HOLD:
+        preimage = bytes.fromhex(message.preimage)
+        if hashlib.sha256(preimage).hexdigest() != work.payment_hash:
+            turn.refuse("wrong-preimage", "an accepting verdict without what it owes", event)
+            return
+        turn.ask(Settle(f"settle/{work.key}", message.preimage))
+    elif contract.terms.payment is Policy.ESCROW:
+        token = work.request.terms.token
+        turn.ask(RedeemToken(f"redeem/{work.key}", token, message.signatures))
+
+
+def on_ruling(turn: Turn, message: RulingGiven, event: Event) -> None:
+    """A juror's word; with ecash, its signature pays us.
+
+    When more than half of the jury is against us, the locked money goes back.
+    """
+    key = turn.s.disputes.get(message.dispute)
+    work = turn.s.works.get(key) if key is not None else None
+    if work is None or work.stage is not Stage.DISPUTED:
+        return
+    jury = turn.get_terms(work).jury
+    if message.juror not in jury:
+        turn.refuse("not-a-juror", "rules without being of the job's jury", event)
+        return
+    if message.ruling is Ruling.ACCEPTED:
+        if message.signatures:
+            token = work.request.terms.token
+            turn.ask(RedeemToken(f"redeem/{work.key}", token, message.signatures))
+        return
+    against = tuple(dict.fromkeys((*work.against, message.juror)))
+    work = replace(work, against=against)
+    turn.put_work(work)
+    if 2 * len(against) >= len(jury):
+        turn.put_work(replace(work, stage=Stage.REJECTED))
+        _give_back(turn, work)
+
+
+def _give_back(turn: Turn, work: Work) -> None:
+    """Release money that is locked for us and not ours."""
+    if turn.get_contract(work).terms.payment is Policy.HOLD and work.payment_hash:
+        turn.ask(CancelInvoice(f"cancel/{work.key}", work.payment_hash))
+
+
+def dispute(turn: Turn, key: str) -> None:
+    """Ask every juror of the job about a rejected work."""
+    work = turn.s.works.get(key)
+    if work is None or work.stage is not Stage.REJECTED or work.sealed is None:
+        return
+    request = work.request
+    terms = DisputeTerms(
+        update=work.sealed,
+        key=_seal_key(turn, work),
+        model=request.terms.model,
+        attempt=request.terms.attempt,
+        commitment=_commit(turn, work),
+        token=request.terms.token,
+    )
+    for juror in turn.get_terms(work).jury:
+        draft = draft_dispute(
+            request.job, request.contract, work.verdict, request.terms.round, juror, terms
+        )
+        turn.ask(Publish(f"publish/dispute/{juror}/{work.key}", draft))
+        turn.put_work(replace(work, stage=Stage.DISPUTED))
+
+
+def fail(turn: Turn, work: Work, reason: str) -> None:
+    """We cannot deliver: say so, it costs the round's pay and nothing else."""
+    drop_work(turn, work.key)
+    turn.put_work(replace(work, stage=Stage.FAILED, code=reason))
+    request = work.request
+    draft = draft_feedback(request.id, request.job, request.customer, Status.ERROR, reason)
+    turn.ask(Publish(f"publish/error/{work.key}", draft))
+
+
+def expire(turn: Turn) -> None:
+    """Work that can no longer be in time is dropped."""
+    for work in list(turn.s.works.values()):
+        if work.stage in _RUNNING and turn.now_s > work.request.terms.deadline_s:
+            fail(turn, work, "too late")
+
+
+def _commit(turn: Turn, work: Work) -> str:
+    request = work.request
+    place = (request.job, request.contract, request.terms.round, request.terms.attempt)
+    return compute_commitment(*place, turn.policy.pubkey, work.update)
+
+
+def _seal_key(turn: Turn, work: Work) -> str:
+    return turn.derive(f"update/{work.key}")
