@@ -200,7 +200,7 @@ def on_unsealed(turn: Turn, contract: Contract, opened: Unsealed) -> None:
     """The data can be read: say yes."""
     turn.put_contract(replace(contract, shard=opened.blob))
     draft = draft_acceptance(contract.event, contract.job)
-    turn.ask(Publish(f"publish/accept/{contract.id}", draft))
+    turn.ask(Publish(f"publish/accept/{contract.id}", draft, turn.get_relays(contract.job)))
 
 
 def on_accepted(turn: Turn, contract: Contract) -> None:
@@ -213,7 +213,7 @@ def decline(turn: Turn, contract: Contract, reason: str) -> None:
     """Say that we cannot or will not."""
     turn.put_contract(replace(contract, standing=Standing.ENDED, reason=reason))
     draft = draft_feedback(contract.id, contract.job, contract.customer, Status.ERROR, reason)
-    turn.ask(Publish(f"publish/decline/{contract.id}", draft))
+    turn.ask(Publish(f"publish/decline/{contract.id}", draft, turn.get_relays(contract.job)))
 
 
 def on_cancelled(turn: Turn, message: Cancelled) -> None:

@@ -35,7 +35,7 @@ from kumiai.market.effects import (
 )
 from kumiai.market.judging_terms import DisputeTerms
 from kumiai.market.kinds import Code, Policy, Ruling, Status
-from kumiai.market.letters import RoundAsked, RulingGiven, VerdictGiven
+from kumiai.market.letters import Draft, RoundAsked, RulingGiven, VerdictGiven
 from kumiai.market.provider.contracts import drop_work
 from kumiai.market.provider.state import Contract, Stage, Standing, Work
 from kumiai.market.provider.turn import Turn
@@ -115,7 +115,7 @@ def start(turn: Turn, work: Work) -> None:
     """Say that we work, and fetch the model."""
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.PROCESSING)
-    turn.ask(Publish(f"publish/processing/{work.key}", draft))
+    _publish(turn, work, "processing", draft)
     turn.put_work(replace(work, stage=Stage.FETCHING))
     size_max = turn.get_terms(work).model_bytes
     deadline = request.terms.deadline_s
@@ -225,7 +225,7 @@ def _deliver(turn: Turn, work: Work) -> None:
         work.amount_msat,
         work.bolt11,
     )
-    turn.ask(Publish(f"publish/result/{work.key}", draft))
+    _publish(turn, work, "result", draft)
 
 
 def on_delivered(turn: Turn, work: Work, event: Event) -> None:
@@ -246,7 +246,7 @@ def on_payment(turn: Turn, work: Work, seen: PaymentSeen) -> None:
         draft = draft_feedback(
             request.id, request.job, request.customer, Status.PARTIAL, "the key", key
         )
-        turn.ask(Publish(f"publish/key/{work.key}", draft))
+        _publish(turn, work, "key", draft)
     elif seen.state == "settled":
         on_paid(turn, work, work.amount_msat)
 
@@ -261,7 +261,7 @@ def on_paid(turn: Turn, work: Work, amount_msat: int) -> None:
     turn.put_work(replace(work, stage=stage, paid_msat=amount_msat))
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.SUCCESS, "paid")
-    turn.ask(Publish(f"publish/success/{work.key}", draft))
+    _publish(turn, work, "success", draft)
 
 
 def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
@@ -347,7 +347,7 @@ def dispute(turn: Turn, key: str) -> None:
         draft = draft_dispute(
             request.job, request.contract, work.verdict, request.terms.round, juror, terms
         )
-        turn.ask(Publish(f"publish/dispute/{juror}/{work.key}", draft))
+        _publish(turn, work, f"dispute/{juror}", draft)
         turn.put_work(replace(work, stage=Stage.DISPUTED))
 
 
@@ -357,7 +357,7 @@ def fail(turn: Turn, work: Work, reason: str) -> None:
     turn.put_work(replace(work, stage=Stage.FAILED, code=reason))
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.ERROR, reason)
-    turn.ask(Publish(f"publish/error/{work.key}", draft))
+    _publish(turn, work, "error", draft)
 
 
 def expire(turn: Turn) -> None:
@@ -365,6 +365,12 @@ def expire(turn: Turn) -> None:
     for work in list(turn.s.works.values()):
         if work.stage in _RUNNING and turn.now_s > work.request.terms.deadline_s:
             fail(turn, work, "too late")
+
+
+def _publish(turn: Turn, work: Work, name: str, draft: Draft) -> None:
+    """Answer where the job asked for answers, beside our own relays."""
+    relays = turn.get_relays(work.request.job)
+    turn.ask(Publish(f"publish/{name}/{work.key}", draft, relays))
 
 
 def _commit(turn: Turn, work: Work) -> str:

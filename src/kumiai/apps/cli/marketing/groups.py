@@ -10,6 +10,7 @@ import typer
 from kumiai.apps.cli.marketing.options import (
     BlobsOption,
     DirArgument,
+    EcashOption,
     FolderOption,
     HostOption,
     JsonOption,
@@ -45,6 +46,7 @@ def post(
     blobs: BlobsOption = None,
     wallet: WalletOption = "",
     secret_file: SecretOption = None,
+    ecash: EcashOption = "",
     watch_it: Annotated[
         bool, typer.Option("--watch/--no-watch", help="Stay until the job is done.")
     ] = True,
@@ -54,7 +56,7 @@ def post(
     """Prepare a job's data, post it, and stay until it is done. Ctrl-C leaves it as it is."""
     from kumiai.apps.cli.marketing import buying
 
-    places = buying.make_places(relay, blobs, wallet, secret_file)
+    places = buying.make_places(relay, blobs, wallet, secret_file, ecash)
     buying.post(job, folder, places, watch_it, lang, quiet)
 
 
@@ -137,6 +139,7 @@ def provider_start(
     blobs: BlobsOption = None,
     wallet: WalletOption = "",
     secret_file: SecretOption = None,
+    ecash: EcashOption = "",
     payment: Annotated[
         str, typer.Option("--payment", metavar="NAMES", help="Ways of payment, best first.")
     ] = "hold,fair,invoice",
@@ -164,7 +167,9 @@ def provider_start(
     wishes = selling.make_wishes(
         name, price, hardware, payment, train_s, recipes, allow_code, contracts, disputes
     )
-    selling.start(folder, wishes, make_places(relay, blobs, wallet, secret_file), lang, quiet)
+    selling.start(
+        folder, wishes, make_places(relay, blobs, wallet, secret_file, ecash), lang, quiet
+    )
 
 
 @provider.command("status", epilog=show_examples("kumiai provider status providers/me"))
