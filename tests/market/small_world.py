@@ -294,7 +294,7 @@ def make_market(
     customer = Customer(
         CustomerPlan(
             pubkey=key.pubkey,
-            secret=b"s" * 32,
+            secret="5" * 64,
             terms=terms,
             task=world.put(b"task"),
             code="",
@@ -312,7 +312,7 @@ def make_market(
         own = derive_key(b"market", f"provider {i}")
         policy = ProviderPolicy(
             pubkey=own.pubkey,
-            secret=own.secret,
+            secret=own.secret.hex(),
             name=f"provider {i}",
             price_msat=1_000 + i,
             payee="02" + own.pubkey,

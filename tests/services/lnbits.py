@@ -31,7 +31,7 @@ from typing import Any
 
 import pytest
 
-VENV = Path(__file__).resolve().parents[2] / ".venv-lnbits"
+VENV = Path(__file__).resolve().parents[2] / ".venv-services" / "lnbits"
 START_SECONDS_MAX = 120.0
 END_SECONDS_MAX = 15.0
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from kumiai.base.canonical import sha256_hex
 from kumiai.base.events import Event
+from kumiai.market import judging_terms as j
 from kumiai.market import terms as t
 from kumiai.market.kinds import (
     SENTENCES,
@@ -135,31 +136,48 @@ def draft_verdict(
     return Draft(Kind.VERDICT, (*tags, _ENCRYPTED), provider, tuple(hidden))
 
 
+def draft_judging(job: str, judge: str, terms: j.JudgingTerms, expires_at_s: int) -> Draft:
+    """5603, one event a judge and part."""
+    tags: list[Tag] = [*_COMMON, ("p", judge), _ref(job, "job"), ("n", str(terms.round))]
+    tags += [("expiration", str(expires_at_s)), _ENCRYPTED]
+    return Draft(Kind.JUDGING, tuple(tags), judge, tuple(terms.list_tags()))
+
+
+def draft_judgement(
+    request: Event,
+    job: str,
+    round_number: int,
+    attempt: int,
+    loss_ppm: int,
+    accuracy_ppm: int,
+    lines: Sequence[j.JudgementLine],
+) -> Draft:
+    """6603, in the clear: a provider can count the quorum itself."""
+    tags: list[Tag] = [*_COMMON, _ref(request.id, "request"), ("p", request.pubkey)]
+    tags += [_ref(job, "job"), ("n", str(round_number)), write_param("attempt", attempt)]
+    tags += [write_param("loss_ppm", loss_ppm), write_param("accuracy_ppm", accuracy_ppm)]
+    return Draft(Kind.JUDGEMENT, (*tags, *map(j.write_line, lines)), request.pubkey)
+
+
 def draft_dispute(
     job: str,
     contract: str,
     verdict: str,
     round_number: int,
     juror: str,
-    update: t.BlobRef,
-    key: str,
-    model: t.BlobRef,
+    terms: j.DisputeTerms,
 ) -> Draft:
     """7602, one event a juror."""
     tags: list[Tag] = [*_COMMON, ("p", juror), _ref(job, "job"), _ref(contract, "contract")]
     tags += [_ref(verdict, "verdict"), ("n", str(round_number)), _ENCRYPTED]
-    hidden = (
-        t.write_blob(update, "update", "sealed"),
-        t.write_blob(model, "model", "kumiai"),
-        write_param("key", key),
-    )
-    return Draft(Kind.DISPUTE, tuple(tags), juror, hidden)
+    return Draft(Kind.DISPUTE, tuple(tags), juror, tuple(terms.list_tags()))
 
 
 def draft_ruling(
     job: str,
     contract: str,
     dispute: str,
+    verdict: str,
     receiver: str,
     ruling: Ruling,
     code: Code,
@@ -167,7 +185,11 @@ def draft_ruling(
 ) -> Draft:
     """7603, one event a party; signatures (policy escrow) are hidden to it."""
     tags: list[Tag] = [*_COMMON, ("p", receiver), _ref(job, "job"), _ref(contract, "contract")]
-    tags += [_ref(dispute, "dispute"), ("status", str(ruling), str(code), SENTENCES[code])]
+    tags += [
+        _ref(dispute, "dispute"),
+        _ref(verdict, "verdict"),
+        ("status", str(ruling), str(code), SENTENCES[code]),
+    ]
     if not signatures:
         return Draft(Kind.RULING, tuple(tags), receiver)
     hidden = (write_param("signature", *signatures),)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from kumiai.base.events import Event
 from kumiai.market import terms as t
+from kumiai.market.judging_terms import DisputeTerms, JudgementLine, JudgingTerms
 from kumiai.market.kinds import Kind, Ruling, Status
 from kumiai.market.terms import Tag
 
@@ -149,6 +150,32 @@ class VerdictGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgingAsked:
+    """5603, to one member of the committee: part of what it shall judge."""
+
+    id: str
+    job: str
+    customer: str
+    judge: str
+    event: Event
+    terms: JudgingTerms
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementGiven:
+    """6603: what one member of the committee measured; public, so that anybody can count."""
+
+    id: str
+    job: str
+    judge: str
+    round: int
+    attempt: int
+    loss_ppm: int
+    accuracy_ppm: int
+    lines: tuple[JudgementLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DisputeRaised:
     """7602, to one juror: what it needs to judge anew."""
 
@@ -158,10 +185,9 @@ class DisputeRaised:
     verdict: str
     provider: str
     juror: str
-    update: t.BlobRef
-    key: str
-    model: t.BlobRef
     round: int
+    event: Event
+    terms: DisputeTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +198,7 @@ class RulingGiven:
     job: str
     contract: str
     dispute: str
+    verdict: str
     juror: str
     ruling: Ruling
     code: str
@@ -221,6 +248,8 @@ Message = (
     | ResultGiven
     | FeedbackGiven
     | VerdictGiven
+    | JudgingAsked
+    | JudgementGiven
     | DisputeRaised
     | RulingGiven
     | Closed

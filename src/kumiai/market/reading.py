@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from kumiai.base.canonical import is_hash
 from kumiai.base.errors import Reject
 from kumiai.base.events import Event, check_event
+from kumiai.market import judging_terms as j
 from kumiai.market import terms as t
 from kumiai.market.kinds import EVENT_BYTES_MAX, TOPIC, VERSION, Kind, Ruling, Status
 from kumiai.market.letters import (
@@ -23,6 +24,8 @@ from kumiai.market.letters import (
     DisputeRaised,
     FeedbackGiven,
     JobPosted,
+    JudgementGiven,
+    JudgingAsked,
     Letter,
     Message,
     OfferMade,
@@ -236,8 +239,26 @@ def _read_verdict(o: _Open) -> VerdictGiven:
     )
 
 
+def _read_judging(o: _Open) -> JudgingAsked:
+    terms = j.read_judging(o.need_opened(), o.params)
+    receiver = o.get_receiver()
+    return JudgingAsked(o.event.id, o.get_ref("job"), o.event.pubkey, receiver, o.event, terms)
+
+
+def _read_judgement(o: _Open) -> JudgementGiven:
+    return JudgementGiven(
+        id=o.event.id,
+        job=o.get_ref("job"),
+        judge=o.event.pubkey,
+        round=o.get_round(),
+        attempt=o.params.get_int("attempt", 0, j.ATTEMPTS_MAX),
+        loss_ppm=o.params.get_int("loss_ppm", 0, t.PPM_LIMIT),
+        accuracy_ppm=o.params.get_int("accuracy_ppm", 0, 10**6),
+        lines=j.read_lines(o.params),
+    )
+
+
 def _read_dispute(o: _Open) -> DisputeRaised:
-    hidden = o.need_opened()
     return DisputeRaised(
         id=o.event.id,
         job=o.get_ref("job"),
@@ -245,10 +266,9 @@ def _read_dispute(o: _Open) -> DisputeRaised:
         verdict=o.get_ref("verdict"),
         provider=o.event.pubkey,
         juror=o.get_receiver(),
-        update=t.need_blob(hidden, "update"),
-        key=o.params.get_hash("key"),
-        model=t.need_blob(hidden, "model"),
         round=o.get_round(),
+        event=o.event,
+        terms=j.read_dispute(o.need_opened(), o.params),
     )
 
 
@@ -259,6 +279,7 @@ def _read_ruling(o: _Open) -> RulingGiven:
         job=o.get_ref("job"),
         contract=o.get_ref("contract"),
         dispute=o.get_ref("dispute"),
+        verdict=o.get_ref("verdict"),
         juror=o.event.pubkey,
         ruling=Ruling(ruling),
         code=code[:40],
@@ -298,6 +319,8 @@ _READERS: dict[Kind, Callable[[_Open], Message]] = {
     Kind.RESULT: _read_result,
     Kind.FEEDBACK: _read_feedback,
     Kind.VERDICT: _read_verdict,
+    Kind.JUDGING: _read_judging,
+    Kind.JUDGEMENT: _read_judgement,
     Kind.DISPUTE: _read_dispute,
     Kind.RULING: _read_ruling,
     Kind.CLOSING: _read_closing,

@@ -90,15 +90,19 @@ def parse_task(toml_text: str, overrides: Mapping[str, str] | None = None) -> Ta
 
     Raises TaskError (an InputError) that names every wrong field, its value and the fix.
     """
+    return task_from_mapping(apply_overrides(parse_toml(toml_text), overrides or {}, SECTIONS))
+
+
+def parse_toml(toml_text: str) -> dict[str, Any]:
+    """Read TOML with decimals kept exact; TaskError if it is too long or no TOML."""
     size_bytes = len(toml_text.encode("utf-8", "surrogatepass"))
     if size_bytes > TASK_SIZE_BYTES_MAX:
         fix = f"a task file has at most {TASK_SIZE_BYTES_MAX} bytes"
         raise TaskError([InputError("task file", f"{size_bytes} bytes", fix)])
     try:
-        raw = tomllib.loads(toml_text, parse_float=Decimal)
+        return tomllib.loads(toml_text, parse_float=Decimal)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise TaskError([InputError("task file", "not TOML", str(error))]) from error
-    return task_from_mapping(apply_overrides(raw, overrides or {}, SECTIONS))
 
 
 def task_from_mapping(mapping: Mapping[str, Any]) -> TaskDocument:

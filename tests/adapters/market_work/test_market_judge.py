@@ -45,6 +45,21 @@ def test_the_order_of_commitments_changes_no_value():
     assert world.judge(*reversed(updates))[0] == lines
 
 
+def test_gain_is_of_the_whole_update_alone_whoever_else_is_in_the_round():
+    world = get_world()
+    updates = honest_round(world)
+    together, found = world.judge(*updates)
+    alone, _ = world.judge(updates[2])
+    assert together["cal"].gain == alone["cal"].gain
+    first, size = world.prepared.model, world.customer.job.layout.size
+    data = world.blobs.get(first, fixed_point.compute_size_bytes_max(size))
+    moved = fixed_point.decode_vector("model", data, size) + world.decode(updates[2][1])
+    model = world.blobs.put(fixed_point.encode_vector("model", moved))
+    _, after = world.judge(model=model)
+    # the gain is of the bounded loss: a little less than that of the loss itself
+    assert 0 < together["cal"].gain <= found.loss_ppm - after.loss_ppm + 1_000
+
+
 def test_a_claimed_loss_and_sample_count_change_nothing():
     world = get_world()
     liar = LyingWork(world.provider).train(world.order(0))

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 from tests.adapters.market_work.market_jobs import World, get_world, make_task, make_world
+from torch import nn
 
+from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.market import MarketProvider, WorkLimits
 from kumiai.adapters.compute.market.limits import compute_demand
 from kumiai.adapters.compute.market.shards import encode_shard
+from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.store.blobs import DirectoryBlobs
 from kumiai.base.canonical import encode, sha256_hex
 from kumiai.base.errors import InputError, RunFailedError
@@ -147,6 +150,45 @@ def test_a_giant_network_is_refused_before_it_has_memory():
     giant = {"recipe": "transformer", "options": sizes}
     with pytest.raises(InputError):
         world.train(task=world.put_task(model=giant))
+
+
+def test_a_network_that_is_too_big_never_has_memory(monkeypatch):
+    """Its weights are only ever shapes: they lie on the meta device."""
+    world = get_world()
+    made: list[str] = []
+    monkeypatch.setattr(nn.init, "kaiming_uniform_", lambda t, *a, **k: made.append(t.device.type))
+    provider = MarketProvider(world.blobs, limits=WorkLimits(memory_bytes_max=2**16))
+    task = world.put_task(model={"options": {"hidden": 2_000}})
+    with pytest.raises(InputError) as found:
+        provider.train(replace(world.order(), task=task))
+    assert found.value.field_name == "model.options"
+    assert set(made) == {"meta"}
+
+
+def test_numbers_are_computed_on_one_thread_and_deterministically(monkeypatch):
+    """What repeatable bits rest on; with small tensors a lack of it would not show."""
+    world = get_world()
+    seen: list[tuple[int, bool]] = []
+
+    def note(real):
+        def call(*args, **kwargs):
+            seen.append((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+            return real(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(Engine, "train", note(Engine.train))
+    monkeypatch.setattr(HoldoutMeasure, "open", note(HoldoutMeasure.open))
+    torch.set_num_threads(2)
+    try:
+        update = world.train().update
+        world.judge(("ada", update, 0))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert len(seen) >= 2
+    assert set(seen) == {(1, True)}
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_limits_hold_for_shard_memory_and_arithmetic():

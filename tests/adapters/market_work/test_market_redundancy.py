@@ -76,6 +76,18 @@ def test_honest_work_with_another_seed_differs_and_is_not_blamed():
     assert lines["a2"].gain > 0
 
 
+def test_of_one_shard_likeness_is_no_copy():
+    """As two kinds of machine drift apart: the same direction, more than rounding away."""
+    world = get_world()
+    ada, bea = world.train(0).update, world.train(1).update
+    longer = world.put_update(np.rint(world.decode(ada) * 1.05))
+    lines, _ = world.judge(("a1", ada, 0), ("a2", longer, 0), ("b1", bea, 1))
+    assert lines["a1"].agreement == lines["a2"].agreement == DIFFERS
+    assert all(line.fault == "" for line in lines.values())
+    elsewhere, _ = world.judge(("a1", ada, 0), ("a2", longer, 2), ("b1", bea, 1))
+    assert elsewhere["a2"].fault == "duplicate"
+
+
 def test_a_majority_of_colluders_whose_noise_gains_nothing_blames_nobody_honest():
     world = get_world()
     ada = world.train(0).update
@@ -108,6 +120,13 @@ def test_near_is_decided_exactly_as_by_big_integers(values, seed):
     wanted = EQUAL if apart == 0 else NEAR if apart * 10_000 <= longer else DIFFERS
     assert compare_updates(one, other) == wanted
     assert compare_updates(other, one) == wanted
+
+
+@pytest.mark.parametrize("unit", [1, 655, 65_537, 1_234_567, 20_000_001])
+def test_near_ends_exactly_at_one_hundredth(unit):
+    whole = np.array([100 * unit], dtype=np.int32)
+    assert compare_updates(whole, whole - np.int32(unit)) == NEAR
+    assert compare_updates(whole, whole - np.int32(unit + 1)) == DIFFERS
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -21,8 +21,8 @@ def decode(data: bytes):
     return decode_shard(data, (4,), 3)
 
 
-def write(header: dict, body: bytes) -> bytes:
-    text = json.dumps(header).encode()
+def write(header: dict, body: bytes, padding: int = 0) -> bytes:
+    text = json.dumps(header).encode() + b" " * padding
     return struct.pack("<Q", len(text)) + text + body
 
 
@@ -41,6 +41,7 @@ def test_what_was_written_is_read_back_also_for_sequences():
     inputs, targets = decode(encode_shard((X, Y[:, None].expand(6, 4).contiguous())))
     assert targets.shape == (6, 4)
     assert torch.equal(decode(write(GOOD, BODY))[0], X)
+    assert torch.equal(decode(write(GOOD, BODY, padding=1_000))[0], X)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,7 @@ def test_other_tensors_are_refused_by_name(tensors, says):
         BODY,
         struct.pack("<Q", 2**63) + b"{}",  # a header of more bytes than there are
         struct.pack("<Q", HEADER_BYTES_MAX + 1) + b" " * (HEADER_BYTES_MAX + 1),
+        write(GOOD, BODY, padding=HEADER_BYTES_MAX),  # well formed, but long
         write(GOOD, BODY[:-1]),  # cut short
         write(GOOD, BODY + b"\0"),  # more than the header knows
         write({**GOOD, "x": entry("F32", [2**40, 2**40], 0, 96)}, BODY),  # a giant's shape

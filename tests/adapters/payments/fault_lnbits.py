@@ -41,6 +41,7 @@ class FaultLnbits:
         self.keys_seen: set[str] = set()
         self.balance_msat = 1_000_000
         self.sent_bytes = 0
+        self.fee_reserve_msat = 0
         self.on_any: Handler | None = None
         self.on_list: Handler | None = None
         self.on_pay: Act = self.answer_paid
@@ -142,7 +143,7 @@ class FaultLnbits:
         if path == "/payments/paginated":
             return await (self.on_list or self._list)(request)
         if path == "/payments/fee-reserve":
-            return web.json_response({"fee_reserve": 0})
+            return web.json_response({"fee_reserve": self.fee_reserve_msat})
         if path == "/payments":
             document = await request.json()
             return await (self.on_pay if document["out"] else self.on_make)(document)

@@ -17,6 +17,7 @@ from tests.services.lnbits import Keys, Lnbits, run_lnbits
 
 from kumiai.adapters.payments import bolt11
 from kumiai.adapters.payments.lnbits import LnbitsWallet
+from kumiai.adapters.payments.open import open_wallet
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.ports import PaymentState
@@ -252,7 +253,7 @@ def test_history_has_every_movement_and_adds_up_to_the_balance(server: Lnbits) -
                 if p.state is PaymentState.SETTLED
             )
             assert sums == (await world.alice.get_balance()).spendable_msat == 99_994_000
-            assert len(await world.bob.list_payments()) == 4
+            assert len(await world.bob.list_payments()) == 3, "an unpaid invoice is no movement"
             assert await world.bob.list_payments(int(time.time()) + 60) == []
 
     asyncio.run(play())
@@ -278,5 +279,23 @@ def test_a_server_that_is_down_is_retriable_and_a_restart_forgets_nothing(
             assert await world.alice.pay("p", invoice.bolt11, 5_000) == first
             assert (await world.bob.make_invoice("k", 5_000)).bolt11 == invoice.bolt11
             assert (await world.bob.get_balance()).spendable_msat == 5_000
+
+    asyncio.run(play())
+
+
+def test_open_by_name_with_the_key_from_outside(server: Lnbits, tmp_path: Path) -> None:
+    async def play() -> None:
+        keys = server.create_wallet("by name", 7)
+        file = tmp_path / "key.txt"
+        file.write_text(keys.admin + "\n")
+        name = f"lnbits:{server.url}"
+        for wallet in (
+            await open_wallet(name, secret_file=file),
+            await open_wallet(name, settings={"LNBITS_KEY": keys.admin}),
+        ):
+            assert (await wallet.get_balance()).spendable_msat == 7_000
+            await wallet.close()
+        with pytest.raises(InputError, match="LNBITS_KEY"):
+            await open_wallet(name)
 
     asyncio.run(play())

@@ -322,3 +322,15 @@ def test_balance_tells_what_is_under_way() -> None:
         assert (balance.spendable_msat, balance.held_msat) == (1_000_000, 7_000)
 
     play(scene)
+
+
+def test_a_fee_that_may_be_higher_than_allowed_is_refused() -> None:
+    async def scene(server: FaultLnbits, wallet: LnbitsWallet) -> None:
+        server.fee_reserve_msat = 2_000
+        text = make_foreign()
+        with pytest.raises(WalletError, match="fee"):
+            await wallet.pay("p", text, 5_000, fee_msat_max=1_999)
+        assert server.count("POST /payments") == 0
+        assert (await wallet.pay("p", text, 5_000, fee_msat_max=2_000)).state is SETTLED
+
+    play(scene)

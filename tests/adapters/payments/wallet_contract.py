@@ -12,6 +12,7 @@ waits; no test asserts on time.
 
 import asyncio
 import hashlib
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -490,6 +491,5 @@ def alter_amount(text: str) -> str:
     from bech32 import bech32_decode, bech32_encode
 
     head, data = bech32_decode(text)
-    digits = "".join(it for it in head.removeprefix("lnbcrt") if it.isdigit())
-    unit = head.removeprefix("lnbcrt" + digits)
-    return str(bech32_encode(f"lnbcrt{int(digits) * 2}{unit}", data))
+    network, digits, unit = re.fullmatch(r"(lnbcrt|lnbc|lntbs|lntb)(\d+)(\D?)", head).groups()
+    return str(bech32_encode(f"{network}{int(digits) * 2}{unit}", data))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +18,12 @@ from kumiai.base.canonical import is_hash
 from kumiai.base.errors import InputError, StoreError
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore, S3Config
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config
 
 PART_BYTES: Final = 8 << 20  # of a multipart upload; S3 allows 10,000 parts
 PARTS_AT_ONCE: Final = 3  # each is in memory while it travels
+RETRIES_MAX: Final = 3
+RETRY_WITHIN: Final = timedelta(seconds=30)
 READ_BYTES: Final = 4 << 20  # of one ranged request
 
 
@@ -41,16 +44,23 @@ def open_bucket(
 
     if not url.startswith("s3://") or "/" in url[5:].rstrip("/"):
         raise InputError("bucket", url, "write s3://NAME")
-    options: S3Config = {"bucket": url[5:].rstrip("/"), "region": region}
+    options: S3Config = {
+        "bucket": url[5:].rstrip("/"),
+        "region": region,
+        "disable_bulk_delete": True,  # not every server knows it, and we delete one at a time
+    }
     if endpoint:
         options["endpoint"] = endpoint
         options["virtual_hosted_style_request"] = False
     if access_key:
         options["access_key_id"] = access_key
         options["secret_access_key"] = secret_key
+    retry: RetryConfig = {"max_retries": RETRIES_MAX, "retry_timeout": RETRY_WITHIN}
     client: ClientConfig = {"allow_http": endpoint.startswith("http://")}
     with _faults(url):
-        return BucketShelf(S3Store(config=options, client_options=client), prefix)
+        return BucketShelf(
+            S3Store(config=options, client_options=client, retry_config=retry), prefix
+        )
 
 
 class BucketShelf:

@@ -31,12 +31,17 @@ PAUSE_MAX_S: Final = 300.0
 
 
 async def fill(
-    link: Link, subscription: Subscription, filters: Sequence[Filter], is_again: bool
+    link: Link,
+    subscription: Subscription,
+    filters: Sequence[Filter],
+    is_again: bool,
+    after_s: float = 0.0,
 ) -> None:
     """Fetch all stored events of `filters`; tried again, ever more slowly, until it is done.
 
     is_again: we have most of them already, so reconciliation is worth a connection.
     """
+    await asyncio.sleep(after_s * random.uniform(0.75, 1.25))
     pause_s = PAUSE_FIRST_S
     while True:
         try:

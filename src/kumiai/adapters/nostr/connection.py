@@ -48,7 +48,7 @@ class Connection:
     async def read(self, on_frame: Callable[[Connection, str | bytes], None]) -> None:
         """Hand on every frame until the connection is over; never raises for what the peer does."""
         try:
-            while True:
+            while not self.reason:  # what came before a cut is not read any more
                 on_frame(self, await self.socket.recv())
         except WebSocketException as error:
             self.reason = self.reason or str(error)

@@ -26,6 +26,8 @@ from kumiai.base.errors import InputError
 from kumiai.nodes.market.errors import RelayError
 
 PORT_MAX: Final = 65_535
+STOP_LOOKS: Final = 200
+STOP_LOOK_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,20 @@ class EmbeddedRelay:
         self.url = url
 
     async def stop(self) -> None:
-        """Close the door and all connections; twice is harmless."""
+        """Close the door and all connections; done when the port is free. Twice is harmless."""
         relay, self._relay = self._relay, None
-        if relay is not None:
-            library.stop_relay(relay)
+        if relay is None:
+            return
+        library.stop_relay(relay)
+        del relay
+        parts = urlsplit(self.url)  # its threads close the door a moment later
+        for _ in range(STOP_LOOKS):
+            try:
+                _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            except OSError:
+                return
+            writer.close()
+            await asyncio.sleep(STOP_LOOK_S)
 
     async def __aenter__(self) -> EmbeddedRelay:
         return self

@@ -16,13 +16,16 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import inspect
-from collections.abc import Mapping
+import threading
+from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.errors import RelayError
+
+_T = TypeVar("_T")
 
 VERSION: Final = "0.45.1"
 INSTALL: Final = "install it with: pip install 'kumiai[market]'"
@@ -77,6 +80,16 @@ async def start_relay(
     Raises RelayError if it cannot: port in use, folder not writable.
     """
     sdk = require_nostr_sdk()
+
+    async def build() -> tuple[object, str]:
+        if folder is not None:
+            store = await sdk.NostrLmdb.open(folder)
+            relay = builder.database(store).build()
+        else:
+            relay = builder.build()
+        await relay.run()
+        return relay, str(await relay.url())
+
     limit = sdk.RateLimit(max_reqs=subscriptions_max, notes_per_minute=events_per_minute)
     builder = sdk.LocalRelayBuilder().addr(host).rate_limit(limit).max_connections(connections_max)
     builder = builder.default_filter_limit(page_events_max).max_filter_limit(page_events_max)
@@ -86,13 +99,7 @@ async def start_relay(
         mode = sdk.LocalRelayBuilderNip42(mode=sdk.LocalRelayBuilderNip42Mode.BOTH)
         builder = builder.nip42(mode)
     try:
-        if folder is not None:
-            # The binding hands a store back through Python: its calls run on this loop.
-            sdk.uniffi_set_event_loop(asyncio.get_running_loop())
-            builder = builder.database(await sdk.NostrLmdb.open(folder))
-        relay = builder.build()
-        await relay.run()
-        return relay, str(await relay.url())
+        return await _run(sdk, build())
     except sdk.NostrSdkError as error:
         where = f"{host}:{port}" + (f", folder {folder}" if folder else "")
         raise RelayError(f"no relay could be started at {where}: {error}") from error
@@ -117,6 +124,21 @@ async def find_missing_ids(
     Ids are only claims: fetch and check the events.
     """
     sdk = require_nostr_sdk()
+    work = _reconcile(sdk, url, wanted_json, known, secret, timeout_s)
+    try:
+        return await _run(sdk, work)
+    except sdk.NostrSdkError as error:
+        raise RelayError(f"{url}: no reconciliation: {error}", is_retriable=True) from error
+
+
+async def _reconcile(
+    sdk: ModuleType,
+    url: str,
+    wanted_json: str,
+    known: Mapping[str, int],
+    secret: bytes | None,
+    timeout_s: float,
+) -> list[str]:
     builder = sdk.ClientBuilder()
     if secret is not None:
         keys = sdk.Keys(sdk.SecretKey.from_bytes(secret))
@@ -131,12 +153,27 @@ async def find_missing_ids(
         options = sdk.SyncOptions().initial_timeout(wait).dry_run()
         items = [_make_item(sdk, event_id, at) for event_id, at in known.items()]
         wanted = sdk.Filter.from_json(wanted_json)
+        if secret is not None:  # `sync` does not authenticate itself, a request does
+            await relay.fetch_events(sdk.Filter().limit(1), timeout=wait)
         summary = await relay.sync(wanted, items=items, opts=options)
         return [event_id.to_hex() for event_id in summary.remote]
-    except sdk.NostrSdkError as error:
-        raise RelayError(f"{url}: no reconciliation: {error}", is_retriable=True) from error
     finally:
         await client.shutdown()
+
+
+async def _run(sdk: ModuleType, work: Coroutine[Any, Any, _T]) -> _T:
+    """Run nostr-sdk's coroutines on a loop of their own, in a thread of their own.
+
+    The binding calls Python back (a relay's store in a folder, an authenticator) on one loop for
+    the whole process: one that is never closed, and that nothing else keeps busy.
+    """
+    with _LOOP_LOCK:
+        if not _LOOPS:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="nostr-sdk", daemon=True).start()
+            sdk.uniffi_set_event_loop(loop)
+            _LOOPS.append(loop)
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, _LOOPS[0]))
 
 
 def _make_item(sdk: ModuleType, event_id: str, created_at: int) -> Any:
@@ -162,3 +199,5 @@ def _read_at_once(self: Any, size: int) -> bytes:
 
 
 _READ = ["self", "size"]
+_LOOPS: list[asyncio.AbstractEventLoop] = []
+_LOOP_LOCK = threading.Lock()

@@ -1,8 +1,9 @@
 """Stored events of one relay, once: a page at a time, back through time until they end.
 
-A relay gives as many as it likes of the newest that match, and does not say whether there are more.
-So the next page ends at the second where the last one began, until a page is nearly empty. More
-events in one second than the relay gives in a page are lost to this way; NIP-77 finds them.
+A relay gives as many as it likes of the newest that match, and does not say whether there are
+more. So the next page ends just after the second where the last one began, until one is nearly
+empty. More events in one second than the relay gives in a page are lost to this way; NIP-77 finds
+them.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ async def ask_all(
         page = await ask(link, replace(wanted, until=until, limit=PAGE_EVENTS), take)
         if page.oldest is None or page.count < PAGE_LEAST:
             return
-        is_one_second = page.oldest == until
-        until = page.oldest - 1 if is_one_second else page.oldest
+        older = page.oldest + 1  # some relays take `until` as exclusive
+        until = older if until is None or older < until else until - 1
         if until < (wanted.since or 0):
             return

@@ -63,7 +63,7 @@ class Outgoing:
         pending = self._pending.get(event_id)
         if pending is None:
             pending = self._pending[event_id] = _Pending(text, is_kept)
-        waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         pending.waiters.append(waiter)
         self._late.pop(event_id, None)
         try:

@@ -18,7 +18,7 @@ from kumiai.adapters.nostr import events, one_shot
 from kumiai.adapters.nostr.health import Health, LinkState
 from kumiai.adapters.nostr.link import Link, LinkPolicy
 from kumiai.adapters.nostr.outgoing import NO_ANSWER, Answer
-from kumiai.adapters.nostr.subscription import QUEUE_EVENTS_MAX, Subscription
+from kumiai.adapters.nostr.subscription import Subscription, SubscriptionPolicy
 from kumiai.base.errors import InputError
 from kumiai.base.keys import SigningKey
 from kumiai.market.nips import nip01
@@ -45,7 +45,7 @@ class RelaysPolicy:
 
     publish_timeout_s: float = 10.0
     straggler_s: float = 1.0
-    queue_events_max: int = QUEUE_EVENTS_MAX
+    subscription: SubscriptionPolicy = field(default_factory=SubscriptionPolicy)
     link: LinkPolicy = field(default_factory=LinkPolicy)
 
 
@@ -112,7 +112,7 @@ class Relays:
         if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
             raise RelayError(f"{SUBSCRIPTIONS_MAX} subscriptions are open: close one (aclose)")
         subscription = Subscription(
-            next(self._numbers), filters, self._subscriptions.discard, self._policy.queue_events_max
+            next(self._numbers), filters, self._subscriptions.discard, self._policy.subscription
         )
         self._subscriptions.add(subscription)
         for link in self._links.values():

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kumiai.adapters.nostr import catch_up, frames
@@ -21,13 +21,25 @@ from kumiai.adapters.nostr.link import Link
 from kumiai.adapters.nostr.one_shot import PAGE_LEAST
 from kumiai.market.nips.nip01 import Event, Filter
 
-QUEUE_EVENTS_MAX: Final = 4_096
 SEEN_MAX: Final = 32_768  # ids remembered: an event older than that many may come twice
 OVERLAP_S: Final = 900  # fetched again after a lost connection: clocks of senders differ
 WRAP_OVERLAP_S: Final = 2 * 86_400 + OVERLAP_S  # NIP-59 dates wraps back by up to two days
 WRAP_KIND: Final = 1_059
 REOPEN_S: Final = 5.0  # before a request that a relay closed is made again; doubles
 REOPEN_MAX_S: Final = 300.0
+RECONCILE_LEAST: Final = 100  # events known: fewer are fetched again faster than reconciled
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionPolicy:
+    """queue_events_max: read ahead of the reader. second_look_s: after a subscription stands.
+
+    Some relays lose an event to a subscriber that comes while they store it; the second look, over
+    the last minutes, finds it.
+    """
+
+    queue_events_max: int = 4_096
+    second_look_s: float = 2.0
 
 
 class Subscription:
@@ -41,15 +53,16 @@ class Subscription:
         number: int,
         filters: Sequence[Filter],
         on_close: Callable[[Subscription], None],
-        queue_events_max: int = QUEUE_EVENTS_MAX,
+        policy: SubscriptionPolicy,
     ) -> None:
         self.filters = tuple(filters)
         self.id = f"s{number}"
         self.lost_count = 0
         self._on_close = on_close
         self._queue: deque[Event] = deque()
-        self._queue_max = queue_events_max
-        self._full_enough = max(queue_events_max // 2 + 1, queue_events_max - PAGE_EVENTS)
+        self.policy = policy
+        self._queue_max = policy.queue_events_max
+        self._full_enough = max(self._queue_max // 2 + 1, self._queue_max - PAGE_EVENTS)
         self._seen: dict[str, int] = {}  # id -> created_at, oldest first
         self._set_aside_since: int | None = None
         self._lanes: list[Lane] = []
@@ -122,6 +135,10 @@ class Subscription:
         """Return what was handed out or is queued and no older than `since`: id -> created_at."""
         return {event_id: at for event_id, at in self._seen.items() if at >= since}
 
+    def count_known(self) -> int:
+        """Return how many events are remembered."""
+        return len(self._seen)
+
     def mark_ready(self) -> None:
         """A relay has said that stored events end: the subscription stands there."""
         self._is_ready.set()
@@ -148,6 +165,7 @@ class Lane:
         self._subscription = subscription
         self._link = link
         self._since: int | None = None  # what came before is not missing; None: all may be
+        self._asked_at = 0
         self._stored_count = 0
         self._is_standing = False  # stored events have ended: new ones come as they are published
         self._fills: set[asyncio.Task[None]] = set()
@@ -156,6 +174,7 @@ class Lane:
     def make_frame(self) -> str:
         """Ask for the newest page and all that is to come."""
         self._note_gap()
+        self._asked_at = int(time.time())
         return frames.encode_request(self.id, [_limit(it) for it in self._asked()])
 
     def on_event(self, document: dict[str, Any]) -> str | None:
@@ -173,7 +192,10 @@ class Lane:
         self._closed_count = 0
         self._subscription.mark_ready()
         if self._stored_count >= PAGE_LEAST:  # there may be more than the relay gave at once
-            self._fill([it for it in self._asked() if it.limit is None])
+            is_again = self._since is not None
+            self._fill([it for it in self._asked() if it.limit is None], is_again=is_again)
+        again = _overlap(self._subscription.filters, self._asked_at)
+        self._fill(again, after_s=self._subscription.policy.second_look_s)
 
     def on_closed(self, reason: str) -> None:
         self._link.health.last_error = f"subscription closed: {reason}"
@@ -212,18 +234,26 @@ class Lane:
         """The filters for this time: all, or from the overlap before the gap on."""
         if self._since is None:
             return list(self._subscription.filters)
-        asked = []
-        for it in self._subscription.filters:
-            has_wraps = not it.kinds or WRAP_KIND in it.kinds
-            since = self._since - (WRAP_OVERLAP_S if has_wraps else OVERLAP_S)
-            asked.append(replace(it, since=max(since, it.since or 0), limit=None))
-        return asked
+        return _overlap(self._subscription.filters, self._since)
 
-    def _fill(self, filters: Sequence[Filter]) -> None:
-        is_again = self._since is not None
-        task = self._link.run(catch_up.fill(self._link, self._subscription, filters, is_again))
+    def _fill(
+        self, filters: Sequence[Filter], *, is_again: bool = False, after_s: float = 0.0
+    ) -> None:
+        subscription = self._subscription
+        is_again = is_again and subscription.count_known() >= RECONCILE_LEAST
+        task = self._link.run(catch_up.fill(self._link, subscription, filters, is_again, after_s))
         self._fills.add(task)
         task.add_done_callback(self._fills.discard)
+
+
+def _overlap(filters: Sequence[Filter], since: int) -> list[Filter]:
+    """The filters for what may have been missed since then, by the clocks of the senders."""
+    asked = []
+    for it in filters:
+        has_wraps = not it.kinds or WRAP_KIND in it.kinds
+        start = since - (WRAP_OVERLAP_S if has_wraps else OVERLAP_S)
+        asked.append(replace(it, since=max(start, it.since or 0), limit=None))
+    return asked
 
 
 def _limit(wanted: Filter) -> Filter:

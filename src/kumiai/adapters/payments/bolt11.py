@@ -29,6 +29,7 @@ except ModuleNotFoundError as missing:  # the extra's package, not ours
 INVOICE_CHARS_MAX: Final = 2_048  # ours have about 300; many route hints make some 1,200
 DESCRIPTION_BYTES_MAX: Final = 639  # a tagged field holds at most 1,023 groups of 5 bits
 AMOUNT_MSAT_MAX: Final = 21_000_000 * 10**11  # every bitcoin there will be
+SIGNED_MSAT_MAX: Final = 1_000 * 10**11 - 1  # the library writes 1,000 BTC as 1
 EXPIRY_S_MAX: Final = 366 * 86_400
 TIME_S_MAX: Final = 2**35 - 1  # the field has 35 bits
 NETWORKS: Final = ("bc", "tb", "tbs", "bcrt")  # main, test, signet, regtest
@@ -96,9 +97,11 @@ def sign(
     tags.add(Tag.expire_time, expiry_s)
     tags.add(Tag.min_final_cltv_expiry, _FINAL_CLTV_BLOCKS)
     # a payment secret without these two bits is refused by readers that follow BOLT 9
-    needed = {library.Feature.var_onion_optin: State.required}
-    needed[library.Feature.payment_secret] = State.required
-    tags.add(Tag.features, library.Features.from_feature_list({**needed}))
+    needed: dict[library.Feature | library.FeatureExtra, library.FeatureState] = {
+        library.Feature.var_onion_optin: State.required,
+        library.Feature.payment_secret: State.required,
+    }
+    tags.add(Tag.features, library.Features.from_feature_list(needed))
     amount = library.MilliSatoshi(amount_msat)
     invoice = library.Bolt11(network, created_at_s, tags, amount)
     return library.encode(invoice, secret.hex())
@@ -106,8 +109,8 @@ def sign(
 
 def check_terms(amount_msat: int, expiry_s: int, description: str) -> None:
     """Raise InputError for an amount, a life time or a text that no invoice of ours can have."""
-    if isinstance(amount_msat, bool) or not 1 <= amount_msat <= AMOUNT_MSAT_MAX:
-        raise InputError("amount_msat", amount_msat, f"give 1 to {AMOUNT_MSAT_MAX} msat")
+    if isinstance(amount_msat, bool) or not 1 <= amount_msat <= SIGNED_MSAT_MAX:
+        raise InputError("amount_msat", amount_msat, f"give 1 to {SIGNED_MSAT_MAX} msat")
     if not 1 <= expiry_s <= EXPIRY_S_MAX:
         raise InputError("expiry_s", expiry_s, f"give 1 to {EXPIRY_S_MAX} seconds")
     try:

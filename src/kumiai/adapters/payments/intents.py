@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     and_,
     insert,
+    inspect,
     or_,
     select,
     text,
@@ -78,10 +79,19 @@ Index("intents_state", _c.state)
 
 
 class SqliteIntents:
-    """IntentStorePort in one SQLite file; `is_synced` False survives a killed process only."""
+    """IntentStorePort in one SQLite file; `is_synced` False survives a killed process only.
 
-    def __init__(self, path: Path, *, is_synced: bool = True) -> None:
+    is_readonly: only look into a file that is there; a member may be using it meanwhile.
+    """
+
+    def __init__(self, path: Path, *, is_synced: bool = True, is_readonly: bool = False) -> None:
         self._path = path
+        if is_readonly:
+            self._engine = sqlite.open_engine(path)
+            with sqlite.store_errors(path):
+                if not path.is_file() or not inspect(self._engine).has_table(_intents.name):
+                    raise StoreError(f"{path}: holds no intents")
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # it holds preimages
@@ -140,9 +150,8 @@ class SqliteIntents:
         return self._fetch(select(_intents))
 
     def close(self) -> None:
-        """Write everything into the one file; the store must not be used afterwards."""
+        """Give the connections back; the store must not be used afterwards."""
         self._engine.dispose()
-        sqlite.rest_engine(self._engine, self._path)
 
     def __enter__(self) -> Self:
         return self

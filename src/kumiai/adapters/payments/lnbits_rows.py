@@ -12,11 +12,11 @@ success without one is PENDING, as nobody can show that it moved.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from kumiai.adapters.payments.checks import is_preimage
 from kumiai.base.canonical import is_hash
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.ports import Payment, PaymentState
@@ -37,6 +37,7 @@ class Row:
     bolt11: str
     external_id: str
     changed_at_s: int
+    is_movement: bool  # not an invoice that nobody has paid
 
 
 def read_rows(document: Any) -> list[Row]:
@@ -77,14 +78,8 @@ def read_row(document: Any) -> Row:
         bolt11=_read_text(document.get("bolt11")).lower(),
         external_id=_read_text(document.get("external_id")),
         changed_at_s=changed_at_s,
+        is_movement=not is_incoming or status == "success",
     )
-
-
-def is_preimage(preimage: object, payment_hash: str) -> bool:
-    """Tell whether the 64 hex digits `preimage` hash to `payment_hash`."""
-    if not isinstance(preimage, str) or not is_hash(preimage):
-        return False
-    return hashlib.sha256(bytes.fromhex(preimage)).hexdigest() == payment_hash
 
 
 def _read_state(

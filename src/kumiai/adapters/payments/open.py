@@ -11,17 +11,21 @@ imported when such a wallet is opened; a further kind is one function and one li
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.ports import WalletPort
+
+if TYPE_CHECKING:
+    from kumiai.adapters.payments.bank import EmbeddedBank
 
 TEXT_CHARS_MAX: Final = 4_096
 SECRET_BYTES_MAX: Final = 4_096
 NWC: Final = "nostr+walletconnect"
 DEFAULT_NAME: Final = "me"
+SETTINGS: Final = ("LNBITS_KEY", "NWC_SECRET")  # what `settings` may hold; KUMIAI_... outside
 
 FORMS: Final = (
     "embedded:PATH#NAME",
@@ -36,10 +40,12 @@ class WalletSource:
     """What a wallet is opened with: the text after its kind, and where secrets may come from.
 
     settings: LNBITS_KEY and the like, as the caller read them from the environment (KUMIAI_...).
-    secret_file: named by the user; its first line is the secret.
+    secret_file: named by the user; its first line is the secret. may_create: an embedded bank that
+    is not there may be begun.
     """
 
     rest: str
+    may_create: bool = True
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_file: Path | None = None
 
@@ -57,11 +63,23 @@ Opener = Callable[[WalletSource], Awaitable[WalletPort]]
 
 
 async def open_wallet(
-    text: str, *, settings: Mapping[str, str] | None = None, secret_file: Path | None = None
+    text: str,
+    *,
+    settings: Mapping[str, str] | None = None,
+    secret_file: Path | None = None,
+    may_create: bool = True,
 ) -> WalletPort:
     """Open the wallet that `text` names; InputError lists the kinds if it is none of them."""
     kind, rest = _split(text)
-    return await _OPENERS[kind](WalletSource(rest, settings or {}, secret_file))
+    return await _OPENERS[kind](WalletSource(rest, may_create, settings or {}, secret_file))
+
+
+def open_bank(text: str) -> tuple[EmbeddedBank, str]:
+    """Open the embedded bank that `text` names, or begin it; return it and the member's name."""
+    kind, rest = _split(text)
+    if kind != "embedded":
+        raise InputError("wallet", f"{kind}:...", "only embedded:PATH#NAME has a bank of its own")
+    return _open_bank(rest, may_create=True)
 
 
 def describe_wallet(text: str) -> str:
@@ -92,21 +110,49 @@ def _split(text: str) -> tuple[str, str]:
     return kind, rest
 
 
-async def _open_embedded(source: WalletSource) -> WalletPort:
-    from kumiai.adapters.payments.embedded import EmbeddedBank, EmbeddedWallet
+def _open_bank(rest: str, *, may_create: bool) -> tuple[EmbeddedBank, str]:
+    from kumiai.adapters.payments.bank import EmbeddedBank
 
-    path, _, name = source.rest.partition("#")
+    path, _, name = rest.partition("#")
     if not path:
-        raise InputError("wallet", source.rest, "a file is missing: embedded:PATH#NAME")
-    return EmbeddedWallet(EmbeddedBank(Path(path)), name or DEFAULT_NAME, owns_bank=True)
+        raise InputError("wallet", rest, "a file is missing: embedded:PATH#NAME")
+    if not may_create and not Path(path).is_file():
+        raise InputError("wallet", rest, "there is no such file; `kumiai wallet fund` begins one")
+    bank = EmbeddedBank(Path(path))
+    name = name or DEFAULT_NAME
+    if not may_create and not bank.has_member(name):
+        bank.close()
+        raise InputError("wallet", rest, f"nobody there is called {name}")
+    return bank, name
+
+
+async def _open_embedded(source: WalletSource) -> WalletPort:
+    from kumiai.adapters.payments.embedded import EmbeddedWallet
+
+    bank, name = _open_bank(source.rest, may_create=source.may_create)
+    return EmbeddedWallet(bank, name, owns_bank=True)
 
 
 async def _open_lnbits(source: WalletSource) -> WalletPort:
-    raise InputError("wallet", "lnbits", "this build cannot open LNbits wallets yet")
+    from kumiai.adapters.payments.lnbits import LnbitsWallet
+
+    # an admin key may also look; with an invoice key the wallet can only be paid
+    key = source.get_secret("LNBITS_KEY", "the wallet's admin key")
+    return LnbitsWallet(source.rest, admin_key=key)
 
 
 async def _open_nwc(source: WalletSource) -> WalletPort:
-    raise InputError("wallet", NWC, "this build cannot open NWC wallets yet")
+    from kumiai.adapters.nostr.relays import Relays
+    from kumiai.adapters.payments.nwc import NwcWallet
+    from kumiai.market.nips.nip47 import parse_uri
+
+    try:
+        connection = parse_uri(f"{NWC}:{source.rest}")
+    except ValueError as error:  # its text does not repeat the secret
+        raise InputError("wallet", f"{NWC}:...", str(error)) from None
+    # some relays hand out a connection's events to its own keys alone (NIP-42)
+    relays = Relays(connection.relays, connection.key)
+    return NwcWallet(connection, relays, owns_relays=True)
 
 
 async def _open_nwc_file(source: WalletSource) -> WalletPort:
@@ -114,7 +160,7 @@ async def _open_nwc_file(source: WalletSource) -> WalletPort:
     kind, rest = _split(address)
     if kind != NWC:
         raise InputError("wallet", f"nwc:{source.rest}", f"the file holds no {NWC}://... address")
-    return await _open_nwc(WalletSource(rest, source.settings, source.secret_file))
+    return await _open_nwc(replace(source, rest=rest))
 
 
 _OPENERS: Final[dict[str, Opener]] = {

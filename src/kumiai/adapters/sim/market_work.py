@@ -1,5 +1,6 @@
 """Providers that cheat with their work, for scenarios and tests: each wraps an honest machine.
 
+    idle      nothing at all, and a loss that is far too good
     lies      honest update, but a loss that is far too good: only what is measured counts
     noise     random numbers of an honest update's size, well written: uncorrelated, worth nothing
     malformed bytes that are no payload of the task's codec
@@ -60,6 +61,22 @@ class GarbageWork:
             update_P = generator.standard_normal(size).astype(np.float32)
             update_P *= np.float32(NOISE_DEVIATION)
             data, _ = job.codec.encode(update_P, job.codec.init(size), order.seed)
+        count = max(1, job.task.training.local_iterations)
+        blob = self._blobs.put(data)
+        return Trained(blob, len(data), job.task.training.batch_size, count, 1, CLAIMED_LOSS_PPM)
+
+
+class IdleWork:
+    """Trains nothing, sends an update that changes nothing, and claims a wonderful loss."""
+
+    def __init__(self, honest: MarketProvider, blobs: BlobPort) -> None:
+        self._honest, self._blobs = honest, blobs
+
+    def train(self, order: TrainOrder) -> Trained:
+        job = self._honest.open(order)
+        size = job.layout.size
+        update_P = np.zeros(size, dtype=np.float32)
+        data, _ = job.codec.encode(update_P, job.codec.init(size), order.seed)
         count = max(1, job.task.training.local_iterations)
         blob = self._blobs.put(data)
         return Trained(blob, len(data), job.task.training.batch_size, count, 1, CLAIMED_LOSS_PPM)

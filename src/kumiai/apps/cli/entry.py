@@ -96,3 +96,9 @@ def get_language(asked: str | None) -> str:
 def get_setting(name: str) -> str:
     """What the environment says as KUMIAI_NAME, "" if nothing; an option wins over it."""
     return os.environ.get(f"KUMIAI_{name}", "")
+
+
+def get_settings() -> dict[str, str]:
+    """All settings of the environment by their names without KUMIAI_, for wallets and the like."""
+    found = {name.partition("KUMIAI_")[2]: value for name, value in os.environ.items()}
+    return {name: value for name, value in found.items() if name}

@@ -1,4 +1,4 @@
-"""Commands with commands of their own: `kumiai flower`, `kumiai bench`, `kumiai chain`."""
+"""Commands with commands of their own: `kumiai flower`, `bench`, `chain`, `market`, `wallet`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from kumiai.apps.cli.chaining import chain
+from kumiai.apps.cli.marketing import add_market_groups
 from kumiai.apps.cli.options import LangOption, show_examples
+from kumiai.apps.cli.wallet import wallet
 
 flower = typer.Typer(
     help="Run Flower apps on this engine, unmodified.",
@@ -111,3 +113,5 @@ def add_groups(app: typer.Typer) -> None:
     app.add_typer(flower, name="flower")
     app.add_typer(bench)
     app.add_typer(chain, name="chain")
+    add_market_groups(app)
+    app.add_typer(wallet, name="wallet")

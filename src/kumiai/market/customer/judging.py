@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from kumiai.market.customer import offers, paying
-from kumiai.market.customer.rounds import reject
+from kumiai.market.customer import committee, offers, paying
+from kumiai.market.customer.rounds import inconclusive, reject
 from kumiai.market.customer.state import Phase, RoundDone, Stage, Work
 from kumiai.market.customer.turn import Turn
 from kumiai.market.effects import Combine, Combined, Judge, Judged, Store
+from kumiai.market.judging_terms import JudgementLine
 from kumiai.market.kinds import Ruling
+from kumiai.market.letters import JudgementGiven
 from kumiai.market.rules import judge_lines
 
 
@@ -33,6 +36,10 @@ def judge(turn: Turn) -> None:
         _again(turn)
         return
     turn.enter(Phase.JUDGING)
+    turn.s.votes.clear()  # type: ignore[attr-defined]  # our own copy
+    committee.ask_judges(turn, opened)
+    if turn.terms.committee and turn.plan.pubkey not in turn.terms.committee:
+        return
     shards = {name: member.shard for name, member in turn.s.members.items()}
     turn.ask(
         Judge(
@@ -47,24 +54,59 @@ def judge(turn: Turn) -> None:
 
 
 def on_judged(turn: Turn, judged: Judged) -> None:
-    """Decide, say so, and combine what was accepted."""
-    works = {w.provider: w for w in list_current(turn) if w.stage is Stage.OPENED}
+    """What we measured ourselves: the whole word without a committee, else one vote of it."""
+    decided = judge_lines(judged.lines, turn.terms.validation)
+    own = JudgementGiven(
+        id="",
+        job=turn.job_id,
+        judge=turn.plan.pubkey,
+        round=turn.s.round,
+        attempt=turn.s.attempt,
+        loss_ppm=judged.loss_ppm,
+        accuracy_ppm=judged.accuracy_ppm,
+        lines=tuple(
+            JudgementLine(line.provider, ruling, str(code), line.gain)
+            for line, ruling, code in decided
+        ),
+    )
+    turn.keep("votes", own.judge, own)
+    conclude(turn)
+
+
+def conclude(turn: Turn) -> None:
+    """Decide when enough judges have spoken, or time is up; say so; combine what was accepted."""
+    if turn.s.phase is not Phase.JUDGING or not turn.s.votes:
+        if turn.s.phase is Phase.JUDGING and committee.is_overdue(turn):
+            _decide(turn, {}, 0, 0)
+        return
+    opened = [w for w in list_current(turn) if w.stage is Stage.OPENED]
+    lines = {work.provider: committee.count(turn, work.provider) for work in opened}
+    if any(line is None for line in lines.values()) and not committee.is_overdue(turn):
+        return
+    loss_ppm, accuracy_ppm = committee.find_middle(list(turn.s.votes.values()))
+    _decide(turn, lines, loss_ppm, accuracy_ppm)
+
+
+def _decide(
+    turn: Turn, lines: Mapping[str, JudgementLine | None], loss_ppm: int, accuracy_ppm: int
+) -> None:
     accepted: list[Work] = []
-    for line, ruling, code in judge_lines(judged.lines, turn.terms.validation):
-        work = works.get(line.provider)
-        if work is None:
+    for work in [w for w in list_current(turn) if w.stage is Stage.OPENED]:
+        line = lines.get(work.provider)
+        if line is None:
+            inconclusive(turn, work)
             continue
-        work = replace(work, gain_ppm=line.gain)
-        turn.put_work(work)
-        if ruling is Ruling.ACCEPTED:
-            paying.accept(turn, work)
-            accepted.append(work)
+        judged = replace(work, gain_ppm=line.gain_ppm)
+        turn.put_work(judged)
+        if line.ruling is Ruling.ACCEPTED:
+            paying.accept(turn, judged)
+            accepted.append(judged)
         else:
-            reject(turn, work, code)
+            reject(turn, judged, committee.find_code(line))
     done = RoundDone(
         turn.s.round,
-        judged.loss_ppm,
-        judged.accuracy_ppm,
+        loss_ppm,
+        accuracy_ppm,
         len(accepted),
         len(list_current(turn)) - len(accepted),
         turn.now_s,

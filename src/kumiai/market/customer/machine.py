@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kumiai.base.errors import Reject
-from kumiai.market.customer import judging, offers, paying, rounds
+from kumiai.market.customer import committee, judging, offers, paying, rounds
 from kumiai.market.customer.state import (
     Accept,
     Begin,
@@ -45,7 +45,15 @@ from kumiai.market.effects import (
     is_final,
 )
 from kumiai.market.kinds import Code, Kind
-from kumiai.market.letters import ContractAccepted, FeedbackGiven, Letter, OfferMade, ResultGiven
+from kumiai.market.letters import (
+    ContractAccepted,
+    FeedbackGiven,
+    JudgementGiven,
+    Letter,
+    OfferMade,
+    ResultGiven,
+    RulingGiven,
+)
 from kumiai.market.machine import Outcome
 from kumiai.market.nips.nip01 import Filter
 from kumiai.market.reading import read_message
@@ -81,7 +89,14 @@ class Customer:
 
     def list_filters(self, state: CustomerState) -> tuple[Filter, ...]:
         """Return what is addressed to us, from before the job was posted on."""
-        kinds = (Kind.OFFER, Kind.ACCEPTANCE, Kind.RESULT, Kind.FEEDBACK, Kind.DISPUTE, Kind.RULING)
+        kinds = (
+            Kind.OFFER,
+            Kind.ACCEPTANCE,
+            Kind.RESULT,
+            Kind.FEEDBACK,
+            Kind.JUDGEMENT,
+            Kind.RULING,
+        )
         tags = {"p": (self.plan.pubkey,)}
         return (Filter(kinds=tuple(int(kind) for kind in kinds), tags=tags),)
 
@@ -101,6 +116,10 @@ def _on_letter(turn: Turn, letter: Letter) -> None:
         rounds.on_feedback(turn, message, event)
     elif isinstance(message, ResultGiven):
         rounds.on_result(turn, message, event)
+    elif isinstance(message, JudgementGiven):
+        committee.on_judgement(turn, message, event)
+    elif isinstance(message, RulingGiven):
+        committee.on_ruling(turn, message, event)
 
 
 def _on_command(turn: Turn, command: Command) -> None:
@@ -223,6 +242,8 @@ def _advance(turn: Turn) -> None:
         rounds.expire(turn)
         if judging.is_complete(turn):
             judging.judge(turn)
+    if turn.s.phase is Phase.JUDGING:
+        judging.conclude(turn)
     if turn.s.phase in (Phase.PAYING, Phase.CLOSED):
         paying.take_back(turn)
     if turn.s.phase is Phase.PAYING:

@@ -73,7 +73,8 @@ def say_verdict(
         preimage=work.preimage if is_released else "",
         signatures=signatures,
     )
-    turn.ask(Publish(f"publish/verdict/{work.key}", draft))
+    name = "publish/verdict" if not work.verdict else "publish/revised"
+    turn.ask(Publish(f"{name}/{work.key}", draft))
 
 
 def on_settled(turn: Turn, work: Work) -> None:

@@ -27,20 +27,12 @@ from kumiai.market.effects import (
 )
 from kumiai.market.kinds import Code, Policy, Ruling, Status
 from kumiai.market.letters import FeedbackGiven, ResultGiven
+from kumiai.market.sealing import compute_sealed_bytes_max
 from kumiai.market.terms import RoundTerms
 
-SEALED_EXTRA_BYTES = 64  # header of a sealed file, see docs/nip-training.md, section 7
-SEALED_CHUNK_BYTES = 64 * 1024
-SEALED_TAG_BYTES = 16
 _FRAUD = frozenset(
     {Code.DUPLICATE, Code.REPLAYED, Code.MALFORMED, Code.BAD_COMMITMENT, Code.WRONG_HASH}
 )
-
-
-def compute_sealed_bytes_max(plain_bytes: int) -> int:
-    """Return how long a sealed file of so many plain bytes may be."""
-    chunks = plain_bytes // SEALED_CHUNK_BYTES + 1
-    return plain_bytes + chunks * SEALED_TAG_BYTES + SEALED_EXTRA_BYTES
 
 
 def start(turn: Turn, round_number: int, attempt: int) -> None:
@@ -272,7 +264,7 @@ def expire(turn: Turn) -> None:
     for work in list(turn.s.works.values()):
         if not work.is_open:
             continue
-        if work.stage is Stage.ASKED and turn.now_s > work.deadline_s:
+        if work.stage is Stage.ASKED and turn.now_s > work.deadline_s - _get_silence_s(turn):
             close(turn, work, Code.NO_REPLY)
         elif work.stage is Stage.WORKING and turn.now_s > work.deadline_s:
             close(turn, work, Code.LATE)
@@ -280,6 +272,11 @@ def expire(turn: Turn) -> None:
             reject(turn, work, Code.NO_KEY)
         elif turn.now_s > work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
             reject(turn, work, Code.NO_KEY if not work.seal_key else Code.NOT_THERE)
+
+
+def _get_silence_s(turn: Turn) -> int:
+    """Who says nothing in the first quarter of its time does not work."""
+    return turn.terms.train_s - turn.terms.train_s // 4
 
 
 def close(turn: Turn, work: Work, code: Code) -> None:
@@ -298,6 +295,13 @@ def reject(turn: Turn, work: Work, code: Code) -> None:
     turn.put_work(work)
     paying.say_verdict(turn, work, Ruling.REJECTED, code)
     paying.count_fault(turn, work.provider, code, is_grave=code in _FRAUD)
+
+
+def inconclusive(turn: Turn, work: Work) -> None:
+    """The judges did not agree in time: no pay, and no stain on the provider."""
+    work = replace(work, stage=Stage.REJECTED, ruling=Ruling.INCONCLUSIVE, code=Code.NOT_JUDGED)
+    turn.put_work(work)
+    paying.say_verdict(turn, work, Ruling.INCONCLUSIVE, Code.NOT_JUDGED)
 
 
 def _refuse_stranger(turn: Turn, event_id: str, author: str, event: Event) -> None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from kumiai.base.events import Event
 from kumiai.market.effects import Effect, Rejected
 from kumiai.market.kinds import Code, Ruling
-from kumiai.market.letters import OfferMade, ResultGiven
+from kumiai.market.letters import JudgementGiven, OfferMade, ResultGiven
 from kumiai.market.terms import BlobRef, JobTerms
 
 REJECTED_KEPT_MAX = 1_000
@@ -24,13 +24,13 @@ class CustomerPlan:
     """Everything that the customer decides before it posts. Blobs lie in its own store.
 
     terms: the job; its `task` and `code` references are filled in when they are on the servers.
-    shards: one blob each, not sealed. secret: 32 bytes that derive all keys and preimages.
+    shards: one blob each, not sealed. secret: 64 hex digits that derive all keys and preimages.
     offers_s: how long offers are waited for; wanted: how many providers work at once (shards times
     redundancy). budget_msat: never is more promised than this.
     """
 
     pubkey: str
-    secret: bytes
+    secret: str
     terms: JobTerms
     task: str
     code: str
@@ -179,6 +179,8 @@ class CustomerState:
     contracts: Mapping[str, Event] = field(default_factory=dict)
     works: Mapping[str, Work] = field(default_factory=dict)
     requests: Mapping[str, str] = field(default_factory=dict)  # request event -> work key
+    votes: Mapping[str, JudgementGiven] = field(default_factory=dict)  # judge -> of this round
+    rulings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # work -> jurors for it
     round: int = 0
     attempt: int = 0
     model: str = ""

@@ -27,6 +27,8 @@ _MAPPINGS = (
     "contracts",
     "works",
     "requests",
+    "votes",
+    "rulings",
     "pending",
 )
 
@@ -79,7 +81,7 @@ class Turn:
 
     def derive(self, label: str) -> str:
         """Return 32 secret bytes as hex that only this customer can make again."""
-        return sha256_hex(self.plan.secret + b"/" + label.encode())
+        return sha256_hex(f"{self.plan.secret}/{label}".encode())
 
     @property
     def terms(self) -> JobTerms:

@@ -2,8 +2,8 @@
 
 Source: no merged NIP; the proposal nostr-protocol/nips#2465 and what nostr-dvm 1.1.8 sends every
 300 seconds: `d` (the announcement's name), `status` and `expiration`. Read here as: alive until
-then. A heartbeat without expiration is refused, as it would say "for ever". The kind is replaceable:
-relays keep one a key, so a key with several announcements shows life with each of them by turns.
+then. A heartbeat without expiration is refused, as it would say "for ever". The kind is
+replaceable: relays keep one a key, whichever `d` it has, so one key can show life of one service.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""NIP-01: events as anybody's programs write them, filters, and the messages of a relay's socket.
+"""NIP-01: events as anybody's programs write them, and filters.
 
 Source: nostr-protocol/nips, 01.md. An `Event` here is the one of `base.events`, whose id and
 signature are checked there; its content is any text, not canonical JSON alone.

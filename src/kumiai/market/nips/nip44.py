@@ -11,7 +11,7 @@ that a customer draws for a job before it knows its providers. ::
 
 Guarantee: what `decrypt` returns was encrypted by a holder of the key; any other payload raises
 ValueError, and one plaintext and nonce have exactly one payload. The padding hides the length up to
-an eighth. There is no forward secrecy, and who holds the key can write as either side: a payload
+a quarter. There is no forward secrecy, and who holds the key can write as either side: a payload
 proves nothing to third parties, the event around it does. Check its signature first.
 
 The nonce is an argument, as this floor draws nothing: 32 bytes from the system's random source,

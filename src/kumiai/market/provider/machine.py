@@ -193,6 +193,8 @@ def _on_published(turn: Turn, name: str, last: str, result: Published) -> None:
             contracts.on_offered(turn, last, result.event, message.terms)
     elif name == "publish/accept" and last in turn.s.contracts:
         contracts.on_accepted(turn, turn.s.contracts[last])
+    elif name.startswith("publish/dispute/") and last in turn.s.works:
+        turn.keep("disputes", result.event.id, last)
     elif name == "publish/result" and last in turn.s.works:
         work.on_delivered(turn, turn.s.works[last], result.event)
 

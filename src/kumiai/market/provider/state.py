@@ -22,7 +22,7 @@ REJECTED_KEPT_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ProviderPolicy:
-    """What the owner of the machine takes on. secret: 32 bytes that derive keys of updates.
+    """What the owner of the machine takes on. secret: 64 hex digits that derive keys of updates.
 
     price_msat: for one accepted round. recipes: names that are trained, () for all of the library;
     `code`: hashes of foreign code that may run here (none by default). bytes_max: of a job's shard,
@@ -30,7 +30,7 @@ class ProviderPolicy:
     """
 
     pubkey: str
-    secret: bytes
+    secret: str
     name: str
     price_msat: int
     payee: str
@@ -45,7 +45,7 @@ class ProviderPolicy:
     about: str = ""
     offer_life_s: int = 3600
     refused: tuple[str, ...] = ()
-    invoice_life_s: int = 24 * 3600
+    disputes: bool = False  # ask the jury, where a job has one, about work that was judged bad
 
 
 class Standing(StrEnum):
@@ -112,6 +112,7 @@ class Work:
     code: str = ""
     payment: str = ""
     paid_msat: int = 0
+    against: tuple[str, ...] = ()  # jurors that ruled against us
 
     @property
     def key(self) -> str:
@@ -132,6 +133,7 @@ class ProviderState:
     )  # offer -> job, terms
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     works: Mapping[str, Work] = field(default_factory=dict)
+    disputes: Mapping[str, str] = field(default_factory=dict)  # dispute event -> work
     pending: Mapping[str, Effect] = field(default_factory=dict)
     rejected: tuple[Rejected, ...] = ()
 

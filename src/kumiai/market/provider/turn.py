@@ -19,7 +19,7 @@ from kumiai.market.provider.state import (
 )
 from kumiai.market.terms import JobTerms
 
-_MAPPINGS = ("jobs", "job_events", "offers", "contracts", "works", "pending")
+_MAPPINGS = ("jobs", "job_events", "offers", "contracts", "works", "disputes", "pending")
 
 
 class Turn:
@@ -75,7 +75,7 @@ class Turn:
 
     def derive(self, label: str) -> str:
         """Return 32 secret bytes as hex that only this provider can make again."""
-        return sha256_hex(self.policy.secret + b"/" + label.encode())
+        return sha256_hex(f"{self.policy.secret}/{label}".encode())
 
     def get_contract(self, work: Work) -> Contract:
         """Return the contract that a work belongs to."""

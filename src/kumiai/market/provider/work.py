@@ -33,7 +33,8 @@ from kumiai.market.effects import (
     Trained,
     WatchInvoice,
 )
-from kumiai.market.kinds import Policy, Ruling, Status
+from kumiai.market.judging_terms import DisputeTerms
+from kumiai.market.kinds import Code, Policy, Ruling, Status
 from kumiai.market.letters import RoundAsked, RulingGiven, VerdictGiven
 from kumiai.market.provider.contracts import drop_work
 from kumiai.market.provider.state import Contract, Stage, Standing, Work
@@ -41,6 +42,9 @@ from kumiai.market.provider.turn import Turn
 from kumiai.market.terms import ResultTerms
 
 INVOICE_SLACK_S = 600
+_DISPUTABLE = frozenset(
+    {Code.NO_GAIN, Code.WORSE_THAN_PEERS, Code.DUPLICATE, Code.EMPTY, Code.REPLAYED, Code.MALFORMED}
+)
 _RUNNING = frozenset(
     {
         Stage.ASKED,
@@ -203,17 +207,9 @@ def _deliver(turn: Turn, work: Work) -> None:
         return
     payment = turn.get_contract(work).terms.payment
     is_open = payment in (Policy.INVOICE, Policy.ESCROW)
-    commitment = compute_commitment(
-        request.job,
-        request.contract,
-        request.terms.round,
-        request.terms.attempt,
-        turn.policy.pubkey,
-        work.update,
-    )
     terms = ResultTerms(
         update=work.sealed,
-        commitment=commitment,
+        commitment=_commit(turn, work),
         samples=work.samples,
         iterations=work.iterations,
         flop=work.flop,
@@ -275,15 +271,17 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
         turn.refuse("not-the-judge", "a verdict on no result of ours, or by a stranger", event)
         return
     work = found[0]
-    if work.verdict:
+    if work.verdict and not (work.stage is Stage.DISPUTED and message.ruling is Ruling.ACCEPTED):
         return
     contract = turn.get_contract(work)
     work = replace(work, verdict=message.id, code=message.code)
     if message.ruling is not Ruling.ACCEPTED:
         stage = work.stage if work.stage is Stage.PAID else Stage.REJECTED
         turn.put_work(replace(work, stage=stage))
-        if contract.terms.payment is Policy.HOLD:
-            turn.ask(CancelInvoice(f"cancel/{work.key}", work.payment_hash))
+        if turn.policy.disputes and message.code in _DISPUTABLE and turn.get_terms(work).jury:
+            dispute(turn, work.key)
+        else:
+            _give_back(turn, work)
         return
     if work.stage is not Stage.PAID:
         work = replace(work, stage=Stage.ACCEPTED)
@@ -300,16 +298,35 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
 
 
 def on_ruling(turn: Turn, message: RulingGiven, event: Event) -> None:
-    """A juror's word; with ecash, its signature pays us."""
-    for work in turn.s.works.values():
-        if work.request.contract != message.contract or work.stage is not Stage.DISPUTED:
-            continue
-        if message.juror not in turn.get_terms(work).jury:
-            turn.refuse("not-a-juror", "rules without being of the job's jury", event)
-        elif message.ruling is Ruling.ACCEPTED and message.signatures:
+    """A juror's word; with ecash, its signature pays us.
+
+    When more than half of the jury is against us, the locked money goes back.
+    """
+    key = turn.s.disputes.get(message.dispute)
+    work = turn.s.works.get(key) if key is not None else None
+    if work is None or work.stage is not Stage.DISPUTED:
+        return
+    jury = turn.get_terms(work).jury
+    if message.juror not in jury:
+        turn.refuse("not-a-juror", "rules without being of the job's jury", event)
+        return
+    if message.ruling is Ruling.ACCEPTED:
+        if message.signatures:
             token = work.request.terms.token
             turn.ask(RedeemToken(f"redeem/{work.key}", token, message.signatures))
         return
+    against = tuple(dict.fromkeys((*work.against, message.juror)))
+    work = replace(work, against=against)
+    turn.put_work(work)
+    if 2 * len(against) >= len(jury):
+        turn.put_work(replace(work, stage=Stage.REJECTED))
+        _give_back(turn, work)
+
+
+def _give_back(turn: Turn, work: Work) -> None:
+    """Release money that is locked for us and not ours."""
+    if turn.get_contract(work).terms.payment is Policy.HOLD and work.payment_hash:
+        turn.ask(CancelInvoice(f"cancel/{work.key}", work.payment_hash))
 
 
 def dispute(turn: Turn, key: str) -> None:
@@ -318,16 +335,17 @@ def dispute(turn: Turn, key: str) -> None:
     if work is None or work.stage is not Stage.REJECTED or work.sealed is None:
         return
     request = work.request
+    terms = DisputeTerms(
+        update=work.sealed,
+        key=_seal_key(turn, work),
+        model=request.terms.model,
+        attempt=request.terms.attempt,
+        commitment=_commit(turn, work),
+        token=request.terms.token,
+    )
     for juror in turn.get_terms(work).jury:
         draft = draft_dispute(
-            request.job,
-            request.contract,
-            work.verdict,
-            request.terms.round,
-            juror,
-            work.sealed,
-            _seal_key(turn, work),
-            request.terms.model,
+            request.job, request.contract, work.verdict, request.terms.round, juror, terms
         )
         turn.ask(Publish(f"publish/dispute/{juror}/{work.key}", draft))
         turn.put_work(replace(work, stage=Stage.DISPUTED))
@@ -347,6 +365,12 @@ def expire(turn: Turn) -> None:
     for work in list(turn.s.works.values()):
         if work.stage in _RUNNING and turn.now_s > work.request.terms.deadline_s:
             fail(turn, work, "too late")
+
+
+def _commit(turn: Turn, work: Work) -> str:
+    request = work.request
+    place = (request.job, request.contract, request.terms.round, request.terms.attempt)
+    return compute_commitment(*place, turn.policy.pubkey, work.update)
 
 
 def _seal_key(turn: Turn, work: Work) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from kumiai.base.canonical import INTEGER_MAX
 from kumiai.market import effects
@@ -27,6 +27,7 @@ INPUTS: Final[tuple[type, ...]] = (
     *typing.get_args(effects.Result),
 )
 
+T = TypeVar("T")
 Write = Callable[[Any], Any]
 Read = Callable[[Any, str], Any]
 
@@ -62,6 +63,17 @@ class InputCodec:
             raise ValueError(f"type: {str(name)[:80]!r} is no input of this machine")
         _, read = _form_of(wanted)
         return at_s, read(entry["value"], wanted.__name__)
+
+
+def encode_value(value: object) -> Any:
+    """Return the written form of any dataclass that has one: a plan, a policy."""
+    return _form_of(type(value))[0](value)
+
+
+def decode_value(wanted: type[T], document: object) -> T:
+    """Read back what `encode_value` wrote of a `wanted`; ValueError names the place."""
+    found: T = _form_of(wanted)[1](document, wanted.__name__)
+    return found
 
 
 def _form_of(hint: Any) -> tuple[Write, Read]:

@@ -28,6 +28,7 @@ from kumiai.base import canonical
 from kumiai.base.amounts import PPM
 from kumiai.base.errors import InputError
 from kumiai.learning import fixed_point
+from kumiai.learning.slim import extract_width
 from kumiai.nodes.market.work import Combined, CombineOrder, Judgement, JudgeOrder, Prepared
 from kumiai.nodes.ports import AggregateJob, BlobPort
 from kumiai.tasks.document import TaskDocument, to_document
@@ -41,7 +42,7 @@ class MarketJudge:
 
     def __init__(self, job: OpenedJob, blobs: BlobPort, holdout: Samples) -> None:
         """holdout: (inputs, targets) that no provider has seen; it stays here."""
-        self.job, self._blobs = job, blobs
+        self.job, self.blobs, self.holdout = job, blobs, holdout
         self._compute = EngineCompute(job.task, job.recipe, job.engine, blobs, {}, {})
         self._decoded = DecodedBlobs(blobs, job.layout.size, job.codec)
         self._measure = HoldoutMeasure(job.recipe, job.layout, [holdout])
@@ -80,11 +81,19 @@ class MarketJudge:
     def measure(self, model: str, samples: Samples) -> tuple[int, int]:
         """Return a model's mean loss (ppm of a nat) and accuracy (ppm) on these samples."""
         size = self.job.layout.size
-        data = self._blobs.get(model, fixed_point.compute_size_bytes_max(size))
+        data = self.blobs.get(model, fixed_point.compute_size_bytes_max(size))
         vector_P = fixed_point.dequantise(fixed_point.decode_vector("model", data, size))
         with exact(self.job.device):
             loss, accuracy = self.job.engine.evaluate(torch.from_numpy(vector_P)[None], *samples)
         return round(float(loss[0]) * PPM), round(float(accuracy[0]) * PPM)
+
+    def name_tensors(self, model: str) -> dict[str, torch.Tensor]:
+        """Return a model's tensors by the names of the recipe's network, at full width."""
+        size = self.job.layout.size
+        data = self._blobs.get(model, fixed_point.compute_size_bytes_max(size))
+        vector_P = fixed_point.dequantise(fixed_point.decode_vector("model", data, size))
+        tensors = extract_width(self.job.recipe, torch.from_numpy(vector_P), 1.0)
+        return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
     def close(self) -> None:
         """Let go of the job."""
@@ -112,7 +121,7 @@ class MarketCustomer(MarketJudge):
         halves = [half for pair in data.validation for half in pair]
         holdout = torch.cat([x for x, _ in halves]), torch.cat([y for _, y in halves])
         super().__init__(job, blobs, holdout)
-        self._shards, self._base_dir = data.shards, base_dir
+        self.shards, self._base_dir = data.shards, base_dir
         self.test = data.test  # what the finished model is reported on: neither trained nor judged
 
     def prepare(self) -> Prepared:
@@ -120,15 +129,15 @@ class MarketCustomer(MarketJudge):
         job = self.job
         task, code = job.task, ""
         if is_user_reference(task.model.recipe):
-            code = self._blobs.put(self._read_code())
+            code = self.blobs.put(self._read_code())
         with exact(job.device):
             model = self._compute.init_model()
         return Prepared(
-            task=self._blobs.put(canonical.encode(to_document(task))),
+            task=self.blobs.put(canonical.encode(to_document(task))),
             code=code,
             model=model,
-            shards=tuple(self._blobs.put(encode_shard(shard)) for shard in self._shards),
-            sample_counts=tuple(len(targets) for _, targets in self._shards),
+            shards=tuple(self.blobs.put(encode_shard(shard)) for shard in self.shards),
+            sample_counts=tuple(len(targets) for _, targets in self.shards),
             input_shape=job.input_shape,
             class_count=job.class_count,
             update_bytes_max=job.codec.compute_size_bytes_max(job.layout.size),

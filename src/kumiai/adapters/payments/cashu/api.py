@@ -24,6 +24,7 @@ from kumiai.base.errors import InputError
 from kumiai.nodes.market.errors import WalletError
 
 TIMEOUT_S = 20.0
+KEPT_S = 2.0  # an idle connection; servers drop them after 5 s, in the middle of a request
 ANSWER_BYTES_MAX = 1 << 20
 QUOTE_CHARS_MAX = 256
 INVOICE_CHARS_MAX = 4_096
@@ -163,7 +164,9 @@ class MintApi:
     async def _request(self, method: str, path: str, body: object = None) -> Any:
         loop = asyncio.get_running_loop()
         if self._session is None or self._loop is not loop:
-            self._session, self._loop = aiohttp.ClientSession(timeout=self._timeout), loop
+            connector = aiohttp.TCPConnector(keepalive_timeout=KEPT_S)
+            self._session = aiohttp.ClientSession(timeout=self._timeout, connector=connector)
+            self._loop = loop
         try:
             async with self._session.request(
                 method, self.url + path, json=body, allow_redirects=False

@@ -62,7 +62,8 @@ def compute_fee(ppks: Iterable[int]) -> int:
 def split_with_fee(amount: int, keyset: Keyset) -> list[int]:
     """Return pieces that are worth `amount` after the fee for spending them, with the least fee.
 
-    Where the fee is rounded up they may be worth a unit more.
+    They may be worth more: by less than one unit of fee where a mint takes little, by several where
+    one large piece costs less to spend than small ones.
     """
     fee = 0
     while True:

@@ -213,9 +213,11 @@ class Swaps:
             fee = compute_fee([self._keysets[item.keyset].input_fee_ppk for item in inputs])
             if total >= wanted + fee:
                 return inputs, total - fee - wanted
+        held = self._store.compute_sums()[1]
         raise WalletError(
             "INSUFFICIENT_BALANCE",
-            f"{wanted} {self._unit} and the fee are wanted, {total} are there",
+            f"{wanted} {self._unit} and the fee are wanted: {total} are there, {held} set aside",
+            is_retriable=total + held > wanted,  # once what is under way has ended
         )
 
     async def _plan_receive(self, key: str, request: str, inputs: tuple[Proof, ...]) -> Operation:

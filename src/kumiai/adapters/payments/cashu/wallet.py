@@ -70,6 +70,7 @@ class CashuWallet:
         self._store = WalletStore(path, hash_document([self._api.url, unit, self._pubkey]))
         self._swaps = Swaps(self._api, self._store, unit)
         self._funding = Funding(self._api, self._store, self._swaps, unit)
+        self._sending = asyncio.Lock()  # the change of one is what the next is paid from
         self._busy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -90,7 +91,7 @@ class CashuWallet:
                 raise InputError("lock.signers", len(lock.signers), "too many for one secret")
             return secret
 
-        async with self._hold(key):
+        async with self._hold(key), self._sending:
             return await self._swaps.send(key, request, amount, make_secret)
 
     async def send(self, key: str, amount_msat: int) -> str:
@@ -98,7 +99,7 @@ class CashuWallet:
         amount = self._read_amount(amount_msat)
         await self._swaps.require()
         request = hash_document(["send", amount])
-        async with self._hold(key):
+        async with self._hold(key), self._sending:
             return await self._swaps.send(key, request, amount, lambda: secrets.token_hex(32))
 
     async def check(self, token: str, amount_msat: int, lock: EcashLock) -> None:

@@ -149,7 +149,7 @@ def decode_response(key: SigningKey, wallet: str, request: Event, event: Event) 
     if read_hash(get_needed(event.tags, "e"), "e") != request.id:
         raise ValueError("it answers another request")
     method = _decrypt(key, wallet, request.content).get("method")
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"the request's method {str(method)[:40]!r} is none of ours")
     document = _decrypt(key, wallet, event.content)
     if document.get("result_type") != method:

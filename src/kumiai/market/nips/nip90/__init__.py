@@ -3,7 +3,8 @@
 Source: nostr-protocol/nips, 90.md (which its authors no longer recommend: it leaves the kinds of
 jobs open; `docs/nip-training.md` closes them). Deviations: the encryption is NIP-44's, not
 NIP-04's, and is handed in as a function; a result names its request and customer (`e`, `p`), both
-exactly once; of the statuses only the five of the document are read.
+exactly once (an `e` with another marker than "request" names something else); of the statuses only
+the five of the document are read.
 
 Guarantee: what a decoder returns is within the caps below, its result kind is the request's + 1000,
 and an embedded request is the one that `e` names, signed by the customer that `p` names. Decoders

@@ -12,7 +12,6 @@ from kumiai.market.nips.drafts import (
     Draft,
     check_text,
     get_needed,
-    get_rest,
     get_tag,
     has_tag,
     read_hash,
@@ -32,6 +31,7 @@ from kumiai.market.nips.nip90.values import (
     BOLT11_CHARS_MAX,
     FEEDBACK_KIND,
     INFO_CHARS_MAX,
+    REQUEST_MARKER,
     RESULT_KINDS,
     RESULT_OFFSET,
     Decrypt,
@@ -77,7 +77,7 @@ def decode_result(event: Event, decrypt: Decrypt | None = None) -> JobResult:
         bolt11=bolt11,
         expires_at_s=get_expiration(tags),
         is_encrypted=has_tag(tags, "encrypted"),
-        others=get_rest(tags, _RESULT_TAGS),
+        others=_get_others(tags, _RESULT_TAGS),
     )
     _check_result(result)
     if result.is_encrypted and decrypt is not None:
@@ -115,7 +115,7 @@ def decode_feedback(event: Event, decrypt: Decrypt | None = None) -> JobFeedback
         bolt11=bolt11,
         expires_at_s=get_expiration(tags),
         is_encrypted=has_tag(tags, "encrypted"),
-        others=get_rest(tags, _FEEDBACK_TAGS),
+        others=_get_others(tags, _FEEDBACK_TAGS),
     )
     _check_feedback(feedback)
     if feedback.is_encrypted and feedback.content and decrypt is not None:
@@ -130,7 +130,7 @@ def _check_result(result: JobResult) -> None:
         raise ValueError("an encrypted result has no `i` in clear")
     check_inputs(result.inputs)
     _check_answer(result)
-    check_others(result.others, _RESULT_TAGS)
+    _check_others(result.others, _RESULT_TAGS)
     request = result.request
     if request is None:
         return
@@ -148,7 +148,7 @@ def _check_result(result: JobResult) -> None:
 def _check_feedback(feedback: JobFeedback) -> None:
     check_text(feedback.info, "status", INFO_CHARS_MAX)
     _check_answer(feedback)
-    check_others(feedback.others, _FEEDBACK_TAGS)
+    _check_others(feedback.others, _FEEDBACK_TAGS)
 
 
 def _check_answer(answer: JobResult | JobFeedback) -> None:
@@ -164,8 +164,10 @@ def _check_answer(answer: JobResult | JobFeedback) -> None:
 
 
 def _write_answer(answer: JobResult | JobFeedback) -> list[tuple[str, ...]]:
-    relay = (answer.request_relay,) if answer.request_relay else ()
-    tags: list[tuple[str, ...]] = [("e", answer.request_id, *relay), ("p", answer.customer)]
+    named: tuple[str, ...] = ("e", answer.request_id, answer.request_relay, REQUEST_MARKER)
+    if not any(_is_other_reference(tag) for tag in answer.others):
+        named = named[:3] if answer.request_relay else named[:2]
+    tags: list[tuple[str, ...]] = [named, ("p", answer.customer)]
     if answer.amount_msat is not None:
         invoice = (answer.bolt11,) if answer.bolt11 else ()
         tags.append(("amount", str(answer.amount_msat), *invoice))
@@ -174,7 +176,8 @@ def _write_answer(answer: JobResult | JobFeedback) -> list[tuple[str, ...]]:
 
 def _read_answer(tags: Tags) -> tuple[str, str, int | None, str]:
     """Return the request's id, its relay, the amount and the invoice."""
-    named, amount = get_tag(tags, "e"), get_tag(tags, "amount")
+    named = get_tag(tuple(tag for tag in tags if not _is_other_reference(tag)), "e")
+    amount = get_tag(tags, "amount")
     if not named:
         raise ValueError("the tag 'e' is missing or empty")
     relay = normalise_relay_url(named[1]) if len(named) > 1 and named[1] else ""
@@ -182,3 +185,16 @@ def _read_answer(tags: Tags) -> tuple[str, str, int | None, str]:
         return named[0], relay, None, ""
     bolt11 = amount[1] if len(amount) > 1 else ""
     return named[0], relay, read_number(amount[0], "amount"), bolt11
+
+
+def _is_other_reference(tag: tuple[str, ...]) -> bool:
+    """Tell whether an `e` tag says by its marker that it names something else than the request."""
+    return tag[:1] == ("e",) and len(tag) > 3 and tag[3] not in {"", REQUEST_MARKER}
+
+
+def _get_others(tags: Tags, read: frozenset[str]) -> Tags:
+    return tuple(tag for tag in tags if _is_other_reference(tag) or (tag and tag[0] not in read))
+
+
+def _check_others(others: Tags, read: frozenset[str]) -> None:
+    check_others(tuple(tag for tag in others if not _is_other_reference(tag)), read)

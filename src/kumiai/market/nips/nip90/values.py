@@ -13,12 +13,13 @@ REQUEST_KINDS: Final = range(5_000, 6_000)
 RESULT_KINDS: Final = range(6_000, 7_000)
 RESULT_OFFSET: Final = 1_000
 FEEDBACK_KIND: Final = 7_000
+REQUEST_MARKER: Final = "request"  # of the `e` tag, where there are several
 
 INPUT_COUNT_MAX: Final = 64
 PARAM_COUNT_MAX: Final = 64
-PARAM_VALUE_COUNT_MAX: Final = 32
+PARAM_VALUE_COUNT_MAX: Final = 128
 RELAY_COUNT_MAX: Final = 16
-NAME_CHARS_MAX: Final = 64  # param names, markers, topics
+NAME_CHARS_MAX: Final = 128  # param names, markers, topics
 TEXT_CHARS_MAX: Final = 16_384  # one input or param value
 OUTPUT_CHARS_MAX: Final = 128
 INFO_CHARS_MAX: Final = 512
@@ -92,6 +93,8 @@ class JobRequest:
 @dataclass(frozen=True, slots=True)
 class JobResult:
     """The answer to a request. `request`: the request itself, as the customer signed it.
+
+    others: tags that NIP-90 does not know, and `e` tags with another marker than "request".
 
     is_encrypted: the content travels encrypted; read without a key, `content` is the ciphertext.
     """

@@ -1,7 +1,11 @@
-"""What every wallet refuses before it pays: an invoice that is not the one that was agreed."""
+"""What every wallet checks: that an invoice is the agreed one, and that a payment is proven."""
 
 from __future__ import annotations
 
+import hashlib
+
+from kumiai.base.canonical import is_hash
+from kumiai.base.errors import InputError
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.ports import Invoice
 
@@ -23,3 +27,25 @@ def check_unexpired(invoice: Invoice, now_s: float) -> None:
     """Raise WalletError for an invoice whose time is over."""
     if now_s >= invoice.expires_at_s:
         raise WalletError("EXPIRED", f"the invoice expired at {invoice.expires_at_s}")
+
+
+def check_hash(payment_hash: str) -> None:
+    """Raise InputError for what is no payment hash."""
+    if not is_hash(payment_hash):
+        raise InputError("payment_hash", payment_hash, "give 64 lower-case hex digits")
+
+
+def compute_payment_hash(preimage: str) -> str:
+    """Return the payment hash of a preimage; InputError for what is none (it is not shown)."""
+    if not is_hash(preimage):
+        raise InputError("preimage", "***", "give 64 lower-case hex digits")
+    return hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
+
+
+def is_preimage(preimage: object, payment_hash: str) -> bool:
+    """Tell whether `preimage` (64 hex digits) hashes to `payment_hash`: the proof of a payment."""
+    return (
+        isinstance(preimage, str)
+        and is_hash(preimage)
+        and (compute_payment_hash(preimage) == payment_hash)
+    )

@@ -1,0 +1,243 @@
+"""The commands and their options. The work is done elsewhere; heavy imports wait until then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kumiai.apps.cli.marketing.options import (
+    BlobsOption,
+    DirArgument,
+    FolderOption,
+    HostOption,
+    JsonOption,
+    RelayOption,
+    SecretOption,
+    WalletOption,
+)
+from kumiai.apps.cli.options import LangOption, QuietOption, show_examples
+
+market = typer.Typer(
+    help="Buy training: post a job, take offers, train in rounds, pay what was accepted.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+provider = typer.Typer(
+    help="Sell training with your own machine and a wallet you own.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+@market.command(
+    epilog=show_examples(
+        "kumiai market post job.toml --relay ws://127.0.0.1:7447 --blobs http://127.0.0.1:24242 "
+        "--wallet embedded:bank.sqlite#me",
+        "kumiai market post job.toml --no-watch",
+    )
+)
+def post(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="The job file, job.toml.")],
+    folder: FolderOption = None,
+    relay: RelayOption = None,
+    blobs: BlobsOption = None,
+    wallet: WalletOption = "",
+    secret_file: SecretOption = None,
+    watch_it: Annotated[
+        bool, typer.Option("--watch/--no-watch", help="Stay until the job is done.")
+    ] = True,
+    lang: LangOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Prepare a job's data, post it, and stay until it is done. Ctrl-C leaves it as it is."""
+    from kumiai.apps.cli.marketing import buying
+
+    places = buying.make_places(relay, blobs, wallet, secret_file)
+    buying.post(job, folder, places, watch_it, lang, quiet)
+
+
+@market.command(epilog=show_examples("kumiai market watch jobs/my-job"))
+def watch(folder: DirArgument, lang: LangOption = None, quiet: QuietOption = False) -> None:
+    """Go on with a job and show it until it is done."""
+    from kumiai.apps.cli.marketing import buying
+
+    buying.watch(folder, lang, quiet)
+
+
+@market.command(epilog=show_examples("kumiai market status jobs/my-job --json"))
+def status(folder: DirArgument, json: JsonOption = False, lang: LangOption = None) -> None:
+    """Show where a job is, who did what, and what it cost."""
+    from kumiai.apps.cli.marketing import buying
+
+    buying.status(folder, json, lang)
+
+
+@market.command(epilog=show_examples("kumiai market offers jobs/my-job"))
+def offers(folder: DirArgument, json: JsonOption = False, lang: LangOption = None) -> None:
+    """List the offers that came, best first."""
+    from kumiai.apps.cli.marketing import buying
+
+    buying.offers(folder, json, lang)
+
+
+@market.command(epilog=show_examples("kumiai market accept jobs/my-job 3f2a 90bc"))
+def accept(
+    folder: DirArgument,
+    providers: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY]...", help="Best first; none: the best.")
+    ] = None,
+) -> None:
+    """Take offers by hand, where the job says automatic = false."""
+    from kumiai.apps.cli.marketing import buying
+
+    buying.accept(folder, providers or [])
+
+
+@market.command(epilog=show_examples("kumiai market cancel jobs/my-job"))
+def cancel(folder: DirArgument) -> None:
+    """Stop a job: what was delivered is judged and paid, nothing more is asked for."""
+    from kumiai.apps.cli.marketing import buying
+
+    buying.cancel(folder)
+
+
+@market.command(epilog=show_examples("kumiai market rate jobs/my-job 3f2a 95 'fast and honest'"))
+def rate(
+    folder: DirArgument,
+    provider_key: Annotated[str, typer.Argument(metavar="KEY", help="Whose work it was.")],
+    points: Annotated[int, typer.Argument(metavar="POINTS", min=0, max=100)],
+    sentence: Annotated[str, typer.Argument(metavar="[SENTENCE]")] = "",
+) -> None:
+    """Say publicly how a provider's work was."""
+    from kumiai.apps.cli.marketing import buying
+
+    buying.rate(folder, provider_key, points, sentence)
+
+
+@provider.command(
+    "start",
+    epilog=show_examples(
+        "kumiai provider start --price 20 --hardware auto --wallet embedded:bank.sqlite#me "
+        "--relay ws://127.0.0.1:7447 --blobs http://127.0.0.1:24242",
+        "kumiai provider start --folder providers/me",
+    ),
+)
+def provider_start(
+    price: Annotated[
+        int, typer.Option("--price", metavar="SAT", help="For one accepted round, in sat.")
+    ] = 0,
+    hardware: Annotated[
+        str, typer.Option("--hardware", metavar="TEXT", help="What you train on; auto: look.")
+    ] = "auto",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What others read.")] = "",
+    folder: FolderOption = None,
+    relay: RelayOption = None,
+    blobs: BlobsOption = None,
+    wallet: WalletOption = "",
+    secret_file: SecretOption = None,
+    payment: Annotated[
+        str, typer.Option("--payment", metavar="NAMES", help="Ways of payment, best first.")
+    ] = "hold,fair,invoice",
+    train_s: Annotated[
+        int, typer.Option("--train-s", metavar="SECONDS", min=1, help="What a round takes here.")
+    ] = 60,
+    recipes: Annotated[
+        str, typer.Option("--recipes", metavar="NAMES", help="Trained only; default: all.")
+    ] = "",
+    allow_code: Annotated[
+        list[str] | None,
+        typer.Option("--allow-code", metavar="SHA256", help="Foreign code that may run here."),
+    ] = None,
+    contracts: Annotated[int, typer.Option("--contracts", min=1, max=100, metavar="N")] = 4,
+    disputes: Annotated[
+        bool, typer.Option("--disputes", metavar="", help="Ask a job's jury about rejections.")
+    ] = False,
+    lang: LangOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Announce this machine, bid for jobs, train, be paid. Ctrl-C leaves it as it is."""
+    from kumiai.apps.cli.marketing import selling
+    from kumiai.apps.cli.marketing.buying import make_places
+
+    wishes = selling.make_wishes(
+        name, price, hardware, payment, train_s, recipes, allow_code, contracts, disputes
+    )
+    selling.start(folder, wishes, make_places(relay, blobs, wallet, secret_file), lang, quiet)
+
+
+@provider.command("status", epilog=show_examples("kumiai provider status providers/me"))
+def provider_status(folder: DirArgument, json: JsonOption = False, lang: LangOption = None) -> None:
+    """Show contracts, every round's work, why it earned what it earned."""
+    from kumiai.apps.cli.marketing import selling
+
+    selling.status(folder, json, lang)
+
+
+@provider.command("leave", epilog=show_examples("kumiai provider leave providers/me"))
+def provider_leave(folder: DirArgument) -> None:
+    """Take no more work; what was agreed on is finished."""
+    from kumiai.apps.cli.marketing import selling
+
+    selling.leave(folder)
+
+
+@provider.command("dispute", epilog=show_examples("kumiai provider dispute providers/me 7c1e"))
+def provider_dispute(
+    folder: DirArgument,
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="As status names it.")],
+) -> None:
+    """Ask the job's jury about a rejected round."""
+    from kumiai.apps.cli.marketing import selling
+
+    selling.dispute(folder, request)
+
+
+@provider.command("rate", epilog=show_examples("kumiai provider rate providers/me 5be1 90"))
+def provider_rate(
+    folder: DirArgument,
+    contract: Annotated[str, typer.Argument(metavar="CONTRACT", help="As status names it.")],
+    points: Annotated[int, typer.Argument(metavar="POINTS", min=0, max=100)],
+    sentence: Annotated[str, typer.Argument(metavar="[SENTENCE]")] = "",
+) -> None:
+    """Say publicly how a customer was."""
+    from kumiai.apps.cli.marketing import selling
+
+    selling.rate(folder, contract, points, sentence)
+
+
+def relay(
+    host: HostOption = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="PORT")] = 7447,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", metavar="DIR", help="Keep events there; default: in memory."),
+    ] = None,
+) -> None:
+    """Run a relay: a place where jobs, offers and results pass. Ctrl-C ends it."""
+    from kumiai.apps.cli.marketing import serving
+
+    serving.serve_relay(host, port, folder)
+
+
+def blobs(
+    host: HostOption = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="PORT")] = 24242,
+    folder: Annotated[Path, typer.Option("--folder", metavar="DIR")] = Path("blobs"),
+    public_url: Annotated[
+        str, typer.Option("--public-url", metavar="URL", help="How others reach it.")
+    ] = "",
+) -> None:
+    """Run a blob server (Blossom): data and models by their sha256. Ctrl-C ends it."""
+    from kumiai.apps.cli.marketing import serving
+
+    serving.serve_blobs(host, port, folder, public_url)
+
+
+def add_market_groups(app: typer.Typer) -> None:
+    """Put them into the command line."""
+    app.add_typer(market, name="market")
+    app.add_typer(provider, name="provider")
+    app.command("relay", epilog=show_examples("kumiai relay --folder relay"))(relay)
+    app.command("blobs", epilog=show_examples("kumiai blobs --folder blobs"))(blobs)

@@ -1,0 +1,38 @@
+"""Options that the market's commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the job or provider.")]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option("--folder", metavar="DIR", help="Where to keep everything (default: by name)."),
+]
+RelayOption = Annotated[
+    list[str] | None,
+    typer.Option("--relay", metavar="URL", help="A relay, ws:// or wss://; may be repeated."),
+]
+BlobsOption = Annotated[
+    list[str] | None,
+    typer.Option("--blobs", metavar="URL", help="A blob server, http(s)://; may be repeated."),
+]
+WalletOption = Annotated[
+    str,
+    typer.Option(
+        "--wallet",
+        metavar="WALLET",
+        help="embedded:FILE#NAME, lnbits:URL, nwc:FILE or nostr+walletconnect://...",
+    ),
+]
+SecretOption = Annotated[
+    Path | None,
+    typer.Option("--secret-file", metavar="FILE", help="A file with the wallet's key."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print a document for programs.")
+]
+HostOption = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen at.")]

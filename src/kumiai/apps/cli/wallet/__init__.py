@@ -1,0 +1,5 @@
+"""`kumiai wallet ...`: what a wallet holds, what moved, and whether it all adds up."""
+
+from kumiai.apps.cli.wallet.group import wallet
+
+__all__ = ["wallet"]

@@ -1,0 +1,132 @@
+"""The commands of `kumiai wallet` and their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kumiai.apps.cli.options import LangOption, show_examples
+
+wallet = typer.Typer(
+    name="wallet",
+    help="Lightning wallets: balance, history, and whether every msat is accounted for.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog=show_examples(
+        "kumiai wallet balance embedded:market/bank.db#me",
+        "kumiai wallet reconcile lnbits:http://127.0.0.1:5000 --intents market/intents.db",
+    ),
+)
+
+WalletArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="WALLET",
+        help="embedded:PATH#NAME, lnbits:http://..., nostr+walletconnect://... or nwc:PATH "
+        "(default: KUMIAI_WALLET).",
+        show_default=False,
+    ),
+]
+SecretOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--secret-file",
+        metavar="FILE",
+        help="The wallet's key is the first line (default: the environment, KUMIAI_LNBITS_KEY).",
+    ),
+]
+IntentsOption = Annotated[
+    Path,
+    typer.Option("--intents", metavar="FILE", help="What the member meant to pay and to ask."),
+]
+ReceiptsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--receipts",
+        metavar="FILE",
+        help="One JSON object a line: key, amount_msat, is_incoming, job.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.")]
+
+
+@wallet.command(epilog=show_examples("kumiai wallet balance embedded:bank.db#me --json"))
+def balance(
+    name: WalletArgument = None,
+    secret_file: SecretOption = None,
+    as_json: JsonOption = False,
+    lang: LangOption = None,
+) -> None:
+    """Show what can be paid out now, and what is locked."""
+    from kumiai.apps.cli.wallet import showing
+
+    showing.show_balance(showing.Settings(name, secret_file, as_json, lang))
+
+
+@wallet.command(epilog=show_examples("kumiai wallet history embedded:bank.db#me --days 7"))
+def history(
+    name: WalletArgument = None,
+    days: Annotated[
+        int | None,
+        typer.Option("--days", metavar="N", min=1, max=36_500, help="Only the last N days."),
+    ] = None,
+    secret_file: SecretOption = None,
+    as_json: JsonOption = False,
+    lang: LangOption = None,
+) -> None:
+    """List what came and went, oldest first, as the wallet tells it."""
+    from kumiai.apps.cli.wallet import showing
+
+    showing.show_history(showing.Settings(name, secret_file, as_json, lang), days)
+
+
+@wallet.command(
+    epilog=show_examples("kumiai wallet reconcile embedded:bank.db#me --intents intents.db")
+)
+def reconcile(
+    name: WalletArgument = None,
+    intents: IntentsOption = Path("intents.db"),
+    receipts: ReceiptsOption = None,
+    secret_file: SecretOption = None,
+    as_json: JsonOption = False,
+    lang: LangOption = None,
+) -> None:
+    """Put intents, the wallet's history and receipts side by side; exit code 3 if they disagree."""
+    from kumiai.apps.cli.wallet import showing
+
+    settings = showing.Settings(name, secret_file, as_json, lang)
+    showing.show_books(settings, intents, receipts)
+
+
+@wallet.command(epilog=show_examples("kumiai wallet export embedded:bank.db#me --out accounts.csv"))
+def export(
+    name: WalletArgument = None,
+    intents: IntentsOption = Path("intents.db"),
+    receipts: ReceiptsOption = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Where the table is saved.")
+    ] = Path("accounts.csv"),
+    secret_file: SecretOption = None,
+    as_json: JsonOption = False,
+    lang: LangOption = None,
+) -> None:
+    """Save the accounts as CSV, safe to open in a spreadsheet."""
+    from kumiai.apps.cli.wallet import showing
+
+    settings = showing.Settings(name, secret_file, as_json, lang)
+    showing.save_books(settings, intents, receipts, out)
+
+
+@wallet.command(epilog=show_examples("kumiai wallet fund embedded:bank.db#me 10_000sat"))
+def fund(
+    name: Annotated[str, typer.Argument(metavar="WALLET", help="embedded:PATH#NAME")],
+    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="500sat or 250msat")],
+    as_json: JsonOption = False,
+    lang: LangOption = None,
+) -> None:
+    """Make play money in an embedded bank; its file is made if it is not there."""
+    from kumiai.apps.cli.wallet import showing
+
+    showing.fund(showing.Settings(name, None, as_json, lang), amount)

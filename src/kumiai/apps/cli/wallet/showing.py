@@ -1,0 +1,230 @@
+"""What the commands of `kumiai wallet` do: open the wallet, ask it, print plain words or JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kumiai.adapters.payments.accounts import FAULTS, Books, Verdict, read_receipts
+from kumiai.adapters.payments.accounts import reconcile as compare
+from kumiai.adapters.payments.accounts_csv import save_csv, show_time
+from kumiai.adapters.payments.intents import SqliteIntents
+from kumiai.adapters.payments.open import SETTINGS, describe_wallet, open_bank, open_wallet
+from kumiai.apps.cli.entry import get_language, get_setting
+from kumiai.apps.cli.options import Lang
+from kumiai.apps.cli.terminal import safe
+from kumiai.apps.cli.wallet.amounts import read_amount, show_amount
+from kumiai.apps.report.texts import Language, Texts, load_texts
+from kumiai.base.errors import InputError, VerificationError
+from kumiai.nodes.market.ports import Payment, WalletPort
+
+DAY_S: Final = 86_400
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user said about the wallet and the output."""
+
+    name: str | None
+    secret_file: Path | None
+    as_json: bool
+    lang: Lang | None
+
+    @property
+    def texts(self) -> Texts:
+        return load_texts(cast(Language, get_language(self.lang)))
+
+    @property
+    def console(self) -> Console:
+        return Console(highlight=False, quiet=self.as_json)
+
+    def get_name(self) -> str:
+        """The wallet's text; InputError where none was named."""
+        name = self.name or get_setting("WALLET")
+        if not name:
+            raise InputError("WALLET", None, "name the wallet, or set KUMIAI_WALLET")
+        return name
+
+    def run(self, work: Callable[[WalletPort], Awaitable[T]]) -> T:
+        """Open the wallet, which must exist, and do `work` with it."""
+
+        async def inside() -> T:
+            known = {name: get_setting(name) for name in SETTINGS}
+            opened = await open_wallet(
+                self.get_name(), settings=known, secret_file=self.secret_file, may_create=False
+            )
+            try:
+                return await work(opened)
+            finally:
+                await opened.close()
+
+        return asyncio.run(inside())
+
+    def print_json(self, document: Mapping[str, object]) -> None:
+        """Print one JSON document, if that was asked for."""
+        if self.as_json:
+            typer.echo(json.dumps(document, ensure_ascii=False, indent=1))
+
+
+def show_balance(settings: Settings) -> None:
+    """Print what the wallet holds."""
+
+    async def ask(opened: WalletPort) -> tuple[Any, Any]:
+        return await opened.get_info(), await opened.get_balance()
+
+    info, balance = settings.run(ask)
+    shown = describe_wallet(settings.get_name())
+    settings.print_json({"wallet": shown, "kind": info.kind, **asdict(balance)})
+    texts, console = settings.texts, settings.console
+    console.print(safe(texts.text("wallet.balance", wallet=shown, kind=info.kind), "bold"))
+    table = _make_sums()
+    table.add_row(texts.text("wallet.spendable"), show_amount(balance.spendable_msat))
+    table.add_row(texts.text("wallet.held"), show_amount(balance.held_msat))
+    console.print(table)
+
+
+def show_history(settings: Settings, days: int | None) -> None:
+    """Print the wallet's movements."""
+    since_s = max(0, int(time.time()) - days * DAY_S) if days else 0
+    found = settings.run(lambda opened: opened.list_payments(since_s))
+    shown = describe_wallet(settings.get_name())
+    settings.print_json({"wallet": shown, "payments": [asdict(it) for it in found]})
+    texts, console = settings.texts, settings.console
+    if not found:
+        console.print(texts.text("wallet.no_history"))
+        return
+    table = _make_table(texts, "time", "way", "amount", "fee", "state", "what")
+    for it in found:
+        table.add_row(
+            show_time(it.settled_at_s or it.created_at_s),
+            texts.name("wallet.way_of", "in" if it.is_incoming else "out"),
+            show_amount(it.amount_msat),
+            show_amount(it.fee_msat) if it.fee_msat else "",
+            texts.name("wallet.state_of", it.state.value),
+            safe(it.description),
+        )
+    console.print(table)
+
+
+def show_books(settings: Settings, intents: Path, receipts: Path | None) -> None:
+    """Print the accounts; VerificationError if they do not agree."""
+    books = _make_books(settings, intents, receipts)
+    settings.print_json(describe_books(books))
+    texts, console = settings.texts, settings.console
+    if books.lines:
+        console.print(_make_lines(books, texts))
+    sums = _make_sums()
+    for name, amount in _list_sums(books):
+        sums.add_row(texts.text(f"wallet.{name}"), show_amount(amount))
+    console.print(sums)
+    if not books.is_reconciled:
+        places = {"n": len(books.faults), "difference": show_amount(books.difference_msat)}
+        raise VerificationError(texts.text("wallet.not_reconciled", **places))
+    console.print(texts.text("wallet.reconciled"), style="green")
+
+
+def save_books(settings: Settings, intents: Path, receipts: Path | None, out: Path) -> None:
+    """Write the accounts as CSV."""
+    books = _make_books(settings, intents, receipts)
+    save_csv(books.lines, out)
+    settings.print_json({"path": str(out), "lines": len(books.lines)})
+    places = {"n": len(books.lines), "path": str(out)}
+    settings.console.print(safe(settings.texts.text("wallet.exported", **places)))
+
+
+def fund(settings: Settings, amount: str) -> None:
+    """Make play money."""
+    amount_msat = read_amount("AMOUNT", amount)
+    bank, name = open_bank(settings.get_name())
+    with bank:
+        bank.fund(name, amount_msat)
+        spendable_msat = bank.get_balance(name).spendable_msat
+    shown = describe_wallet(settings.get_name())
+    settings.print_json({"wallet": shown, "spendable_msat": spendable_msat})
+    places = {"wallet": shown, "amount": show_amount(amount_msat)}
+    settings.console.print(safe(settings.texts.text("wallet.funded", **places)))
+
+
+def describe_books(books: Books) -> dict[str, object]:
+    """Return the accounts as one JSON document; amounts are msat."""
+    return {
+        "is_reconciled": books.is_reconciled,
+        **{f"{name}_msat": amount for name, amount in _list_sums(books)},
+        "lines": [asdict(line) for line in books.lines],
+    }
+
+
+def _make_books(settings: Settings, intents: Path, receipts: Path | None) -> Books:
+    if not intents.is_file():
+        raise InputError("--intents", str(intents), "there is no such file")
+    said = read_receipts(receipts) if receipts is not None else None
+
+    async def ask(opened: WalletPort) -> tuple[list[Payment], Any]:
+        return await opened.list_payments(), await opened.get_balance()
+
+    movements, balance = settings.run(ask)
+    with SqliteIntents(intents, is_readonly=True) as store:
+        return compare(store.list_all(), movements, balance, said)
+
+
+def _list_sums(books: Books) -> list[tuple[str, int]]:
+    return [
+        ("received", books.received_msat),
+        ("sent", books.sent_msat),
+        ("fees", books.fee_msat),
+        ("locked", books.locked_msat),
+        ("spendable_told", books.balance.spendable_msat),
+        ("difference", books.difference_msat),
+    ]
+
+
+def _make_lines(books: Books, texts: Texts) -> Table:
+    table = _make_table(texts, "time", "way", "amount", "fee", "what", "verdict", "reason")
+    for line in books.lines:
+        about = f"{line.job} {line.round} {line.purpose}" if line.job else ""
+        style = "red" if line.verdict in FAULTS else "dim" if line.verdict in _QUIET else ""
+        table.add_row(
+            show_time(line.at_s),
+            texts.name("wallet.way_of", "in" if line.is_incoming else "out"),
+            show_amount(line.amount_msat),
+            show_amount(line.fee_msat) if line.fee_msat else "",
+            safe(about),
+            Text(texts.name("wallet.verdict_of", line.verdict.value), style),
+            safe(line.reason),
+        )
+    return table
+
+
+def _make_table(texts: Texts, *heads: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for head in heads:
+        is_number, is_short = head in ("amount", "fee"), head not in ("reason", "what")
+        table.add_column(
+            texts.text(f"wallet.{head}"),
+            justify="right" if is_number else "left",
+            no_wrap=is_short,
+        )
+    return table
+
+
+def _make_sums() -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right", no_wrap=True)
+    return table
+
+
+_QUIET: Final = (Verdict.UNKNOWN, Verdict.VOID)

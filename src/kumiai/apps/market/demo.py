@@ -1,0 +1,294 @@
+"""`kumiai demo --scenario market`: a customer and nine providers that never met, on one machine.
+
+Two relays and a blob server listen on loopback sockets; the wallets are accounts of an embedded
+bank with real BOLT11 invoices and hold invoices. Five providers win the contracts. One of them
+delivers nothing and lies about its metrics, one delivers noise, one vanishes, one copies; four
+others, who asked a little more, take their places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kumiai.adapters.blobs.server import BlobServer
+from kumiai.adapters.blobs.store import BlobStore
+from kumiai.adapters.compute.market.customer import MarketCustomer
+from kumiai.adapters.compute.market.provider import MarketProvider
+from kumiai.adapters.nostr import embedded
+from kumiai.adapters.payments.embedded import EmbeddedBank, EmbeddedWallet
+from kumiai.adapters.sim.market_cheats import Vanishing
+from kumiai.adapters.sim.market_work import CopyingWork, GarbageWork, IdleWork
+from kumiai.adapters.store.local_blobs import LocalBlobs
+from kumiai.apps.market.assembly import Member, Services, assemble
+from kumiai.apps.market.folder import MarketFolder
+from kumiai.apps.market.jobfile import JobFile, parse_job
+from kumiai.apps.market.planning import make_plan
+from kumiai.base.errors import RunFailedError
+from kumiai.market.customer import (
+    Accept,
+    Begin,
+    Cancel,
+    Customer,
+    CustomerPlan,
+    CustomerState,
+    Phase,
+    Rate,
+)
+from kumiai.market.kinds import Policy
+from kumiai.market.provider import (
+    Dispute,
+    Leave,
+    Provider,
+    ProviderPolicy,
+    RateCustomer,
+    Start,
+)
+from kumiai.nodes.market.node import NodeTimes
+from kumiai.nodes.market.ports import Balance
+from kumiai.nodes.market.work import ProviderWorkPort, Trained, TrainOrder
+
+FUNDS_MSAT = 2_000_000
+COPY_WAIT_S = 20.0
+CUSTOMER_COMMANDS = (Begin, Accept, Cancel, Rate)
+PROVIDER_COMMANDS = (Start, Leave, Dispute, RateCustomer)
+
+JOB = """
+name = "market-demo"
+seed = {seed}
+
+[model]
+recipe = "mlp"
+
+[data]
+source = "digits"
+partition = "iid"
+trainers = 5
+holdout = 0.2
+test = 0.2
+
+[training]
+rounds = 6
+local_epochs = 3
+learning_rate = 0.2
+weighting = "samples"
+slim = false
+
+[model_rewards]
+policy = "equal"
+
+[market]
+bid_sat = 25
+budget_sat = 1000
+payment = ["hold"]
+offers_s = 5
+offers_enough = 9
+accept_s = 20
+train_s = 12
+reveal_s = 10
+judge_s = 20
+payment_s = 30
+min_gain_ppm = 2000
+peer_margin_ppm = 100000
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """One provider of the demo: its name, what it does, and its price."""
+
+    name: str
+    conduct: str
+    price_sat: int
+
+
+CAST = (
+    Cast("Aoi", "honest", 18),
+    Cast("Uso", "lies", 18),
+    Cast("Zatsu", "garbage", 18),
+    Cast("Kieta", "vanishes", 18),
+    Cast("Mane", "copies", 18),
+    Cast("Hana", "honest", 20),
+    Cast("Riku", "honest", 20),
+    Cast("Sora", "honest", 20),
+    Cast("Umi", "honest", 20),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the demo gave: the customer's state, accuracy of its model, and everybody's money."""
+
+    cast: tuple[Cast, ...]
+    keys: dict[str, str]  # name -> public key
+    state: CustomerState
+    plan: CustomerPlan
+    test_loss_ppm: int
+    test_accuracy_ppm: int
+    balances: dict[str, Balance]
+    funded_msat: int
+    seconds: float
+    folder: Path
+
+
+Tell = Callable[[CustomerState, dict[str, str]], None]
+
+
+async def play(folder: Path, seed: int, tell: Tell) -> Outcome:
+    """Run the demo in `folder`; RunFailedError if the customer does not get its model."""
+    async with AsyncExitStack() as stack:
+        return await _play(folder, seed, tell, stack)
+
+
+async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> Outcome:
+    began = time.monotonic()
+    task, market = parse_job(JOB.format(seed=seed))
+    job = JobFile(task, market, folder)
+    relays = [await stack.enter_async_context(await embedded.start()) for _ in range(2)]
+    server = await BlobServer.start(BlobStore(folder / "blob-server"))
+    stack.push_async_callback(server.stop)
+    bank = EmbeddedBank(folder / "bank.sqlite", seed=hashlib.sha256(f"{seed}".encode()).digest())
+    stack.callback(bank.close)
+    urls = tuple(relay.url for relay in relays)
+    places: dict[str, MarketFolder] = {}
+    for name in ("customer", *(one.name for one in CAST)):
+        places[name] = MarketFolder(folder / name)
+        places[name].create()
+    keys = {name: place.read_key().pubkey for name, place in places.items()}
+
+    def serve(name: str) -> Services:
+        return Services(urls, (server.url,), EmbeddedWallet(bank, name))
+
+    members: dict[str, Member] = {}
+    for one in CAST:
+        member = await _make_provider(one, places[one.name], serve(one.name), members)
+        members[one.name] = await stack.enter_async_context(member)
+        await member.node.say(Start())
+    services = serve("customer")
+    bank.fund("customer", FUNDS_MSAT)
+    blobs = LocalBlobs(places["customer"].blobs_path)
+    work = MarketCustomer(task, folder, blobs)
+    stack.callback(work.close)
+    secret = places["customer"].read_secret()
+    plan = make_plan(job, work.prepare(), blobs, keys["customer"], secret, urls)
+    customer = assemble(
+        places["customer"],
+        Customer(plan),
+        CUSTOMER_COMMANDS,
+        services,
+        name="customer",
+        customer_work=work,
+        times=NodeTimes(tick_s=0.25),
+        observer=_Watcher(tell, keys),
+    )
+    await stack.enter_async_context(customer)
+    await customer.node.say(Begin())
+    closing = asyncio.create_task(
+        customer.node.wait_until(lambda state: state.phase is Phase.CLOSED)
+    )
+    await asyncio.wait([closing, customer.task], return_when=asyncio.FIRST_COMPLETED)
+    if not closing.done():
+        closing.cancel()
+        await customer.task
+    state = closing.result()
+    await _let_settle(members, state, keys)
+    if state.outcome != "all rounds done":
+        raise RunFailedError(f"the market's demo ended early: {state.outcome}")
+    loss, accuracy = work.measure(state.model, work.test)
+    balances = {name: bank.get_balance(name) for name in keys}
+    bank.check_books()
+    return Outcome(
+        CAST,
+        keys,
+        state,
+        plan,
+        loss,
+        accuracy,
+        balances,
+        FUNDS_MSAT,
+        time.monotonic() - began,
+        folder,
+    )
+
+
+async def _make_provider(
+    one: Cast, place: MarketFolder, services: Services, others: dict[str, Member]
+) -> Member:
+    info = await services.wallet.get_info()
+    key = place.read_key()
+    policy = ProviderPolicy(
+        pubkey=key.pubkey,
+        secret=place.read_secret(),
+        name=one.name,
+        price_msat=one.price_sat * 1_000,
+        payee=info.payee,
+        payment=(Policy.HOLD,),
+        train_s=5,
+    )
+    machine: Any = Provider(policy)
+    if one.conduct == "vanishes":
+        machine = Vanishing(machine)
+    blobs = LocalBlobs(place.blobs_path)
+    honest = MarketProvider(blobs)
+    work: ProviderWorkPort = honest
+    if one.conduct == "lies":
+        work = IdleWork(honest, blobs)
+    elif one.conduct == "garbage":
+        work = GarbageWork(honest, blobs)
+    elif one.conduct == "copies":
+        work = CopyingWork(honest, lambda order: _steal(order, others["Aoi"], blobs))
+    return assemble(
+        place,
+        machine,
+        PROVIDER_COMMANDS,
+        services,
+        name=one.name,
+        provider_work=work,
+        times=NodeTimes(tick_s=0.25),
+    )
+
+
+def _steal(order: TrainOrder, victim: Member, blobs: LocalBlobs) -> Trained | None:
+    """Take the open update of the victim's own disk: more than any relay or server would show."""
+    until = time.monotonic() + COPY_WAIT_S
+    while time.monotonic() < until:
+        for work in victim.node.state.works.values():
+            if work.request.terms.round == order.round and work.result:
+                data = victim.blobs.get(work.update, 2**24)
+                blob = blobs.put(data)
+                return Trained(
+                    blob, len(data), work.samples, work.iterations, work.flop, work.loss_ppm
+                )
+        time.sleep(0.05)
+    return None
+
+
+async def _let_settle(
+    members: dict[str, Member], state: CustomerState, keys: dict[str, str]
+) -> None:
+    """Until every provider's own wallet has said what the customer's said."""
+    paid = {member.provider: member.paid_msat for member in state.members.values()}
+    for name, member in members.items():
+        wanted = paid.get(keys[name], 0)
+        done = member.node.wait_until(lambda s, wanted=wanted: s.earned_msat >= wanted)
+        await asyncio.wait_for(done, 10)
+
+
+class _Watcher:
+    """Passes the customer's state on."""
+
+    def __init__(self, tell: Tell, keys: dict[str, str]) -> None:
+        self._tell, self._keys = tell, keys
+
+    def on_step(self, state: Any, effects: Any) -> None:
+        self._tell(state, self._keys)
+
+    def on_rejected(self, rejected: Any) -> None: ...
+
+    def on_trouble(self, what: str, error: Exception) -> None: ...

@@ -1,0 +1,102 @@
+"""The folder of one market member: its keys, what it decided, its journal, its money, its blobs.
+
+key            the secret keys, one line each: NOSTR, derivation (readable by the owner alone)
+plan.json      what the member decided: never changed once it is written
+journal.sqlite every input of its machine
+money.sqlite   intents of the cashier
+blobs/         by sha256
+commands/      what other terminals say to the running node
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kumiai.base import keys
+from kumiai.base.errors import InputError, StoreError
+from kumiai.base.keys import SigningKey
+
+FORMAT = 1
+
+
+class MarketFolder:
+    """Paths and keys of one member. Making the object creates nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.plan_path = root / "plan.json"
+        self.journal_path = root / "journal.sqlite"
+        self.money_path = root / "money.sqlite"
+        self.blobs_path = root / "blobs"
+        self.commands_path = root / "commands"
+        self.key_path = root / "key"
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether a member lives here."""
+        return self.plan_path.is_file()
+
+    def create(self) -> None:
+        """Make the folder and its keys; InputError if somebody lives here already."""
+        if self.exists:
+            fix = "somebody lives there already: name another folder, or go on with it"
+            raise InputError("--folder", str(self.root), fix)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.commands_path.mkdir(exist_ok=True)
+            if not self.key_path.exists():
+                text = f"{secrets.token_hex(32)}\n{secrets.token_hex(32)}\n"
+                handle = os.open(self.key_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+                with os.fdopen(handle, "w") as file:
+                    file.write(text)
+        except OSError as error:
+            raise StoreError(f"{self.root}: {error.strerror}") from error
+
+    def read_key(self) -> SigningKey:
+        """Return the member's NOSTR key; InputError if the folder has none."""
+        return keys.key_from_secret(bytes.fromhex(self._read_secrets()[0]))
+
+    def read_secret(self) -> str:
+        """Return 64 hex digits from which all other secrets are derived."""
+        return self._read_secrets()[1]
+
+    def write_plan(self, kind: str, plan: Mapping[str, Any]) -> None:
+        """Write down what was decided, once, all or nothing."""
+        document = {"format": FORMAT, "kind": kind, **plan}
+        partial = self.plan_path.with_suffix(".partial")
+        try:
+            partial.write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
+            partial.chmod(0o600)
+            partial.replace(self.plan_path)
+        except OSError as error:
+            raise StoreError(f"{self.plan_path}: {error.strerror}") from error
+
+    def read_plan(self, kind: str) -> dict[str, Any]:
+        """Return the plan; InputError if this is no folder of such a member."""
+        try:
+            document = json.loads(self.plan_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            fix = f"no {kind} lives there ({error}); give its folder"
+            raise InputError("DIR", str(self.root), fix) from error
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise InputError("DIR", str(self.root), f"its plan.json is not of format {FORMAT}")
+        if document.get("kind") != kind:
+            fix = f"a {document.get('kind')} lives there, not a {kind}"
+            raise InputError("DIR", str(self.root), fix)
+        return document
+
+    def _read_secrets(self) -> list[str]:
+        try:
+            lines = self.key_path.read_text(encoding="utf-8").split()
+        except OSError as error:
+            fix = f"its file key cannot be read ({error.strerror}): without it nothing can go on"
+            raise InputError("DIR", str(self.root), fix) from error
+        if len(lines) != 2 or any(len(line) != 64 for line in lines):
+            fix = "does not hold two secrets of 64 hex digits"
+            raise InputError("DIR", str(self.key_path), fix)
+        return lines

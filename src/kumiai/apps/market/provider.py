@@ -1,0 +1,144 @@
+"""A provider's life: make its folder, run its node until it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kumiai.adapters.payments.open import open_wallet
+from kumiai.adapters.store.local_blobs import LocalBlobs
+from kumiai.adapters.store.market_journal import SqliteMarketJournal
+from kumiai.apps.market.assembly import Services, assemble
+from kumiai.apps.market.customer import Places, run_until
+from kumiai.apps.market.folder import MarketFolder
+from kumiai.apps.market.planning import MSAT, choose_payment, describe_hardware
+from kumiai.base.errors import InputError
+from kumiai.market.provider import (
+    Dispute,
+    Leave,
+    Provider,
+    ProviderPolicy,
+    ProviderState,
+    RateCustomer,
+    Start,
+)
+from kumiai.market.provider.state import Standing
+from kumiai.nodes.market.node import Observer
+from kumiai.nodes.market.record import InputCodec, decode_value, encode_value
+from kumiai.nodes.market.replay import replay
+
+KIND = "provider"
+COMMANDS = (Start, Leave, Dispute, RateCustomer)
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the owner of a machine takes on, as options say it."""
+
+    name: str
+    price_sat: int
+    hardware: str = AUTO
+    payment: tuple[str, ...] = ("hold", "invoice")
+    train_s: int = 60
+    recipes: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    contracts_max: int = 4
+    disputes: bool = False
+    refused: tuple[str, ...] = ()
+
+
+async def create_provider(
+    folder: MarketFolder, wishes: Wishes, places: Places, settings: Mapping[str, str]
+) -> ProviderPolicy:
+    """Make a provider's folder; its wallet is asked what it can do."""
+    if wishes.price_sat < 1:
+        raise InputError("--price", wishes.price_sat, "a round costs at least 1 sat")
+    secret_file = Path(places.secret_file) if places.secret_file else None
+    wallet = await open_wallet(places.wallet, settings=settings, secret_file=secret_file)
+    try:
+        info = await wallet.get_info()
+        payment = choose_payment(wishes.payment, info, has_ecash=False)
+    finally:
+        await wallet.close()
+    if not info.payee:
+        fix = "this wallet does not say which key signs its invoices: customers could not check it"
+        raise InputError("--wallet", info.kind, fix)
+    folder.create()
+    policy = ProviderPolicy(
+        pubkey=folder.read_key().pubkey,
+        secret=folder.read_secret(),
+        name=wishes.name,
+        price_msat=wishes.price_sat * MSAT,
+        payee=info.payee,
+        payment=payment,
+        train_s=wishes.train_s,
+        recipes=wishes.recipes,
+        code=wishes.code,
+        contracts_max=wishes.contracts_max,
+        hardware=describe_hardware() if wishes.hardware == AUTO else wishes.hardware,
+        refused=wishes.refused,
+        disputes=wishes.disputes,
+    )
+    folder.write_plan(KIND, {"places": encode_value(places), "policy": encode_value(policy)})
+    return policy
+
+
+def read_policy(folder: MarketFolder) -> tuple[ProviderPolicy, Places]:
+    """Return what a provider's folder holds; InputError if it is none."""
+    document = folder.read_plan(KIND)
+    try:
+        policy = decode_value(ProviderPolicy, document["policy"])
+        return policy, decode_value(Places, document["places"])
+    except (ValueError, KeyError) as error:
+        raise InputError("DIR", str(folder.plan_path), f"cannot be read: {error}") from error
+
+
+def read_state(folder: MarketFolder) -> tuple[ProviderPolicy, ProviderState]:
+    """Fold the journal of a provider, also while its node runs elsewhere."""
+    policy, _ = read_policy(folder)
+    if not folder.journal_path.is_file():
+        return policy, ProviderState()
+    journal = SqliteMarketJournal(folder.journal_path, KIND, is_readonly=True)
+    try:
+        state = replay(Provider(policy), InputCodec(*COMMANDS), journal.read())
+    finally:
+        journal.close()
+    return policy, state
+
+
+async def run_provider(
+    folder: MarketFolder, observer: Observer, settings: Mapping[str, str]
+) -> ProviderState:
+    """Run the provider's node until it has left the market and its last contract has ended."""
+    from kumiai.adapters.compute.market.provider import MarketProvider
+
+    policy, places = read_policy(folder)
+    secret_file = Path(places.secret_file) if places.secret_file else None
+    wallet = await open_wallet(places.wallet, settings=settings, secret_file=secret_file)
+    work = MarketProvider(LocalBlobs(folder.blobs_path), lambda code: code in policy.code)
+    try:
+        member = assemble(
+            folder,
+            Provider(policy),
+            COMMANDS,
+            Services(places.relays, places.blobs, wallet),
+            name=KIND,
+            provider_work=work,
+            observer=observer,
+        )
+        async with member:
+            await member.node.say(Start())
+            state: ProviderState = await run_until(member, folder, has_left, COMMANDS)
+            return state
+    finally:
+        work.close()
+        await wallet.close()
+
+
+def has_left(state: ProviderState) -> bool:
+    """Tell whether nothing is owed any more after `Leave`."""
+    if state.is_open or not state.announced_s:
+        return False
+    return all(c.standing is Standing.ENDED for c in state.contracts.values())

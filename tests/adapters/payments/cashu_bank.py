@@ -1,0 +1,51 @@
+"""Members with wallets at a real mint, for the tests."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.adapters.payments.ecash_contract import FUNDED_MSAT, Bank
+
+from kumiai.adapters.payments.cashu.wallet import CashuWallet
+from kumiai.base.keys import derive_key
+from kumiai.nodes.market.errors import WalletError
+
+SWAP_FEE_MSAT = 1_000  # nutshell's tenth of a satoshi for each of a few pieces, rounded up
+POLL_S = 0.1
+
+
+def open_wallet(url: str, folder: Path, name: str) -> CashuWallet:
+    """Keys are fresh for every test: the mint remembers what was spent."""
+    return CashuWallet(url, derive_key(str(folder / name).encode(), "ecash"), folder / name)
+
+
+async def fund(wallet: CashuWallet, amount_msat: int = FUNDED_MSAT) -> None:
+    quote = await wallet.request_funds("funds", amount_msat)
+    assert quote.bolt11.startswith("ln")
+    while True:
+        try:
+            assert await wallet.claim_funds("funds") == amount_msat
+            return
+        except WalletError as error:
+            if not error.is_retriable:
+                raise
+        await asyncio.sleep(POLL_S)
+
+
+async def wait_until(second: int) -> None:
+    while time.time() <= second + 0.2:
+        await asyncio.sleep(POLL_S)
+
+
+@asynccontextmanager
+async def open_bank(url: str, folder: Path) -> AsyncIterator[Bank]:
+    names = ("customer", "provider", "committee", "thief")
+    members = [open_wallet(url, folder, name) for name in names]
+    await fund(members[0])
+    try:
+        yield Bank(*members, time.time, wait_until, SWAP_FEE_MSAT)
+    finally:
+        for member in members:
+            await member.close()
