@@ -86,7 +86,7 @@ class MarketWorld:
         self.members: dict[str, SimMember] = {}
         self.relay, self.blobs, self.bank = SimRelay(), SimBlobs(), SimBank()
         self.hidden: dict[str, Draft] = {}
-        self.crashes = self.steps = self.wipes = 0
+        self.crashes = self.steps = self.wipes = self.answers_under_way = 0
         self._programs = programs
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -197,9 +197,11 @@ class MarketWorld:
             if isinstance(said, int):
                 self._at(said, lambda: self._go_on(member, key, number, program))
                 return
+            self.answers_under_way += 1
             self._at(0, partial(self._answer, member, member.life, said))
 
     def _answer(self, member: SimMember, life: int, result: Any) -> None:
+        self.answers_under_way -= 1
         if member.life == life:
             self.take(member, result)
 
