@@ -118,6 +118,39 @@ def rate(
     buying.rate(folder, provider_key, points, sentence)
 
 
+@market.command(
+    epilog=show_examples(
+        "kumiai market judge task.toml --relay ws://127.0.0.1:7447 --blobs http://127.0.0.1:24242",
+        "kumiai market judge --folder judges/me",
+    )
+)
+def judge(
+    task: Annotated[
+        Path | None,
+        typer.Argument(metavar="[TASK]", help="The job's task, with a data.source of your own."),
+    ] = None,
+    folder: FolderOption = None,
+    relay: RelayOption = None,
+    blobs: BlobsOption = None,
+    ecash: EcashOption = "",
+    lang: LangOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Judge for committees and juries that name you, on samples of your own. Ctrl-C ends it."""
+    from kumiai.apps.cli.marketing import judging
+    from kumiai.apps.cli.marketing.buying import make_places
+
+    judging.run(task, folder, make_places(relay, blobs, "", None, ecash), lang, quiet)
+
+
+@market.command(epilog=show_examples("kumiai market providers --relay ws://127.0.0.1:7447"))
+def providers(relay: RelayOption = None, json: JsonOption = False, lang: LangOption = None) -> None:
+    """List who offers training, and who was heard of in the last minutes."""
+    from kumiai.apps.cli.marketing import looking
+
+    looking.list_providers(relay or [], json, lang)
+
+
 @provider.command(
     "start",
     epilog=show_examples(
