@@ -189,6 +189,19 @@ def test_a_name_that_changes_its_answer_gains_nothing(
     play(tmp_path, scene, MirrorPolicy(is_public=True))
 
 
+def test_nothing_is_fetched_unless_the_operator_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(server: BlobServer) -> None:
+        monkeypatch.setattr(mirroring, "is_public", lambda _address: True)
+        async with Naughty(whole) as source:
+            assert (await mirror(server, {"url": f"{source.url}/{NAME}"}))[0] == 403
+            assert source.requests == []
+
+    for policy in (None, MirrorPolicy(frozenset({"http://127.0.0.1:1", "https://127.0.0.1"}))):
+        play(tmp_path, scene, policy)
+
+
 @pytest.mark.parametrize(
     ("address", "is_it"),
     [

@@ -21,6 +21,7 @@ from kumiai.nodes.market.errors import BlobError
 from kumiai.nodes.market.ports import BlobLocation
 
 DATA = make_bytes(200_000)
+LONG = make_bytes(16 << 20, 5)  # more than sockets hold
 BIG = make_bytes(7 << 20, 3)
 
 
@@ -111,6 +112,15 @@ async def long_header(_request: str, writer: asyncio.StreamWriter) -> None:
 
 async def nonsense(_request: str, writer: asyncio.StreamWriter) -> None:
     writer.write(b"\x00\x01\x02\r\n\r\n")
+
+
+async def deaf(request: str, writer: asyncio.StreamWriter) -> None:
+    """Would take an upload, and then reads nothing of it."""
+    if request.startswith("HEAD"):
+        writer.write(answer("200 OK"))
+    else:
+        writer.transport.pause_reading()
+        await asyncio.sleep(30)
 
 
 EVIL = [
@@ -248,10 +258,10 @@ def test_what_an_earlier_process_left_is_used_or_thrown_away(tmp_path: Path) -> 
 
 
 def test_an_upload_to_servers_that_misbehave(tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(DATA)
+    (tmp_path / "source").write_bytes(LONG)
 
     async def scene(client: HttpBlobs, server: BlobServer) -> None:
-        for evil in (silent, failing, nonsense, circling):
+        for evil in (silent, failing, nonsense, circling, deaf):
             async with Naughty(evil) as naughty:
                 both = HttpBlobs(ALICE, [naughty.url, server.url], QUICK)
                 location = await both.upload(tmp_path / "source")
