@@ -58,8 +58,12 @@ async def wrong(_request: str, writer: asyncio.StreamWriter) -> None:
     writer.write(answer("200 OK", DATA[::-1]))
 
 
-async def leading_on(_request: str, writer: asyncio.StreamWriter) -> None:
-    writer.write(answer("302 Found", b"", Location="http://127.0.0.1:1/secret"))
+async def leading_on(request: str, writer: asyncio.StreamWriter) -> None:
+    """What is allowed leads elsewhere; here the blob itself is there."""
+    if "/elsewhere" in request:
+        await whole(request, writer)
+    else:
+        writer.write(answer("302 Found", b"", Location="/elsewhere"))
 
 
 async def packed(_request: str, writer: asyncio.StreamWriter) -> None:

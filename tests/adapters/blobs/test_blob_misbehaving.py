@@ -44,6 +44,11 @@ async def short(_request: str, writer: asyncio.StreamWriter) -> None:
     writer.write(answer("200 OK", DATA[:1_000], Content_Length=str(len(DATA))))
 
 
+async def cut(_request: str, writer: asyncio.StreamWriter) -> None:
+    """Announces nothing, ends early: no error of HTTP's."""
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + DATA[:1_000])
+
+
 async def longer(_request: str, writer: asyncio.StreamWriter) -> None:
     writer.write(answer("200 OK", DATA + b"!"))
 
@@ -124,7 +129,7 @@ async def deaf(request: str, writer: asyncio.StreamWriter) -> None:
 
 
 EVIL = [
-    flipped, short, longer, endless, endless_chunks, silent, stalling, crawling, failing, packed,
+    flipped, short, cut, longer, endless, endless_chunks, silent, stalling, crawling, failing, packed,
     other_range, circling, straying, long_header, nonsense,
 ]  # fmt: skip
 
@@ -173,7 +178,7 @@ def test_alone_it_is_an_error_and_leaves_nothing(tmp_path: Path, evil) -> None:
 def test_a_liar_is_told_from_a_bad_line(tmp_path: Path) -> None:
     async def scene() -> None:
         client = HttpBlobs(ALICE, [], QUICK)
-        for evil, is_retriable in ((flipped, False), (longer, False), (short, True)):
+        for evil, is_retriable in ((flipped, False), (longer, False), (short, True), (cut, True)):
             async with Naughty(evil) as naughty:
                 location = BlobLocation(name_of(DATA), len(DATA), (naughty.url,))
                 with pytest.raises(BlobError) as caught:
