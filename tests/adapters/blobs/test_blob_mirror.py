@@ -58,8 +58,12 @@ async def wrong(_request: str, writer: asyncio.StreamWriter) -> None:
     writer.write(answer("200 OK", DATA[::-1]))
 
 
-async def leading_on(_request: str, writer: asyncio.StreamWriter) -> None:
-    writer.write(answer("302 Found", b"", Location="http://127.0.0.1:1/secret"))
+async def leading_on(request: str, writer: asyncio.StreamWriter) -> None:
+    """What is allowed leads elsewhere; here the blob itself is there."""
+    if "/elsewhere" in request:
+        await whole(request, writer)
+    else:
+        writer.write(answer("302 Found", b"", Location="/elsewhere"))
 
 
 async def packed(_request: str, writer: asyncio.StreamWriter) -> None:
@@ -187,6 +191,19 @@ def test_a_name_that_changes_its_answer_gains_nothing(
             assert answers == ["asked"]  # and nobody asked again
 
     play(tmp_path, scene, MirrorPolicy(is_public=True))
+
+
+def test_nothing_is_fetched_unless_the_operator_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(server: BlobServer) -> None:
+        monkeypatch.setattr(mirroring, "is_public", lambda _address: True)
+        async with Naughty(whole) as source:
+            assert (await mirror(server, {"url": f"{source.url}/{NAME}"}))[0] == 403
+            assert source.requests == []
+
+    for policy in (None, MirrorPolicy(frozenset({"http://127.0.0.1:1", "https://127.0.0.1"}))):
+        play(tmp_path, scene, policy)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -375,7 +376,7 @@ def test_stalled_crawling_and_lying_uploads_end(tmp_path: Path) -> None:
                 f"PUT /upload HTTP/1.1\r\nHost: x\r\nAuthorization: {signed}\r\n"
                 f"Content-Length: {announced}\r\n\r\n".encode()
             )
-            reply = asyncio.create_task(reader.readuntil(b"\r\n"))
+            reply = asyncio.create_task(reader.readuntil(b"\r\n\r\n"))
             try:
                 for _ in range(parts):
                     writer.write(DATA[:100])
@@ -386,8 +387,9 @@ def test_stalled_crawling_and_lying_uploads_end(tmp_path: Path) -> None:
             finally:
                 writer.transport.abort()
 
-        assert b" 408 " in await send(len(DATA), 1, 0)  # stalls
-        assert b" 408 " in await send(len(DATA), 40, 0.1)  # crawls
+        assert b"no byte came" in await send(len(DATA), 0, 0)
+        assert b"no byte came" in await send(len(DATA), 1, 0)
+        assert b"slower than" in await send(len(DATA), 40, 0.1)
         assert b" 409 " in await send(100, 1, 0)  # fewer bytes, another hash
         while client.store._running:
             await asyncio.sleep(0.01)
@@ -395,6 +397,26 @@ def test_stalled_crawling_and_lying_uploads_end(tmp_path: Path) -> None:
         assert client.store.catalogue.count_bytes() == 0 and not client.store._reserved
 
     play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("wanted", ["", "Range: bytes=1-\r\n"])
+def test_a_reader_that_stops_reading_loses_the_connection(tmp_path: Path, wanted: str) -> None:
+    data = make_bytes(60 << 20)  # more than sockets and buffers hold
+
+    async def scene(client: Client) -> None:
+        assert (await client.put(data))[0] == 201
+        host, port = client.url[7:].split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 16)
+        writer.write(f"GET /{name_of(data)} HTTP/1.1\r\nHost: x\r\n{wanted}\r\n".encode())
+        await asyncio.sleep(1.5)
+        count = 0
+        with suppress(ConnectionError):
+            while part := await asyncio.wait_for(reader.read(1 << 20), 20):
+                count += len(part)
+        writer.close()
+        assert 0 < count < len(data)
+
+    play(tmp_path, scene, BlobLimits(idle_s=0.5))
 
 
 def test_listing_and_deleting(tmp_path: Path) -> None:

@@ -149,7 +149,6 @@ class _Server:
             206 if span is not None else 200,
             headers | {"Content-Type": entry.media_type},
             (lambda: self._store.read(name, start, end)) if not is_head else None,
-            self._store.shelf.get_path(name) if span is None and size_bytes else None,
             self._store.limits.idle_s,
         )
 
