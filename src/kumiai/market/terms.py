@@ -19,7 +19,7 @@ SECONDS_MAX = 30 * 24 * 3600
 ROUNDS_MAX = 10_000
 SHARDS_MAX = 1_000
 REDUNDANCY_MAX = 5
-COMMITTEE_MAX = 100
+COMMITTEE_MAX = 64  # as many values as a parameter may have
 SERVERS_MAX = 8
 BLOB_BYTES_MAX = 2**40
 PPM_LIMIT = 10**12
@@ -252,7 +252,7 @@ def read_job(tags: Sequence[Tag], params: Params, bid_msat: int) -> JobTerms:
         hardware=params.get_text("hardware", "cpu"),
         validation=_read_validation(params.get_all("validation")),
         committee=committee,
-        quorum=params.get_int("quorum", 1, len(committee)) if committee else 1,
+        quorum=_read_quorum(params, len(committee)),
         jury=params.get_keys("jury", COMMITTEE_MAX),
         arbiter=params.get_point("arbiter", ""),
     )
@@ -362,6 +362,13 @@ def _read_policies(names: Sequence[str]) -> tuple[Policy, ...]:
     if not names or len(set(names)) != len(names) or not set(names) <= set(known):
         raise ParamError("payment", tuple(names), f"must be among {', '.join(known)}, each once")
     return tuple(known[name] for name in names)
+
+
+def _read_quorum(params: Params, judges: int) -> int:
+    """Absent: more than half of those whom (judges - 1) // 3 liars leave, and the liars too."""
+    if not judges:
+        return 1
+    return params.get_int("quorum", 1, judges, default=(judges + (judges - 1) // 3) // 2 + 1)
 
 
 def _read_validation(values: Sequence[str]) -> Validation:
