@@ -36,7 +36,7 @@ from kumiai.market.effects import (
 from kumiai.market.judging_terms import DisputeTerms
 from kumiai.market.kinds import Code, Policy, Ruling, Status
 from kumiai.market.letters import Draft, RoundAsked, RulingGiven, VerdictGiven
-from kumiai.market.provider.contracts import drop_work
+from kumiai.market.provider.contracts import BEFORE_DELIVERY, drop_work
 from kumiai.market.provider.state import Contract, Stage, Standing, Work
 from kumiai.market.provider.turn import Turn
 from kumiai.market.terms import ResultTerms
@@ -44,17 +44,6 @@ from kumiai.market.terms import ResultTerms
 INVOICE_SLACK_S = 600
 _DISPUTABLE = frozenset(
     {Code.NO_GAIN, Code.WORSE_THAN_PEERS, Code.DUPLICATE, Code.EMPTY, Code.REPLAYED, Code.MALFORMED}
-)
-_RUNNING = frozenset(
-    {
-        Stage.ASKED,
-        Stage.CHECKING,
-        Stage.FETCHING,
-        Stage.WAITING,
-        Stage.TRAINING,
-        Stage.STORING,
-        Stage.INVOICING,
-    }
 )
 
 
@@ -66,6 +55,12 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
     flaw = _find_flaw(turn, contract, message)
     if contract is None or flaw:
         turn.refuse("bad-request", flaw, event)
+        return
+    turn.put_contract(replace(contract, since_s=turn.now_s))
+    unpaid = _count_unpaid(turn, contract)
+    if unpaid > turn.policy.unpaid_max:
+        work = Work(message, Stage.ASKED)
+        fail(turn, work, f"{unpaid} delivered rounds are neither paid nor rejected")
         return
     work = Work(message, Stage.ASKED, amount_msat=message.terms.price_msat)
     turn.put_work(work)
@@ -109,6 +104,13 @@ def _find_flaw(turn: Turn, contract: Contract | None, message: RoundAsked) -> st
     if contract.job_terms is None or asked.model.size_bytes > contract.job_terms.model_bytes:
         return "its model is bigger than the job says"
     return ""
+
+
+def _count_unpaid(turn: Turn, contract: Contract) -> int:
+    """Count what this customer has and has not settled: more than a little is not lent."""
+    lent = (Stage.DELIVERED, Stage.LOCKED, Stage.ACCEPTED)
+    works = turn.s.works.values()
+    return sum(w.request.contract == contract.id and w.stage in lent for w in works)
 
 
 def start(turn: Turn, work: Work) -> None:
@@ -363,7 +365,7 @@ def fail(turn: Turn, work: Work, reason: str) -> None:
 def expire(turn: Turn) -> None:
     """Work that can no longer be in time is dropped."""
     for work in list(turn.s.works.values()):
-        if work.stage in _RUNNING and turn.now_s > work.request.terms.deadline_s:
+        if work.stage in BEFORE_DELIVERY and turn.now_s > work.request.terms.deadline_s:
             fail(turn, work, "too late")
 
 
