@@ -256,7 +256,7 @@ def _copies(world: MarketWorld, member: SimMember) -> Twist:
 
     def twist(effect: fx.Effect) -> fx.Effect | None:
         if isinstance(effect, fx.Store):
-            others = [plain for plain in world.blobs.opened.values()]
+            others = list(world.blobs.opened.values())
             goods = [one for one in others if world.blobs.data[one].startswith(b"good")]
             if goods:
                 return fx.Store(effect.key, goods[0], effect.seal_key)
