@@ -27,6 +27,7 @@ from kumiai.market.provider.turn import Turn
 TASK_BYTES_MAX = 2**20
 CODE_BYTES_MAX = 2**20
 PATIENCE_ROUNDS = 4
+ANNOUNCEMENT_NAME = "kumiai-training"
 BEFORE_DELIVERY = frozenset(
     {
         Stage.ASKED,
@@ -52,7 +53,7 @@ def announce(turn: Turn) -> None:
         "payment": [str(name) for name in policy.payment],
         "encryption": ["nip44_v2"],
     }
-    tags = (("d", "kumiai-training"), ("k", str(int(Kind.JOB))), ("t", TOPIC), ("v", VERSION))
+    tags = (("d", ANNOUNCEMENT_NAME), ("k", str(int(Kind.JOB))), ("t", TOPIC), ("v", VERSION))
     text = canonical.encode_checked(about).decode()
     turn.ask(Publish("publish/announcement", Draft(Kind.ANNOUNCEMENT, tags, text=text)))
     beat(turn)
@@ -64,11 +65,13 @@ def beat(turn: Turn) -> None:
         return
     turn.set(announced_s=turn.now_s)
     turn.drop("publish/heartbeat")
-    address = f"{int(Kind.ANNOUNCEMENT)}:{turn.policy.pubkey}:kumiai-training"
+    address = f"{int(Kind.ANNOUNCEMENT)}:{turn.policy.pubkey}:{ANNOUNCEMENT_NAME}"
     tags = (
         ("v", VERSION),
         ("t", TOPIC),
         ("a", address),
+        ("d", ANNOUNCEMENT_NAME),
+        ("status", "online"),
         ("expiration", str(turn.now_s + HEARTBEAT_LIFE_S)),
     )
     turn.ask(Publish("publish/heartbeat", Draft(Kind.HEARTBEAT, tags)))
