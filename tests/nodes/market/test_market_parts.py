@@ -201,7 +201,7 @@ def make_customer(town: Town, rounds: int, policy: Policy) -> tuple[SigningKey, 
     )
     plan = c.CustomerPlan(
         pubkey=key.pubkey,
-        secret=key.secret,
+        secret=key.secret.hex(),
         terms=terms,
         task=blobs.put(b"task"),
         code="",
@@ -222,7 +222,7 @@ def make_provider(town: Town, name: str, policy: Policy) -> tuple[SigningKey, p.
     return key, p.Provider(
         p.ProviderPolicy(
             pubkey=key.pubkey,
-            secret=key.secret,
+            secret=key.secret.hex(),
             name=name,
             price_msat=1_000,
             payee=town.bank.add_member(name),

@@ -91,7 +91,7 @@ def make_world(plan: JobPlan, faults: Faults = ROUGH) -> MarketWorld:
         own = derive_key(b"sim market", f"provider {plan.seed} {number}")
         policy = p.ProviderPolicy(
             pubkey=own.pubkey,
-            secret=own.secret,
+            secret=own.secret.hex(),
             name=f"p{number}",
             price_msat=PRICE_MSAT + number,
             payee=f"02{own.pubkey}",
@@ -201,7 +201,7 @@ def _plan_customer(plan: JobPlan, world: MarketWorld, own: str, arbiter: str) ->
     )
     return c.CustomerPlan(
         pubkey=own,
-        secret=bytes.fromhex(own),
+        secret=own,
         terms=terms,
         task=world.blobs.put(b"task"),
         code="",
