@@ -1,8 +1,8 @@
 """Which round requests are worked on: those that fit the contract, and not too much on credit.
 
 Source: docs/nip-training.md, sections 4 and 6. Whoever wants the next round has judged and paid the
-one before: so a customer that takes work and pays nothing gets no more than `unpaid_max` rounds of it,
-and is told so. What it owes later is waited for until the request's deadline.
+one before: so a customer that takes work and pays nothing gets no more than `unpaid_max` rounds of
+it, and is told so. Its next request waits for the pay until that request's deadline.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from kumiai.market.terms import BlobRef, ContractTerms, JobTerms, OfferTerms
 
 JOBS_KEPT_MAX = 1_000
 CONTRACTS_MAX = 100
-REJECTED_KEPT_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from kumiai.market.effects import (
     WatchInvoice,
 )
 from kumiai.market.judging_terms import DisputeTerms
-from kumiai.market.kinds import Code, Policy, Ruling, Status
+from kumiai.market.kinds import DISPUTABLE, Policy, Ruling, Status
 from kumiai.market.letters import Draft, RoundAsked, RulingGiven, VerdictGiven
 from kumiai.market.provider import requests
 from kumiai.market.provider.contracts import BEFORE_DELIVERY, drop_work
@@ -43,9 +43,6 @@ from kumiai.market.provider.turn import Turn
 from kumiai.market.terms import ResultTerms
 
 INVOICE_SLACK_S = 600
-_DISPUTABLE = frozenset(
-    {Code.NO_GAIN, Code.WORSE_THAN_PEERS, Code.DUPLICATE, Code.EMPTY, Code.REPLAYED, Code.MALFORMED}
-)
 
 
 def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
@@ -271,7 +268,7 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
     if not is_accepted:
         stage = work.stage if work.stage is Stage.PAID else Stage.REJECTED
         turn.put_work(replace(work, stage=stage))
-        if turn.policy.disputes and message.code in _DISPUTABLE and turn.get_terms(work).jury:
+        if turn.policy.disputes and message.code in DISPUTABLE and turn.get_terms(work).jury:
             dispute(turn, work.key)
         else:
             _give_back(turn, work)
