@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,7 +179,7 @@ def test_alone_it_is_an_error_and_leaves_nothing(tmp_path: Path, evil) -> None:
 @pytest.mark.parametrize(
     ("evil", "reason"),
     [
-        (crawling, "is too slow"), (straying, "redirects to what is not this blob"),
+        (crawling, "is too slow|knows no ranges"), (straying, "redirects to what is not this blob"),
         (other_range, "sent another range"), (endless, "more bytes than the blob"),
         (circling, "redirects without end"), (packed, "in another encoding"),
     ],
@@ -298,3 +299,28 @@ def test_an_upload_to_servers_that_misbehave(tmp_path: Path) -> None:
                 await alone.close()
 
     play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.1.2.3"])
+def test_a_stranger_cannot_make_us_knock_at_our_own_network(tmp_path, host):
+    async def play():
+        client = HttpBlobs(ALICE, [], replace(QUICK, is_private_allowed=False))
+        wanted = BlobLocation("ab" * 32, 10, (f"http://{host}:1",))
+        with pytest.raises(BlobError, match="no public server"):
+            await client.download(wanted, tmp_path / "blob", 100)
+        await client.close()
+
+    asyncio.run(play())
+    assert not list(tmp_path.iterdir())
+
+
+def test_our_own_server_may_be_private(tmp_path):
+    async def play():
+        client = HttpBlobs(ALICE, ["http://127.0.0.1:1"], replace(QUICK, is_private_allowed=False))
+        wanted = BlobLocation("ab" * 32, 10, ("http://127.0.0.1:1",))
+        with pytest.raises(BlobError) as caught:
+            await client.download(wanted, tmp_path / "blob", 100)
+        assert "no public server" not in str(caught.value)
+        await client.close()
+
+    asyncio.run(play())
