@@ -186,7 +186,7 @@ def test_alone_it_is_an_error_and_leaves_nothing(tmp_path: Path, evil) -> None:
 )  # fmt: skip
 def test_the_error_says_what_was_wrong(tmp_path: Path, evil, reason: str) -> None:
     async def scene() -> None:
-        client = HttpBlobs(ALICE, [], QUICK)
+        client = HttpBlobs(ALICE, [], replace(QUICK, attempts=1))
         async with Naughty(evil) as naughty:
             location = BlobLocation(name_of(DATA), len(DATA), (naughty.url,))
             with pytest.raises(BlobError, match=reason):
@@ -251,6 +251,25 @@ def test_pieces_come_from_all_mirrors(tmp_path: Path) -> None:
             assert len(one.requests) + len(two.requests) >= 7
         await client.close()
         assert (tmp_path / "target").read_bytes() == BIG
+
+    asyncio.run(scene())
+
+
+def test_a_server_without_ranges_is_gone_on_with(tmp_path: Path) -> None:
+    """It sends the whole again; what is here already is passed over."""
+
+    async def forgetful(_request: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("200 OK", DATA))
+
+    async def scene() -> None:
+        client = HttpBlobs(ALICE, [], QUICK)
+        (tmp_path / f".target.{name_of(DATA)[:16]}.partial").write_bytes(DATA[:70_001])
+        async with Naughty(forgetful) as naughty:
+            location = BlobLocation(name_of(DATA), len(DATA), (naughty.url,))
+            await client.download(location, tmp_path / "target", 1 << 20)
+            assert len(naughty.requests) == 1
+        await client.close()
+        assert (tmp_path / "target").read_bytes() == DATA
 
     asyncio.run(scene())
 
