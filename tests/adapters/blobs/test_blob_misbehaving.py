@@ -129,8 +129,8 @@ async def deaf(request: str, writer: asyncio.StreamWriter) -> None:
 
 
 EVIL = [
-    flipped, short, cut, longer, endless, endless_chunks, silent, stalling, crawling, failing, packed,
-    other_range, circling, straying, long_header, nonsense,
+    flipped, short, cut, longer, endless, endless_chunks, silent, stalling, crawling, failing,
+    packed, other_range, circling, straying, long_header, nonsense,
 ]  # fmt: skip
 
 
@@ -171,6 +171,26 @@ def test_alone_it_is_an_error_and_leaves_nothing(tmp_path: Path, evil) -> None:
             assert len(str(caught.value)) < 700
         await client.close()
         assert not list(tmp_path.iterdir())
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("evil", "reason"),
+    [
+        (crawling, "is too slow"), (straying, "redirects to what is not this blob"),
+        (other_range, "sent another range"), (endless, "more bytes than the blob"),
+        (circling, "redirects without end"), (packed, "in another encoding"),
+    ],
+)  # fmt: skip
+def test_the_error_says_what_was_wrong(tmp_path: Path, evil, reason: str) -> None:
+    async def scene() -> None:
+        client = HttpBlobs(ALICE, [], QUICK)
+        async with Naughty(evil) as naughty:
+            location = BlobLocation(name_of(DATA), len(DATA), (naughty.url,))
+            with pytest.raises(BlobError, match=reason):
+                await client.download(location, tmp_path / "target", 1 << 20)
+        await client.close()
 
     asyncio.run(scene())
 

@@ -9,7 +9,6 @@ others, who asked a little more, take their places.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -143,24 +142,39 @@ class Outcome:
 Tell = Callable[[CustomerPlan, CustomerState, dict[str, str]], None]
 
 
-async def play(folder: Path, seed: int, tell: Tell) -> Outcome:
-    """Run the demo in `folder`; RunFailedError if the customer does not get its model."""
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is played: a job file and who offers. copied: whom a copier copies."""
+
+    job: str
+    cast: tuple[Cast, ...]
+    copied: str = ""
+    funds_msat: int = FUNDS_MSAT
+
+
+def make_script(seed: int) -> Script:
+    """Return the demo's own script."""
+    return Script(JOB.format(seed=seed), CAST, copied=CAST[0].name)
+
+
+async def play(folder: Path, script: Script, tell: Tell) -> Outcome:
+    """Play a script in `folder`; RunFailedError if the customer does not get its model."""
     async with AsyncExitStack() as stack:
-        return await _play(folder, seed, tell, stack)
+        return await _play(folder, script, tell, stack)
 
 
-async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> Outcome:
+async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack) -> Outcome:
     began = time.monotonic()
-    task, market = parse_job(JOB.format(seed=seed))
+    task, market = parse_job(script.job)
     job = JobFile(task, market, folder)
     relays = [await stack.enter_async_context(await embedded.start()) for _ in range(2)]
     server = await BlobServer.start(BlobStore(folder / "blob-server"))
     stack.push_async_callback(server.stop)
-    bank = EmbeddedBank(folder / BANK_FILE, seed=hashlib.sha256(f"{seed}".encode()).digest())
+    bank = EmbeddedBank(folder / BANK_FILE)
     stack.callback(bank.close)
     urls = tuple(relay.url for relay in relays)
     places: dict[str, MarketFolder] = {}
-    for name in ("customer", *(one.name for one in CAST)):
+    for name in ("customer", *(one.name for one in script.cast)):
         places[name] = MarketFolder(folder / name)
         places[name].create()
     keys = {name: place.read_key().pubkey for name, place in places.items()}
@@ -169,19 +183,20 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
         return Services(urls, (server.url,), EmbeddedWallet(bank, name))
 
     members: dict[str, Member] = {}
-    for one in CAST:
-        member = await _make_provider(one, places[one.name], serve(one.name), members)
+    for one in script.cast:
+        victim = members.get(script.copied)
+        member = await _make_provider(one, places[one.name], serve(one.name), victim)
         members[one.name] = await stack.enter_async_context(member)
         await member.node.say(Start())
     services = serve("customer")
-    bank.fund("customer", FUNDS_MSAT)
+    bank.fund("customer", script.funds_msat)
     blobs = LocalBlobs(places["customer"].blobs_path)
     work = MarketCustomer(task, folder, blobs)
     stack.callback(work.close)
     secret = places["customer"].read_secret()
     plan = make_plan(job, work.prepare(), blobs, keys["customer"], secret, urls)
     meeting = Places(urls, (server.url,), _name_wallet(folder, "customer"))
-    save_job(places["customer"], JOB.format(seed=seed), folder, meeting, plan)
+    save_job(places["customer"], script.job, folder, meeting, plan)
     customer = assemble(
         places["customer"],
         Customer(plan),
@@ -212,14 +227,14 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
     balances = {name: bank.get_balance(name) for name in keys}
     bank.check_books()
     return Outcome(
-        CAST,
+        script.cast,
         keys,
         state,
         plan,
         loss,
         accuracy,
         balances,
-        FUNDS_MSAT,
+        script.funds_msat,
         len(events),
         sum(len(encode_event(event)) for event in events),
         accuracy_start,
@@ -229,7 +244,7 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
 
 
 async def _make_provider(
-    one: Cast, place: MarketFolder, services: Services, others: dict[str, Member]
+    one: Cast, place: MarketFolder, services: Services, victim: Member | None
 ) -> Member:
     info = await services.wallet.get_info()
     key = place.read_key()
@@ -254,8 +269,8 @@ async def _make_provider(
         work = IdleWork(honest, blobs)
     elif one.conduct == "garbage":
         work = GarbageWork(honest, blobs)
-    elif one.conduct == "copies":
-        work = CopyingWork(honest, lambda order: _steal(order, others["Aoi"], blobs))
+    elif one.conduct == "copies" and victim is not None:
+        work = CopyingWork(honest, lambda order: _steal(order, victim, blobs))
     return assemble(
         place,
         machine,

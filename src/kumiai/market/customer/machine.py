@@ -215,7 +215,9 @@ def _on_failed(turn: Turn, name: str, result: Failed) -> None:
         turn.put_work(replace(work, payment="failed"))
         if work.is_open:
             rounds.reject(turn, turn.s.works[work.key], Code.BAD_INVOICE)
-        elif work.stage is Stage.ACCEPTED:  # its invoice is not what was agreed on: nothing is owed
+        elif (
+            work.stage is Stage.ACCEPTED and name == "pay"
+        ):  # no invoice as agreed: nothing is owed
             turn.put_work(
                 replace(work, payment="failed", stage=Stage.CLOSED, code=Code.BAD_INVOICE)
             )
