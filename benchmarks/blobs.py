@@ -136,7 +136,9 @@ async def get_aiohttp(source: Path, url: str) -> float:
 
 async def put_aiohttp(source: Path, url: str) -> float:
     name, key = name_source(source), derive_key(b"bench", "alice")
-    headers = {"Authorization": sign_authorization(key, "upload", int(time.time()), hashes=[name])}
+    headers = {
+        "Authorization": sign_authorization(key, Verb.UPLOAD, int(time.time()), hashes=[name])
+    }
     start = time.perf_counter()
     with source.open("rb") as file:
         async with (
@@ -251,6 +253,7 @@ if __name__ == "__main__":
     from kumiai.adapters.blobs.client import HttpBlobs
     from kumiai.adapters.blobs.sealed import open_file, seal_file
     from kumiai.base.keys import derive_key
+    from kumiai.market.nips.bud import Verb
     from kumiai.nodes.market.ports import BlobLocation
     from saved_tables import Printout, add_save_option
 

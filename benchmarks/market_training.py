@@ -14,15 +14,19 @@ samples itself, as DiLoCo's authors do: models that part at random weights have 
 tokens count.
 
 central  one machine with all of the shards, from random weights: iterations of 5 x --batch samples,
-         as many as take the same tokens; its optimiser is never reset and its rate follows the same cosine iteration by
-         iteration. The best of --central-rates on the hold-out; what is reported is the test part.
+         as many as take the same tokens; its optimiser is never reset, its rate follows the same
+         cosine iteration by iteration. The best of --central-rates on the hold-out; what is
+         reported is the test part.
 
-bytes    of one provider. DiLoCo: every round the model down and the update up, as their blobs are,
-         plus its shard once. Per-step data parallel: every iteration the gradient up and the sum
-         down, float32, without those --alone. The ratio without the shard is the goal's; data parallel needs data too.
+bytes    of one provider. DiLoCo: every round the model down and the update up, as their blobs are.
+         Per-step data parallel: every iteration the gradient up and the sum down, float32, without
+         those --alone. Neither counts the shard, which both need once; beside the goal it is told
+         what it makes of the ratio.
 
 Goals: the final test loss within 1 % of the central run's, and at least 500 times fewer bytes.
-One seed; other seeds end within about half a percent.
+As measured with the defaults and --central-rates 0.03, seed 1: 1.8023 nats a character beside
+1.7691, +1.9 %, and 524 times fewer bytes: the goal of the loss is missed. (traffic.py, with more
+work alone before and another split, ended 0.7 % apart.)
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def test_damage_is_found(tmp_path: Path, damage: str) -> None:
     connection.execute(damage)
     connection.commit()
     connection.close()
-    with pytest.raises(StoreError, match="damaged|version"):
+    with pytest.raises(StoreError, match=r"damaged|version"):
         SqliteMarketJournal(path, OWNER, is_readonly=True).read()
 
 
@@ -166,8 +166,9 @@ def test_local_blobs_move_files_in_whole(tmp_path: Path) -> None:
     for bad in ("../" + name, "x", name.upper(), ""):
         with pytest.raises(StoreError):
             port.get_path(bad)
-        with port.reserve() as path, pytest.raises(StoreError):
+        with port.reserve() as path:
             path.write_bytes(b"x")
-            port.adopt(path, bad)
+            with pytest.raises(StoreError):
+                port.adopt(path, bad)
     (tmp_path / "partial" / "left-by-kill").mkdir()
     assert blobs.remove_partial() == 1

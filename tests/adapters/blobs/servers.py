@@ -30,6 +30,7 @@ QUICK = ClientOptions(
     idle_s=1.0,
     slow_after_s=1.0,
     straggler_s=5.0,
+    settle_s=30.0,
     piece_bytes=1 << 20,
     split_above_bytes=3 << 20,
 )

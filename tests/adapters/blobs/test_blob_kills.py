@@ -24,6 +24,7 @@ from tests.adapters.blobs.servers import (
 from kumiai.adapters.blobs import sending
 from kumiai.adapters.blobs.client import HttpBlobs
 from kumiai.adapters.blobs.store import BlobStore
+from kumiai.market.nips.bud import Verb
 
 DATA = make_bytes(24 << 20)
 PATIENT = replace(QUICK, attempts=8, retry_s=0.2, idle_s=10.0, split_above_bytes=1 << 30)
@@ -106,7 +107,7 @@ def test_a_plain_upload_that_was_killed_leaves_nothing(tmp_path: Path) -> None:
         host, port = server.url[7:].split(":")
         _reader, writer = await asyncio.open_connection(host, int(port))
         client = HttpBlobs(ALICE, [server.url], PATIENT)
-        signed = client.authorize(server.url, "upload", name_of(DATA))["Authorization"]
+        signed = client.authorize(server.url, Verb.UPLOAD, name_of(DATA))["Authorization"]
         head = f"PUT /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {len(DATA)}\r\n"
         writer.write(f"{head}Authorization: {signed}\r\n\r\n".encode() + DATA[: 8 << 20])
         await writer.drain()

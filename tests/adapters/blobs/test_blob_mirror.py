@@ -21,6 +21,7 @@ from kumiai.adapters.blobs.limits import BlobLimits
 from kumiai.adapters.blobs.mirroring import MirrorPolicy, is_public
 from kumiai.adapters.blobs.server import BlobServer
 from kumiai.adapters.blobs.store import BlobStore
+from kumiai.market.nips.bud import Verb
 
 DATA = make_bytes(300_000)
 NAME = name_of(DATA)
@@ -57,15 +58,19 @@ async def wrong(_request: str, writer: asyncio.StreamWriter) -> None:
     writer.write(answer("200 OK", DATA[::-1]))
 
 
-async def leading_on(_request: str, writer: asyncio.StreamWriter) -> None:
-    writer.write(answer("302 Found", b"", Location="http://127.0.0.1:1/secret"))
+async def leading_on(request: str, writer: asyncio.StreamWriter) -> None:
+    """What is allowed leads elsewhere; here the blob itself is there."""
+    if "/elsewhere" in request:
+        await whole(request, writer)
+    else:
+        writer.write(answer("302 Found", b"", Location="/elsewhere"))
 
 
 async def packed(_request: str, writer: asyncio.StreamWriter) -> None:
     writer.write(answer("200 OK", DATA, Content_Encoding="gzip"))
 
 
-async def mirror(server: BlobServer, body: object, name: str = NAME, key=ALICE, verb="upload"):
+async def mirror(server: BlobServer, body: object, name: str = NAME, key=ALICE, verb=Verb.UPLOAD):
     signed = sign_authorization(key, verb, int(time.time()), hashes=[name])
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     async with (
@@ -137,7 +142,7 @@ def test_bad_requests(tmp_path: Path) -> None:
                      {"url": "http://x:99999/"}, {"url": "http://" + "x" * 3_000}):  # fmt: skip
             assert (await mirror(server, body))[0] == 400, body
         assert (await mirror(server, {"url": "x" * 20_000}))[0] == 413
-        assert (await mirror(server, {"url": "http://x/y"}, verb="delete"))[0] == 401
+        assert (await mirror(server, {"url": "http://x/y"}, verb=Verb.DELETE))[0] == 401
         url = f"https://nonexistent.invalid/{NAME}"
         assert (await mirror(server, {"url": url}))[0] == 502
 
@@ -186,6 +191,19 @@ def test_a_name_that_changes_its_answer_gains_nothing(
             assert answers == ["asked"]  # and nobody asked again
 
     play(tmp_path, scene, MirrorPolicy(is_public=True))
+
+
+def test_nothing_is_fetched_unless_the_operator_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(server: BlobServer) -> None:
+        monkeypatch.setattr(mirroring, "is_public", lambda _address: True)
+        async with Naughty(whole) as source:
+            assert (await mirror(server, {"url": f"{source.url}/{NAME}"}))[0] == 403
+            assert source.requests == []
+
+    for policy in (None, MirrorPolicy(frozenset({"http://127.0.0.1:1", "https://127.0.0.1"}))):
+        play(tmp_path, scene, policy)
 
 
 @pytest.mark.parametrize(

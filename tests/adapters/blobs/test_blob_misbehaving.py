@@ -21,6 +21,7 @@ from kumiai.nodes.market.errors import BlobError
 from kumiai.nodes.market.ports import BlobLocation
 
 DATA = make_bytes(200_000)
+LONG = make_bytes(16 << 20, 5)  # more than sockets hold
 BIG = make_bytes(7 << 20, 3)
 
 
@@ -41,6 +42,11 @@ async def flipped(request: str, writer: asyncio.StreamWriter) -> None:
 async def short(_request: str, writer: asyncio.StreamWriter) -> None:
     """Announces all, ends early."""
     writer.write(answer("200 OK", DATA[:1_000], Content_Length=str(len(DATA))))
+
+
+async def cut(_request: str, writer: asyncio.StreamWriter) -> None:
+    """Announces nothing, ends early: no error of HTTP's."""
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + DATA[:1_000])
 
 
 async def longer(_request: str, writer: asyncio.StreamWriter) -> None:
@@ -113,9 +119,18 @@ async def nonsense(_request: str, writer: asyncio.StreamWriter) -> None:
     writer.write(b"\x00\x01\x02\r\n\r\n")
 
 
+async def deaf(request: str, writer: asyncio.StreamWriter) -> None:
+    """Would take an upload, and then reads nothing of it."""
+    if request.startswith("HEAD"):
+        writer.write(answer("200 OK"))
+    else:
+        writer.transport.pause_reading()
+        await asyncio.sleep(30)
+
+
 EVIL = [
-    flipped, short, longer, endless, endless_chunks, silent, stalling, crawling, failing, packed,
-    other_range, circling, straying, long_header, nonsense,
+    flipped, short, cut, longer, endless, endless_chunks, silent, stalling, crawling, failing,
+    packed, other_range, circling, straying, long_header, nonsense,
 ]  # fmt: skip
 
 
@@ -160,10 +175,30 @@ def test_alone_it_is_an_error_and_leaves_nothing(tmp_path: Path, evil) -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize(
+    ("evil", "reason"),
+    [
+        (crawling, "is too slow"), (straying, "redirects to what is not this blob"),
+        (other_range, "sent another range"), (endless, "more bytes than the blob"),
+        (circling, "redirects without end"), (packed, "in another encoding"),
+    ],
+)  # fmt: skip
+def test_the_error_says_what_was_wrong(tmp_path: Path, evil, reason: str) -> None:
+    async def scene() -> None:
+        client = HttpBlobs(ALICE, [], QUICK)
+        async with Naughty(evil) as naughty:
+            location = BlobLocation(name_of(DATA), len(DATA), (naughty.url,))
+            with pytest.raises(BlobError, match=reason):
+                await client.download(location, tmp_path / "target", 1 << 20)
+        await client.close()
+
+    asyncio.run(scene())
+
+
 def test_a_liar_is_told_from_a_bad_line(tmp_path: Path) -> None:
     async def scene() -> None:
         client = HttpBlobs(ALICE, [], QUICK)
-        for evil, is_retriable in ((flipped, False), (longer, False), (short, True)):
+        for evil, is_retriable in ((flipped, False), (longer, False), (short, True), (cut, True)):
             async with Naughty(evil) as naughty:
                 location = BlobLocation(name_of(DATA), len(DATA), (naughty.url,))
                 with pytest.raises(BlobError) as caught:
@@ -248,10 +283,10 @@ def test_what_an_earlier_process_left_is_used_or_thrown_away(tmp_path: Path) -> 
 
 
 def test_an_upload_to_servers_that_misbehave(tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(DATA)
+    (tmp_path / "source").write_bytes(LONG)
 
     async def scene(client: HttpBlobs, server: BlobServer) -> None:
-        for evil in (silent, failing, nonsense, circling):
+        for evil in (silent, failing, nonsense, circling, deaf):
             async with Naughty(evil) as naughty:
                 both = HttpBlobs(ALICE, [naughty.url, server.url], QUICK)
                 location = await both.upload(tmp_path / "source")

@@ -20,6 +20,7 @@ from kumiai.adapters.blobs.client import HttpBlobs
 from kumiai.adapters.blobs.payment import Till
 from kumiai.adapters.blobs.server import BlobServer
 from kumiai.adapters.blobs.store import BlobStore
+from kumiai.market.nips.bud import Verb
 from kumiai.nodes.market.errors import BlobError, WalletError
 from kumiai.nodes.market.ports import Invoice, Payment, PaymentState
 
@@ -69,7 +70,7 @@ def play(tmp_path: Path, scene) -> None:
 
             async def put(data: bytes, method: str = "PUT", **headers: str):
                 name = name_of(data)
-                signed = sign_authorization(ALICE, "upload", int(time.time()), hashes=[name])
+                signed = sign_authorization(ALICE, Verb.UPLOAD, int(time.time()), hashes=[name])
                 named = {k.replace("_", "-"): v for k, v in headers.items()}
                 named |= {"Authorization": signed, "X-SHA-256": name}
                 body = data if method == "PUT" else None

@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,13 @@ pytest.importorskip("granian", reason="the extra `market` is not installed")
 import aiohttp
 from tests.adapters.blobs.servers import ALICE, BOB, make_bytes, name_of
 
-from kumiai.adapters.blobs.authorization import AUTHORIZATION_KIND, sign_authorization
+from kumiai.adapters.blobs.authorization import sign_authorization
 from kumiai.adapters.blobs.limits import BlobLimits
 from kumiai.adapters.blobs.server import BlobServer
 from kumiai.adapters.blobs.store import BlobStore
 from kumiai.base.errors import InputError, StoreError
 from kumiai.market.nips import nip01
+from kumiai.market.nips.bud import AUTH_KIND, Verb
 
 LIMITS = BlobLimits(
     blob_bytes_max=4 << 20, quota_bytes=8 << 20, total_bytes_max=10 << 20, idle_s=0.5,
@@ -39,7 +41,7 @@ class Client:
         self.server, self.store, self.url, self.session = server, server.store, server.url, session
 
     def sign(self, verb: str, *hashes: str, key=ALICE, **more) -> dict[str, str]:
-        value = sign_authorization(key, verb, int(time.time()), hashes=hashes, **more)
+        value = sign_authorization(key, Verb(verb), int(time.time()), hashes=hashes, **more)
         return {"Authorization": value}
 
     async def ask(self, method: str, path: str, body=None, **headers: str):
@@ -157,7 +159,7 @@ def test_no_path_leads_out(tmp_path: Path, path: str) -> None:
 def test_authorizations_that_do_not_hold(tmp_path: Path) -> None:
     now = int(time.time())
 
-    def event(kind=AUTHORIZATION_KIND, at=now, tags=()):
+    def event(kind=AUTH_KIND, at=now, tags=()):
         signed = nip01.sign_text(ALICE, kind, at, "x", tags)
         return "Nostr " + base64.b64encode(nip01.encode_event(signed)).decode()
 
@@ -166,18 +168,20 @@ def test_authorizations_that_do_not_hold(tmp_path: Path) -> None:
     forged["pubkey"] = BOB.pubkey
     cases = {
         "no authorization": "",
-        "not `Nostr `": "Bearer abc",
+        "not 'Nostr '": "Bearer abc",
         "no event": "Nostr !!!",
-        "no event in": "Nostr " + base64.b64encode(b"[1]").decode(),
+        "is a JSON object": "Nostr " + base64.b64encode(b"[1]").decode(),
         "kind 1,": event(1, tags=good),
-        "not for upload": event(tags=[["t", "delete"], *good[1:]]),
-        "does not hold": "Nostr " + base64.b64encode(json.dumps(forged).encode()).decode(),
-        "expired": event(tags=[*good[:2], ["expiration", str(now - 1)]]),
-        "no single expiration": event(tags=good[:2]),
-        "single expiration": event(tags=[*good, ["expiration", str(now + 90)]]),
-        "in the future": event(at=now + 3600, tags=[*good[:2], ["expiration", str(now + 7200)]]),
+        "not an authorisation to upload": event(tags=[["t", "delete"], *good[1:]]),
+        "id does not match": "Nostr " + base64.b64encode(json.dumps(forged).encode()).decode(),
+        "expired, or": event(tags=[*good[:2], ["expiration", str(now - 1)]]),
+        "without expiration": event(tags=good[:2]),
+        "2 tags 'expiration'": event(tags=[*good, ["expiration", str(now + 90)]]),
+        "created in the future": event(
+            at=now + 3600, tags=[*good[:2], ["expiration", str(now + 7200)]]
+        ),
         "lives longer": event(tags=[*good[:2], ["expiration", str(now + 10**7)]]),
-        "other servers": event(tags=[*good, ["server", "cdn.example.com"]]),
+        "another server": event(tags=[*good, ["server", "cdn.example.com"]]),
         "sha256 each": event(tags=[*good, ["x", "nonsense"]]),
     }
 
@@ -191,7 +195,6 @@ def test_authorizations_that_do_not_hold(tmp_path: Path) -> None:
         for header in (
             event(tags=good),
             event(tags=[*good, ["server", host]]),
-            event(tags=[*good, ["server", f"http://{host}/"]]),
             event(tags=good).rstrip("=").replace("+", "-").replace("/", "_"),
         ):
             assert (await client.ask("PUT", "/upload", DATA, Authorization=header))[0] in {200, 201}
@@ -200,7 +203,7 @@ def test_authorizations_that_do_not_hold(tmp_path: Path) -> None:
         two = event(tags=[["t", "upload"], ["x", "0" * 64], ["x", "1" * 64], good[2]])
         assert (await client.ask("PUT", "/upload", b"else", Authorization=two))[0] == 403
         none = event(tags=[good[0], good[2]])
-        assert (await client.ask("PUT", "/upload", b"else", Authorization=none))[0] == 403
+        assert (await client.ask("PUT", "/upload", b"else", Authorization=none))[0] == 401
         assert client.store.find(name_of(b"else")) is None
 
     play(tmp_path, scene)
@@ -336,7 +339,9 @@ def test_unfinished_uploads_are_few_and_grow_old(tmp_path: Path) -> None:
         assert client.store.catalogue.count_bytes(ALICE.pubkey) == 2_000  # their whole sizes
         client.store.now_s = lambda: int(time.time()) + LIMITS.partial_age_s + 10
         client.sign = lambda verb, *hashes, **_: {
-            "Authorization": sign_authorization(ALICE, verb, client.store.now_s(), hashes=hashes)
+            "Authorization": sign_authorization(
+                ALICE, Verb(verb), client.store.now_s(), hashes=hashes
+            )
         }
         assert await begin(3) == 202
         assert len(client.store.catalogue.list_partials(ALICE.pubkey)) == 1
@@ -371,7 +376,7 @@ def test_stalled_crawling_and_lying_uploads_end(tmp_path: Path) -> None:
                 f"PUT /upload HTTP/1.1\r\nHost: x\r\nAuthorization: {signed}\r\n"
                 f"Content-Length: {announced}\r\n\r\n".encode()
             )
-            reply = asyncio.create_task(reader.readuntil(b"\r\n"))
+            reply = asyncio.create_task(reader.readuntil(b"\r\n\r\n"))
             try:
                 for _ in range(parts):
                     writer.write(DATA[:100])
@@ -382,8 +387,9 @@ def test_stalled_crawling_and_lying_uploads_end(tmp_path: Path) -> None:
             finally:
                 writer.transport.abort()
 
-        assert b" 408 " in await send(len(DATA), 1, 0)  # stalls
-        assert b" 408 " in await send(len(DATA), 40, 0.1)  # crawls
+        assert b"no byte came" in await send(len(DATA), 0, 0)
+        assert b"no byte came" in await send(len(DATA), 1, 0)
+        assert b"slower than" in await send(len(DATA), 40, 0.1)
         assert b" 409 " in await send(100, 1, 0)  # fewer bytes, another hash
         while client.store._running:
             await asyncio.sleep(0.01)
@@ -391,6 +397,26 @@ def test_stalled_crawling_and_lying_uploads_end(tmp_path: Path) -> None:
         assert client.store.catalogue.count_bytes() == 0 and not client.store._reserved
 
     play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("wanted", ["", "Range: bytes=1-\r\n"])
+def test_a_reader_that_stops_reading_loses_the_connection(tmp_path: Path, wanted: str) -> None:
+    data = make_bytes(60 << 20)  # more than sockets and buffers hold
+
+    async def scene(client: Client) -> None:
+        assert (await client.put(data))[0] == 201
+        host, port = client.url[7:].split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 16)
+        writer.write(f"GET /{name_of(data)} HTTP/1.1\r\nHost: x\r\n{wanted}\r\n".encode())
+        await asyncio.sleep(1.5)
+        count = 0
+        with suppress(ConnectionError):
+            while part := await asyncio.wait_for(reader.read(1 << 20), 20):
+                count += len(part)
+        writer.close()
+        assert 0 < count < len(data)
+
+    play(tmp_path, scene, BlobLimits(idle_s=0.5))
 
 
 def test_listing_and_deleting(tmp_path: Path) -> None:
@@ -420,7 +446,6 @@ def test_listing_and_deleting(tmp_path: Path) -> None:
         path = f"/{names[0]}"
         assert (await client.ask("DELETE", path))[0] == 401
         assert (await client.ask("DELETE", path, **client.sign("upload", names[0])))[0] == 401
-        assert (await client.ask("DELETE", path, **client.sign("delete")))[0] == 403
         assert (await client.ask("DELETE", path, **client.sign("delete", names[1])))[0] == 403
         stranger = client.sign("delete", names[0], key=BOB)
         assert (await client.ask("DELETE", path, **stranger))[0] == 403

@@ -44,6 +44,7 @@ class Place:
     run: Callable[[int], AbstractAsyncContextManager[str]]
     run_empty: Callable[[int], AbstractAsyncContextManager[str]]
     keeps_over_restart: bool
+    more_than_a_page: int = 620
     stores_ephemeral: bool = False  # a fault of that relay, which members must live with
     takes_expired: bool = False
     has_negentropy: bool = True
@@ -95,7 +96,7 @@ class RelayContract:
 
     def test_more_than_a_page_is_fetched_whole(self, place: Place) -> None:
         async def play() -> None:
-            stored = make_events(620)
+            stored = make_events(place.more_than_a_page)
             async with place.run(0) as url, members(url) as (customer, provider):
                 await publish_all(customer, stored)
                 found = await provider.fetch([Filter(kinds=(JOB,))])
@@ -202,7 +203,7 @@ class RelayContract:
     def test_a_wiped_relay_is_filled_again_from_the_publishers_log(self, place: Place) -> None:
         async def play() -> None:
             port = find_port()
-            log = make_events(230)
+            log = make_events(210)  # more than are asked for at once
             async with members(f"ws://127.0.0.1:{port}") as (customer, provider):
                 async with place.run_empty(port):
                     await publish_all(customer, log)
@@ -215,10 +216,10 @@ class RelayContract:
         asyncio.run(play())
 
     def test_a_gap_of_many_events_is_closed(self, place: Place) -> None:
-        """More than a page while the connection was cut, with more than a page known before."""
+        """Many events while the connection was cut, with many known before."""
 
         async def play() -> None:
-            known, missed = make_events(300), make_events(310, spread_s=500)
+            known, missed = make_events(130), make_events(150, spread_s=500)
             missed = [it for it in missed if it.id not in ids(known)]
             async with place.run(0) as url, members(url) as (customer, provider):
                 await publish_all(customer, known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from tests.adapters.nostr.bad_relay import BadRelay, never, run_bad_relay
 from tests.adapters.nostr.trade import (
     CUSTOMER,
     JOB,
+    PATIENCE_S,
     QUICK,
     ids,
     is_quiet,
@@ -22,6 +24,7 @@ from tests.adapters.nostr.trade import (
     stand,
     until,
 )
+from websockets.asyncio.server import serve
 
 from kumiai.adapters.nostr.link import BAD_MAX, LinkPolicy
 from kumiai.adapters.nostr.relays import Relays
@@ -185,14 +188,18 @@ def test_one_that_never_answers_does_not_hold_up_the_other() -> None:
     async def play() -> None:
         async with run_bad_relay() as mute, run_bad_relay() as good:
             mute.on_event = mute.on_request = never
-            async with members(mute.url, good.url) as (customer, provider):
+            patient = replace(QUICK, publish_timeout_s=600.0)
+            async with (
+                asyncio.timeout(PATIENCE_S),
+                members(mute.url, good.url, policy=patient) as (customer, provider),
+            ):
                 subscription = await stand(provider, JOBS)
                 event = make_event("hello")
                 published = await customer.publish(event)
                 assert published.accepted == (good.url,)
                 assert [url for url, _ in published.refused] == [mute.url]
                 assert await read(subscription, 1) == [event]
-                assert await provider.fetch([JOBS]) == [event]
+                assert await provider.fetch([JOBS], timeout_s=600.0) == [event]
 
     asyncio.run(play())
 
@@ -312,6 +319,75 @@ def test_a_relay_that_ends_connections_after_some_messages() -> None:
             health = a.get_status()[0]
             assert health.rotations >= 3
             assert health.failures == 0
+
+    asyncio.run(play())
+
+
+def test_a_limit_holds_over_lost_connections() -> None:
+    """Who asked for the newest two, or for new ones only, gets no older ones later."""
+
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+            now = int(time.time())
+            old = [make_event(f"{at}", at=now - 10 - at) for at in range(30)]
+            relay.events.update({it.id: it for it in old})
+            two = provider.subscribe([replace(JOBS, limit=2)])
+            none = provider.subscribe([replace(JOBS, limit=0)])
+            newest = old[:2]
+            assert ids(await read(two, 2)) == ids(newest)
+            await until(lambda: not two._lanes[0]._fills and two._lanes[0]._is_standing)
+            provider._links[relay.url]._connection.cut("the test")
+            missed = make_event("missed", at=now + 1)
+            relay.events[missed.id] = missed
+            assert await read(two, 1) == [missed]
+            assert await read(none, 1) == [missed]
+            assert await is_quiet(two)
+            assert await is_quiet(none)
+
+    asyncio.run(play())
+
+
+def test_small_pages_that_end_exclusively() -> None:
+    """The relay gives 30 at once, four a second, and takes `until` as exclusive."""
+
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+            relay.page_max = 30
+            now = int(time.time())
+            old = [make_event(f"{at}", at=now - at // 4) for at in range(200)]
+            relay.events.update({it.id: it for it in old})
+            plain = relay.take_request
+
+            async def on_request(socket, name, filters) -> None:
+                filters = [
+                    it if it.until is None else replace(it, until=it.until - 1) for it in filters
+                ]
+                await plain(socket, name, filters)
+
+            relay.on_request = on_request
+            assert ids(await provider.fetch([JOBS])) == ids(old)
+            subscription = provider.subscribe([JOBS])
+            assert ids(await read(subscription, len(old))) == ids(old)
+
+    asyncio.run(play())
+
+
+def test_no_redirection_is_followed() -> None:
+    async def play() -> None:
+        async with run_bad_relay() as inside:
+
+            def send_elsewhere(connection, _request):
+                answer = connection.respond(302, "")
+                answer.headers["Location"] = inside.url
+                return answer
+
+            async with serve(never, "127.0.0.1", 0, process_request=send_elsewhere) as server:
+                url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+                async with members(url, count=1, policy=HASTY) as (customer,):
+                    with pytest.raises(RelayError):
+                        await customer.publish(make_event("hello"))
+                    assert "302" in customer.get_status()[0].last_error
+            assert inside.connections == 0
 
     asyncio.run(play())
 

@@ -14,6 +14,8 @@ from tests.adapters.nostr.second_relay import PROGRAM, REASON, run_second_relay
 
 from kumiai.adapters.nostr import embedded
 
+SMALL = embedded.RelayLimits(page_events_max=100)  # a disk's sync an event: fewer events there
+
 
 @pytest.fixture(params=["memory", "lmdb", "nostr-relay"])
 def place(request, tmp_path) -> Place:
@@ -32,7 +34,7 @@ def place(request, tmp_path) -> Place:
     def on_disk(path):
         @asynccontextmanager
         async def run(port: int):
-            async with await embedded.start(port=port, folder=path()) as relay:
+            async with await embedded.start(port=port, folder=path(), limits=SMALL) as relay:
                 yield relay.url
 
         return run
@@ -40,7 +42,7 @@ def place(request, tmp_path) -> Place:
     if request.param == "memory":
         return Place("memory", in_memory, in_memory, keeps_over_restart=False)
     if request.param == "lmdb":
-        return Place("lmdb", on_disk(lambda: folder("kept")), on_disk(folder), True)
+        return Place("lmdb", on_disk(lambda: folder("kept")), on_disk(folder), True, 150)
     if not PROGRAM.exists():
         pytest.skip(REASON)
     return Place(

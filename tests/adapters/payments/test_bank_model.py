@@ -182,14 +182,23 @@ def test_ten_thousand_acts_keep_every_msat(seed: int) -> None:
     play(source.randrange, acts=5_000, pause=1_000)
 
 
-def test_altered_balance_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "spendable_msat = 6",  # more than was funded
+        "spendable_msat = CASE name WHEN 'aoba' THEN 4 ELSE 6 END",  # the sum is right
+        "spendable_msat = 4, held_msat = 1",
+    ],
+)
+def test_altered_balance_is_found(tmp_path: Path, change: str) -> None:
     import sqlite3
 
     with EmbeddedBank(tmp_path / "bank.db") as bank:
         bank.fund("aoba", 5)
+        bank.fund("beni", 5)
         bank.check_books()
     with sqlite3.connect(tmp_path / "bank.db") as connection:
-        connection.execute("UPDATE bank_members SET spendable_msat = 6")
+        connection.execute(f"UPDATE bank_members SET {change}")
     with EmbeddedBank(tmp_path / "bank.db") as bank, pytest.raises(StoreError, match="damaged"):
         bank.check_books()
 

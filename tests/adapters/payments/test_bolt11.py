@@ -72,6 +72,19 @@ def test_what_is_not_whole_is_refused() -> None:
     assert taken == []
 
 
+def test_long_text_is_refused_unread() -> None:
+    with pytest.raises(InputError, match="at most 2048 are read"):
+        bolt11.decode("lnbcrt50n1" + "q" * 2_048)
+
+
+def test_amounts_that_the_library_writes_wrongly_are_refused() -> None:
+    """bolt11 2.2.0 writes 1,000 BTC as "1": a thousandth of it."""
+    assert bolt11.decode(make(10**14 - 1)).amount_msat == 10**14 - 1
+    for btc in (1_000, 2_625_000):
+        with pytest.raises(InputError):
+            make(btc * 10**11)
+
+
 def test_altered_amount_has_another_payee() -> None:
     whole = make()
     altered = bolt11.decode(alter_amount(whole))

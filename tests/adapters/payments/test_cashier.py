@@ -159,10 +159,11 @@ def test_wallet_that_contradicts_itself_is_not_believed(tmp_path: Path, wrong: s
     async def check(town: Town) -> None:
         wallet = Scripted(town.bank, "customer")
         cashier = town.make_cashier(wallet)
-        invoice = await town.provider.make_invoice("a", AMOUNT)
-        true = Payment(invoice.payment_hash, False, AMOUNT, S.SETTLED, preimage="22" * 32)
+        preimage = make_preimage()[0]
+        invoice = await town.provider.make_invoice("a", AMOUNT, preimage=preimage)
+        true = Payment(invoice.payment_hash, False, AMOUNT, S.SETTLED, preimage=preimage)
         wallet.told = {
-            "preimage": true,
+            "preimage": replace(true, preimage="22" * 32),
             "none": replace(true, preimage=None),
             "amount": replace(true, amount_msat=AMOUNT - 1),
             "hash": replace(true, payment_hash="33" * 32),
@@ -232,6 +233,80 @@ def test_hold_pays_when_settled_and_never_when_canceled(tmp_path: Path) -> None:
             assert ended.outcome.preimage == (preimage if is_settled else "")
             assert (await provider.check(key)).outcome.state is ended.outcome.state
         assert town.get_spent() == AMOUNT
+
+    run(tmp_path, check)
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST_REQUEST, Fault.LOST_ANSWER])
+def test_what_was_decided_is_carried_out_after_a_crash(tmp_path: Path, fault: Fault) -> None:
+    async def check(town: Town) -> None:
+        store = MemoryIntents()
+        customer = town.make_cashier()
+        lost = FaultyWallet(
+            town.provider, lambda m: fault if m in ("settle", "cancel") else Fault.NONE
+        )
+        provider = town.make_cashier(lost, store)
+        for at, method in enumerate(("settle", "cancel")):
+            preimage, payment_hash = make_preimage()
+            debt, key = replace(DEBT, round=at), f"h{at}"
+            invoice = await provider.ask_hold(key, debt, AMOUNT, payment_hash)
+            await customer.pay(key, debt, invoice.bolt11, AMOUNT)
+            told = provider.settle(key, preimage) if method == "settle" else provider.cancel(key)
+            assert (await told).is_open is (fault is Fault.LOST_REQUEST)
+        assert await town.make_cashier(town.provider, store).resolve_open() == []
+        states = {it.intent.key: it.outcome.state for it in store.list_all()}
+        assert states["h0/settle"] is states["h0"] is S.SETTLED
+        assert states["h1/cancel"] is S.CANCELED
+        assert town.get_spent() == AMOUNT
+
+    run(tmp_path, check)
+
+
+def test_request_that_arrives_late_pays_no_second_time(tmp_path: Path) -> None:
+    async def check(town: Town) -> None:
+        late = FaultyWallet(
+            town.customer, lambda m: Fault.LATE_REQUEST if m == "pay" else Fault.NONE
+        )
+        store = MemoryIntents()
+        first = await town.provider.make_invoice("a", AMOUNT)
+        other = await town.provider.make_invoice("b", AMOUNT)
+        sent = await town.make_cashier(late, store).pay("p", DEBT, first.bolt11, AMOUNT)
+        assert sent.is_open
+        cashier = town.make_cashier(store=store)
+        with pytest.raises(WalletError):
+            await cashier.pay("p/2", DEBT, other.bolt11, AMOUNT)
+        await late.deliver()
+        assert (await cashier.check("p")).outcome.state is S.SETTLED
+        await refuse(cashier.pay("p/2", DEBT, other.bolt11, AMOUNT), "ALREADY_PAID")
+        assert town.get_spent() == AMOUNT
+
+    run(tmp_path, check)
+
+
+def test_answer_that_comes_late_changes_nothing_final(tmp_path: Path) -> None:
+    class Slow(EmbeddedWallet):
+        gate: asyncio.Event | None = None
+
+        async def lookup(self, payment_hash: str, *, is_incoming: bool) -> Payment | None:
+            told = await super().lookup(payment_hash, is_incoming=is_incoming)
+            if self.gate is not None:
+                gate, self.gate = self.gate, None
+                await gate.wait()
+            return told
+
+    async def check(town: Town) -> None:
+        wallet = Slow(town.bank, "customer")
+        customer, provider = town.make_cashier(wallet), town.make_cashier(town.provider)
+        preimage, payment_hash = make_preimage()
+        invoice = await provider.ask_hold("h", DEBT, AMOUNT, payment_hash)
+        await customer.pay("h", DEBT, invoice.bolt11, AMOUNT)
+        gate = wallet.gate = asyncio.Event()
+        early = asyncio.create_task(customer.check("h"))
+        await asyncio.sleep(0)
+        await provider.settle("h", preimage)
+        assert (await customer.check("h")).outcome.state is S.SETTLED
+        gate.set()
+        assert (await early).outcome.state is S.SETTLED
 
     run(tmp_path, check)
 

@@ -22,7 +22,9 @@ from kumiai.nodes.market.ports import PaymentState
 
 AMOUNT, DEBTS = 5_000, 3
 MEMORY = Path("/dev/shm")
-FAULTS = (Fault.NONE, Fault.NONE, Fault.NONE, Fault.LOST_REQUEST, Fault.LOST_ANSWER)
+FAULTS = (
+    Fault.NONE, Fault.NONE, Fault.NONE, Fault.LOST_REQUEST, Fault.LOST_ANSWER, Fault.LATE_REQUEST
+)  # fmt: skip
 FATES = (Fate.DELIVER, Fate.DELIVER, Fate.STICK, Fate.FAIL)
 REFUSALS = ("ALREADY_PAID", "EXPIRED", "OTHER", "NOT_FOUND")
 SETTLED = PaymentState.SETTLED
@@ -36,6 +38,7 @@ class Story:
         self.stores = {"customer": MemoryIntents(), "provider": MemoryIntents()}
         self.preimages = [make_preimage() for _ in range(DEBTS)]
         self.attempts = 0
+        self.wires: list[FaultyWallet] = []
         self.restart()
 
     def restart(self) -> None:
@@ -50,12 +53,13 @@ class Story:
 
     def make_cashier(self, wallet: EmbeddedWallet, name: str) -> Cashier:
         faulty = FaultyWallet(
-            wallet, lambda _: FAULTS[self.choose(5)] if self.is_bad else Fault.NONE
+            wallet, lambda _: FAULTS[self.choose(len(FAULTS))] if self.is_bad else Fault.NONE
         )
+        self.wires.append(faulty)  # what is late arrives even after a crash
         return self.town.make_cashier(faulty, self.stores[name])
 
     async def act(self) -> None:
-        kind, at = self.choose(8), self.choose(DEBTS)
+        kind, at = self.choose(9), self.choose(DEBTS)
         debt, key = replace(DEBT, round=at), f"h{at}"
         try:
             if kind == 0:
@@ -64,6 +68,8 @@ class Story:
                 await self.town.clock.pass_time(self.choose(900))
             elif kind == 2:
                 self.resolve_one()
+            elif kind == 8:
+                await self.deliver()
             elif kind <= 5:  # the first debt by hold invoice, the others by ever new invoices
                 await self.pay(at)
             elif kind == 6 and at == 0:
@@ -89,6 +95,10 @@ class Story:
         invoice = await self.town.provider.make_invoice(key, AMOUNT, "", 300)
         await self.customer.pay(key, debt, invoice.bolt11, AMOUNT, payee=invoice.payee)
 
+    async def deliver(self) -> None:
+        for wire in self.wires:
+            await wire.deliver()
+
     def resolve_one(self) -> None:
         for record in self.stores["customer"].list_open():
             found = self.town.bank.lookup("customer", record.intent.payment_hash, is_incoming=False)
@@ -110,6 +120,9 @@ class Story:
     async def end(self) -> None:
         """All faults end; what the member believes is then what the bank knows."""
         self.is_bad = False
+        await self.deliver()
+        for at in range(DEBTS):
+            self.check(at)
         self.restart()
         self.resolve_one()
         await self.town.clock.pass_time(100_000)

@@ -156,3 +156,20 @@ def test_indexes_hold_between_two_stores(tmp_path: Path) -> None:
         for statement in (copy.format("'99'", "p"), copy.format("payment_hash", "s")):
             with pytest.raises(sqlite3.IntegrityError):
                 connection.execute(statement)
+
+
+def test_two_that_write_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def work(name: str) -> None:
+        with SqliteIntents(tmp_path / "intents.db", is_synced=False) as store:
+            for number in range(60):
+                key = f"{name} {number}"
+                debt = replace(DEBT, purpose=key)
+                store.add(replace(PAY, key=key, debt=debt, payment_hash=key))
+                store.put_outcome(key, SETTLED)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, ("a", "b", "c")))
+    with SqliteIntents(tmp_path / "intents.db", is_readonly=True) as store:
+        assert len(store.list_all()) == 180 and store.list_open() == []

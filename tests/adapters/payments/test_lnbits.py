@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.adapters.payments.nwc_faults import MemoryRelays
 from tests.adapters.payments.wallet_contract import FUNDED_MSAT, WalletContract, Wallets
 from tests.services.lnbits import Keys, Lnbits, run_lnbits
 
 from kumiai.adapters.payments import bolt11
 from kumiai.adapters.payments.lnbits import LnbitsWallet
+from kumiai.adapters.payments.nwc import NwcWallet
+from kumiai.adapters.payments.nwc_budget import NwcBudgets
+from kumiai.adapters.payments.nwc_desk import Grant
+from kumiai.adapters.payments.nwc_service import NwcService
 from kumiai.adapters.payments.open import open_wallet
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.errors import WalletError
@@ -297,5 +302,38 @@ def test_open_by_name_with_the_key_from_outside(server: Lnbits, tmp_path: Path) 
             await wallet.close()
         with pytest.raises(InputError, match="LNBITS_KEY"):
             await open_wallet(name)
+
+    asyncio.run(play())
+
+
+def test_an_lnbits_wallet_behind_nwc(server: Lnbits, tmp_path: Path) -> None:
+    """The NIP-47 service serves any wallet of the market, and lends a budget of this one."""
+
+    async def play() -> None:
+        async with open_world(server) as world:
+            relays = MemoryRelays()
+            with NwcBudgets(tmp_path / "nwc.db") as budgets:
+                service = NwcService(
+                    world.alice, relays, ["wss://r.example"], b"\x07" * 32, budgets
+                )
+                line = service.add_connection(Grant("lent", budget_msat=8_000))
+                await service.start()
+                lent = NwcWallet(line, relays)
+                info = await lent.get_info()
+                assert not info.has_hold and "alice" in info.name
+                invoice = await world.bob.make_invoice("k", 8_000)
+                for _ in range(2):
+                    paid = await lent.pay("p", invoice.bolt11, 8_000)
+                    assert paid.state is PaymentState.SETTLED
+                more = await world.bob.make_invoice("k2", 1_000)
+                with pytest.raises(WalletError, match="QUOTA_EXCEEDED"):
+                    await lent.pay("p2", more.bolt11, 1_000)
+                back = await lent.make_invoice("b", 3_000, "back")
+                await world.bob.pay("b", back.bolt11, 3_000)
+                got = await lent.lookup(back.payment_hash, is_incoming=True)
+                assert got is not None and got.state is PaymentState.SETTLED
+                assert (await lent.get_balance()).spendable_msat == 99_995_000
+                await lent.close()
+                await service.close()
 
     asyncio.run(play())

@@ -114,16 +114,15 @@ def test_a_cancellation_is_a_deletion():
 
 
 def test_the_blob_servers_authorisations_are_those_of_bud_11():
-    host = bud.get_scope(SERVER)
     for verb in (bud.Verb.UPLOAD, bud.Verb.GET, bud.Verb.DELETE):
         header = authorization.sign_authorization(
-            CUSTOMER, verb.value, NOW, hashes=[HASH], hosts=[host]
+            CUSTOMER, verb, NOW, hashes=[HASH], servers=[SERVER]
         )
         event = bud.decode_header(header)
         assert bud.check_auth(event, verb, NOW, SERVER, HASH, needs_scope=True) is None
         draft = bud.make_auth(verb, NOW + 60, "words", (HASH,), (SERVER,))
         ours = bud.encode_header(sign_bud(draft))
-        found = authorization.read_authorization(ours, verb.value, NOW, host, 3_600)
+        found = authorization.read_authorization(ours, verb, NOW, SERVER, 3_600)
         assert (found.pubkey, found.hashes) == (CUSTOMER.pubkey, (HASH,))
 
 

@@ -31,6 +31,7 @@ from kumiai.adapters.blobs.receive import receive_body, receive_document
 from kumiai.adapters.blobs.serve_blob import BlobResponse, choose_range
 from kumiai.base.canonical import is_hash
 from kumiai.base.errors import StoreError
+from kumiai.market.nips.bud import Verb
 from kumiai.nodes.market.errors import MarketError
 
 if TYPE_CHECKING:
@@ -112,7 +113,6 @@ class _Server:
     def __init__(self, store: BlobStore, url: str, till: Till | None, mirror: Mirror) -> None:
         self._store = store
         self._url = url
-        self._host = url.split("://", 1)[-1]
         self._till = till
         self._mirror = mirror
 
@@ -149,13 +149,12 @@ class _Server:
             206 if span is not None else 200,
             headers | {"Content-Type": entry.media_type},
             (lambda: self._store.read(name, start, end)) if not is_head else None,
-            self._store.shelf.get_path(name) if span is None and size_bytes else None,
             self._store.limits.idle_s,
         )
 
     async def upload(self, request: Request) -> Response:
         """PUT /upload, whole or from an offset on."""
-        may = self._authorize(request, "upload")
+        may = self._authorize(request, Verb.UPLOAD)
         name = self._read_name(request, may)
         length = _read_size(request, "content-length")
         media_type = _read_media_type(request.headers.get("content-type"))
@@ -210,7 +209,7 @@ class _Server:
 
     async def check_upload(self, request: Request) -> Response:
         """HEAD /upload (BUD-06): whether an upload would be taken, and from which byte on."""
-        may = self._authorize(request, "upload")
+        may = self._authorize(request, Verb.UPLOAD)
         name = self._read_name(request, may)
         size_bytes = _read_size(request, "x-content-length")
         if name is None:
@@ -227,7 +226,7 @@ class _Server:
 
     async def mirror(self, request: Request) -> Response:
         """PUT /mirror: fetch a blob from another server."""
-        may = self._authorize(request, "upload")
+        may = self._authorize(request, Verb.UPLOAD)
         document = await receive_document(request, self._store.limits)
         url = document.get("url") if isinstance(document, dict) else None
         if not isinstance(url, str):
@@ -275,7 +274,7 @@ class _Server:
         match = _NAME.fullmatch(_read_path(request))
         if match is None:
             raise RefusedError(404, "there is no such blob")
-        may = self._authorize(request, "delete")
+        may = self._authorize(request, Verb.DELETE)
         may.check_hash(match[1])
         await self._store.remove(may.pubkey, match[1])
         return Response(status_code=204)
@@ -287,12 +286,12 @@ class _Server:
             raise RefusedError(404, "there is no such blob")
         return entry
 
-    def _authorize(self, request: Request, verb: str) -> Authorization:
+    def _authorize(self, request: Request, verb: Verb) -> Authorization:
         return authorization.read_authorization(
             request.headers.get("authorization"),
             verb,
             self._store.now_s(),
-            self._host,
+            self._url,
             self._store.limits.authorization_life_s_max,
         )
 

@@ -133,11 +133,6 @@ class BucketShelf:
                     if is_hash(name):
                         yield name
 
-    def get_path(self, sha256: str) -> Path | None:
-        """There is no file of this machine."""
-        check_name(sha256)
-        return None
-
     async def close(self) -> None:
         """The store closes its connections by itself."""
 

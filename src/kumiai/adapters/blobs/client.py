@@ -29,6 +29,7 @@ from kumiai.adapters.blobs.sending import Sending, Upload, describe_refusal
 from kumiai.adapters.blobs.shelves import check_name
 from kumiai.base.errors import InputError
 from kumiai.base.keys import SigningKey
+from kumiai.market.nips.bud import Verb
 from kumiai.nodes.market.errors import BlobError
 from kumiai.nodes.market.ports import BlobLocation
 
@@ -136,7 +137,7 @@ class HttpBlobs:
         faults: list[str] = []
         for server in wanted.servers:
             url = f"{_check_server(server)}/{wanted.sha256}"
-            headers = self.authorize(server, "delete", wanted.sha256)
+            headers = self.authorize(server, Verb.DELETE, wanted.sha256)
             try:
                 async with self._get_session().delete(
                     url, headers=headers, allow_redirects=False
@@ -154,15 +155,14 @@ class HttpBlobs:
             await self._session.close()
             self._session = None
 
-    def authorize(self, server: str, verb: str, sha256: str) -> dict[str, str]:
+    def authorize(self, server: str, verb: Verb, sha256: str) -> dict[str, str]:
         """Return the headers that let this member do something with a blob on one server."""
-        host = server.split("://", 1)[1].split("/", 1)[0]
         value = sign_authorization(
             self._key,
             verb,
             self._now_s(),
             hashes=[sha256],
-            hosts=[host],
+            servers=[server],
             life_s=self._options.authorization_life_s,
         )
         return {"Authorization": value}

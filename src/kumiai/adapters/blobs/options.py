@@ -25,6 +25,7 @@ class ClientOptions:
     slow_after_s: float = 10.0
     bytes_per_s_min: int = 32 * 1024
     straggler_s: float = 30.0
+    settle_s: float = 600.0  # a server may take that long to put away what was sent (in a bucket)
     piece_bytes: int = 8 * MIB  # of one request when several mirrors are pulled from
     split_above_bytes: int = 32 * MIB  # smaller blobs come from one mirror
     mirrors_at_once: int = 4

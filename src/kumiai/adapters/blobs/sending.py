@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kumiai.adapters.blobs.blocks import read_blocks
 from kumiai.adapters.blobs.options import ClientOptions
+from kumiai.market.nips.bud import Verb
 from kumiai.nodes.market.errors import BlobError
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Sending:
 
     session: aiohttp.ClientSession
     options: ClientOptions
-    authorize: Callable[[str, str, str], dict[str, str]]
+    authorize: Callable[[str, Verb, str], dict[str, str]]
     pay: Callable[[str, str], Awaitable[None]] | None
     now_s: Callable[[], int]
 
@@ -67,7 +69,9 @@ class Sending:
 
     async def _try(self, upload: Upload, server: str) -> tuple[BlobError, str]:
         """One attempt: (_DONE, "") or what is wrong, and the invoice that would mend it."""
-        headers = self.authorize(server, "upload", upload.sha256)
+        import aiohttp
+
+        headers = self.authorize(server, Verb.UPLOAD, upload.sha256)
         headers |= {"X-SHA-256": upload.sha256}
         asked = {
             "X-Content-Length": str(upload.size_bytes),
@@ -85,18 +89,26 @@ class Sending:
             headers |= {"Upload-Offset": str(offset), "Upload-Length": str(upload.size_bytes)}
         start = offset or 0
         headers["Content-Length"] = str(upload.size_bytes - start)
-        body = self._read(upload, start) if start < upload.size_bytes else None
-        async with self.session.put(
-            url, data=body, headers=headers, allow_redirects=False
-        ) as answer:
-            if answer.status in {200, 201}:
-                return _DONE, ""
-            return _refusal(server, answer)
+        waits = aiohttp.ClientTimeout(sock_connect=self.options.connect_s)
+        async with asyncio.timeout(self.options.settle_s) as deadline:
+            body = self._read(upload, start, deadline) if start < upload.size_bytes else None
+            async with self.session.put(
+                url, data=body, headers=headers, allow_redirects=False, timeout=waits
+            ) as answer:
+                if answer.status in {200, 201}:
+                    return _DONE, ""
+                return _refusal(server, answer)
 
-    async def _read(self, upload: Upload, start: int) -> AsyncIterator[bytes]:
+    async def _read(
+        self, upload: Upload, start: int, deadline: asyncio.Timeout
+    ) -> AsyncIterator[bytes]:
+        """Yield the file; whoever does not take a block in time is left."""
+        now = asyncio.get_running_loop().time
         try:
             async for block in read_blocks(upload.path, start, upload.size_bytes):
+                deadline.reschedule(now() + self.options.idle_s)
                 yield block
+            deadline.reschedule(now() + self.options.settle_s)
         except EOFError as error:
             raise BlobError(f"{upload.path}: became shorter while it was sent") from error
 

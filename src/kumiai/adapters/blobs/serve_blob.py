@@ -1,11 +1,14 @@
-"""A blob as an HTTP answer: ranges, and the file handed to the server whole where it can be."""
+"""A blob as an HTTP answer: ranges, and an end to readers that stop reading.
+
+granian could send whole files by itself (`http.response.pathsend`), at much the same cost; but then
+nobody would end a connection whose reader takes nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-_PATHSEND = "http.response.pathsend"
 
 
 def choose_range(
@@ -47,7 +49,7 @@ def choose_range(
 
 
 class BlobResponse(Response):
-    """Send `read()` block by block, or the file at `path` where the server can send files itself.
+    """Send `read()` block by block; None for HEAD, which has no body.
 
     A reader that takes nothing for `idle_s` seconds loses the connection.
     """
@@ -57,12 +59,10 @@ class BlobResponse(Response):
         status: int,
         headers: Mapping[str, str],
         read: Callable[[], AsyncIterator[bytes]] | None,
-        path: Path | None,
         idle_s: float,
     ) -> None:
         super().__init__(status_code=status, headers=headers)
         self._read = read
-        self._path = path
         self._idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,8 +75,6 @@ class BlobResponse(Response):
         await send(start)
         if self._read is None:
             await send({"type": "http.response.body", "body": b""})
-        elif self._path is not None and _PATHSEND in scope.get("extensions", {}):
-            await send({"type": _PATHSEND, "path": str(self._path)})
         else:
             async for block in self._read():
                 async with asyncio.timeout(self._idle_s):

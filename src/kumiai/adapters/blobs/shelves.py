@@ -40,10 +40,6 @@ class ShelfPort(Protocol):
         """Yield all names."""
         ...
 
-    def get_path(self, sha256: str) -> Path | None:
-        """Return a file of this machine with exactly these bytes, if there is one."""
-        ...
-
     async def close(self) -> None: ...
 
 
@@ -103,10 +99,6 @@ class DirectoryShelf:
         for path in sorted(self._root.glob("[0-9a-f][0-9a-f]/*")):
             if is_hash(path.name):
                 yield path.name
-
-    def get_path(self, sha256: str) -> Path | None:
-        """As the port says."""
-        return self._path_of(sha256)
 
     async def close(self) -> None:
         """Nothing is open between calls."""

@@ -24,7 +24,6 @@ from kumiai.nodes.market.errors import RelayError
 if TYPE_CHECKING:
     from kumiai.adapters.nostr.subscription import Subscription
 
-IDS_AT_ONCE: Final = 200
 MISSING_MAX: Final = 100_000  # ids that one reconciliation may name
 PAUSE_FIRST_S: Final = 1.0
 PAUSE_MAX_S: Final = 300.0
@@ -82,8 +81,7 @@ async def _reconcile(link: Link, subscription: Subscription, wanted: Filter) -> 
             raise ValueError("an event that was not asked for")
         return subscription.take(document, [wanted])
 
-    for at in range(0, min(len(missing), MISSING_MAX), IDS_AT_ONCE):
-        await subscription.wait_room()
-        ids = tuple(missing[at : at + IDS_AT_ONCE])
-        await one_shot.ask(link, Filter(ids=ids), take)
+    if missing:
+        ids = tuple(missing[:MISSING_MAX])
+        await one_shot.ask_all(link, Filter(ids=ids), take, subscription.wait_room)
     return True

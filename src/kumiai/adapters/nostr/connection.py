@@ -23,6 +23,13 @@ PING_INTERVAL_S: Final = 20.0
 CLOSE_TIMEOUT_S: Final = 0.5
 
 
+class _Connect(connect):
+    """Follows no redirection: a relay could send us to addresses inside our own network."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
 @dataclass(eq=False, slots=True)
 class Connection:
     """An open socket and what was counted on it. `ended`: subscriptions whose EOSE came here."""
@@ -68,7 +75,7 @@ class Connection:
 async def open_connection(url: str, timeout_s: float) -> Connection:
     """Connect; raises RelayError (retriable) whatever the reason."""
     try:
-        socket = await connect(
+        socket = await _Connect(
             url,
             compression=None,
             max_size=FRAME_BYTES_MAX,
@@ -80,7 +87,7 @@ async def open_connection(url: str, timeout_s: float) -> Connection:
             user_agent_header=None,
             proxy=None,
         )
-    except InvalidURI as error:
+    except (InvalidURI, ValueError) as error:  # ValueError: a host that is no name
         raise RelayError(f"{url}: {error}") from error
     except (OSError, TimeoutError, WebSocketException) as error:
         reason = str(error) or type(error).__name__

@@ -56,16 +56,15 @@ class EmbeddedRelay:
         relay, self._relay = self._relay, None
         if relay is None:
             return
-        library.stop_relay(relay)
-        del relay
-        parts = urlsplit(self.url)  # its threads close the door a moment later
+        parts = urlsplit(self.url)
         for _ in range(STOP_LOOKS):
+            library.stop_relay(relay)  # again: told while it is busy, it does not hear it
+            await asyncio.sleep(STOP_LOOK_S)
             try:
                 _, writer = await asyncio.open_connection(parts.hostname, parts.port)
             except OSError:
                 return
             writer.close()
-            await asyncio.sleep(STOP_LOOK_S)
 
     async def __aenter__(self) -> EmbeddedRelay:
         return self

@@ -47,7 +47,7 @@ def read_frame(data: str | bytes) -> Frame:
     if not isinstance(name, str) or not isinstance(subject, str):
         raise ValueError("not a message of NIP-01")
     if name == "NOTICE":
-        return Frame(name, "", reason=subject[:REASON_CHARS_MAX])
+        return Frame(name, "", reason=clean(subject))
     if len(subject) > CHALLENGE_CHARS_MAX:
         raise ValueError(f"{name} with a name of {len(subject)} characters")
     if name == "EVENT" and len(parts) == 3 and isinstance(parts[2], dict):
@@ -84,6 +84,11 @@ def encode_auth(event_text: str) -> str:
     return f'["AUTH",{event_text}]'
 
 
+def clean(text: str) -> str:
+    """Return a relay's own words, short and without what a terminal would obey."""
+    return "".join(it if it.isprintable() else "?" for it in text[:REASON_CHARS_MAX])
+
+
 def _read_reason(parts: list[Any], at: int) -> str:
     reason = parts[at] if len(parts) > at else ""
-    return reason[:REASON_CHARS_MAX] if isinstance(reason, str) else ""
+    return clean(reason) if isinstance(reason, str) else ""

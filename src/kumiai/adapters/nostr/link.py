@@ -307,7 +307,7 @@ class Link:
 
     def _blame(self, connection: Connection, flaw: str) -> None:
         self.health.bad += 1
-        self.health.last_error = f"the relay sent: {flaw}"
+        self.health.last_error = frames.clean(f"the relay sent: {flaw}")
         connection.bad_count += 1
         if connection.bad_count == BAD_MAX:
             self._is_blamed = True
@@ -315,7 +315,7 @@ class Link:
 
     def _note_failure(self, reason: str) -> None:
         self.health.failures += 1
-        self.health.last_error = reason
+        self.health.last_error = frames.clean(reason)
 
     def _get_connection(self) -> Connection | None:
         return self._connection

@@ -22,6 +22,7 @@ from kumiai.nodes.market.errors import RelayError
 
 PAGES_MAX: Final = 1_000
 PAGE_LEAST: Final = 20  # no relay gives less in a page, as long as it has more
+IDS_AT_ONCE: Final = 200
 SURPLUS_MAX: Final = 10_000  # events of one page, whatever was asked: more is a flood
 
 Take = Callable[[dict[str, Any], Filter], int]
@@ -91,8 +92,11 @@ async def ask_all(
 
     wait_room is awaited before each page.
     """
-    if wanted.limit is not None or wanted.ids:
-        await ask(link, wanted, take)  # ids: the list is the bound
+    if wanted.limit is not None:
+        await ask(link, wanted, take)
+        return
+    if wanted.ids:
+        await _ask_ids(link, wanted, take, wait_room)
         return
     until = wanted.until
     for _ in range(PAGES_MAX):
@@ -105,3 +109,25 @@ async def ask_all(
         until = older if until is None or older < until else until - 1
         if until < (wanted.since or 0):
             return
+
+
+async def _ask_ids(
+    link: Link, wanted: Filter, take: Take, wait_room: Callable[[], Awaitable[None]] | None
+) -> None:
+    """Ask by name, some at a time, again for those that did not fit into the relay's page."""
+    for at in range(0, len(wanted.ids), IDS_AT_ONCE):
+        rest = dict.fromkeys(wanted.ids[at : at + IDS_AT_ONCE])
+
+        def note(document: dict[str, Any], page: Filter, rest: dict[str, None] = rest) -> int:
+            created_at = take(document, page)
+            rest.pop(document["id"], None)
+            return created_at
+
+        size = len(rest) + 1
+        while rest and len(rest) < size:
+            size = len(rest)
+            if wait_room is not None:
+                await wait_room()
+            page = await ask(link, replace(wanted, ids=tuple(rest)), note)
+            if page.count < PAGE_LEAST:
+                break  # no relay gives less, as long as it has more

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from kumiai.adapters.nostr import events, one_shot
 from kumiai.adapters.nostr.health import Health, LinkState
 from kumiai.adapters.nostr.link import Link, LinkPolicy
+from kumiai.adapters.nostr.one_shot import IDS_AT_ONCE
 from kumiai.adapters.nostr.outgoing import NO_ANSWER, Answer
 from kumiai.adapters.nostr.subscription import Subscription, SubscriptionPolicy
 from kumiai.base.errors import InputError
@@ -31,7 +32,6 @@ GUESTS_MAX: Final = 16  # connections to relays of others, for `publish(relays=.
 SUBSCRIPTIONS_MAX: Final = 64
 EVENTS_FETCHED_MAX: Final = 100_000
 URL_CHARS_MAX: Final = 256
-ID_CHUNK: Final = 200
 PERMANENT: Final = ("invalid:", "blocked:", "pow:", "restricted:")  # NIP-01: the same again is vain
 
 
@@ -180,8 +180,8 @@ class Relays:
     async def _restore(self, link: Link, mine: Sequence[Event], timeout_s: float) -> int:
         link.start()
         sent = 0
-        for at in range(0, len(mine), ID_CHUNK):
-            chunk = {event.id: event for event in mine[at : at + ID_CHUNK]}
+        for at in range(0, len(mine), IDS_AT_ONCE):
+            chunk = {event.id: event for event in mine[at : at + IDS_AT_ONCE]}
             there: set[str] = set()
 
             def take(document: dict[str, Any], wanted: Filter, there: set[str] = there) -> int:
@@ -191,7 +191,7 @@ class Relays:
 
             try:
                 async with asyncio.timeout(timeout_s):
-                    await one_shot.ask(link, Filter(ids=tuple(chunk)), take)
+                    await one_shot.ask_all(link, Filter(ids=tuple(chunk)), take)
             except (TimeoutError, RelayError):
                 return sent
             lacking = [event for event in chunk.values() if event.id not in there]

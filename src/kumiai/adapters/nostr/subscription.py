@@ -165,7 +165,7 @@ class Lane:
         self._subscription = subscription
         self._link = link
         self._since: int | None = None  # what came before is not missing; None: all may be
-        self._asked_at = 0
+        self._began = self._asked_at = int(time.time())
         self._stored_count = 0
         self._is_standing = False  # stored events have ended: new ones come as they are published
         self._fills: set[asyncio.Task[None]] = set()
@@ -194,7 +194,7 @@ class Lane:
         if self._stored_count >= PAGE_LEAST:  # there may be more than the relay gave at once
             is_again = self._since is not None
             self._fill([it for it in self._asked() if it.limit is None], is_again=is_again)
-        again = _overlap(self._subscription.filters, self._asked_at)
+        again = _overlap(self._subscription.filters, self._asked_at, self._began)
         self._fill(again, after_s=self._subscription.policy.second_look_s)
 
     def on_closed(self, reason: str) -> None:
@@ -234,7 +234,7 @@ class Lane:
         """The filters for this time: all, or from the overlap before the gap on."""
         if self._since is None:
             return list(self._subscription.filters)
-        return _overlap(self._subscription.filters, self._since)
+        return _overlap(self._subscription.filters, self._since, self._began)
 
     def _fill(
         self, filters: Sequence[Filter], *, is_again: bool = False, after_s: float = 0.0
@@ -246,12 +246,17 @@ class Lane:
         task.add_done_callback(self._fills.discard)
 
 
-def _overlap(filters: Sequence[Filter], since: int) -> list[Filter]:
-    """The filters for what may have been missed since then, by the clocks of the senders."""
+def _overlap(filters: Sequence[Filter], since: int, began: int) -> list[Filter]:
+    """The filters for what may have been missed since then, by the clocks of the senders.
+
+    A filter with a limit has had its stored events: nothing from before the beginning is added.
+    """
     asked = []
     for it in filters:
         has_wraps = not it.kinds or WRAP_KIND in it.kinds
         start = since - (WRAP_OVERLAP_S if has_wraps else OVERLAP_S)
+        if it.limit is not None:
+            start = max(start, began)
         asked.append(replace(it, since=max(start, it.since or 0), limit=None))
     return asked
 

@@ -1,16 +1,18 @@
 """A wallet whose requests and answers get lost, as on a real network: for tests and simulations.
 
 Between the member and any other wallet. A lost request never reaches the wallet; a lost answer
-means that the wallet did what was asked and the member is not told. Both look alike to the member:
-an error that may be retried.
+means that the wallet did what was asked and the member is not told; a late request is done when
+nobody expects it any more. All look alike to the member: an error that may be retried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import Enum
 from typing import TypeVar
 
+from kumiai.base.errors import KumiaiError
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.ports import Balance, Invoice, Payment, WalletInfo, WalletPort
 
@@ -23,6 +25,7 @@ class Fault(Enum):
     NONE = "none"
     LOST_REQUEST = "lost request"
     LOST_ANSWER = "lost answer"
+    LATE_REQUEST = "late request"  # it arrives when `deliver` says, long after the error
 
 
 class FaultyWallet:
@@ -30,6 +33,14 @@ class FaultyWallet:
 
     def __init__(self, wallet: WalletPort, choose: Callable[[str], Fault]) -> None:
         self._wallet, self._choose = wallet, choose
+        self._late: list[Callable[[], Awaitable[object]]] = []
+
+    async def deliver(self) -> None:
+        """Let the requests arrive that are late; nobody is told what comes of them."""
+        late, self._late = self._late, []
+        for call in late:
+            with suppress(KumiaiError):
+                await call()
 
     async def get_info(self) -> WalletInfo:
         return await self._call("get_info", self._wallet.get_info)
@@ -88,7 +99,9 @@ class FaultyWallet:
 
     async def _call(self, method: str, call: Callable[[], Awaitable[T]]) -> T:
         fault = self._choose(method)
-        if fault is Fault.LOST_REQUEST:
+        if fault is Fault.LATE_REQUEST:
+            self._late.append(call)
+        if fault in (Fault.LOST_REQUEST, Fault.LATE_REQUEST):
             raise WalletError("INTERNAL", f"{method}: no answer", is_retriable=True)
         answer = await call()
         if fault is Fault.LOST_ANSWER:

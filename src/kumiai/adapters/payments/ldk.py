@@ -18,13 +18,18 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
 from kumiai.adapters.payments import bolt11
 from kumiai.base.canonical import is_hash
-from kumiai.base.errors import InputError
+from kumiai.base.errors import InputError, KumiaiError
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.ports import Balance, Invoice, Payment, PaymentState, WalletInfo
+
+try:
+    import aiohttp
+except ModuleNotFoundError as missing:  # the extra's package, not ours
+    raise KumiaiError(
+        f"{missing.name} is not installed: `pip install 'kumiai[market]'` brings it"
+    ) from missing
 
 TIMEOUT_S = 30.0
 ANSWER_BYTES_MAX = 1 << 20

@@ -231,7 +231,7 @@ class NwcService:
             line.watched[found.payment_hash] = found.state
             await self._tell(line, "hold_invoice_accepted", found)
             return
-        del line.watched[found.payment_hash]
+        line.watched.pop(found.payment_hash, None)
         if found.state is PaymentState.SETTLED:
             await self._tell(line, "payment_received", found)
 

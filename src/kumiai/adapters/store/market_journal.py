@@ -63,8 +63,12 @@ _entries = Table(
 class SqliteMarketJournal:
     """MarketJournalPort in one file. Every method raises StoreError where the file fails."""
 
-    def __init__(self, path: Path, owner: str, *, is_readonly: bool = False) -> None:
+    def __init__(
+        self, path: Path, owner: str, *, is_readonly: bool = False, is_synced: bool = True
+    ) -> None:
         """owner: whose journal it is, e.g. public key and job; another owner's is refused.
+
+        Without is_synced a power cut may lose the last batches; kill -9 still loses none.
 
         Raises StoreError: another process writes to it, it is of another version or owner.
         """
@@ -74,7 +78,7 @@ class SqliteMarketJournal:
         self._lock = None if is_readonly else _lock(path)
         try:
             with sqlite.store_errors(path):
-                self._engine: Engine = sqlite.open_engine(path, is_synced=True)
+                self._engine: Engine = sqlite.open_engine(path, is_synced=is_synced)
                 if not is_readonly:
                     _metadata.create_all(self._engine)
                     path.chmod(0o600)

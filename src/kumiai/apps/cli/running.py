@@ -23,6 +23,7 @@ from kumiai.apps.view import FILE_NAME, ProgressEvent, RunView, load_view
 from kumiai.base.errors import InputError, RunFailedError
 
 RUNS = Path("runs")
+MARKET = "market"  # a demo of its own: apps.market.demo
 COPIES_MAX = 10_000
 
 Work = Callable[[Path, Callable[[ProgressEvent], None]], RunView]
@@ -57,8 +58,15 @@ def demo(
     from kumiai.apps.scenarios import DEFAULT, SCENARIOS
 
     ways, name = ways or Ways(), scenario or DEFAULT
+    if name == MARKET:
+        from kumiai.apps.cli.marketing import showing
+
+        _refuse_ways(ways, resume)
+        showing.demo(seed, choose_folder(f"{MARKET}-{seed}", out, resume=False), lang, quiet)
+        return
     if name not in SCENARIOS:
-        raise InputError("--scenario", name, f"choose one of: {', '.join(SCENARIOS)}")
+        choices = ", ".join([*SCENARIOS, MARKET])
+        raise InputError("--scenario", name, f"choose one of: {choices}")
     folder = choose_folder(f"{name}-{seed}", out, resume)
     again = f"kumiai demo --scenario {name} --seed {seed}" + ways.say()
 
@@ -206,6 +214,22 @@ def _next_steps(view: RunView, folder: Path, texts: Texts) -> Padding:
     return Padding(grid, (0, 0, 1, 0))
 
 
+def _refuse_ways(ways: Ways, resume: bool) -> None:
+    """The market's demo has members of its own, money of its own, and no committee's order."""
+    given = {
+        "--resume": resume,
+        "--alone": ways.is_compared,
+        "--order-processes": ways.order_processes,
+        "--settlement": bool(ways.settlement),
+        "--rpc": ways.rpc is not None,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise InputError(
+                option, "given", f"has no meaning with --scenario {MARKET}: leave it out"
+            )
+
+
 def list_scenarios(lang: str | None) -> None:
     """Print the menu."""
     from kumiai.apps.scenarios import DEFAULT, SCENARIOS
@@ -220,6 +244,10 @@ def list_scenarios(lang: str | None) -> None:
         body = Text.assemble((title, "bold"), (mark, "dim"), "\n", scenario.description)
         body.append(f"\n{scenario.expected}\n", "dim")
         table.add_row(scenario.name, body)
+    body = Text.assemble((texts.text("market.scenario.title"), "bold"), "\n")
+    body.append(texts.text("market.scenario.description"))
+    body.append(f"\n{texts.text('market.scenario.expected')}\n", "dim")
+    table.add_row(MARKET, body)
     console = Console(highlight=False)
     console.print(table)
     console.print(Text(texts.text("scenarios.run"), "dim"))

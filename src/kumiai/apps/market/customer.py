@@ -16,6 +16,7 @@ from kumiai.apps.market.assembly import Member, Services, assemble
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job, read_job_file
 from kumiai.apps.market.planning import make_plan
+from kumiai.apps.market.purses import open_ecash
 from kumiai.apps.market.saying import take_commands
 from kumiai.base.errors import InputError
 from kumiai.market.customer import (
@@ -47,6 +48,7 @@ class Places:
     blobs: tuple[str, ...]
     wallet: str
     secret_file: str = ""
+    ecash: str = ""
 
 
 def create_job(job_path: Path, folder: MarketFolder, places: Places) -> CustomerPlan:
@@ -72,19 +74,27 @@ def create_job(job_path: Path, folder: MarketFolder, places: Places) -> Customer
             folder.read_key().pubkey,
             folder.read_secret(),
             places.relays,
+            job.market.arbiter,
         )
     finally:
         work.close()
+    save_job(folder, text, job.base_dir, places, plan)
+    return plan
+
+
+def save_job(
+    folder: MarketFolder, job_text: str, base_dir: Path, places: Places, plan: CustomerPlan
+) -> None:
+    """Write down everything that a customer's node needs to go on at any time."""
     folder.write_plan(
         KIND,
         {
-            "job": text,
-            "base_dir": str(job.base_dir),
+            "job": job_text,
+            "base_dir": str(base_dir),
             "places": encode_value(places),
             "plan": encode_value(plan),
         },
     )
-    return plan
 
 
 def _complete(places: Places, job: JobFile) -> Places:
@@ -94,6 +104,7 @@ def _complete(places: Places, job: JobFile) -> Places:
         places.blobs or market.blobs,
         places.wallet or market.wallet,
         places.secret_file,
+        places.ecash or market.ecash,
     )
     if not full.wallet:
         fix = "say who pays: --wallet embedded:FILE#NAME, or market.wallet in the job"
@@ -139,13 +150,14 @@ async def run_job(
     plan, places, job = read_plan(folder)
     secret_file = Path(places.secret_file) if places.secret_file else None
     wallet = await open_wallet(places.wallet, settings=settings, secret_file=secret_file)
+    ecash = open_ecash(places.ecash, folder)
     work = MarketCustomer(job.task, job.base_dir, LocalBlobs(folder.blobs_path))
     try:
         member = assemble(
             folder,
             Customer(plan),
             COMMANDS,
-            Services(places.relays, places.blobs, wallet),
+            Services(places.relays, places.blobs, wallet, ecash),
             name=KIND,
             customer_work=work,
             observer=observer,
@@ -158,6 +170,8 @@ async def run_job(
     finally:
         work.close()
         await wallet.close()
+        if ecash is not None:
+            await ecash.close()
 
 
 async def _until(

@@ -9,7 +9,6 @@ others, who asked a little more, take their places.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -27,27 +26,28 @@ from kumiai.adapters.sim.market_cheats import Vanishing
 from kumiai.adapters.sim.market_work import CopyingWork, GarbageWork, IdleWork
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.apps.market.assembly import Member, Services, assemble
+from kumiai.apps.market.customer import COMMANDS as CUSTOMER_COMMANDS
+from kumiai.apps.market.customer import KIND as CUSTOMER
+from kumiai.apps.market.customer import Places, save_job, write_result
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job
 from kumiai.apps.market.planning import make_plan
+from kumiai.apps.market.provider import COMMANDS as PROVIDER_COMMANDS
+from kumiai.apps.market.provider import KIND as PROVIDER
+from kumiai.apps.market.provider import save_provider
 from kumiai.base.errors import RunFailedError
 from kumiai.market.customer import (
-    Accept,
     Begin,
-    Cancel,
     Customer,
     CustomerPlan,
     CustomerState,
     Phase,
-    Rate,
 )
-from kumiai.market.kinds import Policy
+from kumiai.market.kinds import TOPIC, Policy
+from kumiai.market.nips.nip01 import Filter, encode_event
 from kumiai.market.provider import (
-    Dispute,
-    Leave,
     Provider,
     ProviderPolicy,
-    RateCustomer,
     Start,
 )
 from kumiai.nodes.market.node import NodeTimes
@@ -55,9 +55,8 @@ from kumiai.nodes.market.ports import Balance
 from kumiai.nodes.market.work import ProviderWorkPort, Trained, TrainOrder
 
 FUNDS_MSAT = 2_000_000
+BANK_FILE = "bank.sqlite"
 COPY_WAIT_S = 20.0
-CUSTOMER_COMMANDS = (Begin, Accept, Cancel, Rate)
-PROVIDER_COMMANDS = (Start, Leave, Dispute, RateCustomer)
 
 JOB = """
 name = "market-demo"
@@ -133,31 +132,49 @@ class Outcome:
     test_accuracy_ppm: int
     balances: dict[str, Balance]
     funded_msat: int
+    event_count: int
+    event_bytes: int  # on each relay
+    accuracy_start_ppm: int
     seconds: float
     folder: Path
 
 
-Tell = Callable[[CustomerState, dict[str, str]], None]
+Tell = Callable[[CustomerPlan, CustomerState, dict[str, str]], None]
 
 
-async def play(folder: Path, seed: int, tell: Tell) -> Outcome:
-    """Run the demo in `folder`; RunFailedError if the customer does not get its model."""
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is played: a job file and who offers. copied: whom a copier copies."""
+
+    job: str
+    cast: tuple[Cast, ...]
+    copied: str = ""
+    funds_msat: int = FUNDS_MSAT
+
+
+def make_script(seed: int) -> Script:
+    """Return the demo's own script."""
+    return Script(JOB.format(seed=seed), CAST, copied=CAST[0].name)
+
+
+async def play(folder: Path, script: Script, tell: Tell) -> Outcome:
+    """Play a script in `folder`; RunFailedError if the customer does not get its model."""
     async with AsyncExitStack() as stack:
-        return await _play(folder, seed, tell, stack)
+        return await _play(folder, script, tell, stack)
 
 
-async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> Outcome:
+async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack) -> Outcome:
     began = time.monotonic()
-    task, market = parse_job(JOB.format(seed=seed))
+    task, market = parse_job(script.job)
     job = JobFile(task, market, folder)
     relays = [await stack.enter_async_context(await embedded.start()) for _ in range(2)]
     server = await BlobServer.start(BlobStore(folder / "blob-server"))
     stack.push_async_callback(server.stop)
-    bank = EmbeddedBank(folder / "bank.sqlite", seed=hashlib.sha256(f"{seed}".encode()).digest())
+    bank = EmbeddedBank(folder / BANK_FILE)
     stack.callback(bank.close)
     urls = tuple(relay.url for relay in relays)
     places: dict[str, MarketFolder] = {}
-    for name in ("customer", *(one.name for one in CAST)):
+    for name in ("customer", *(one.name for one in script.cast)):
         places[name] = MarketFolder(folder / name)
         places[name].create()
     keys = {name: place.read_key().pubkey for name, place in places.items()}
@@ -166,26 +183,29 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
         return Services(urls, (server.url,), EmbeddedWallet(bank, name))
 
     members: dict[str, Member] = {}
-    for one in CAST:
-        member = await _make_provider(one, places[one.name], serve(one.name), members)
+    for one in script.cast:
+        victim = members.get(script.copied)
+        member = await _make_provider(one, places[one.name], serve(one.name), victim)
         members[one.name] = await stack.enter_async_context(member)
         await member.node.say(Start())
     services = serve("customer")
-    bank.fund("customer", FUNDS_MSAT)
+    bank.fund("customer", script.funds_msat)
     blobs = LocalBlobs(places["customer"].blobs_path)
     work = MarketCustomer(task, folder, blobs)
     stack.callback(work.close)
     secret = places["customer"].read_secret()
     plan = make_plan(job, work.prepare(), blobs, keys["customer"], secret, urls)
+    meeting = Places(urls, (server.url,), _name_wallet(folder, "customer"))
+    save_job(places["customer"], script.job, folder, meeting, plan)
     customer = assemble(
         places["customer"],
         Customer(plan),
         CUSTOMER_COMMANDS,
         services,
-        name="customer",
+        name=CUSTOMER,
         customer_work=work,
         times=NodeTimes(tick_s=0.25),
-        observer=_Watcher(tell, keys),
+        observer=_Watcher(tell, plan, keys),
     )
     await stack.enter_async_context(customer)
     await customer.node.say(Begin())
@@ -201,24 +221,30 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
     if state.outcome != "all rounds done":
         raise RunFailedError(f"the market's demo ended early: {state.outcome}")
     loss, accuracy = work.measure(state.model, work.test)
+    _, accuracy_start = work.measure(plan.model, work.test)
+    write_result(places["customer"], state, work)
+    events = await customer.relays.fetch([Filter(tags={"t": (TOPIC,)})])
     balances = {name: bank.get_balance(name) for name in keys}
     bank.check_books()
     return Outcome(
-        CAST,
+        script.cast,
         keys,
         state,
         plan,
         loss,
         accuracy,
         balances,
-        FUNDS_MSAT,
+        script.funds_msat,
+        len(events),
+        sum(len(encode_event(event)) for event in events),
+        accuracy_start,
         time.monotonic() - began,
         folder,
     )
 
 
 async def _make_provider(
-    one: Cast, place: MarketFolder, services: Services, others: dict[str, Member]
+    one: Cast, place: MarketFolder, services: Services, victim: Member | None
 ) -> Member:
     info = await services.wallet.get_info()
     key = place.read_key()
@@ -231,6 +257,8 @@ async def _make_provider(
         payment=(Policy.HOLD,),
         train_s=5,
     )
+    wallet = _name_wallet(place.root.parent, one.name)
+    save_provider(place, policy, Places(tuple(services.relays), tuple(services.blobs), wallet))
     machine: Any = Provider(policy)
     if one.conduct == "vanishes":
         machine = Vanishing(machine)
@@ -241,17 +269,21 @@ async def _make_provider(
         work = IdleWork(honest, blobs)
     elif one.conduct == "garbage":
         work = GarbageWork(honest, blobs)
-    elif one.conduct == "copies":
-        work = CopyingWork(honest, lambda order: _steal(order, others["Aoi"], blobs))
+    elif one.conduct == "copies" and victim is not None:
+        work = CopyingWork(honest, lambda order: _steal(order, victim, blobs))
     return assemble(
         place,
         machine,
         PROVIDER_COMMANDS,
         services,
-        name=one.name,
+        name=PROVIDER,
         provider_work=work,
         times=NodeTimes(tick_s=0.25),
     )
+
+
+def _name_wallet(folder: Path, name: str) -> str:
+    return f"embedded:{folder / BANK_FILE}#{name}"
 
 
 def _steal(order: TrainOrder, victim: Member, blobs: LocalBlobs) -> Trained | None:
@@ -283,11 +315,11 @@ async def _let_settle(
 class _Watcher:
     """Passes the customer's state on."""
 
-    def __init__(self, tell: Tell, keys: dict[str, str]) -> None:
-        self._tell, self._keys = tell, keys
+    def __init__(self, tell: Tell, plan: CustomerPlan, keys: dict[str, str]) -> None:
+        self._tell, self._plan, self._keys = tell, plan, keys
 
     def on_step(self, state: Any, effects: Any) -> None:
-        self._tell(state, self._keys)
+        self._tell(self._plan, state, self._keys)
 
     def on_rejected(self, rejected: Any) -> None: ...
 

@@ -41,6 +41,8 @@ class MarketSection(Section):
     bid_sat: int = setting(..., "sat", "The most for one accepted round.", ge=1, le=SAT_MAX)
     budget_sat: int = setting(..., "sat", "Never more than this is promised.", ge=1, le=SAT_MAX)
     wallet: Text = text("", "embedded:FILE#NAME, lnbits:URL, nostr+walletconnect:...; see docs.")
+    ecash: Text = text("", "With payment escrow: cashu:URL or embedded:FILE.")
+    arbiter: Text = text("", "With payment escrow: the jury's ecash key, 66 hex digits.")
     relays: Texts = setting((), "URLs", "Relays; none: those of the command.", max_length=LISTS_MAX)
     blobs: Texts = setting((), "URLs", "Blob servers; none: those of the command.", max_length=8)
     payment: Payments = setting(("hold",), "choices", "Ways of payment, best first.", min_length=1)
@@ -136,6 +138,9 @@ def _find_contradictions(task: TaskDocument, market: MarketSection) -> list[Inpu
             " raise it, or lower bid_sat"
         )
         problems.append(InputError("market.budget_sat", market.budget_sat, fix))
+    if "escrow" in market.payment and not (market.arbiter and market.jury):
+        fix = "two of provider, customer and jury sign: name market.arbiter and market.jury"
+        problems.append(InputError("market.payment", list(market.payment), fix))
     if len(set(market.payment)) != len(market.payment):
         problems.append(InputError("market.payment", list(market.payment), "name each once"))
     keys = [("jury", key) for key in market.jury] + [("refused", key) for key in market.refused]

@@ -13,6 +13,7 @@ from kumiai.apps.market.assembly import Services, assemble
 from kumiai.apps.market.customer import Places, run_until
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.planning import MSAT, choose_payment, describe_hardware
+from kumiai.apps.market.purses import open_ecash
 from kumiai.base.errors import InputError
 from kumiai.market.provider import (
     Dispute,
@@ -40,7 +41,7 @@ class Wishes:
     name: str
     price_sat: int
     hardware: str = AUTO
-    payment: tuple[str, ...] = ("hold", "invoice")
+    payment: tuple[str, ...] = ("hold", "fair", "invoice")
     train_s: int = 60
     recipes: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
@@ -59,13 +60,17 @@ async def create_provider(
     wallet = await open_wallet(places.wallet, settings=settings, secret_file=secret_file)
     try:
         info = await wallet.get_info()
-        payment = choose_payment(wishes.payment, info, has_ecash=False)
+        payment = choose_payment(wishes.payment, info, has_ecash=bool(places.ecash))
     finally:
         await wallet.close()
     if not info.payee:
         fix = "this wallet does not say which key signs its invoices: customers could not check it"
         raise InputError("--wallet", info.kind, fix)
     folder.create()
+    ecash = open_ecash(places.ecash, folder)
+    ecash_key = ecash.pubkey if ecash is not None else ""
+    if ecash is not None:
+        await ecash.close()
     policy = ProviderPolicy(
         pubkey=folder.read_key().pubkey,
         secret=folder.read_secret(),
@@ -73,6 +78,7 @@ async def create_provider(
         price_msat=wishes.price_sat * MSAT,
         payee=info.payee,
         payment=payment,
+        ecash=ecash_key,
         train_s=wishes.train_s,
         recipes=wishes.recipes,
         code=wishes.code,
@@ -81,8 +87,13 @@ async def create_provider(
         refused=wishes.refused,
         disputes=wishes.disputes,
     )
-    folder.write_plan(KIND, {"places": encode_value(places), "policy": encode_value(policy)})
+    save_provider(folder, policy, places)
     return policy
+
+
+def save_provider(folder: MarketFolder, policy: ProviderPolicy, places: Places) -> None:
+    """Write down everything that a provider's node needs to go on at any time."""
+    folder.write_plan(KIND, {"places": encode_value(places), "policy": encode_value(policy)})
 
 
 def read_policy(folder: MarketFolder) -> tuple[ProviderPolicy, Places]:
@@ -117,13 +128,14 @@ async def run_provider(
     policy, places = read_policy(folder)
     secret_file = Path(places.secret_file) if places.secret_file else None
     wallet = await open_wallet(places.wallet, settings=settings, secret_file=secret_file)
+    ecash = open_ecash(places.ecash, folder)
     work = MarketProvider(LocalBlobs(folder.blobs_path), lambda code: code in policy.code)
     try:
         member = assemble(
             folder,
             Provider(policy),
             COMMANDS,
-            Services(places.relays, places.blobs, wallet),
+            Services(places.relays, places.blobs, wallet, ecash),
             name=KIND,
             provider_work=work,
             observer=observer,
@@ -135,6 +147,8 @@ async def run_provider(
     finally:
         work.close()
         await wallet.close()
+        if ecash is not None:
+            await ecash.close()
 
 
 def has_left(state: ProviderState) -> bool:

@@ -22,6 +22,7 @@ from kumiai.market.customer.state import (
     CustomerState,
     Phase,
     Rate,
+    Stage,
     Standing,
     Work,
 )
@@ -210,10 +211,16 @@ def _on_failed(turn: Turn, name: str, result: Failed) -> None:
         if name in ("judge", "combine", "store/task", "store/code", "store/model", "publish/job"):
             paying.finish(turn, f"{result.key}: {result.detail}")
         return
-    if name == "pay":
+    if name.startswith("pay"):
         turn.put_work(replace(work, payment="failed"))
         if work.is_open:
             rounds.reject(turn, turn.s.works[work.key], Code.BAD_INVOICE)
+        elif (
+            work.stage is Stage.ACCEPTED and name == "pay"
+        ):  # no invoice as agreed: nothing is owed
+            turn.put_work(
+                replace(work, payment="failed", stage=Stage.CLOSED, code=Code.BAD_INVOICE)
+            )
         return
     if name == "lock":
         rounds.close(turn, work, Code.CANCELLED)

@@ -56,10 +56,19 @@ def on_offer(turn: Turn, offer: OfferMade, event: Event) -> None:
     if flaw:
         evidence = {"event": offer.id, "author": offer.provider}
         turn.refuse(Reject("bad-offer", flaw, evidence), event)
-    elif offer.provider not in turn.s.members and (
-        offer.provider in turn.s.offers or len(turn.s.offers) < OFFERS_KEPT_MAX
-    ):
+    elif offer.provider not in turn.s.members and _make_room(turn, offer):
         turn.keep("offers", offer.provider, offer)
+
+
+def _make_room(turn: Turn, offer: OfferMade) -> bool:
+    """Among too many offers the dearest gives way: a flood of dear ones keeps nobody out."""
+    if offer.provider in turn.s.offers or len(turn.s.offers) < OFFERS_KEPT_MAX:
+        return True
+    dearest = max(turn.s.offers.values(), key=lambda one: (one.terms.price_msat, one.provider))
+    if dearest.terms.price_msat <= offer.terms.price_msat:
+        return False
+    turn.forget("offers", dearest.provider)
+    return True
 
 
 def _find_flaw(turn: Turn, offer: OfferMade) -> str:

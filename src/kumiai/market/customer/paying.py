@@ -11,6 +11,7 @@ from kumiai.market.drafts import draft_cancel, draft_closing, draft_rating, draf
 from kumiai.market.effects import Judge, Judged, Pay, Publish, RedeemToken, SignToken
 from kumiai.market.kinds import Code, Kind, Policy, Ruling
 
+PAYMENT_TRIES_MAX = 3  # after the first
 ESCROW_MARGIN_S = 24 * 3600  # for disputes, and for the provider to redeem before the locktime
 
 
@@ -33,18 +34,24 @@ def accept(turn: Turn, work: Work) -> None:
     say_verdict(turn, work, Ruling.ACCEPTED, Code.ACCEPTED)
     if payment is Policy.FAIR or work.payment == "settled":
         on_settled(turn, work)
-    elif payment is Policy.INVOICE and work.result is not None:
-        turn.ask(
-            Pay(
-                key=f"pay/{work.key}",
-                bolt11=work.result.bolt11,
-                amount_msat=work.price_msat,
-                payee=member.offer.terms.payee,
-                payment_hash="",
-                job=turn.job_id,
-                round=work.round,
-            )
+    elif payment is Policy.INVOICE:
+        _pay(turn, work, f"pay/{work.key}")
+
+
+def _pay(turn: Turn, work: Work, key: str) -> None:
+    if work.result is None:
+        return
+    turn.ask(
+        Pay(
+            key=key,
+            bolt11=work.result.bolt11,
+            amount_msat=work.price_msat,
+            payee=turn.s.members[work.provider].offer.terms.payee,
+            payment_hash="",
+            job=turn.job_id,
+            round=work.round,
         )
+    )
 
 
 def on_signed(turn: Turn, work: Work, signatures: Sequence[str]) -> None:
@@ -88,7 +95,18 @@ def on_settled(turn: Turn, work: Work) -> None:
 
 
 def on_unpaid(turn: Turn, work: Work) -> None:
-    """A payment ended without moving money: an unopened work is closed, and says why."""
+    """A payment ended without moving money: an unopened work is closed, and says why.
+
+    What was accepted is owed: it is paid again under a new key, as the old one moved nothing and
+    never will.
+    """
+    if work.stage is Stage.ACCEPTED and work.payment in ("failed", "expired"):
+        payment = turn.s.members[work.provider].offer.terms.payment
+        if payment is Policy.INVOICE and work.tries < PAYMENT_TRIES_MAX:
+            work = replace(work, tries=work.tries + 1, payment="")
+            turn.put_work(work)
+            _pay(turn, work, f"pay{work.tries}/{work.key}")
+        return
     if work.is_open:
         turn.put_work(replace(work, stage=Stage.REJECTED, code=Code.BAD_INVOICE))
         say_verdict(turn, turn.s.works[work.key], Ruling.INCONCLUSIVE, Code.BAD_INVOICE)

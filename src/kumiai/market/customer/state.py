@@ -136,6 +136,7 @@ class Work:
     verdict: str = ""
     payment: str = ""  # the wallet's last word
     fee_msat: int = 0
+    tries: int = 0  # payments of this accepted work that failed for good
 
     @property
     def key(self) -> str:

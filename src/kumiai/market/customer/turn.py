@@ -73,6 +73,10 @@ class Turn:
         """Set one entry of one of the state's mappings."""
         getattr(self.s, mapping)[key] = value
 
+    def forget(self, mapping: str, key: str) -> None:
+        """Remove one entry of one of the state's mappings."""
+        getattr(self.s, mapping).pop(key, None)
+
     def refuse(self, reject: Reject, event: Event | None = None) -> None:
         """Keep what a peer did wrong, with the event that proves it."""
         item = Rejected(self.now_s, reject, event)

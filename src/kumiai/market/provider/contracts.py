@@ -26,7 +26,9 @@ from kumiai.market.provider.turn import Turn
 
 TASK_BYTES_MAX = 2**20
 CODE_BYTES_MAX = 2**20
-_BEFORE_DELIVERY = frozenset(
+PATIENCE_ROUNDS = 4
+ANNOUNCEMENT_NAME = "kumiai-training"
+BEFORE_DELIVERY = frozenset(
     {
         Stage.ASKED,
         Stage.CHECKING,
@@ -51,7 +53,7 @@ def announce(turn: Turn) -> None:
         "payment": [str(name) for name in policy.payment],
         "encryption": ["nip44_v2"],
     }
-    tags = (("d", "kumiai-training"), ("k", str(int(Kind.JOB))), ("t", TOPIC), ("v", VERSION))
+    tags = (("d", ANNOUNCEMENT_NAME), ("k", str(int(Kind.JOB))), ("t", TOPIC), ("v", VERSION))
     text = canonical.encode_checked(about).decode()
     turn.ask(Publish("publish/announcement", Draft(Kind.ANNOUNCEMENT, tags, text=text)))
     beat(turn)
@@ -63,11 +65,13 @@ def beat(turn: Turn) -> None:
         return
     turn.set(announced_s=turn.now_s)
     turn.drop("publish/heartbeat")
-    address = f"{int(Kind.ANNOUNCEMENT)}:{turn.policy.pubkey}:kumiai-training"
+    address = f"{int(Kind.ANNOUNCEMENT)}:{turn.policy.pubkey}:{ANNOUNCEMENT_NAME}"
     tags = (
         ("v", VERSION),
         ("t", TOPIC),
         ("a", address),
+        ("d", ANNOUNCEMENT_NAME),
+        ("status", "online"),
         ("expiration", str(turn.now_s + HEARTBEAT_LIFE_S)),
     )
     turn.ask(Publish("publish/heartbeat", Draft(Kind.HEARTBEAT, tags)))
@@ -75,8 +79,9 @@ def beat(turn: Turn) -> None:
 
 def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
     """Offer for a job that fits the policy; others are passed over in silence."""
-    if not turn.s.is_open or job.id in turn.s.jobs or len(turn.s.jobs) >= JOBS_KEPT_MAX:
+    if not turn.s.is_open or job.id in turn.s.jobs:
         return
+    _make_room(turn)
     turn.keep("jobs", job.id, job)
     turn.keep("job_events", job.id, event)
     active = [c for c in turn.s.contracts.values() if c.standing is not Standing.ENDED]
@@ -93,6 +98,17 @@ def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
         expires_at_s=min(job.expires_at_s, turn.now_s + policy.offer_life_s),
     )
     turn.ask(Publish(f"publish/offer/{job.id}", draft_offer(event, terms), job.relays))
+
+
+def _make_room(turn: Turn) -> None:
+    """Forget the oldest job that nobody works on: a flood of jobs keeps nobody out."""
+    if len(turn.s.jobs) < JOBS_KEPT_MAX:
+        return
+    used = {contract.job for contract in turn.s.contracts.values()}
+    oldest = next((job for job in turn.s.jobs if job not in used), "")
+    for mapping in ("jobs", "job_events"):
+        turn.forget(mapping, oldest)
+    turn.drop(f"publish/offer/{oldest}")
 
 
 def find_objection(turn: Turn, job: JobPosted, terms: t.JobTerms | None) -> str:
@@ -147,7 +163,15 @@ def on_contract(turn: Turn, message: ContractSent, event: Event) -> None:
         return
     if len(turn.s.contracts) >= CONTRACTS_MAX:
         _forget_ended(turn)
-    contract = Contract(message.id, message.job, message.customer, event, terms, Standing.FETCHING)
+    contract = Contract(
+        message.id,
+        message.job,
+        message.customer,
+        event,
+        terms,
+        Standing.FETCHING,
+        since_s=turn.now_s,
+    )
     if job.terms is None:
         turn.put_contract(replace(contract, standing=Standing.OPENING))
         sealed = turn.s.job_events[job.id]
@@ -200,7 +224,7 @@ def on_unsealed(turn: Turn, contract: Contract, opened: Unsealed) -> None:
     """The data can be read: say yes."""
     turn.put_contract(replace(contract, shard=opened.blob))
     draft = draft_acceptance(contract.event, contract.job)
-    turn.ask(Publish(f"publish/accept/{contract.id}", draft))
+    turn.ask(Publish(f"publish/accept/{contract.id}", draft, turn.get_relays(contract.job)))
 
 
 def on_accepted(turn: Turn, contract: Contract) -> None:
@@ -213,7 +237,7 @@ def decline(turn: Turn, contract: Contract, reason: str) -> None:
     """Say that we cannot or will not."""
     turn.put_contract(replace(contract, standing=Standing.ENDED, reason=reason))
     draft = draft_feedback(contract.id, contract.job, contract.customer, Status.ERROR, reason)
-    turn.ask(Publish(f"publish/decline/{contract.id}", draft))
+    turn.ask(Publish(f"publish/decline/{contract.id}", draft, turn.get_relays(contract.job)))
 
 
 def on_cancelled(turn: Turn, message: Cancelled) -> None:
@@ -228,12 +252,25 @@ def on_cancelled(turn: Turn, message: Cancelled) -> None:
             replace(contract, standing=Standing.ENDED, reason="cancelled by the customer")
         )
         for work in list(turn.s.works.values()):
-            if work.request.contract == contract.id and work.stage in _BEFORE_DELIVERY:
+            if work.request.contract == contract.id and work.stage in BEFORE_DELIVERY:
                 drop_work(turn, work.key)
                 turn.put_work(replace(work, stage=Stage.FAILED, code="cancelled"))
     for job in named & set(turn.s.jobs):
         if turn.s.jobs[job].customer == message.author:
             turn.drop(f"publish/offer/{job}")
+
+
+def expire_contracts(turn: Turn) -> None:
+    """A customer that has asked for nothing for long has no claim on our room any more."""
+    busy = {w.request.contract for w in turn.s.works.values() if w.stage in BEFORE_DELIVERY}
+    for contract in list(turn.s.contracts.values()):
+        terms = contract.job_terms
+        if contract.standing is Standing.ENDED or contract.id in busy or terms is None:
+            continue
+        patience_s = PATIENCE_ROUNDS * (terms.train_s + terms.reveal_s + terms.judge_s)
+        if turn.now_s > contract.since_s + patience_s:
+            ended = replace(contract, standing=Standing.ENDED, reason="the customer is silent")
+            turn.put_contract(ended)
 
 
 def drop_work(turn: Turn, key: str) -> None:

@@ -83,6 +83,7 @@ class Provider:
         elif isinstance(item, Ticked):
             contracts.beat(turn)
             contracts.forget_expired(turn)
+            contracts.expire_contracts(turn)
         else:
             _on_result(turn, item)
         work.expire(turn)

@@ -45,6 +45,7 @@ class ProviderPolicy:
     about: str = ""
     offer_life_s: int = 3600
     refused: tuple[str, ...] = ()
+    unpaid_max: int = 2  # rounds of one contract that may be delivered and not yet settled
     disputes: bool = False  # ask the jury, where a job has one, about work that was judged bad
 
 
@@ -88,6 +89,7 @@ class Contract:
     standing: Standing
     job_terms: JobTerms | None = None
     shard: str = ""
+    since_s: int = 0  # of the last thing that its customer said
     needs: tuple[str, ...] = ()  # blobs that are still on their way
     reason: str = ""
 

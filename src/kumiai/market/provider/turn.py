@@ -88,6 +88,11 @@ class Turn:
             raise ValueError(f"contract {work.request.contract} has no terms yet")
         return terms
 
+    def get_relays(self, job: str) -> tuple[str, ...]:
+        """Return where the job asks for answers."""
+        found = self.s.jobs.get(job)
+        return found.relays if found is not None else ()
+
     def end(self) -> Outcome[ProviderState]:
         """The step's outcome."""
         return Outcome(self.s, tuple(self._effects), tuple(self._rejected))

@@ -35,8 +35,8 @@ from kumiai.market.effects import (
 )
 from kumiai.market.judging_terms import DisputeTerms
 from kumiai.market.kinds import Code, Policy, Ruling, Status
-from kumiai.market.letters import RoundAsked, RulingGiven, VerdictGiven
-from kumiai.market.provider.contracts import drop_work
+from kumiai.market.letters import Draft, RoundAsked, RulingGiven, VerdictGiven
+from kumiai.market.provider.contracts import BEFORE_DELIVERY, drop_work
 from kumiai.market.provider.state import Contract, Stage, Standing, Work
 from kumiai.market.provider.turn import Turn
 from kumiai.market.terms import ResultTerms
@@ -44,17 +44,6 @@ from kumiai.market.terms import ResultTerms
 INVOICE_SLACK_S = 600
 _DISPUTABLE = frozenset(
     {Code.NO_GAIN, Code.WORSE_THAN_PEERS, Code.DUPLICATE, Code.EMPTY, Code.REPLAYED, Code.MALFORMED}
-)
-_RUNNING = frozenset(
-    {
-        Stage.ASKED,
-        Stage.CHECKING,
-        Stage.FETCHING,
-        Stage.WAITING,
-        Stage.TRAINING,
-        Stage.STORING,
-        Stage.INVOICING,
-    }
 )
 
 
@@ -66,6 +55,12 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
     flaw = _find_flaw(turn, contract, message)
     if contract is None or flaw:
         turn.refuse("bad-request", flaw, event)
+        return
+    turn.put_contract(replace(contract, since_s=turn.now_s))
+    unpaid = _count_unpaid(turn, contract)
+    if unpaid > turn.policy.unpaid_max:
+        work = Work(message, Stage.ASKED)
+        fail(turn, work, f"{unpaid} delivered rounds are neither paid nor rejected")
         return
     work = Work(message, Stage.ASKED, amount_msat=message.terms.price_msat)
     turn.put_work(work)
@@ -111,11 +106,18 @@ def _find_flaw(turn: Turn, contract: Contract | None, message: RoundAsked) -> st
     return ""
 
 
+def _count_unpaid(turn: Turn, contract: Contract) -> int:
+    """Count what this customer has and has not settled: more than a little is not lent."""
+    lent = (Stage.DELIVERED, Stage.LOCKED, Stage.ACCEPTED)
+    works = turn.s.works.values()
+    return sum(w.request.contract == contract.id and w.stage in lent for w in works)
+
+
 def start(turn: Turn, work: Work) -> None:
     """Say that we work, and fetch the model."""
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.PROCESSING)
-    turn.ask(Publish(f"publish/processing/{work.key}", draft))
+    _publish(turn, work, "processing", draft)
     turn.put_work(replace(work, stage=Stage.FETCHING))
     size_max = turn.get_terms(work).model_bytes
     deadline = request.terms.deadline_s
@@ -225,7 +227,7 @@ def _deliver(turn: Turn, work: Work) -> None:
         work.amount_msat,
         work.bolt11,
     )
-    turn.ask(Publish(f"publish/result/{work.key}", draft))
+    _publish(turn, work, "result", draft)
 
 
 def on_delivered(turn: Turn, work: Work, event: Event) -> None:
@@ -246,7 +248,7 @@ def on_payment(turn: Turn, work: Work, seen: PaymentSeen) -> None:
         draft = draft_feedback(
             request.id, request.job, request.customer, Status.PARTIAL, "the key", key
         )
-        turn.ask(Publish(f"publish/key/{work.key}", draft))
+        _publish(turn, work, "key", draft)
     elif seen.state == "settled":
         on_paid(turn, work, work.amount_msat)
 
@@ -261,7 +263,7 @@ def on_paid(turn: Turn, work: Work, amount_msat: int) -> None:
     turn.put_work(replace(work, stage=stage, paid_msat=amount_msat))
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.SUCCESS, "paid")
-    turn.ask(Publish(f"publish/success/{work.key}", draft))
+    _publish(turn, work, "success", draft)
 
 
 def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
@@ -347,7 +349,7 @@ def dispute(turn: Turn, key: str) -> None:
         draft = draft_dispute(
             request.job, request.contract, work.verdict, request.terms.round, juror, terms
         )
-        turn.ask(Publish(f"publish/dispute/{juror}/{work.key}", draft))
+        _publish(turn, work, f"dispute/{juror}", draft)
         turn.put_work(replace(work, stage=Stage.DISPUTED))
 
 
@@ -357,14 +359,20 @@ def fail(turn: Turn, work: Work, reason: str) -> None:
     turn.put_work(replace(work, stage=Stage.FAILED, code=reason))
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.ERROR, reason)
-    turn.ask(Publish(f"publish/error/{work.key}", draft))
+    _publish(turn, work, "error", draft)
 
 
 def expire(turn: Turn) -> None:
     """Work that can no longer be in time is dropped."""
     for work in list(turn.s.works.values()):
-        if work.stage in _RUNNING and turn.now_s > work.request.terms.deadline_s:
+        if work.stage in BEFORE_DELIVERY and turn.now_s > work.request.terms.deadline_s:
             fail(turn, work, "too late")
+
+
+def _publish(turn: Turn, work: Work, name: str, draft: Draft) -> None:
+    """Answer where the job asked for answers, beside our own relays."""
+    relays = turn.get_relays(work.request.job)
+    turn.ask(Publish(f"publish/{name}/{work.key}", draft, relays))
 
 
 def _commit(turn: Turn, work: Work) -> str:

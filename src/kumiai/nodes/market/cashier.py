@@ -121,9 +121,10 @@ class Cashier:
         paid before all open intents were looked up once.
         """
         left = []
-        for record in self._store.list_open():
+        # what was decided first: it ends the invoices that are looked up after it
+        for record in sorted(self._store.list_open(), key=lambda it: not _is_decided(it)):
             seen, _ = await self._look(record)
-            if seen.is_open and seen.intent.action in (Action.SETTLE, Action.CANCEL):
+            if seen.is_open and _is_decided(seen):
                 seen = await self._ask_to_end(seen)
             if seen.is_open:
                 left.append(seen)
@@ -358,6 +359,10 @@ class Cashier:
         if outcome != current.outcome:
             self._store.put_outcome(record.intent.key, outcome)
         return replace(current, outcome=outcome)
+
+
+def _is_decided(record: Record) -> bool:
+    return record.intent.action in (Action.SETTLE, Action.CANCEL)
 
 
 def _check_same(known: Intent, action: Action, debt: Debt, amount_msat: int) -> None:

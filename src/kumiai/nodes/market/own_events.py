@@ -29,7 +29,7 @@ class OwnEvents:
         """Add an event that is in the journal."""
         event = said.event
         self._said[event.id] = said
-        place = _find_place(event)
+        place = find_place(event)
         if place is not None:
             older = self._place_of.get(place)
             self._place_of[place] = event.id
@@ -58,8 +58,8 @@ class OwnEvents:
         return not closed or now_s - max(closed) <= CLOSED_MATTERS_S
 
 
-def _find_place(event: Event) -> tuple[int, str] | None:
-    """The place that a newer event of ours takes from this one; None for regular events."""
+def find_place(event: Event) -> tuple[int, str] | None:
+    """Return the place that a newer event of its author takes from it; None for regular ones."""
     if 10_000 <= event.kind < 20_000:
         return event.kind, ""
     if 30_000 <= event.kind < 40_000:

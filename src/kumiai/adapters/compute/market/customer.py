@@ -80,20 +80,21 @@ class MarketJudge:
 
     def measure(self, model: str, samples: Samples) -> tuple[int, int]:
         """Return a model's mean loss (ppm of a nat) and accuracy (ppm) on these samples."""
-        size = self.job.layout.size
-        data = self.blobs.get(model, fixed_point.compute_size_bytes_max(size))
-        vector_P = fixed_point.dequantise(fixed_point.decode_vector("model", data, size))
+        vector_P = self._read(model)
         with exact(self.job.device):
-            loss, accuracy = self.job.engine.evaluate(torch.from_numpy(vector_P)[None], *samples)
+            loss, accuracy = self.job.engine.evaluate(vector_P[None], *samples)
         return round(float(loss[0]) * PPM), round(float(accuracy[0]) * PPM)
 
     def name_tensors(self, model: str) -> dict[str, torch.Tensor]:
         """Return a model's tensors by the names of the recipe's network, at full width."""
-        size = self.job.layout.size
-        data = self._blobs.get(model, fixed_point.compute_size_bytes_max(size))
-        vector_P = fixed_point.dequantise(fixed_point.decode_vector("model", data, size))
-        tensors = extract_width(self.job.recipe, torch.from_numpy(vector_P), 1.0)
+        tensors = extract_width(self.job.recipe, self._read(model), 1.0)
         return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+    def _read(self, model: str) -> torch.Tensor:
+        size = self.job.layout.size
+        data = self.blobs.get(model, fixed_point.compute_size_bytes_max(size))
+        vector_P = fixed_point.dequantise(fixed_point.decode_vector("model", data, size))
+        return torch.from_numpy(vector_P)
 
     def close(self) -> None:
         """Let go of the job."""

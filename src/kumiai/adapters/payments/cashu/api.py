@@ -15,13 +15,18 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import aiohttp
-
 from kumiai.adapters.payments.cashu import points
 from kumiai.adapters.payments.cashu.keysets import KEYSET_COUNT_MAX, Keyset, check_keyset
 from kumiai.adapters.payments.cashu.tokens import Dleq
-from kumiai.base.errors import InputError
+from kumiai.base.errors import InputError, KumiaiError
 from kumiai.nodes.market.errors import WalletError
+
+try:
+    import aiohttp
+except ModuleNotFoundError as missing:  # the extra's package, not ours
+    raise KumiaiError(
+        f"{missing.name} is not installed: `pip install 'kumiai[market]'` brings it"
+    ) from missing
 
 TIMEOUT_S = 20.0
 KEPT_S = 2.0  # an idle connection; servers drop them after 5 s, in the middle of a request

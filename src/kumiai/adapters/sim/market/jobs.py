@@ -91,7 +91,7 @@ def make_world(plan: JobPlan, faults: Faults = ROUGH) -> MarketWorld:
         own = derive_key(b"sim market", f"provider {plan.seed} {number}")
         policy = p.ProviderPolicy(
             pubkey=own.pubkey,
-            secret=own.secret,
+            secret=own.secret.hex(),
             name=f"p{number}",
             price_msat=PRICE_MSAT + number,
             payee=f"02{own.pubkey}",
@@ -139,7 +139,9 @@ def find_flaws(world: MarketWorld) -> list[str]:
     if world.bank.held_msat:
         flaws.append(f"{world.bank.held_msat} msat are locked for ever")
     left = world.bank.get_out_msat(customer.key.pubkey)
-    believed = state.spent_msat - sum(work.fee_msat for work in state.works.values())
+    spent = [work for work in state.works.values() if work.payment == "settled"]
+    spent += [w for w in state.works.values() if w.stage == "paid" and w not in spent]
+    believed = sum(work.price_msat for work in spent)
     if left != believed:
         flaws.append(f"the customer believes that it paid {believed} msat, the bank says {left}")
     for member in world.members.values():
@@ -170,7 +172,7 @@ def _is_closed(world: MarketWorld) -> bool:
 
 
 def _is_quiet(world: MarketWorld) -> bool:
-    if not _is_closed(world) or world.bank.held_msat:
+    if not _is_closed(world) or world.bank.held_msat or world.answers_under_way:
         return False
     busy = [name for m in world.members.values() if m.is_up for name in m.running]
     return not busy and all(member.is_up for member in world.members.values())
@@ -199,7 +201,7 @@ def _plan_customer(plan: JobPlan, world: MarketWorld, own: str, arbiter: str) ->
     )
     return c.CustomerPlan(
         pubkey=own,
-        secret=bytes.fromhex(own),
+        secret=own,
         terms=terms,
         task=world.blobs.put(b"task"),
         code="",
@@ -254,7 +256,7 @@ def _copies(world: MarketWorld, member: SimMember) -> Twist:
 
     def twist(effect: fx.Effect) -> fx.Effect | None:
         if isinstance(effect, fx.Store):
-            others = [plain for plain in world.blobs.opened.values()]
+            others = list(world.blobs.opened.values())
             goods = [one for one in others if world.blobs.data[one].startswith(b"good")]
             if goods:
                 return fx.Store(effect.key, goods[0], effect.seal_key)

@@ -28,10 +28,11 @@ from kumiai.market.letters import Draft, Letter
 from kumiai.market.nips.nip01 import sign_text
 from kumiai.market.terms import Tag
 from kumiai.nodes.market.folding import Folded
+from kumiai.nodes.market.own_events import find_place
 
 START_MS: Final = 1_800_000_000_000
 TICK_MS: Final = 5_000
-CALM_TICK_MS: Final = 60_000
+CALM_TICK_MS: Final = 300_000
 PROBE_TICKS: Final = 6
 RETRY_MS: Final = 2_000
 
@@ -45,6 +46,17 @@ class SimRelay:
 
     stored: dict[str, Event] = field(default_factory=dict)
     down_until_ms: int = 0
+    _places: dict[tuple[str, int, str], str] = field(default_factory=dict)
+
+    def keep(self, event: Event) -> None:
+        """Store an event; of replaceable kinds only the last that came."""
+        self.stored[event.id] = event
+        place = find_place(event)
+        if place is not None:
+            older = self._places.get((event.pubkey, *place))
+            self._places[event.pubkey, *place] = event.id
+            if older is not None:
+                self.stored.pop(older, None)
 
 
 @dataclass(slots=True)
@@ -86,7 +98,7 @@ class MarketWorld:
         self.members: dict[str, SimMember] = {}
         self.relay, self.blobs, self.bank = SimRelay(), SimBlobs(), SimBank()
         self.hidden: dict[str, Draft] = {}
-        self.crashes = self.steps = self.wipes = 0
+        self.crashes = self.steps = self.wipes = self.answers_under_way = 0
         self._programs = programs
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -197,9 +209,11 @@ class MarketWorld:
             if isinstance(said, int):
                 self._at(said, lambda: self._go_on(member, key, number, program))
                 return
+            self.answers_under_way += 1
             self._at(0, partial(self._answer, member, member.life, said))
 
     def _answer(self, member: SimMember, life: int, result: Any) -> None:
+        self.answers_under_way -= 1
         if member.life == life:
             self.take(member, result)
 
@@ -239,7 +253,7 @@ class MarketWorld:
     def _arrive(self, event: Event) -> None:
         if event.id in self.relay.stored:
             return
-        self.relay.stored[event.id] = event
+        self.relay.keep(event)
         for member in self.members.values():
             if member.is_up and member.wants(event):
                 if self.chance.happens(self.faults.drop_ppm):

@@ -31,11 +31,15 @@ REFRESH_HZ = 4
 
 
 def make_places(
-    relays: Sequence[str] | None, blobs: Sequence[str] | None, wallet: str, secret: Path | None
+    relays: Sequence[str] | None,
+    blobs: Sequence[str] | None,
+    wallet: str,
+    secret: Path | None,
+    ecash: str,
 ) -> Places:
     """Put the options about others together."""
     shown = str(secret.resolve()) if secret is not None else ""
-    return Places(tuple(relays or ()), tuple(blobs or ()), wallet, shown)
+    return Places(tuple(relays or ()), tuple(blobs or ()), wallet, shown, ecash)
 
 
 def post(

@@ -10,6 +10,7 @@ import typer
 from kumiai.apps.cli.marketing.options import (
     BlobsOption,
     DirArgument,
+    EcashOption,
     FolderOption,
     HostOption,
     JsonOption,
@@ -45,6 +46,7 @@ def post(
     blobs: BlobsOption = None,
     wallet: WalletOption = "",
     secret_file: SecretOption = None,
+    ecash: EcashOption = "",
     watch_it: Annotated[
         bool, typer.Option("--watch/--no-watch", help="Stay until the job is done.")
     ] = True,
@@ -54,7 +56,7 @@ def post(
     """Prepare a job's data, post it, and stay until it is done. Ctrl-C leaves it as it is."""
     from kumiai.apps.cli.marketing import buying
 
-    places = buying.make_places(relay, blobs, wallet, secret_file)
+    places = buying.make_places(relay, blobs, wallet, secret_file, ecash)
     buying.post(job, folder, places, watch_it, lang, quiet)
 
 
@@ -116,6 +118,39 @@ def rate(
     buying.rate(folder, provider_key, points, sentence)
 
 
+@market.command(
+    epilog=show_examples(
+        "kumiai market judge task.toml --relay ws://127.0.0.1:7447 --blobs http://127.0.0.1:24242",
+        "kumiai market judge --folder judges/me",
+    )
+)
+def judge(
+    task: Annotated[
+        Path | None,
+        typer.Argument(metavar="[TASK]", help="The job's task, with a data.source of your own."),
+    ] = None,
+    folder: FolderOption = None,
+    relay: RelayOption = None,
+    blobs: BlobsOption = None,
+    ecash: EcashOption = "",
+    lang: LangOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Judge for committees and juries that name you, on samples of your own. Ctrl-C ends it."""
+    from kumiai.apps.cli.marketing import judging
+    from kumiai.apps.cli.marketing.buying import make_places
+
+    judging.run(task, folder, make_places(relay, blobs, "", None, ecash), lang, quiet)
+
+
+@market.command(epilog=show_examples("kumiai market providers --relay ws://127.0.0.1:7447"))
+def providers(relay: RelayOption = None, json: JsonOption = False, lang: LangOption = None) -> None:
+    """List who offers training, and who was heard of in the last minutes."""
+    from kumiai.apps.cli.marketing import looking
+
+    looking.list_providers(relay or [], json, lang)
+
+
 @provider.command(
     "start",
     epilog=show_examples(
@@ -137,6 +172,7 @@ def provider_start(
     blobs: BlobsOption = None,
     wallet: WalletOption = "",
     secret_file: SecretOption = None,
+    ecash: EcashOption = "",
     payment: Annotated[
         str, typer.Option("--payment", metavar="NAMES", help="Ways of payment, best first.")
     ] = "hold,fair,invoice",
@@ -164,7 +200,9 @@ def provider_start(
     wishes = selling.make_wishes(
         name, price, hardware, payment, train_s, recipes, allow_code, contracts, disputes
     )
-    selling.start(folder, wishes, make_places(relay, blobs, wallet, secret_file), lang, quiet)
+    selling.start(
+        folder, wishes, make_places(relay, blobs, wallet, secret_file, ecash), lang, quiet
+    )
 
 
 @provider.command("status", epilog=show_examples("kumiai provider status providers/me"))

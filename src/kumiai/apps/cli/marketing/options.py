@@ -32,6 +32,12 @@ SecretOption = Annotated[
     Path | None,
     typer.Option("--secret-file", metavar="FILE", help="A file with the wallet's key."),
 ]
+EcashOption = Annotated[
+    str,
+    typer.Option(
+        "--ecash", metavar="ECASH", help="For payment by escrow: cashu:URL or embedded:FILE."
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", metavar="", help="Print a document for programs.")
 ]

@@ -1,0 +1,52 @@
+"""`kumiai market providers`: who offers training."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import cast
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kumiai.apps.cli.entry import get_language
+from kumiai.apps.cli.marketing.screens import format_sat
+from kumiai.apps.cli.terminal import clean
+from kumiai.apps.market.directory import fetch_providers
+from kumiai.apps.report.texts import Language, load_texts
+from kumiai.base.errors import InputError
+
+
+def list_providers(relays: Sequence[str], as_json: bool, lang: str | None) -> None:
+    """Print who announced itself on these relays."""
+    if not relays:
+        raise InputError("--relay", "", "name at least one: --relay ws://...")
+    found = asyncio.run(fetch_providers(relays, int(time.time())))
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found], indent=1))
+        return
+    texts = load_texts(cast(Language, get_language(lang)))
+    console = Console(highlight=False)
+    if not found:
+        console.print(Text(texts.text("market.providers.none"), "dim"))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("provider", "name", "price", "payment", "hardware", "standing"):
+        table.add_column(texts.text(f"market.column.{name}"))
+    for one in found:
+        key = "market.providers.alive" if one.is_alive else "market.providers.silent"
+        table.add_row(
+            one.provider[:8],
+            clean(one.name),
+            format_sat(texts, one.price_msat),
+            clean(", ".join(one.payment)),
+            clean(one.hardware),
+            Text(texts.text(key), "green" if one.is_alive else "dim"),
+        )
+    console.print(table)
