@@ -34,7 +34,7 @@ def run(twisted: str, prefix: str):  # type: ignore[no-untyped-def]
     customer.take(Begin())
     world.run()
     world.pass_time(100)
-    world.pass_time(20_000, 500)  # beyond the locktime of the ecash
+    world.pass_time(200_000, 10_000)  # beyond the locktime of the ecash
     return world, customer, providers
 
 
