@@ -8,10 +8,23 @@ from pathlib import Path
 import pytest
 from tests.market.foreign.world import FUNDS_MSAT, ForeignWorld, need_node
 
+from kumiai.apps.market.folder import MarketFolder
+from kumiai.market.kinds import Kind
+
 pytestmark = pytest.mark.xdist_group("foreign-market")
 
 TASK = Path(__file__).parent / "foreign" / "task.json"
 PRICE_MSAT = 18_000
+BOTH = {
+    Kind.JOB,
+    Kind.OFFER,
+    Kind.CONTRACT,
+    Kind.ACCEPTANCE,
+    Kind.ROUND_REQUEST,
+    Kind.RESULT,
+    Kind.FEEDBACK,
+    Kind.VERDICT,
+}
 
 JOB = """
 name = "ours"
@@ -77,6 +90,9 @@ def test_foreign_customer_is_served_by_our_providers(tmp_path: Path, sealed: boo
             for name in ("Aoi", "Hana"):
                 assert world.bank.get_balance(name).spendable_msat == 2 * PRICE_MSAT
             world.bank.check_books()
+            kinds, flawed = await world.validate({told["job"]: told["job_key"]} if sealed else {})
+            assert flawed == []
+            assert kinds >= BOTH | {Kind.CLOSING, Kind.ANNOUNCEMENT, Kind.HEARTBEAT}
 
     asyncio.run(scenario())
 
@@ -88,11 +104,11 @@ def test_foreign_provider_serves_our_customer_beside_one_of_ours(tmp_path: Path)
         async with ForeignWorld(tmp_path) as world:
             foreign = await world.run_script("provider.mjs", price_msat=PRICE_MSAT, train_s=5)
             await foreign.wait_for("ready")
-            ours = await world.add_provider("Aoi", 18)
+            await world.add_provider("Aoi", 18)
             state = await world.run_customer(JOB)
             assert state.outcome == "all rounds done"
             members = state.members
-            assert set(members) == {foreign.pubkey, ours.node.state and _key_of(world, "Aoi")}
+            assert set(members) == {foreign.pubkey, _key_of(world, "Aoi")}
             for member in members.values():
                 assert member.accepted >= 1, member
                 assert member.paid_msat == member.accepted * PRICE_MSAT
@@ -100,11 +116,12 @@ def test_foreign_provider_serves_our_customer_beside_one_of_ours(tmp_path: Path)
             earned = world.bank.get_balance("provider.mjs").spendable_msat
             assert earned == members[foreign.pubkey].paid_msat
             world.bank.check_books()
+            kinds, flawed = await world.validate()
+            assert flawed == []
+            assert kinds >= BOTH | {Kind.CLOSING, Kind.RATING, Kind.ANNOUNCEMENT, Kind.HEARTBEAT}
 
     asyncio.run(scenario())
 
 
 def _key_of(world: ForeignWorld, name: str) -> str:
-    from kumiai.apps.market.folder import MarketFolder
-
     return MarketFolder(world.folder / name).read_key().pubkey

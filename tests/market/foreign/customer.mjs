@@ -287,5 +287,5 @@ await party.say(7604, [
 ])
 const { accuracy } = mlp.measure(sizes, mlp.toFloats(model), holdout)
 const told = members.map(({ provider, accepted, rejected, paidMsat }) => ({ provider, accepted, rejected, paid_msat: paidMsat }))
-console.log(JSON.stringify({ job: job.id, losses, accuracy, paid_msat: paid, members: told }))
+console.log(JSON.stringify({ job: job.id, job_key: jobKey ?? '', losses, accuracy, paid_msat: paid, members: told }))
 party.close()

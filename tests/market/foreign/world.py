@@ -195,8 +195,11 @@ class ForeignWorld:
                 await customer.node.say(Rate(member.provider, 90, "as agreed"))
         return state
 
-    async def validate(self) -> list[dict[str, Any]]:
-        """Hand every event of our members on the relays to the script that knows the page."""
+    async def validate(self, job_keys: dict[str, str] | None = None) -> tuple[set[int], list[Any]]:
+        """Hand every event on the relays to the script that knows the page: (kinds, what is wrong).
+
+        job_keys: of sealed jobs, by their ids.
+        """
         await asyncio.sleep(0.3)  # the last ones are on their way
         reader = Relays(self.urls, key_from_secret(secrets.token_bytes(32)))
         try:
@@ -204,7 +207,8 @@ class ForeignWorld:
             events = await reader.fetch([Filter(kinds=kinds)])
         finally:
             await reader.close()
-        return await validate_events(self.folder, events, self.secrets)
+        told = await validate_events(self.folder, events, self.secrets, job_keys)
+        return {one["kind"] for one in told}, [one for one in told if one["flaws"]]
 
     def _make_place(self, name: str) -> tuple[MarketFolder, Services]:
         place = MarketFolder(self.folder / name)

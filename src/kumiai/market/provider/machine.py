@@ -205,7 +205,7 @@ def _on_failed(
 ) -> None:
     """What cannot be had ends its work or contract; both sides hear why."""
     if found is not None:
-        if name in ("check", "fetch/model", "train", "store", "invoice"):
+        if name in ("check", "fetch/model", "train", "store", "invoice", "publish/result"):
             work.fail(turn, found, result.detail[:200])
         elif name in ("settle", "redeem"):
             turn.put_work(replace(found, stage=Stage.REJECTED, code=result.detail[:200]))
