@@ -113,6 +113,14 @@ def on_unpaid(turn: Turn, work: Work) -> None:
         count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=False)
 
 
+def withdraw(turn: Turn, work: Work) -> None:
+    """Accepted, but its invoice is not what the contract says: nothing is owed, and it counts."""
+    turn.put_work(replace(work, payment="failed", stage=Stage.CLOSED, code=Code.BAD_INVOICE))
+    member = turn.s.members[work.provider]
+    turn.put_member(replace(member, accepted=member.accepted - 1))
+    count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=True)
+
+
 def count_fault(turn: Turn, provider: str, code: Code, *, is_grave: bool) -> None:
     """End a contract after fraud or silence at once, after other faults when they repeat."""
     member = turn.s.members[provider]
