@@ -1,4 +1,4 @@
-"""Programs written from docs/nip-training.md alone, on nostr-tools, against Kumiai's own members."""
+"""Programs written from docs/nip-training.md alone, on nostr-tools, and Kumiai's own members."""
 
 from __future__ import annotations
 

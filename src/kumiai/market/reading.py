@@ -172,6 +172,7 @@ def _read_contract(o: _Open) -> ContractSent:
 
 
 def _read_acceptance(o: _Open) -> ContractAccepted:
+    o.need_opened()
     return ContractAccepted(o.event.id, o.get_ref("job"), o.get_request().id, o.event.pubkey)
 
 
@@ -208,6 +209,8 @@ def _read_result(o: _Open) -> ResultGiven:
 
 def _read_feedback(o: _Open) -> FeedbackGiven:
     status, sentence, _ = o.get_status()
+    if o.params.has("key"):
+        o.need_opened()  # a key in the clear is everybody's
     return FeedbackGiven(
         id=o.event.id,
         job=o.get_ref("job"),
@@ -274,6 +277,8 @@ def _read_dispute(o: _Open) -> DisputeRaised:
 
 def _read_ruling(o: _Open) -> RulingGiven:
     ruling, code, sentence = o.get_status()
+    if o.params.has("signature"):
+        o.need_opened()
     return RulingGiven(
         id=o.event.id,
         job=o.get_ref("job"),

@@ -1,4 +1,4 @@
-"""Where foreign programs meet Kumiai's members: two relays, a blob server, a bank, all on sockets."""
+"""Where foreign programs meet Kumiai's members: two relays, a blob server, a bank, on sockets."""
 
 from __future__ import annotations
 

@@ -165,8 +165,7 @@ async def play(folder: Path, script: Script, tell: Tell) -> Outcome:
 
 async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack) -> Outcome:
     began = time.monotonic()
-    task, market = parse_job(script.job)
-    job = JobFile(task, market, folder)
+    job = JobFile(*parse_job(script.job), folder)
     relays = [await stack.enter_async_context(await embedded.start()) for _ in range(2)]
     server = await BlobServer.start(BlobStore(folder / "blob-server"))
     stack.push_async_callback(server.stop)
@@ -191,7 +190,7 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
     services = serve("customer")
     bank.fund("customer", script.funds_msat)
     blobs = LocalBlobs(places["customer"].blobs_path)
-    work = MarketCustomer(task, folder, blobs)
+    work = MarketCustomer(job.task, folder, blobs)
     stack.callback(work.close)
     secret = places["customer"].read_secret()
     plan = make_plan(job, work.prepare(), blobs, keys["customer"], secret, urls)
@@ -209,14 +208,7 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
     )
     await stack.enter_async_context(customer)
     await customer.node.say(Begin())
-    closing = asyncio.create_task(
-        customer.node.wait_until(lambda state: state.phase is Phase.CLOSED)
-    )
-    await asyncio.wait([closing, customer.task], return_when=asyncio.FIRST_COMPLETED)
-    if not closing.done():
-        closing.cancel()
-        await customer.task
-    state = closing.result()
+    state = await _wait_for_end(customer)
     await _let_settle(members, state, keys)
     if state.outcome != "all rounds done":
         raise RunFailedError(f"the market's demo ended early: {state.outcome}")
@@ -241,6 +233,19 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
         time.monotonic() - began,
         folder,
     )
+
+
+async def _wait_for_end(customer: Member) -> CustomerState:
+    """The closed job; what ended the customer's node, if it ended before."""
+    closing = asyncio.create_task(
+        customer.node.wait_until(lambda state: state.phase is Phase.CLOSED)
+    )
+    await asyncio.wait([closing, customer.task], return_when=asyncio.FIRST_COMPLETED)
+    if not closing.done():
+        closing.cancel()
+        await customer.task
+    state: CustomerState = closing.result()
+    return state
 
 
 async def _make_provider(

@@ -87,6 +87,7 @@ class Provider:
         else:
             _on_result(turn, item)
         work.expire(turn)
+        work.begin_owed(turn)
         work.train_next(turn)
         return turn.end()
 
@@ -207,7 +208,8 @@ def _on_failed(
     if found is not None:
         if name in ("check", "fetch/model", "train", "store", "invoice", "publish/result"):
             work.fail(turn, found, result.detail[:200])
-        elif name in ("settle", "redeem"):
+        elif name in ("settle", "redeem") and found.stage is not Stage.DISPUTED:
+            # a juror's signature that does not fit ends no dispute: others may still come
             turn.put_work(replace(found, stage=Stage.REJECTED, code=result.detail[:200]))
     elif contract is not None:
         contracts.decline(turn, contract, result.detail[:200])
