@@ -128,7 +128,7 @@ const RULES = {
     clear: { blobs: {}, params: {} }, content: () => true,
   },
   11998: {
-    markers: [], p: false, tags: { a: one((value) => /^31990:[0-9a-f]{64}:/.test(value)), expiration: int },
+    markers: [], p: false, tags: { a: one((value) => /^31990:[0-9a-f]{64}:/.test(value)), d: text, status: one((v) => v === 'online'), expiration: int },
     encrypted: 'never', clear: { blobs: {}, params: {} },
   },
   31990: {

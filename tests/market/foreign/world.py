@@ -22,6 +22,7 @@ from kumiai.adapters.compute.market.provider import MarketProvider
 from kumiai.adapters.nostr import embedded
 from kumiai.adapters.nostr.relays import Relays
 from kumiai.adapters.payments.embedded import EmbeddedBank, EmbeddedWallet
+from kumiai.adapters.sim.market_work import GarbageWork
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.apps.market.assembly import Member, Services, assemble
 from kumiai.apps.market.folder import MarketFolder
@@ -142,8 +143,8 @@ class ForeignWorld:
         self._stack.push_async_callback(program.stop)
         return program
 
-    async def add_provider(self, name: str, price_sat: int) -> Member:
-        """Start a provider of ours."""
+    async def add_provider(self, name: str, price_sat: int, *, is_honest: bool = True) -> Member:
+        """Start a provider of ours; one that is not honest delivers noise."""
         place, services = self._make_place(name)
         key, info = place.read_key(), await services.wallet.get_info()
         policy = ProviderPolicy(
@@ -152,11 +153,13 @@ class ForeignWorld:
             name=name,
             price_msat=price_sat * 1_000,
             payee=info.payee,
-            payment=(Policy.HOLD,),
+            payment=(Policy.HOLD, Policy.FAIR, Policy.INVOICE),
             train_s=5,
         )
-        work = MarketProvider(LocalBlobs(place.blobs_path))
-        self._stack.callback(work.close)
+        blobs = LocalBlobs(place.blobs_path)
+        honest = MarketProvider(blobs)
+        self._stack.callback(honest.close)
+        work = honest if is_honest else GarbageWork(honest, blobs)
         commands = (Start, Leave, Dispute, RateCustomer)
         member = assemble(
             place, Provider(policy), commands, services, name=name, provider_work=work, times=TIMES
