@@ -5,9 +5,9 @@
 Each job is a customer and providers (the real machines, signatures and journals' fold) in virtual
 time, from a seed: relays drop, delay, repeat and forget; members crash at any place of any input;
 wallets lose requests and answers, fail and are slow; blob servers go away; providers deliver
-garbage, lie, vanish, copy, overcharge or send no key. After every input the bank is counted: the sum
-of all money is what was put in, a key pays once, nobody is above its budget. At the end whoever did
-honest work that was accepted is paid. Ends with an error, and the seed, at the first flaw.
+garbage, lie, vanish, copy, overcharge or send no key. After every input the bank is counted: the
+sum of all money is what was put in, a key pays once, nobody is above its budget. At the end whoever
+did honest work that was accepted is paid. Ends with an error, and the seeds, if there is a flaw.
 """
 
 from __future__ import annotations
