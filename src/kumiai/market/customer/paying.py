@@ -172,7 +172,7 @@ def on_final(turn: Turn, judged: Judged) -> None:
 def settle_up(turn: Turn) -> None:
     """Close the job when no money moves any more, or the patience for it is over."""
     is_waiting = any(work.stage is Stage.ACCEPTED for work in turn.s.works.values())
-    is_waiting = is_waiting or "judge/final" in turn.s.pending
+    is_waiting = is_waiting or "judge/final" in turn.s.pending or _may_be_disputed(turn)
     if is_waiting and turn.now_s < turn.s.phase_since_s + turn.plan.payment_s:
         return
     turn.enter(Phase.CLOSED)
@@ -182,6 +182,14 @@ def settle_up(turn: Turn) -> None:
     rounds = len({done.round for done in turn.s.history if done.accepted})
     draft = draft_closing(turn.job_id, rounds, turn.s.model, members)
     turn.ask(Publish("publish/closing", draft))
+
+
+def _may_be_disputed(turn: Turn) -> bool:
+    """A jury has the time of a judgement to hear about what was rejected, and as long to rule."""
+    if not turn.terms.jury or turn.now_s > turn.s.phase_since_s + 2 * turn.terms.judge_s:
+        return False
+    rejected = [w for w in turn.s.works.values() if w.stage is Stage.REJECTED and w.verdict]
+    return any(work.key not in turn.s.rulings for work in rejected)
 
 
 def take_back(turn: Turn) -> None:
