@@ -1,7 +1,7 @@
 """Every event that Kumiai writes is what docs/nip-training.md says, by a reader made from the page.
 
-The reader is foreign/validate.mjs, in JavaScript; it looks at signatures, tags, markers, hidden tags
-and sizes, and takes what the page does not know for a flaw.
+The reader is foreign/validate.mjs, in JavaScript; it looks at signatures, tags, markers, hidden
+tags and sizes, and takes what the page does not know for a flaw.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def test_the_reader_finds_what_the_page_does_not_allow(tmp_path: Path) -> None:
     other = d.draft_acceptance(named["contract"], named["job"].id)
     wrong = {
         "another version": change("job", ("v",), ("v", "2")),
-        "a percent": change("judgement", ("param", "accuracy_ppm"), ("param", "accuracy_ppm", "91.1")),
+        "a percent": change("judgement", ("param", "loss_ppm"), ("param", "loss_ppm", "91.1")),
         "a name twice": change("job", None, ("param", "rounds", "3")),
         "an unknown parameter": change("job", None, ("param", "epochs", "3")),
         "a tag that is not indexed": change("request", None, ("round", "2")),

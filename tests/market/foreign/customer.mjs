@@ -74,7 +74,7 @@ async function post(sizes, model, shards) {
   ]
   if (!config.sealed) return { event: await party.say(5600, [...tags, ...hidden]), task }
   const jobKey = w.newKey()
-  return { event: await party.say(5600, [...tags, ['encrypted']], w.sealJob(jobKey, hidden)), jobKey, task }
+  return { event: await party.say(5600, [...tags, ['payment', POLICY], ['encrypted']], w.sealJob(jobKey, hidden)), jobKey, task }
 }
 
 function writeCanonical(value) {
@@ -151,7 +151,7 @@ async function ask(job, member, round, modelRef) {
   const status = (one) => one.tags.find((tag) => tag[0] === 'status')
   const silence = w.nowS() + Math.ceil(config.train_s / 4)
   const first = await box.take((one) => isHis(one) && one.kind === 7000, silence)
-  w.need(first && status(first)[1] === 'processing', `no reply: ${first && status(first)}`)
+  w.need(first && ['processing', 'payment-required'].includes(status(first)[1]), `no reply: ${first && status(first)}`)
   const result = await box.take((one) => isHis(one) && one.kind === 6602, deadline)
   w.need(result, 'no result before the deadline')
   const work = { member, round, request, result, preimage, hash }

@@ -31,7 +31,9 @@ async function onJob(event) {
   const isSealed = event.tags.some((tag) => tag[0] === 'encrypted')
   const job = { event, terms: isSealed ? undefined : await readJob(event.tags) }
   jobs.set(event.id, job)
-  const policy = (job.terms?.payment ?? POLICIES).find((name) => POLICIES.includes(name))
+  const said = job.terms?.payment ?? event.tags.find((tag) => tag[0] === 'payment')?.slice(1) ?? []
+  const policy = said.find((name) => POLICIES.includes(name))
+  if (!policy) return
   const offer = party.sign(6600, [
     ['v', '1'], ['t', 'training'],
     ['request', JSON.stringify(event)], ['e', event.id, '', 'request'], ['e', event.id, '', 'job'], ['p', event.pubkey],

@@ -58,9 +58,10 @@ const JOB = {
     validation, '?hardware': text, '?committee': keys, '?quorum': count, '?arbiter': point, '?jury': keys,
   },
 }
+const payment = (values) => values.length >= 1 && values.every((name) => POLICIES.includes(name))
 const RULES = {
   5600: {
-    markers: [], p: false, tags: { expiration: int, bid: count, relays: (v) => v.length >= 1 && v.every(isUrl), output: one((v) => v === 'application/x-kumiai-update') },
+    markers: [], p: false, tags: { expiration: int, bid: count, relays: (v) => v.length >= 1 && v.every(isUrl), output: one((v) => v === 'application/x-kumiai-update'), '?payment': payment },
     encrypted: 'may', clear: JOB, hidden: JOB,
   },
   6600: {
@@ -194,6 +195,7 @@ function checkClear(event, rule, check) {
   check(receivers.length === (rule.p ? 1 : 0) && receivers.every((tag) => tag.length === 2 && isHash(tag[1])), 'p')
   const others = ['v', 't', 'e', 'p', 'i', 'param', 'encrypted', ...(rule.answers ? ['request'] : [])]
   const rest = event.tags.filter((tag) => !others.includes(tag[0]))
+  if (event.kind === 5600) check(rest.some((tag) => tag[0] === 'payment') === event.tags.some((tag) => tag[0] === 'encrypted'), 'a sealed job, and no other, says payment openly')
   checkNamed(rest.map(([name, ...values]) => [name, values]), rule.tags, check, 'tag')
 }
 
