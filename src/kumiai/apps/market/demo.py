@@ -31,10 +31,12 @@ from kumiai.apps.market.customer import KIND as CUSTOMER
 from kumiai.apps.market.customer import Places, save_job, write_result
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job
+from kumiai.apps.market.page import write_names
 from kumiai.apps.market.planning import make_plan
 from kumiai.apps.market.provider import COMMANDS as PROVIDER_COMMANDS
 from kumiai.apps.market.provider import KIND as PROVIDER
 from kumiai.apps.market.provider import save_provider
+from kumiai.apps.market.summary import Acquaintance
 from kumiai.base.errors import RunFailedError
 from kumiai.market.customer import (
     Begin,
@@ -214,6 +216,10 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
         raise RunFailedError(f"the market's demo ended early: {state.outcome}")
     loss, accuracy = work.measure(state.model, work.test)
     _, accuracy_start = work.measure(plan.model, work.test)
+    write_names(
+        places["customer"],
+        {keys[one.name]: Acquaintance(one.name, one.conduct) for one in CAST},
+    )
     write_result(places["customer"], state, work)
     events = await customer.relays.fetch([Filter(tags={"t": (TOPIC,)})])
     balances = {name: bank.get_balance(name) for name in keys}
