@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,10 +174,7 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
     bank = EmbeddedBank(folder / BANK_FILE)
     stack.callback(bank.close)
     urls = tuple(relay.url for relay in relays)
-    places: dict[str, MarketFolder] = {}
-    for name in ("customer", *(one.name for one in script.cast)):
-        places[name] = MarketFolder(folder / name)
-        places[name].create()
+    places = _open_places(folder, ["customer", *(one.name for one in script.cast)])
     keys = {name: place.read_key().pubkey for name, place in places.items()}
 
     def serve(name: str) -> Services:
@@ -216,10 +213,8 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
         raise RunFailedError(f"the market's demo ended early: {state.outcome}")
     loss, accuracy = work.measure(state.model, work.test)
     _, accuracy_start = work.measure(plan.model, work.test)
-    write_names(
-        places["customer"],
-        {keys[one.name]: Acquaintance(one.name, one.conduct) for one in CAST},
-    )
+    known = {keys[one.name]: Acquaintance(one.name, one.conduct) for one in script.cast}
+    write_names(places["customer"], known)
     write_result(places["customer"], state, work)
     events = await customer.relays.fetch([Filter(tags={"t": (TOPIC,)})])
     balances = {name: bank.get_balance(name) for name in keys}
@@ -239,6 +234,13 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
         time.monotonic() - began,
         folder,
     )
+
+
+def _open_places(folder: Path, names: Sequence[str]) -> dict[str, MarketFolder]:
+    places = {name: MarketFolder(folder / name) for name in names}
+    for place in places.values():
+        place.create()
+    return places
 
 
 async def _wait_for_end(customer: Member) -> CustomerState:
