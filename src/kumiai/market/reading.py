@@ -145,7 +145,9 @@ def _read_job(o: _Open) -> JobPosted:
     terms = t.read_job(o.letter.tags, o.params, bid) if o.is_opened else None
     if not o.expires_at_s:
         raise ValueError("a job must have an expiration")
-    return JobPosted(o.event.id, o.event.pubkey, o.expires_at_s, bid, relays[:8], terms)
+    said = next((tag[1:] for tag in o.event.tags if tag[:1] == ("payment",)), ())
+    payment = terms.payment if terms is not None else t.read_policies(said)
+    return JobPosted(o.event.id, o.event.pubkey, o.expires_at_s, bid, relays[:8], terms, payment)
 
 
 def _read_offer(o: _Open) -> OfferMade:

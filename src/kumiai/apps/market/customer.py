@@ -206,9 +206,15 @@ run_until = _until
 
 
 def write_result(folder: MarketFolder, state: CustomerState, work: Any) -> None:
-    """Write the customer's model, named tensors in one file, and what it is worth."""
-    if not state.history:
-        return
+    """Write the customer's model, named tensors in one file, what it is worth, and the page."""
+    from kumiai.apps.market.page import write_page
+
+    if state.history:
+        _write_model(folder, state, work)
+    write_page(folder)
+
+
+def _write_model(folder: MarketFolder, state: CustomerState, work: Any) -> None:
     from safetensors.torch import save_file
 
     path = folder.root / MODEL_FILE

@@ -87,10 +87,9 @@ def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
     turn.keep("jobs", job.id, job)
     turn.keep("job_events", job.id, event)
     policy = turn.policy
-    known = job.terms.payment if job.terms is not None else policy.payment
     terms = t.OfferTerms(
         price_msat=policy.price_msat,
-        payment=next(name for name in known if name in policy.payment),
+        payment=next(name for name in job.payment if name in policy.payment),
         payee=policy.payee,
         train_s=policy.train_s,
         ecash=policy.ecash,
@@ -130,10 +129,10 @@ def find_objection(turn: Turn, job: JobPosted, terms: t.JobTerms | None) -> str:
         return "we do not work for this customer"
     if policy.price_msat > job.bid_msat:
         return f"the bid of {job.bid_msat} msat is below our price of {policy.price_msat}"
+    if not set(job.payment if terms is None else terms.payment) & set(policy.payment):
+        return "no way of payment that both take"
     if terms is None:
         return ""
-    if not set(terms.payment) & set(policy.payment):
-        return "no way of payment that both take"
     biggest = max(terms.shard_bytes, terms.model_bytes, terms.update_bytes_max)
     if biggest > policy.bytes_max:
         return f"{biggest} bytes are more than the {policy.bytes_max} that we take"

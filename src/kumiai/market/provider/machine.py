@@ -206,7 +206,7 @@ def _on_failed(
 ) -> None:
     """What cannot be had ends its work or contract; both sides hear why."""
     if found is not None:
-        if name in ("check", "fetch/model", "train", "store", "invoice"):
+        if name in ("check", "fetch/model", "train", "store", "invoice", "publish/result"):
             work.fail(turn, found, result.detail[:200])
         elif name in ("settle", "redeem") and found.stage is not Stage.DISPUTED:
             # a juror's signature that does not fit ends no dispute: others may still come
