@@ -95,7 +95,7 @@ train_s = 12
 reveal_s = 10
 judge_s = 20
 payment_s = 30
-min_gain_ppm = 2000
+min_gain_ppm = -20000
 peer_margin_ppm = 100000
 """
 
