@@ -28,9 +28,10 @@ from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.apps.market.assembly import Member, Services, assemble
 from kumiai.apps.market.customer import COMMANDS as CUSTOMER_COMMANDS
 from kumiai.apps.market.customer import KIND as CUSTOMER
-from kumiai.apps.market.customer import Places, save_job, write_result
+from kumiai.apps.market.customer import save_job, write_result
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job
+from kumiai.apps.market.places import Places
 from kumiai.apps.market.planning import make_plan
 from kumiai.apps.market.provider import COMMANDS as PROVIDER_COMMANDS
 from kumiai.apps.market.provider import KIND as PROVIDER
