@@ -44,6 +44,7 @@ def draft_job(
     ]
     hidden = tuple(terms.list_tags())
     if job_key:
+        tags.append(("payment", *terms.payment))  # else nobody would know what to offer
         return Draft(Kind.JOB, (*tags, _ENCRYPTED), hidden=hidden, job_key=job_key)
     return Draft(Kind.JOB, (*tags, *hidden))
 

@@ -104,7 +104,9 @@ def open_file(source: Path, target: Path, key: bytes, size_bytes_max: int) -> Se
         for chunk, is_last in _read_chunks(file, CHUNK_BYTES + TAG_BYTES):
             sealed.take(chunk)
             if plain.size_bytes + len(chunk) - TAG_BYTES > size_bytes_max:
-                raise BlobError(f"the sealed file holds more than {size_bytes_max} bytes")
+                raise BlobError(
+                    f"the sealed file holds more than {size_bytes_max} bytes", code="too-big"
+                )
             output.write(plain.take(stream.open(chunk, is_last=is_last)))
     return _sum_up(plain, sealed)
 

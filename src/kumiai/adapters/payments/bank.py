@@ -7,7 +7,9 @@ any decoder reads them; but nothing leaves the file, and who can write the file 
 Guarantee: each call is one transaction, whole or not at all, also after kill -9 and with several
 processes at once; spendable and held money of all members add up to what was funded, to the msat
 (`check_books` adds it up anew). Limit: money that a hold invoice locks goes back to the payer
-`lock_s` after it was locked, as a channel's time lock would force. Cost: about 2 ms a payment.
+`lock_s` after it was locked, as a channel's time lock would force.
+
+Cost: benchmarks/market_wallet.py.
 """
 
 from __future__ import annotations

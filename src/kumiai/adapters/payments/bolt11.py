@@ -6,7 +6,8 @@ an amount are refused; the amount is read as an integer, never through a decimal
 
 Guarantee: `decode` returns what the owner of `payee` signed. A changed letter that leaves the
 checksum whole (anybody can compute a new one) gives ANOTHER payee, not an error: compare `payee`
-with the one that was agreed. Cost: about 2 ms to read, 1.5 ms to sign; read texts are remembered.
+with the one that was agreed. Cost: milliseconds each, nearly all of a payment at the embedded bank
+(benchmarks/market_wallet.py); texts that were read are remembered.
 """
 
 from __future__ import annotations

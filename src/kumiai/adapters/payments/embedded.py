@@ -2,8 +2,8 @@
 
 Everything that `WalletPort` promises, hold invoices included, to the single msat and without fees.
 Preimages and payment secrets follow from the node key and the invoice's key, so that the same key
-always gives the same invoice, even where two processes ask at once. The calls block for the 1 to 3
-ms that the file takes; they wait for nothing else.
+always gives the same invoice, even where two processes ask at once. The calls block for the few
+milliseconds that BOLT11 and the file take (benchmarks/market_wallet.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What excludes what (`nodes.market.intents`) is kept by unique indexes, so that it also holds between
 two processes that were started by mistake. Every call is one transaction and waits for the disk: an
-intent that is lost could be carried out twice. Cost: about 1 ms a call, and the disk's wait.
+intent that is lost could be carried out twice. Cost: benchmarks/market_wallet.py.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from kumiai.nodes.market.replay import replay
 KIND = "customer"
 COMMANDS = (Begin, Accept, Cancel, Rate)
 MODEL_FILE = "model.safetensors"
+DRAIN_S = 10.0  # for the last words to reach a relay
 LOOK_S = 0.5  # between two looks for commands of other terminals
 
 
@@ -164,7 +165,8 @@ async def run_job(
         )
         async with member:
             await member.node.say(Begin())
-            state = await _until(member, folder, lambda s: s.phase is Phase.CLOSED, COMMANDS)
+            state = await _until(member, folder, is_over, COMMANDS)
+            await member.node.drain(DRAIN_S)
         write_result(folder, state, work)
         return state
     finally:
@@ -172,6 +174,13 @@ async def run_job(
         await wallet.close()
         if ecash is not None:
             await ecash.close()
+
+
+def is_over(state: CustomerState) -> bool:
+    """Tell whether the job is closed and its last word is said."""
+    return state.phase is Phase.CLOSED and not any(
+        key.startswith("publish/") for key in state.pending
+    )
 
 
 async def _until(

@@ -9,9 +9,8 @@ others, who asked a little more, take their places.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +27,8 @@ from kumiai.adapters.sim.market_work import CopyingWork, GarbageWork, IdleWork
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.apps.market.assembly import Member, Services, assemble
 from kumiai.apps.market.customer import COMMANDS as CUSTOMER_COMMANDS
+from kumiai.apps.market.customer import DRAIN_S, Places, is_over, save_job, write_result
 from kumiai.apps.market.customer import KIND as CUSTOMER
-from kumiai.apps.market.customer import Places, save_job, write_result
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job
 from kumiai.apps.market.page import write_names
@@ -44,7 +43,6 @@ from kumiai.market.customer import (
     Customer,
     CustomerPlan,
     CustomerState,
-    Phase,
 )
 from kumiai.market.kinds import TOPIC, Policy
 from kumiai.market.nips.nip01 import Filter, encode_event
@@ -96,7 +94,7 @@ train_s = 12
 reveal_s = 10
 judge_s = 20
 payment_s = 30
-min_gain_ppm = 2000
+min_gain_ppm = -20000
 peer_margin_ppm = 100000
 """
 
@@ -145,45 +143,57 @@ class Outcome:
 Tell = Callable[[CustomerPlan, CustomerState, dict[str, str]], None]
 
 
-async def play(folder: Path, seed: int, tell: Tell) -> Outcome:
-    """Run the demo in `folder`; RunFailedError if the customer does not get its model."""
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is played: a job file and who offers. copied: whom a copier copies."""
+
+    job: str
+    cast: tuple[Cast, ...]
+    copied: str = ""
+    funds_msat: int = FUNDS_MSAT
+
+
+def make_script(seed: int) -> Script:
+    """Return the demo's own script."""
+    return Script(JOB.format(seed=seed), CAST, copied=CAST[0].name)
+
+
+async def play(folder: Path, script: Script, tell: Tell) -> Outcome:
+    """Play a script in `folder`; RunFailedError if the customer does not get its model."""
     async with AsyncExitStack() as stack:
-        return await _play(folder, seed, tell, stack)
+        return await _play(folder, script, tell, stack)
 
 
-async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> Outcome:
+async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack) -> Outcome:
     began = time.monotonic()
-    task, market = parse_job(JOB.format(seed=seed))
-    job = JobFile(task, market, folder)
+    job = JobFile(*parse_job(script.job), folder)
     relays = [await stack.enter_async_context(await embedded.start()) for _ in range(2)]
     server = await BlobServer.start(BlobStore(folder / "blob-server"))
     stack.push_async_callback(server.stop)
-    bank = EmbeddedBank(folder / BANK_FILE, seed=hashlib.sha256(f"{seed}".encode()).digest())
+    bank = EmbeddedBank(folder / BANK_FILE)
     stack.callback(bank.close)
     urls = tuple(relay.url for relay in relays)
-    places: dict[str, MarketFolder] = {}
-    for name in ("customer", *(one.name for one in CAST)):
-        places[name] = MarketFolder(folder / name)
-        places[name].create()
+    places = _open_places(folder, ["customer", *(one.name for one in script.cast)])
     keys = {name: place.read_key().pubkey for name, place in places.items()}
 
     def serve(name: str) -> Services:
         return Services(urls, (server.url,), EmbeddedWallet(bank, name))
 
     members: dict[str, Member] = {}
-    for one in CAST:
-        member = await _make_provider(one, places[one.name], serve(one.name), members)
+    for one in script.cast:
+        victim = members.get(script.copied)
+        member = await _make_provider(one, places[one.name], serve(one.name), victim)
         members[one.name] = await stack.enter_async_context(member)
         await member.node.say(Start())
     services = serve("customer")
-    bank.fund("customer", FUNDS_MSAT)
+    bank.fund("customer", script.funds_msat)
     blobs = LocalBlobs(places["customer"].blobs_path)
-    work = MarketCustomer(task, folder, blobs)
+    work = MarketCustomer(job.task, folder, blobs)
     stack.callback(work.close)
     secret = places["customer"].read_secret()
     plan = make_plan(job, work.prepare(), blobs, keys["customer"], secret, urls)
     meeting = Places(urls, (server.url,), _name_wallet(folder, "customer"))
-    save_job(places["customer"], JOB.format(seed=seed), folder, meeting, plan)
+    save_job(places["customer"], script.job, folder, meeting, plan)
     customer = assemble(
         places["customer"],
         Customer(plan),
@@ -196,36 +206,27 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
     )
     await stack.enter_async_context(customer)
     await customer.node.say(Begin())
-    closing = asyncio.create_task(
-        customer.node.wait_until(lambda state: state.phase is Phase.CLOSED)
-    )
-    await asyncio.wait([closing, customer.task], return_when=asyncio.FIRST_COMPLETED)
-    if not closing.done():
-        closing.cancel()
-        await customer.task
-    state = closing.result()
+    state = await _wait_for_end(customer)
     await _let_settle(members, state, keys)
     if state.outcome != "all rounds done":
         raise RunFailedError(f"the market's demo ended early: {state.outcome}")
     loss, accuracy = work.measure(state.model, work.test)
     _, accuracy_start = work.measure(plan.model, work.test)
-    write_names(
-        places["customer"],
-        {keys[one.name]: Acquaintance(one.name, one.conduct) for one in CAST},
-    )
+    known = {keys[one.name]: Acquaintance(one.name, one.conduct) for one in script.cast}
+    write_names(places["customer"], known)
     write_result(places["customer"], state, work)
     events = await customer.relays.fetch([Filter(tags={"t": (TOPIC,)})])
     balances = {name: bank.get_balance(name) for name in keys}
     bank.check_books()
     return Outcome(
-        CAST,
+        script.cast,
         keys,
         state,
         plan,
         loss,
         accuracy,
         balances,
-        FUNDS_MSAT,
+        script.funds_msat,
         len(events),
         sum(len(encode_event(event)) for event in events),
         accuracy_start,
@@ -234,8 +235,27 @@ async def _play(folder: Path, seed: int, tell: Tell, stack: AsyncExitStack) -> O
     )
 
 
+def _open_places(folder: Path, names: Sequence[str]) -> dict[str, MarketFolder]:
+    places = {name: MarketFolder(folder / name) for name in names}
+    for place in places.values():
+        place.create()
+    return places
+
+
+async def _wait_for_end(customer: Member) -> CustomerState:
+    """The closed job; what ended the customer's node, if it ended before."""
+    closing = asyncio.create_task(customer.node.wait_until(is_over))
+    await asyncio.wait([closing, customer.task], return_when=asyncio.FIRST_COMPLETED)
+    if not closing.done():
+        closing.cancel()
+        await customer.task
+    await customer.node.drain(DRAIN_S)
+    state: CustomerState = closing.result()
+    return state
+
+
 async def _make_provider(
-    one: Cast, place: MarketFolder, services: Services, others: dict[str, Member]
+    one: Cast, place: MarketFolder, services: Services, victim: Member | None
 ) -> Member:
     info = await services.wallet.get_info()
     key = place.read_key()
@@ -260,8 +280,8 @@ async def _make_provider(
         work = IdleWork(honest, blobs)
     elif one.conduct == "garbage":
         work = GarbageWork(honest, blobs)
-    elif one.conduct == "copies":
-        work = CopyingWork(honest, lambda order: _steal(order, others["Aoi"], blobs))
+    elif one.conduct == "copies" and victim is not None:
+        work = CopyingWork(honest, lambda order: _steal(order, victim, blobs))
     return assemble(
         place,
         machine,

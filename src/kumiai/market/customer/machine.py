@@ -215,13 +215,13 @@ def _on_failed(turn: Turn, name: str, result: Failed) -> None:
         turn.put_work(replace(work, payment="failed"))
         if work.is_open:
             rounds.reject(turn, turn.s.works[work.key], Code.BAD_INVOICE)
-        elif work.stage is Stage.ACCEPTED and name == "pay":  # its invoice is not what was agreed on: nothing is owed
-            turn.put_work(
-                replace(work, payment="failed", stage=Stage.CLOSED, code=Code.BAD_INVOICE)
-            )
+        elif (
+            work.stage is Stage.ACCEPTED and name == "pay"
+        ):  # no invoice as agreed: nothing is owed
+            paying.withdraw(turn, work)
         return
-    if name == "lock":
-        rounds.close(turn, work, Code.CANCELLED)
+    if name in ("lock", "publish/round"):  # never asked: no fault of the provider's
+        turn.put_work(replace(work, stage=Stage.CLOSED, code=Code.CANCELLED))
     elif name in ("fetch", "open") and work.is_open:
         known = {str(code): code for code in Code}
         fallback = Code.NOT_THERE if name == "fetch" else Code.WRONG_HASH

@@ -178,9 +178,16 @@ def on_acceptance(turn: Turn, message: ContractAccepted, event: Event) -> None:
         turn.put_member(replace(member, standing=Standing.ACTIVE, since_s=turn.now_s))
 
 
-def on_contract_feedback(turn: Turn, message: FeedbackGiven) -> None:
+def on_contract_feedback(turn: Turn, message: FeedbackGiven, event: Event) -> None:
     """A provider that cannot or will not is replaced."""
     member = turn.s.members.get(message.provider)
+    if message.request in turn.s.contracts and (
+        member is None or member.contract != message.request
+    ):
+        evidence = {"event": message.id, "author": message.provider}
+        detail = "speaks about a contract of somebody else"
+        turn.refuse(Reject("not-the-provider", detail, evidence), event)
+        return
     if member is None or message.status is not Status.ERROR:
         return
     if message.request == member.contract and member.standing is not Standing.ENDED:

@@ -11,11 +11,11 @@ from enum import StrEnum
 
 from kumiai.base.events import Event
 from kumiai.market.effects import Effect, Rejected
-from kumiai.market.kinds import Code, Ruling
+from kumiai.market.kinds import DISPUTABLE, Code, Ruling
 from kumiai.market.letters import JudgementGiven, OfferMade, ResultGiven
 from kumiai.market.terms import BlobRef, JobTerms
 
-REJECTED_KEPT_MAX = 1_000
+UNPAID_STATES = frozenset({"failed", "expired", "canceled"})
 OFFERS_KEPT_MAX = 1_000
 
 
@@ -206,17 +206,28 @@ class CustomerState:
     @property
     def reserved_msat(self) -> int:
         """What is promised and not final."""
-        return sum(work.price_msat for work in self.works.values() if _is_promised(work))
+        return sum(work.price_msat for work in self.works.values() if self._is_promised(work))
+
+    def _is_promised(self, work: Work) -> bool:
+        if _is_spent(work):
+            return False
+        if work.is_open or work.stage in (Stage.OPENED, Stage.ACCEPTED):
+            return True
+        if work.token and work.payment != "refunded":
+            return True  # until it has come back
+        if f"pay/{work.key}" in self.pending and not work.preimage:
+            return True  # under way: only a hold payment cannot end without our preimage
+        return self._may_be_ruled(work)
+
+    def _may_be_ruled(self, work: Work) -> bool:
+        """A jury may still say that a rejected work is to be paid."""
+        if self.terms is None or not self.terms.jury or work.code not in DISPUTABLE:
+            return False
+        return work.stage is Stage.REJECTED and work.payment not in UNPAID_STATES
 
 
 def _is_spent(work: Work) -> bool:
     return work.stage is Stage.PAID or work.payment == "settled"
-
-
-def _is_promised(work: Work) -> bool:
-    if work.token and work.stage is not Stage.PAID and work.payment != "refunded":
-        return True  # until it has come back
-    return not _is_spent(work) and (work.is_open or work.stage in (Stage.OPENED, Stage.ACCEPTED))
 
 
 @dataclass(frozen=True, slots=True)

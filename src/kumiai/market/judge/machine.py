@@ -19,7 +19,7 @@ from kumiai.market.judge.session import Session, Sheet, gather, is_ready, make_d
 from kumiai.market.judging_terms import JudgementLine
 from kumiai.market.kinds import TOPIC, Code, Kind, Ruling
 from kumiai.market.letters import DisputeRaised, JobPosted, JudgingAsked, Letter
-from kumiai.market.machine import Outcome
+from kumiai.market.machine import Outcome, keep_evidence
 from kumiai.market.nips.nip01 import Filter
 from kumiai.market.reading import read_message
 from kumiai.market.rules import judge_lines
@@ -28,7 +28,6 @@ from kumiai.market.terms import JobTerms
 
 JOBS_MAX = 100
 SESSIONS_MAX = 1_000
-REJECTED_KEPT_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,8 @@ class _Turn:
     def refuse(self, reject: Reject, event: Event) -> None:
         item = fx.Rejected(self.now_s, reject, event)
         self.rejected.append(item)
-        self.s = replace(self.s, rejected=(*self.s.rejected, item)[-REJECTED_KEPT_MAX:])
+        partners = self.s.customers.values()
+        self.s = replace(self.s, rejected=keep_evidence(self.s.rejected, item, partners))
 
     def _refuse_stranger(self, event: Event) -> None:
         evidence = {"event": event.id, "author": event.pubkey}

@@ -45,7 +45,9 @@ def demo(seed: int, folder: Path, lang: str | None, quiet: bool) -> None:
         screen.on_step(state, ())
 
     try:
-        outcome = asyncio.run(market_demo.play(folder.resolve(), seed, tell))
+        outcome = asyncio.run(
+            market_demo.play(folder.resolve(), market_demo.make_script(seed), tell)
+        )
     finally:
         if screen is not None:
             screen.__exit__()
