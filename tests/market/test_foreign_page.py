@@ -102,14 +102,16 @@ def write_all() -> Iterator[tuple[str, Event]]:
     token = replace(
         asked, payment_hash="", token="T" * 2_500, customer_ecash=POINT, locktime_s=NOW_S
     )
-    yield "request with ecash", sign(CUSTOMER, d.draft_round(job.id, contract.id, to, token, NOW_S + 60))  # fmt: skip  # noqa: E501
+    locked = d.draft_round(job.id, contract.id, to, token, NOW_S + 60)
+    yield "request with ecash", sign(CUSTOMER, locked)
     given = t.ResultTerms(BLOB, B, 100, 12, 99_999, 700_000)
     result = sign(
         PROVIDER, d.draft_result(request, job.id, contract.id, 2, given, 18_000, "lnbcrt1x")
     )
     yield "result", result
     opened = replace(given, key=A, loss_ppm=-5)
-    yield "open result", sign(PROVIDER, d.draft_result(request, job.id, contract.id, 2, opened, 17_000))  # fmt: skip  # noqa: E501
+    less = d.draft_result(request, job.id, contract.id, 2, opened, 17_000)
+    yield "open result", sign(PROVIDER, less)
     for status in Status:
         key = A if status is Status.PARTIAL else ""
         said = d.draft_feedback(request.id, job.id, CUSTOMER.pubkey, status, "in words", key)

@@ -79,6 +79,9 @@ def build_headline(job: JobSummary, test_accuracy_ppm: int | None) -> list[Marku
     amount = format_sat(sum(row.paid_msat for row in paid))
     if paid:
         said.append(say("headline.paid", n=len(paid), paid=amount, works=works))
+        if job.money.unearned_msat:
+            unearned = format_sat(job.money.unearned_msat)
+            said.append(say("headline.unearned", amount=unearned))
     else:
         said.append(say("headline.nobody_paid"))
     if paid and unpaid:
