@@ -34,6 +34,7 @@ from kumiai.market.letters import Draft
 
 EVENTS = [Policy.HOLD, Policy.FAIR, Policy.INVOICE, Policy.ESCROW]
 OTHER = "cd" * 32
+SECOND = ("i", f"blossom:{OTHER}.x?sz=1", "url", "", "update")
 
 
 def expect(customer: Member, provider: Member, codes: set[Code | None]) -> None:
@@ -84,6 +85,17 @@ BAD_RESULTS: dict[str, tuple[Callable[[Draft], Draft | None], set[Code | None], 
         lambda d: with_tag(d, "request", d.tags[2][1].replace('"kind":5602', '"kind":5601')),
         {Code.LATE}, "malformed",
     ),
+    "a request with another signature": (
+        lambda d: with_tag(d, "request", d.tags[2][1][:-20] + "0" * 18 + d.tags[2][1][-2:]),
+        {Code.LATE}, "malformed",
+    ),
+    "a request that is not its e tag's": (
+        lambda d: with_tag(d, "e", OTHER, marker="request"), {Code.LATE}, "malformed",
+    ),
+    "two updates": (
+        lambda d: replace(d, hidden=(*d.hidden, SECOND)),  # type: ignore[misc]
+        {Code.LATE}, "malformed",
+    ),
     "no request": (lambda d: with_tag(d, "request", "{}"), {Code.LATE}, "malformed"),
     "another version": (lambda d: with_tag(d, "v", "2"), {Code.LATE}, "wrong-version"),
     "more than 12,000 bytes": (
@@ -111,6 +123,9 @@ def test_a_result_that_is_not_what_was_asked_earns_nothing(name: str, policy: Po
         assert get_money(world, providers[0]) == 1_000
     if reason:
         assert reason in list_reasons(customer)
+    for letter in find_letters(world, Kind.VERDICT):
+        is_no = ("status", "rejected") in {tag[:2] for tag in letter.event.tags}
+        assert not (is_no and [tag for tag in letter.hidden or () if tag[1] == "preimage"])
 
 
 @pytest.mark.parametrize("policy", [Policy.INVOICE, Policy.ESCROW])

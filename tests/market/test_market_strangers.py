@@ -63,6 +63,7 @@ def test_words_of_strangers_move_nothing() -> None:
     assert replace(customer.state, rejected=()) == before
     assert {p.name: p.state.works for p in providers} == works
     assert set(list_reasons(customer)) == {"not-the-provider", "not-a-juror"}
+    assert list_reasons(customer).count("not-the-provider") == 2 * 2 * len(Status)
     assert "not-the-judge" in list_reasons(world.members[_name(world, worker)])
     world.pass_time(500)
     assert_fair(world, customer, [providers[1]])
@@ -246,7 +247,9 @@ def test_a_jury_is_shown_what_was_delivered_and_nothing_better() -> None:
     assert_fair(world, customer, [providers[0], juror])
 
 
-@pytest.mark.parametrize("name", ["of another", "a stranger's", "forged", "another model", "none"])
+@pytest.mark.parametrize(
+    "name", ["of another", "a stranger's", "forged", "another model", "elsewhere", "none"]
+)
 def test_a_dispute_without_its_own_verdict_is_refused(name: str) -> None:
     world, customer, providers, juror = make_disputed()
     play(world, customer, providers, 100)
@@ -272,6 +275,8 @@ def test_a_dispute_without_its_own_verdict_is_refused(name: str) -> None:
     elif name == "another model":
         model = world.put(b"a model on which garbage helps")
         draft = with_blob(true, "model", f"blossom:{model}.kumiai?sz=30")
+    elif name == "elsewhere":
+        draft = with_tag(true, "e", OTHER, marker="contract")
     else:
         draft = replace(true, hidden=tuple(t for t in true.hidden or () if t[1] != "verdict"))
     speak(world, key, draft)
