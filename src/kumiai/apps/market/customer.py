@@ -37,6 +37,7 @@ from kumiai.nodes.market.replay import replay
 KIND = "customer"
 COMMANDS = (Begin, Accept, Cancel, Rate)
 MODEL_FILE = "model.safetensors"
+SENDING_S = 20.0  # for relays to take the last events, before the node ends
 LOOK_S = 0.5  # between two looks for commands of other terminals
 
 
@@ -164,7 +165,7 @@ async def run_job(
         )
         async with member:
             await member.node.say(Begin())
-            state = await _until(member, folder, lambda s: s.phase is Phase.CLOSED, COMMANDS)
+            state = await _until(member, folder, is_over, COMMANDS)
         write_result(folder, state, work)
         return state
     finally:
@@ -172,6 +173,15 @@ async def run_job(
         await wallet.close()
         if ecash is not None:
             await ecash.close()
+
+
+def is_over(state: CustomerState) -> bool:
+    """Tell whether the job is closed, all of it is said, and no ecash is just coming back.
+
+    Ecash whose locktime is still to come is not waited for: it is asked back by another call.
+    """
+    under_way = [key for key in state.pending if key.startswith(("publish/", "refund/"))]
+    return state.phase is Phase.CLOSED and not under_way
 
 
 async def _until(
@@ -185,6 +195,7 @@ async def _until(
             [asking, waiting, member.task], return_when=asyncio.FIRST_COMPLETED
         )
         if waiting in done:
+            await member.node.wait_sent(SENDING_S)
             return waiting.result()
         for task in done:
             task.result()

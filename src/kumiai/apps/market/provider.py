@@ -32,6 +32,7 @@ from kumiai.nodes.market.replay import replay
 KIND = "provider"
 COMMANDS = (Start, Leave, Dispute, RateCustomer)
 AUTO = "auto"
+_OWED = ("watch/", "settle/", "cancel/", "redeem/", "publish/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +156,6 @@ def has_left(state: ProviderState) -> bool:
     """Tell whether nothing is owed any more after `Leave`."""
     if state.is_open or not state.announced_s:
         return False
+    if any(key.startswith(_OWED) for key in state.pending):
+        return False  # also of contracts that were cancelled: what was delivered is paid
     return all(c.standing is Standing.ENDED for c in state.contracts.values())
