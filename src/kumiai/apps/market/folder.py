@@ -5,11 +5,14 @@ plan.json      what the member decided: never changed once it is written
 journal.sqlite every input of its machine
 money.sqlite   intents of the cashier
 blobs/         by sha256
+names.json     what a customer calls the keys it knows (may be missing)
+report.html    a customer's page; result.json, model.safetensors: what it got
 commands/      what other terminals say to the running node
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -31,6 +34,7 @@ class MarketFolder:
         self.root = root
         self.plan_path = root / "plan.json"
         self.journal_path = root / "journal.sqlite"
+        self.lock_path = root / "journal.sqlite.lock"  # held by the node that runs
         self.money_path = root / "money.sqlite"
         self.blobs_path = root / "blobs"
         self.commands_path = root / "commands"
@@ -40,6 +44,29 @@ class MarketFolder:
     def exists(self) -> bool:
         """Tell whether a member lives here."""
         return self.plan_path.is_file()
+
+    @property
+    def has_commands(self) -> bool:
+        """Tell whether other terminals have said something that no node has taken yet."""
+        return any(self.commands_path.glob("*.json"))
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether a node of this folder runs now, here or in another process."""
+        try:
+            with self.lock_path.open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def check_free(self, field: str, look: str) -> None:
+        """InputError if a node of this folder runs already. look: where to see what it does."""
+        if self.is_running:
+            fix = f"its node runs already, in another process: see {look}"
+            raise InputError(field, str(self.root), fix)
 
     def create(self) -> None:
         """Make the folder and its keys; InputError if somebody lives here already."""

@@ -218,9 +218,7 @@ def _on_failed(turn: Turn, name: str, result: Failed) -> None:
         elif (
             work.stage is Stage.ACCEPTED and name == "pay"
         ):  # no invoice as agreed: nothing is owed
-            turn.put_work(
-                replace(work, payment="failed", stage=Stage.CLOSED, code=Code.BAD_INVOICE)
-            )
+            paying.withdraw(turn, work)
         return
     if name in ("lock", "publish/round"):  # never asked: no fault of the provider's
         turn.put_work(replace(work, stage=Stage.CLOSED, code=Code.CANCELLED))

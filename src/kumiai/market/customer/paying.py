@@ -113,6 +113,14 @@ def on_unpaid(turn: Turn, work: Work) -> None:
         count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=False)
 
 
+def withdraw(turn: Turn, work: Work) -> None:
+    """Accepted, but its invoice is not what the contract says: nothing is owed, and it counts."""
+    turn.put_work(replace(work, payment="failed", stage=Stage.CLOSED, code=Code.BAD_INVOICE))
+    member = turn.s.members[work.provider]
+    turn.put_member(replace(member, accepted=member.accepted - 1))
+    count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=True)
+
+
 def count_fault(turn: Turn, provider: str, code: Code, *, is_grave: bool) -> None:
     """End a contract after fraud or silence at once, after other faults when they repeat."""
     member = turn.s.members[provider]
@@ -164,7 +172,7 @@ def on_final(turn: Turn, judged: Judged) -> None:
 def settle_up(turn: Turn) -> None:
     """Close the job when no money moves any more, or the patience for it is over."""
     is_waiting = any(work.stage is Stage.ACCEPTED for work in turn.s.works.values())
-    is_waiting = is_waiting or "judge/final" in turn.s.pending
+    is_waiting = is_waiting or "judge/final" in turn.s.pending or _may_be_disputed(turn)
     if is_waiting and turn.now_s < turn.s.phase_since_s + turn.plan.payment_s:
         return
     turn.enter(Phase.CLOSED)
@@ -174,6 +182,14 @@ def settle_up(turn: Turn) -> None:
     rounds = len({done.round for done in turn.s.history if done.accepted})
     draft = draft_closing(turn.job_id, rounds, turn.s.model, members)
     turn.ask(Publish("publish/closing", draft))
+
+
+def _may_be_disputed(turn: Turn) -> bool:
+    """A jury has the time of a judgement to hear about what was rejected, and as long to rule."""
+    if not turn.terms.jury or turn.now_s > turn.s.phase_since_s + 2 * turn.terms.judge_s:
+        return False
+    rejected = [w for w in turn.s.works.values() if w.stage is Stage.REJECTED and w.verdict]
+    return any(work.key not in turn.s.rulings for work in rejected)
 
 
 def take_back(turn: Turn) -> None:

@@ -290,7 +290,11 @@ def expire(turn: Turn) -> None:
             close(turn, work, Code.LATE)
         elif work.stage is Stage.LOCKED and turn.now_s > work.key_by_s:
             reject(turn, work, Code.NO_KEY)
-        elif turn.now_s > work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
+        elif turn.now_s <= work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
+            continue
+        elif work.stage is Stage.FETCHED and not work.seal_key:
+            inconclusive(turn, work)  # our own payment came to nothing: not the provider's fault
+        else:
             reject(turn, work, Code.NO_KEY if not work.seal_key else Code.NOT_THERE)
 
 

@@ -37,7 +37,7 @@ from kumiai.market.judging_terms import DisputeTerms
 from kumiai.market.kinds import DISPUTABLE, Policy, Ruling, Status
 from kumiai.market.letters import Draft, RoundAsked, RulingGiven, VerdictGiven
 from kumiai.market.provider import requests
-from kumiai.market.provider.contracts import BEFORE_DELIVERY, drop_work
+from kumiai.market.provider.contracts import BEFORE_DELIVERY, decline, drop_work
 from kumiai.market.provider.state import Stage, Work
 from kumiai.market.provider.turn import Turn
 from kumiai.market.terms import ResultTerms
@@ -53,6 +53,10 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
     flaw = requests.find_flaw(turn, contract, message)
     if contract is None or flaw:
         turn.refuse("bad-request", flaw, event)
+        return
+    losses = requests.count_losses(turn, contract.id)
+    if losses >= turn.policy.losses_max:
+        decline(turn, contract, f"the last {losses} rounds were rejected")
         return
     turn.put_contract(replace(contract, since_s=turn.now_s))
     work = Work(message, Stage.ASKED, amount_msat=message.terms.price_msat)

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kumiai.apps.cli.entry import get_language
-from kumiai.apps.cli.marketing.buying import JobScreen
 from kumiai.apps.cli.marketing.screens import format_sat, get_reason
+from kumiai.apps.cli.marketing.watching import JobScreen
 from kumiai.apps.report.texts import (
     Language,
     Texts,
@@ -124,6 +124,7 @@ def _next_steps(folder: Path, texts: Texts) -> Padding:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     place = shlex.quote(str(folder))
+    grid.add_row(texts.text("market.done.page"), f"{folder}/customer/report.html")
     grid.add_row(texts.text("market.done.file"), f"{folder}/customer/model.safetensors")
     grid.add_row(texts.text("market.job"), Text(f"kumiai market status {place}/customer", "bold"))
     grid.add_row("", Text(f"kumiai provider status {place}/Aoi", "bold"))
