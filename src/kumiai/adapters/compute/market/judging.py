@@ -102,11 +102,11 @@ def measure_gains(
 ) -> tuple[list[int], list[bool]]:
     """Return each update's gain alone, in ppm of a nat, and whether it has diverged.
 
-    The smaller of two gains: of the loss itself, and of the bounded one (see `measure`). The bounded
-    one alone would pay for random weights while the model still guesses: their wrong answers cost no
-    more than the bound, and some are right. The plain one alone would pay for flattening a model that
-    is too sure of itself. A loss counts at most LOSS_RISE_MAX above the model's own, as in the
-    game; so does divergence.
+    The smaller of two gains: of the loss itself, and of the bounded one (see `measure`). The
+    bounded one alone would pay for random weights while the model still guesses: their wrong
+    answers cost no more than the bound, and some are right. The plain one alone would pay for
+    flattening a model that is too sure of itself. A loss counts at most LOSS_RISE_MAX above the
+    model's own, as in the game; so does divergence.
     """
     if not updates:
         return [], []
