@@ -219,6 +219,8 @@ def test_a_job_that_ended_early_says_why() -> None:
     text = read_text(html, "en")
     assert "The job ended before its time: round 1 gave nothing in 2 attempts." in text
     assert "Nobody was paid anything." in text and "not accepted" in text
+    assert "The whole budget of 1,000 sat is still the customer's." in text
+    assert judge_cards(make_page(played))["quality"] == "bad"
     assert "ラウンド 1 は 2 回試しても成果がありませんでした" in read_text(html, "ja")
 
 

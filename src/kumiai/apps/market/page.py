@@ -153,7 +153,7 @@ def judge_cards(page: JobPage) -> dict[str, str]:
     if page.told_msat is not None:
         money = "good" if page.told_msat == _sum_sent(job) else "bad"
     quality = "good" if job.is_complete else "unsure"
-    if job.end is None:
+    if not any(row.accepted for row in job.history):
         quality = "bad"
     who = "unsure" if any(row.verdict == "open" for row in job.works) else "good"
     return {"money": money, "quality": quality, "who": who if job.works else "bad"}
