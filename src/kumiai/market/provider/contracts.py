@@ -27,6 +27,7 @@ from kumiai.market.provider.turn import Turn
 TASK_BYTES_MAX = 2**20
 CODE_BYTES_MAX = 2**20
 PATIENCE_ROUNDS = 4
+FIRST_REQUEST_S = 3600  # whatever times a job declares: so long we wait for its first round
 ANNOUNCEMENT_NAME = "kumiai-training"
 BEFORE_DELIVERY = frozenset(
     {
@@ -296,11 +297,14 @@ def _end(turn: Turn, customer: str, named: set[str], reason: str) -> None:
 def expire_contracts(turn: Turn) -> None:
     """A customer that has asked for nothing for long has no claim on our room any more."""
     busy = {w.request.contract for w in turn.s.works.values() if w.stage in BEFORE_DELIVERY}
+    asked = {work.request.contract for work in turn.s.works.values()}
     for contract in list(turn.s.contracts.values()):
         terms = contract.job_terms
         if contract.standing is Standing.ENDED or contract.id in busy or terms is None:
             continue
         patience_s = PATIENCE_ROUNDS * (terms.train_s + terms.reveal_s + terms.judge_s)
+        if contract.id not in asked:
+            patience_s = min(patience_s, FIRST_REQUEST_S)
         if turn.now_s > contract.since_s + patience_s:
             ended = replace(contract, standing=Standing.ENDED, reason="the customer is silent")
             turn.put_contract(ended)
