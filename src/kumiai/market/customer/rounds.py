@@ -294,7 +294,9 @@ def expire(turn: Turn) -> None:
         elif turn.now_s <= work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
             continue
         elif work.stage is Stage.FETCHED and not work.seal_key:
-            inconclusive(turn, work)  # our own payment came to nothing: not the provider's fault
+            paying.leave_undecided(
+                turn, work
+            )  # our own payment came to nothing: not the provider's fault
         else:
             reject(turn, work, Code.NO_KEY if not work.seal_key else Code.NOT_THERE)
 
