@@ -24,7 +24,7 @@ from kumiai.market import judging_terms as j
 from kumiai.market import terms as t
 from kumiai.market.kinds import Code, Kind, Policy, Ruling, Status
 from kumiai.market.letters import Draft
-from kumiai.market.nips.nip01 import sign_text
+from kumiai.market.nips.nip01 import encode_event, sign_text
 from kumiai.nodes.market.letterbox import sign_draft
 from kumiai.tasks.document import task_from_document
 
@@ -125,7 +125,8 @@ def write_judgements(job: Event, contract: Event, result: Event) -> Iterator[tup
         if code not in (Code.NO_REPLY, Code.DECLINED):  # nothing was delivered: no verdict
             ruling = Ruling.ACCEPTED if code is Code.ACCEPTED else Ruling.REJECTED
             paid = B if code is Code.ACCEPTED else ""
-            said = d.draft_verdict(*place, ruling, code, gain_ppm=-3, update=A, preimage=paid)
+            known = (ruling, code, -3, A, paid)
+            said = d.draft_verdict(*place, *known, model=B)
             yield f"verdict {code}", sign(CUSTOMER, said)
     accepted = (Ruling.ACCEPTED, Code.ACCEPTED)
     verdict = sign(CUSTOMER, d.draft_verdict(*place, *accepted, signatures=("s1", "s2")))
@@ -136,7 +137,8 @@ def write_judgements(job: Event, contract: Event, result: Event) -> Iterator[tup
     yield "judging", judging
     lines = [j.JudgementLine(to, Ruling.REJECTED, "no-gain", -7)]
     yield "judgement", sign(JUDGE, d.draft_judgement(judging, job.id, 2, 0, 700_000, 0, lines))
-    doubt = j.DisputeTerms(BLOB, A, BLOB, 0, B, token="T" * 500)
+    shown = encode_event(verdict).decode()
+    doubt = j.DisputeTerms(BLOB, A, BLOB, 0, B, "T" * 500, shown)
     dispute = sign(
         PROVIDER, d.draft_dispute(job.id, contract.id, verdict.id, 2, JUDGE.pubkey, doubt)
     )

@@ -17,15 +17,21 @@ from tests.market.hostile import (
     play,
     speak,
     spoil,
+    to_draft,
+    with_blob,
     with_param,
+    with_tag,
 )
 from tests.market.small_world import Member, World
 
 from kumiai.base.keys import derive_key
 from kumiai.market import effects as fx
 from kumiai.market.customer import Phase
-from kumiai.market.drafts import draft_feedback, draft_ruling, draft_verdict
+from kumiai.market.drafts import compute_commitment, draft_feedback, draft_ruling, draft_verdict
+from kumiai.market.judge import JudgePolicy, Judging
 from kumiai.market.kinds import Code, Kind, Policy, Ruling, Status
+from kumiai.market.letters import Draft
+from kumiai.market.nips.nip01 import encode_event, sign_text
 from kumiai.market.provider.state import Stage as Work
 
 EVENTS = list(Policy)
@@ -180,3 +186,92 @@ def test_a_jury_may_not_pay_what_nobody_can_measure() -> None:
     assert "not-disputable" in list_reasons(customer)
     world.pass_time(300)
     assert_fair(world, customer, [providers[0]])
+
+
+def make_disputed(policy: Policy = Policy.INVOICE) -> tuple[World, Member, list[Member], Member]:
+    """Provider 0 delivers garbage, which the customer and an honest juror both see."""
+    key = derive_key(b"jury", "honest")
+    world, customer, providers = make_attacked(
+        policy, rounds=1, jury=(key.pubkey,), plan={"attempts_max": 1, "faults_max": 9}
+    )
+    juror = world.add("juror", Judging(JudgePolicy(key.pubkey, key.secret.hex())), key)
+    for provider in providers:
+        machine = provider.machine
+        provider.machine = type(machine)(replace(machine.policy, disputes=True))
+
+    def measure(effect: fx.Judge) -> fx.Judged:
+        lines = tuple(
+            fx.JudgedLine(name, 9 if world.blobs[update].startswith(b"good") else -9, 0, 1)
+            for name, update, _ in effect.candidates
+        )
+        return fx.Judged(effect.key, 10**6, 500_000, lines)
+
+    def train_badly(member: Member, effect: fx.Effect) -> fx.Effect | None:
+        if not isinstance(effect, fx.Train):
+            return effect
+        member.take(fx.Trained(effect.key, world.put(b"garbage"), 7, 100, 10, 1_000, 5))
+        return None
+
+    world.judging = measure
+    providers[0].twist = train_badly
+    return world, customer, providers, juror
+
+
+def show_better(world: World, draft: Draft, provider: Member) -> Draft:
+    """The same dispute with an update that was made afterwards, and all hashes that fit it."""
+    update = world.put(b"good, but too late")
+    sealed = world.put(b"good, sealed")
+    world.sealed[sealed, "cd" * 32] = update
+    refs = {tag[3]: tag[1] for tag in draft.tags if tag[0] == "e"}
+    place = (refs["job"], refs["contract"], 1, 0, provider.key.pubkey)
+    draft = with_param(draft, "commitment", compute_commitment(*place, update))
+    uri = f"blossom:{sealed}.sealed?sz={len(world.blobs[sealed])}"
+    return with_blob(with_param(draft, "key", "cd" * 32), "update", uri)
+
+
+def test_a_jury_is_shown_what_was_delivered_and_nothing_better() -> None:
+    world, customer, providers, juror = make_disputed()
+    train = providers[0].twist
+    better = spoil(Kind.DISPUTE, lambda d: show_better(world, d, providers[0]))
+    providers[0].twist = lambda m, e: train(m, e) and better(m, e)
+    play(world, customer, providers, 100)
+    assert find_letters(world, Kind.DISPUTE)
+    ruling = find_letters(world, Kind.RULING)[0].event
+    assert next(
+        tag[:3] for tag in ruling.tags if tag[0] == "status"
+    ) == ("status", "rejected", "bad-commitment")
+    assert [get_money(world, p) for p in providers] == [0, 1_001, 1_002, 0]
+    assert_fair(world, customer, [providers[0], juror])
+
+
+@pytest.mark.parametrize("name", ["of another", "a stranger's", "forged", "another model", "none"])
+def test_a_dispute_without_its_own_verdict_is_refused(name: str) -> None:
+    world, customer, providers, juror = make_disputed()
+    play(world, customer, providers, 100)
+    true = to_draft(find_letters(world, Kind.DISPUTE)[0])
+    count, before = len(find_letters(world, Kind.RULING)), len(juror.rejected)
+    verdicts = {
+        next(tag[1] for tag in one.event.tags if tag[0] == "p"): one.event
+        for one in find_letters(world, Kind.VERDICT)
+    }
+    key = providers[0].key
+    if name == "of another":
+        other = verdicts[providers[1].key.pubkey]
+        draft = with_tag(true, "e", other.id, marker="verdict")
+        draft = with_param(draft, "verdict", encode_event(other).decode())
+    elif name == "a stranger's":
+        draft, key = true, STRANGER
+    elif name == "forged":
+        mine = verdicts[key.pubkey]
+        tags = tuple(("x", OTHER) if tag[0] == "x" else tag for tag in mine.tags)
+        forged = sign_text(key, mine.kind, world.now_s, "", tags)
+        draft = with_tag(true, "e", forged.id, marker="verdict")
+        draft = with_param(draft, "verdict", encode_event(forged).decode())
+    elif name == "another model":
+        model = world.put(b"a model on which garbage helps")
+        draft = with_blob(true, "model", f"blossom:{model}.kumiai?sz=30")
+    else:
+        draft = replace(true, hidden=tuple(t for t in true.hidden or () if t[1] != "verdict"))
+    speak(world, key, draft)
+    assert [one.reject.reason for one in juror.rejected[before:]] == ["bad-dispute"]
+    assert len(find_letters(world, Kind.RULING)) == count

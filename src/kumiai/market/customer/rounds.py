@@ -61,6 +61,7 @@ def _prepare(turn: Turn, member: Member) -> None:
         stage=Stage.ASKED,
         price_msat=offer.price_msat,
         deadline_s=turn.now_s + turn.terms.train_s,
+        model=turn.s.model,
     )
     if offer.payment is Policy.HOLD:
         work = replace(work, preimage=turn.derive(f"preimage/{work.key}"))

@@ -111,7 +111,7 @@ class Work:
     bolt11: str = ""
     payment_hash: str = ""
     result: str = ""  # our result's event
-    verdict: str = ""
+    verdict: Event | None = None
     code: str = ""
     payment: str = ""
     paid_msat: int = 0
