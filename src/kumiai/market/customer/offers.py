@@ -75,8 +75,8 @@ def _find_flaw(turn: Turn, offer: OfferMade) -> str:
     terms = turn.terms
     if offer.job != turn.job_id:
         return "it answers another job"
-    if offer.provider == turn.plan.pubkey or offer.provider in terms.committee:
-        return "customer and judges cannot be providers of the same job"
+    if offer.provider == turn.plan.pubkey or offer.provider in (*terms.committee, *terms.jury):
+        return "customer, judges and jurors cannot be providers of the same job"
     if offer.provider in turn.plan.refused:
         return "the customer works with this provider no more"
     if offer.terms.payment not in terms.payment:

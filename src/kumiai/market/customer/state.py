@@ -136,7 +136,7 @@ class Work:
     verdict: str = ""
     payment: str = ""  # the wallet's last word
     fee_msat: int = 0
-    tries: int = 0  # payments of this accepted work that failed for good
+    tries: int = 0  # payments of this accepted work, or refunds, that failed for good
 
     @property
     def key(self) -> str:
@@ -215,6 +215,8 @@ class CustomerState:
             return True
         if work.token and work.payment != "refunded":
             return True  # until it has come back
+        if f"lock/{work.key}" in self.pending:
+            return True  # the mint may be slow
         if f"pay/{work.key}" in self.pending and not work.preimage:
             return True  # under way: only a hold payment cannot end without our preimage
         return self._may_be_ruled(work)

@@ -13,7 +13,7 @@ from kumiai.market import terms as t
 from kumiai.market.drafts import draft_acceptance, draft_feedback, draft_offer
 from kumiai.market.effects import Fetch, JobOpened, OpenJob, Publish, Unseal, Unsealed
 from kumiai.market.kinds import HEARTBEAT_LIFE_S, HEARTBEAT_S, TOPIC, VERSION, Kind, Status
-from kumiai.market.letters import Cancelled, ContractSent, Draft, JobPosted
+from kumiai.market.letters import Cancelled, Closed, ContractSent, Draft, JobPosted
 from kumiai.market.params import ParamError, read_params
 from kumiai.market.provider.state import (
     CONTRACTS_MAX,
@@ -27,6 +27,7 @@ from kumiai.market.provider.turn import Turn
 TASK_BYTES_MAX = 2**20
 CODE_BYTES_MAX = 2**20
 PATIENCE_ROUNDS = 4
+FIRST_REQUEST_S = 3600  # whatever times a job declares: so long we wait for its first round
 ANNOUNCEMENT_NAME = "kumiai-training"
 BEFORE_DELIVERY = frozenset(
     {
@@ -268,31 +269,42 @@ def decline(turn: Turn, contract: Contract, reason: str) -> None:
 def on_cancelled(turn: Turn, message: Cancelled) -> None:
     """The customer withdrew: what is not delivered is dropped, the rest is judged and paid."""
     named = set(message.requests)
-    for contract in list(turn.s.contracts.values()):
-        if contract.customer != message.author or contract.standing is Standing.ENDED:
-            continue
-        if contract.id not in named and contract.job not in named:
-            continue
-        turn.put_contract(
-            replace(contract, standing=Standing.ENDED, reason="cancelled by the customer")
-        )
-        for work in list(turn.s.works.values()):
-            if work.request.contract == contract.id and work.stage in BEFORE_DELIVERY:
-                drop_work(turn, work.key)
-                turn.put_work(replace(work, stage=Stage.FAILED, code="cancelled"))
+    _end(turn, message.author, named, "cancelled by the customer")
     for job in named & set(turn.s.jobs):
         if turn.s.jobs[job].customer == message.author:
             turn.drop(f"publish/offer/{job}")
 
 
+def on_closed(turn: Turn, message: Closed) -> None:
+    """The customer says that its job is over: our room is free again."""
+    _end(turn, message.customer, {message.job}, "the job is closed")
+
+
+def _end(turn: Turn, customer: str, named: set[str], reason: str) -> None:
+    """End this customer's contracts that are named, by their ids or their jobs'."""
+    for contract in list(turn.s.contracts.values()):
+        if contract.customer != customer or contract.standing is Standing.ENDED:
+            continue
+        if contract.id not in named and contract.job not in named:
+            continue
+        turn.put_contract(replace(contract, standing=Standing.ENDED, reason=reason))
+        for work in list(turn.s.works.values()):
+            if work.request.contract == contract.id and work.stage in BEFORE_DELIVERY:
+                drop_work(turn, work.key)
+                turn.put_work(replace(work, stage=Stage.FAILED, code="cancelled"))
+
+
 def expire_contracts(turn: Turn) -> None:
     """A customer that has asked for nothing for long has no claim on our room any more."""
     busy = {w.request.contract for w in turn.s.works.values() if w.stage in BEFORE_DELIVERY}
+    asked = {work.request.contract for work in turn.s.works.values()}
     for contract in list(turn.s.contracts.values()):
         terms = contract.job_terms
         if contract.standing is Standing.ENDED or contract.id in busy or terms is None:
             continue
         patience_s = PATIENCE_ROUNDS * (terms.train_s + terms.reveal_s + terms.judge_s)
+        if contract.id not in asked:
+            patience_s = min(patience_s, FIRST_REQUEST_S)
         if turn.now_s > contract.since_s + patience_s:
             ended = replace(contract, standing=Standing.ENDED, reason="the customer is silent")
             turn.put_contract(ended)
