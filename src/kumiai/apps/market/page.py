@@ -23,8 +23,9 @@ from markupsafe import Markup
 
 from kumiai.adapters.payments.intents import SqliteIntents
 from kumiai.adapters.payments.open import describe_wallet
-from kumiai.apps.market.customer import Places, read_plan, read_state
+from kumiai.apps.market.customer import read_plan, read_state
 from kumiai.apps.market.folder import MarketFolder
+from kumiai.apps.market.places import Places
 from kumiai.apps.market.summary import (
     Acquaintance,
     JobSummary,
