@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tests.market.small_world import Member, World, make_market
+from tests.market.small_world import Member, World, make_market, make_terms
 
 from kumiai.base.events import TAG_COUNT_MAX
+from kumiai.base.keys import derive_key
 from kumiai.market import effects as fx
 from kumiai.market.customer import Begin, Cancel, Phase
 from kumiai.market.customer.state import Stage
-from kumiai.market.drafts import draft_closing
+from kumiai.market.drafts import draft_closing, draft_job
+from kumiai.market.judge import JudgePolicy, Judging
+from kumiai.market.judge.machine import JOBS_MAX
 from kumiai.market.kinds import Code, Kind, Policy, Ruling
-from kumiai.market.nips.nip01 import encode_event
+from kumiai.market.letters import Letter
+from kumiai.market.nips.nip01 import encode_event, sign_text
 from kumiai.market.provider import Start
+from kumiai.market.provider.state import CONTRACTS_MAX, JOBS_KEPT_MAX
 from kumiai.market.provider.state import Stage as Doing
 from kumiai.market.provider.state import Standing as Bond
 from kumiai.market.rules import judge_lines
@@ -255,6 +260,85 @@ def test_the_closing_of_a_job_with_many_providers_can_be_said() -> None:
     draft = draft_closing("ab" * 32, 3, "cd" * 32, members)
     assert len(draft.tags) <= TAG_COUNT_MAX
     assert ("param", "paid_msat", "200000") in draft.tags
+
+
+def test_one_provider_cannot_fill_a_journal_with_offers() -> None:
+    """Each other offer replaced the one before: every one of them was written down."""
+    world, customer, providers = make_market(providers=1)
+    begin(world, customer, providers)
+    (offer,) = list_said(world, Kind.OFFER)
+    key = providers[0].key
+    before = customer.state
+    for number in range(5):
+        tags = [*offer.tags, ("nothing", str(number))]
+        customer.take(fx.Heard(Letter(sign_text(key, offer.kind, world.now_s, "", tags))))
+    assert customer.state.offers == before.offers
+    cheap = [("amount", "900") if tag[0] == "amount" else tag for tag in offer.tags]
+    customer.take(fx.Heard(Letter(sign_text(key, offer.kind, world.now_s, "", cheap))))
+    assert customer.state.offers[key.pubkey].terms.price_msat == 900
+
+
+def post_job(world: World, number: int, judge: str) -> Letter:
+    key = derive_key(b"review", f"customer {number}")
+    terms = make_terms(committee=(judge,), jury=(judge,))
+    draft = draft_job(terms, world.now_s + 1_000, ("ws://127.0.0.1:1",))
+    return Letter(sign_text(key, int(draft.kind), world.now_s, "", draft.tags))
+
+
+def test_a_judge_hears_of_new_jobs_after_a_hundred_of_strangers() -> None:
+    world = World()
+    key = derive_key(b"review", "judge")
+    judge = world.add("judge", Judging(JudgePolicy(key.pubkey, "7" * 64)), key)
+    for number in range(JOBS_MAX + 5):
+        job = post_job(world, number, key.pubkey)
+        judge.take(fx.Heard(job))
+    assert job.event.id in judge.state.jobs
+    assert len(judge.state.jobs) == len(judge.state.customers) == JOBS_MAX
+
+
+def test_a_provider_that_served_a_thousand_jobs_takes_another() -> None:
+    world, customer, providers = make_market(providers=1, shards=1)
+    begin(world, customer, providers)
+    world.pass_time(2_000, 50)
+    state = providers[0].state
+    (contract,) = state.contracts.values()
+    (job,) = state.jobs.values()
+    assert contract.standing is Bond.ENDED
+    many = {f"{number:064x}": number for number in range(JOBS_KEPT_MAX)}
+    providers[0].state = replace(
+        state,
+        jobs={**state.jobs, **{name: replace(job, id=name) for name in many}},
+        contracts={
+            **state.contracts,
+            **{name: replace(contract, id=name, job=name) for name in many},
+        },
+    )
+    another = post_job(world, 1, "cd" * 32)
+    providers[0].take(fx.Heard(another))
+    assert another.event.id in providers[0].state.jobs
+
+
+def test_contracts_under_which_nothing_was_delivered_are_not_kept_for_ever() -> None:
+    """A stranger asks once, badly, and goes: each time a contract and a work stayed."""
+    world, customer, providers = make_market(providers=1, shards=1)
+    hold_back(providers[0], fx.Train)
+    begin(world, customer, providers)
+    world.pass_time(2_000, 50)
+    state = providers[0].state
+    (contract,) = state.contracts.values()
+    assert {work.stage for work in state.works.values()} == {Doing.FAILED}
+    many = {f"{number:064x}": number for number in range(CONTRACTS_MAX)}
+    held = {name: replace(contract, id=name, job=name) for name in many}
+    providers[0].state = replace(state, contracts={**state.contracts, **held})
+    other = customer.machine.plan
+    key = derive_key(b"market", "second customer")
+    plan = replace(other, pubkey=key.pubkey, secret="6" * 64)
+    second = world.add("second", type(customer.machine)(plan), key, 100_000)
+    second.take(Begin())
+    world.run()
+    world.pass_time(20)
+    assert len(providers[0].state.contracts) == 1
+    assert len(providers[0].state.works) == 1
 
 
 def test_an_update_that_differs_from_its_twins_is_no_fraud() -> None:

@@ -51,13 +51,26 @@ def on_posted(turn: Turn, event: Event) -> None:
 
 
 def on_offer(turn: Turn, offer: OfferMade, event: Event) -> None:
-    """Keep an offer that we could take; a provider's later offer replaces its earlier one."""
+    """Keep an offer that we could take.
+
+    A provider's other offer replaces it if it is cheaper, or the first has expired: so nobody can
+    fill our journal with offers, and an old one that comes late changes nothing.
+    """
     flaw = _find_flaw(turn, offer)
     if flaw:
         evidence = {"event": offer.id, "author": offer.provider}
         turn.refuse(Reject("bad-offer", flaw, evidence), event)
-    elif offer.provider not in turn.s.members and _make_room(turn, offer):
+    elif (
+        offer.provider not in turn.s.members and _is_better(turn, offer) and _make_room(turn, offer)
+    ):
         turn.keep("offers", offer.provider, offer)
+
+
+def _is_better(turn: Turn, offer: OfferMade) -> bool:
+    known = turn.s.offers.get(offer.provider)
+    if known is None or 0 < known.terms.expires_at_s <= turn.now_s:
+        return True
+    return offer.terms.price_msat < known.terms.price_msat
 
 
 def _make_room(turn: Turn, offer: OfferMade) -> bool:

@@ -108,7 +108,7 @@ def _make_room(turn: Turn) -> bool:
     """Forget the oldest job that nobody works on: a flood of jobs keeps nobody out."""
     if len(turn.s.jobs) < JOBS_KEPT_MAX:
         return True
-    used = {contract.job for contract in turn.s.contracts.values()}
+    used = {c.job for c in turn.s.contracts.values() if c.standing is not Standing.ENDED}
     oldest = next((job for job in turn.s.jobs if job not in used), None)
     if oldest is not None:
         _forget_job(turn, oldest)
@@ -325,7 +325,12 @@ def forget_expired(turn: Turn) -> None:
 
 
 def _forget_ended(turn: Turn) -> None:
-    busy = {work.request.contract for work in turn.s.works.values()}
+    """Contracts that have ended and under which nothing was delivered, with what failed."""
+    works = list(turn.s.works.values())
+    kept = {work.request.contract for work in works if work.stage is not Stage.FAILED}
     for contract in list(turn.s.contracts.values()):
-        if contract.standing is Standing.ENDED and contract.id not in busy:
+        if contract.standing is Standing.ENDED and contract.id not in kept:
             turn.forget("contracts", contract.id)
+            for work in works:
+                if work.request.contract == contract.id:
+                    turn.forget("works", work.key)
