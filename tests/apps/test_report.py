@@ -181,7 +181,7 @@ def test_no_sentence_of_the_catalogue_is_unused() -> None:
         "card.where", "card.inputs_of.", "alone.", "export.who_", "simulate.",
         "chain.do.", "chain.advice.", "chain.status.", "chain.status_of.", "chain.money.",
         "chain.dispute.", "market.column.", "market.code.", "market.stage.", "market.standing.",
-        "market.phase.", "market.conduct.", "wallet.",
+        "market.phase.", "market.conduct.", "market.ended.", "market.page.", "wallet.",
     )  # fmt: skip
     unused = [
         key

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tests.market.small_world import Member, World, make_market
+from tests.market.small_world import Member, World, make_market, veil
 
 from kumiai.base.events import Event
 from kumiai.base.keys import SigningKey, derive_key
@@ -50,7 +50,8 @@ def play(world: World, customer: Member, providers: Sequence[Member], seconds: i
 def speak(world: World, key: SigningKey, draft: Draft, at_s: int | None = None) -> Event:
     """Say something as anybody: signed by `key`, delivered to whom it is addressed."""
     at_s = world.now_s if at_s is None else at_s
-    event = sign_text(key, int(draft.kind), at_s, draft.text, draft.tags)
+    text = draft.text or veil(draft)
+    event = sign_text(key, int(draft.kind), at_s, text, draft.tags)
     world.deliver(Letter(event, draft.hidden), draft.recipient)
     world.run()
     return event
@@ -68,7 +69,8 @@ def to_draft(letter: Letter) -> Draft:
     """What would have to be signed to say the same again."""
     event = letter.event
     receiver = next((tag[1] for tag in event.tags if tag[0] == "p"), "")
-    return Draft(Kind(event.kind), event.tags, receiver, letter.hidden, text=event.content)
+    text = event.content if letter.hidden is None else ""
+    return Draft(Kind(event.kind), event.tags, receiver, letter.hidden, text=text)
 
 
 def spoil(kind: Kind, change: Change, is_it: Callable[[Draft], bool] = lambda _d: True) -> Any:

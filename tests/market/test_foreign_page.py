@@ -24,7 +24,7 @@ from kumiai.market import judging_terms as j
 from kumiai.market import terms as t
 from kumiai.market.kinds import Code, Kind, Policy, Ruling, Status
 from kumiai.market.letters import Draft
-from kumiai.market.nips.nip01 import sign_text
+from kumiai.market.nips.nip01 import encode_event, sign_text
 from kumiai.nodes.market.letterbox import sign_draft
 from kumiai.tasks.document import task_from_document
 
@@ -102,14 +102,16 @@ def write_all() -> Iterator[tuple[str, Event]]:
     token = replace(
         asked, payment_hash="", token="T" * 2_500, customer_ecash=POINT, locktime_s=NOW_S
     )
-    yield "request with ecash", sign(CUSTOMER, d.draft_round(job.id, contract.id, to, token, NOW_S + 60))  # fmt: skip  # noqa: E501
+    locked = d.draft_round(job.id, contract.id, to, token, NOW_S + 60)
+    yield "request with ecash", sign(CUSTOMER, locked)
     given = t.ResultTerms(BLOB, B, 100, 12, 99_999, 700_000)
     result = sign(
         PROVIDER, d.draft_result(request, job.id, contract.id, 2, given, 18_000, "lnbcrt1x")
     )
     yield "result", result
     opened = replace(given, key=A, loss_ppm=-5)
-    yield "open result", sign(PROVIDER, d.draft_result(request, job.id, contract.id, 2, opened, 17_000))  # fmt: skip  # noqa: E501
+    less = d.draft_result(request, job.id, contract.id, 2, opened, 17_000)
+    yield "open result", sign(PROVIDER, less)
     for status in Status:
         key = A if status is Status.PARTIAL else ""
         said = d.draft_feedback(request.id, job.id, CUSTOMER.pubkey, status, "in words", key)
@@ -123,7 +125,8 @@ def write_judgements(job: Event, contract: Event, result: Event) -> Iterator[tup
         if code not in (Code.NO_REPLY, Code.DECLINED):  # nothing was delivered: no verdict
             ruling = Ruling.ACCEPTED if code is Code.ACCEPTED else Ruling.REJECTED
             paid = B if code is Code.ACCEPTED else ""
-            said = d.draft_verdict(*place, ruling, code, gain_ppm=-3, update=A, preimage=paid)
+            known = (ruling, code, -3, A, paid)
+            said = d.draft_verdict(*place, *known, model=B)
             yield f"verdict {code}", sign(CUSTOMER, said)
     accepted = (Ruling.ACCEPTED, Code.ACCEPTED)
     verdict = sign(CUSTOMER, d.draft_verdict(*place, *accepted, signatures=("s1", "s2")))
@@ -134,7 +137,8 @@ def write_judgements(job: Event, contract: Event, result: Event) -> Iterator[tup
     yield "judging", judging
     lines = [j.JudgementLine(to, Ruling.REJECTED, "no-gain", -7)]
     yield "judgement", sign(JUDGE, d.draft_judgement(judging, job.id, 2, 0, 700_000, 0, lines))
-    doubt = j.DisputeTerms(BLOB, A, BLOB, 0, B, token="T" * 500)
+    shown = encode_event(verdict).decode()
+    doubt = j.DisputeTerms(BLOB, A, BLOB, 0, B, "T" * 500, shown)
     dispute = sign(
         PROVIDER, d.draft_dispute(job.id, contract.id, verdict.id, 2, JUDGE.pubkey, doubt)
     )

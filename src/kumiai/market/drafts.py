@@ -123,13 +123,20 @@ def draft_verdict(
     update: str = "",
     preimage: str = "",
     signatures: Sequence[str] = (),
+    model: str = "",
 ) -> Draft:
-    """7601; preimage and signatures are hidden, the numbers are for everybody."""
+    """7601; preimage and signatures are hidden, the numbers are for everybody.
+
+    update and model bind a later dispute to what was judged; the model only by the hash of its
+    hash, as whoever knows a blob's hash can fetch it.
+    """
     tags: list[Tag] = [*_COMMON, ("p", provider), _ref(job, "job"), _ref(contract, "contract")]
     tags += [_ref(result, "result"), ("n", str(round_number))]
     tags += [("status", str(ruling), str(code), SENTENCES[code])]
     if update:
         tags.append(("x", update))
+    if model:
+        tags.append(("model", veil_hash(model)))
     hidden = [write_param("gain_ppm", gain_ppm)]
     if preimage:
         hidden.append(write_param("preimage", preimage))
@@ -219,6 +226,11 @@ def draft_cancel(requests: Sequence[tuple[str, Kind]], sentence: str = "") -> Dr
     tags: list[Tag] = [("e", request) for request, _ in requests]
     kinds = dict.fromkeys(str(int(kind)) for _, kind in requests)
     return Draft(Kind.CANCEL, (*tags, *(("k", kind) for kind in kinds)), text=sentence)
+
+
+def veil_hash(sha256: str) -> str:
+    """Return a hash that a blob's hash can be checked against, and that fetches nothing."""
+    return sha256_hex(sha256.encode())
 
 
 def compute_commitment(

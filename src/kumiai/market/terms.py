@@ -194,7 +194,7 @@ class RoundTerms:
         if self.token:
             tags.append(write_param("customer_ecash", self.customer_ecash))
             tags.append(write_param("locktime", self.locktime_s))
-        return [*tags, *_write_token(self.token)]
+        return [*tags, *write_long("token", self.token)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,8 +388,8 @@ def _read_validation(values: Sequence[str]) -> Validation:
     )
 
 
-def _write_token(token: str) -> list[Tag]:
-    """A token may be longer than one value: it is cut, and joined again by the reader."""
+def write_long(name: str, text: str) -> list[Tag]:
+    """A text may be longer than one value: it is cut, and joined again by the reader."""
     size = 4_000
-    parts = [token[at : at + size] for at in range(0, len(token), size)]
-    return [write_param("token", *parts)] if parts else []
+    parts = [text[at : at + size] for at in range(0, len(text), size)]
+    return [write_param(name, *parts)] if parts else []

@@ -95,7 +95,7 @@ const RULES = {
     clear: { blobs: {}, params: {} }, hidden: { blobs: {}, params: { key: hash } },
   },
   7601: {
-    markers: ['result', 'job', 'contract'], p: true, tags: { n: count, status: ruling, '?x': hash }, encrypted: 'always',
+    markers: ['result', 'job', 'contract'], p: true, tags: { n: count, status: ruling, '?x': hash, '?model': hash }, encrypted: 'always',
     hidden: { blobs: {}, params: { gain_ppm: signed, '?preimage': hash, '?signature': (v) => v.length >= 1 } },
   },
   5603: {
@@ -113,7 +113,7 @@ const RULES = {
     markers: ['verdict', 'job', 'contract'], p: true, tags: { n: count }, encrypted: 'always',
     hidden: {
       blobs: { update: 'sealed', model: 'kumiai' },
-      params: { key: hash, attempt: int, commitment: hash, '?token': cut },
+      params: { key: hash, attempt: int, commitment: hash, '?token': cut, verdict: cut },
     },
   },
   7603: {

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kumiai.adapters.payments.open import open_wallet
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.adapters.store.market_journal import SqliteMarketJournal
-from kumiai.apps.market.assembly import Member, Services, assemble
+from kumiai.apps.market.assembly import Services, assemble
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job, read_job_file
-from kumiai.apps.market.planning import make_plan
+from kumiai.apps.market.places import Places, complete_places, need_wallet, read_spendable
+from kumiai.apps.market.planning import MSAT, make_plan
 from kumiai.apps.market.purses import open_ecash
-from kumiai.apps.market.saying import take_commands
+from kumiai.apps.market.running import OnRelay, run_until
 from kumiai.base.errors import InputError
 from kumiai.market.customer import (
     Accept,
@@ -37,30 +36,36 @@ from kumiai.nodes.market.replay import replay
 KIND = "customer"
 COMMANDS = (Begin, Accept, Cancel, Rate)
 MODEL_FILE = "model.safetensors"
-SENDING_S = 20.0  # for relays to take the last events, before the node ends
-LOOK_S = 0.5  # between two looks for commands of other terminals
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where a member meets others, as its owner said."""
+async def check_job(job: JobFile, places: Places, settings: Mapping[str, str]) -> Places:
+    """Return the places that the job will use; the wallet must be there and able to pay a round.
 
-    relays: tuple[str, ...]
-    blobs: tuple[str, ...]
-    wallet: str
-    secret_file: str = ""
-    ecash: str = ""
+    InputError says what is wrong; nothing was made.
+    """
+    market = job.market
+    written = Places(market.relays, market.blobs, market.wallet, "", market.ecash)
+    full = complete_places(places, settings, written, job.base_dir)
+    need_wallet(full, "who pays")
+    has_msat = await read_spendable(full, settings)
+    least_msat = market.bid_sat * job.task.data.trainers * market.redundancy * MSAT
+    if has_msat is not None and has_msat < least_msat:
+        fix = f"it holds {has_msat // MSAT} sat, and one round may cost {least_msat // MSAT} sat"
+        if full.is_play_money:
+            fix += f": `kumiai wallet fund {full.wallet} {market.budget_sat}sat` makes play money"
+        raise InputError("--wallet", full.wallet_shown, fix)
+    return full
 
 
 def create_job(job_path: Path, folder: MarketFolder, places: Places) -> CustomerPlan:
     """Read the job, prepare its data, and write down what is decided; nothing is posted yet.
 
-    InputError for what is wrong with the job; the folder is not made before all of that is known.
+    places: all of them, as `check_job` returns them. InputError for what is wrong with the job; the
+    folder is not made before all of that is known.
     """
     from kumiai.adapters.compute.market.customer import MarketCustomer
 
     job = read_job_file(job_path)
-    places = _complete(places, job)
     text = job_path.read_text(encoding="utf-8")
     if folder.exists:
         folder.create()  # says that somebody lives there
@@ -98,19 +103,14 @@ def save_job(
     )
 
 
-def _complete(places: Places, job: JobFile) -> Places:
-    market = job.market
-    full = Places(
-        places.relays or market.relays,
-        places.blobs or market.blobs,
-        places.wallet or market.wallet,
-        places.secret_file,
-        places.ecash or market.ecash,
-    )
-    if not full.wallet:
-        fix = "say who pays: --wallet embedded:FILE#NAME, or market.wallet in the job"
-        raise InputError("--wallet", "", fix)
-    return full
+def move_job(folder: MarketFolder, given: Places) -> None:
+    """From now on the job's node uses these relays and blob servers, where any are named."""
+    plan, places, _ = read_plan(folder)
+    new = complete_places(given, {}, places)
+    if new != places:
+        job_text = folder.read_plan(KIND)["job"]
+        base_dir = Path(folder.read_plan(KIND)["base_dir"])
+        save_job(folder, job_text, base_dir, new, plan)
 
 
 def read_plan(folder: MarketFolder) -> tuple[CustomerPlan, Places, JobFile]:
@@ -138,19 +138,36 @@ def read_state(folder: MarketFolder) -> tuple[CustomerPlan, CustomerState]:
     return plan, state
 
 
+def is_closed(state: CustomerState) -> bool:
+    """Tell whether the job is over and everybody was told so."""
+    is_said = not any(key.startswith(("publish/", "refund/")) for key in state.pending)
+    return state.phase is Phase.CLOSED and is_said
+
+
+def is_settled(state: CustomerState) -> bool:
+    """Tell whether no money of the job is under way any more."""
+    return is_closed(state) and not state.pending and not state.reserved_msat
+
+
 async def run_job(
-    folder: MarketFolder, observer: Observer, settings: Mapping[str, str]
+    folder: MarketFolder,
+    observer: Observer,
+    settings: Mapping[str, str],
+    on_relay: OnRelay | None = None,
 ) -> CustomerState:
     """Run the job's node until the job is closed; the model lies in the folder then.
 
     settings: of the environment, for wallets. Cancelling the task stops the node; another call goes
-    on where it was.
+    on where it was. Called again for a closed job, it waits until no money is under way.
     """
     from kumiai.adapters.compute.market.customer import MarketCustomer
 
     plan, places, job = read_plan(folder)
     secret_file = Path(places.secret_file) if places.secret_file else None
-    wallet = await open_wallet(places.wallet, settings=settings, secret_file=secret_file)
+    was_closed = read_state(folder)[1].phase is Phase.CLOSED
+    wallet = await open_wallet(
+        places.wallet, settings=settings, secret_file=secret_file, may_create=False
+    )
     ecash = open_ecash(places.ecash, folder)
     work = MarketCustomer(job.task, job.base_dir, LocalBlobs(folder.blobs_path))
     try:
@@ -165,7 +182,8 @@ async def run_job(
         )
         async with member:
             await member.node.say(Begin())
-            state = await _until(member, folder, is_over, COMMANDS)
+            is_over = is_settled if was_closed else is_closed
+            state: CustomerState = await run_until(member, folder, is_over, COMMANDS, on_relay)
         write_result(folder, state, work)
         return state
     finally:
@@ -173,47 +191,6 @@ async def run_job(
         await wallet.close()
         if ecash is not None:
             await ecash.close()
-
-
-def is_over(state: CustomerState) -> bool:
-    """Tell whether the job is closed, all of it is said, and no ecash is just coming back.
-
-    Ecash whose locktime is still to come is not waited for: it is asked back by another call.
-    """
-    under_way = [key for key in state.pending if key.startswith(("publish/", "refund/"))]
-    return state.phase is Phase.CLOSED and not under_way
-
-
-async def _until(
-    member: Member, folder: MarketFolder, holds: Callable[[Any], bool], commands: Sequence[type]
-) -> Any:
-    """Pass other terminals' commands on until the state is as wanted, or the node fails."""
-    asking = asyncio.create_task(_pass_on(member, folder, commands))
-    waiting = asyncio.create_task(member.node.wait_until(holds))
-    try:
-        done, _ = await asyncio.wait(
-            [asking, waiting, member.task], return_when=asyncio.FIRST_COMPLETED
-        )
-        if waiting in done:
-            await member.node.wait_sent(SENDING_S)
-            return waiting.result()
-        for task in done:
-            task.result()
-        raise asyncio.CancelledError
-    finally:
-        asking.cancel()
-        waiting.cancel()
-
-
-async def _pass_on(member: Member, folder: MarketFolder, commands: Sequence[type]) -> None:
-    while True:
-        for path, command in take_commands(folder.commands_path, commands):
-            await member.node.say(command)
-            path.unlink(missing_ok=True)
-        await asyncio.sleep(LOOK_S)
-
-
-run_until = _until
 
 
 def write_result(folder: MarketFolder, state: CustomerState, work: Any) -> None:

@@ -28,14 +28,16 @@ from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.apps.market.assembly import Member, Services, assemble
 from kumiai.apps.market.customer import COMMANDS as CUSTOMER_COMMANDS
 from kumiai.apps.market.customer import KIND as CUSTOMER
-from kumiai.apps.market.customer import Places, save_job, write_result
+from kumiai.apps.market.customer import is_closed, save_job, write_result
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job
 from kumiai.apps.market.page import write_names
+from kumiai.apps.market.places import Places
 from kumiai.apps.market.planning import make_plan
 from kumiai.apps.market.provider import COMMANDS as PROVIDER_COMMANDS
 from kumiai.apps.market.provider import KIND as PROVIDER
 from kumiai.apps.market.provider import save_provider
+from kumiai.apps.market.running import SENT_S
 from kumiai.apps.market.summary import Acquaintance
 from kumiai.base.errors import RunFailedError
 from kumiai.market.customer import (
@@ -43,7 +45,6 @@ from kumiai.market.customer import (
     Customer,
     CustomerPlan,
     CustomerState,
-    Phase,
 )
 from kumiai.market.kinds import TOPIC, Policy
 from kumiai.market.nips.nip01 import Filter, encode_event
@@ -245,13 +246,12 @@ def _open_places(folder: Path, names: Sequence[str]) -> dict[str, MarketFolder]:
 
 async def _wait_for_end(customer: Member) -> CustomerState:
     """The closed job; what ended the customer's node, if it ended before."""
-    closing = asyncio.create_task(
-        customer.node.wait_until(lambda state: state.phase is Phase.CLOSED)
-    )
+    closing = asyncio.create_task(customer.node.wait_until(is_closed))
     await asyncio.wait([closing, customer.task], return_when=asyncio.FIRST_COMPLETED)
     if not closing.done():
         closing.cancel()
         await customer.task
+    await customer.node.wait_sent(SENT_S)
     state: CustomerState = closing.result()
     return state
 

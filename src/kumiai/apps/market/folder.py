@@ -12,6 +12,7 @@ commands/      what other terminals say to the running node
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -33,6 +34,7 @@ class MarketFolder:
         self.root = root
         self.plan_path = root / "plan.json"
         self.journal_path = root / "journal.sqlite"
+        self.lock_path = root / "journal.sqlite.lock"  # held by the node that runs
         self.money_path = root / "money.sqlite"
         self.blobs_path = root / "blobs"
         self.commands_path = root / "commands"
@@ -42,6 +44,29 @@ class MarketFolder:
     def exists(self) -> bool:
         """Tell whether a member lives here."""
         return self.plan_path.is_file()
+
+    @property
+    def has_commands(self) -> bool:
+        """Tell whether other terminals have said something that no node has taken yet."""
+        return any(self.commands_path.glob("*.json"))
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether a node of this folder runs now, here or in another process."""
+        try:
+            with self.lock_path.open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def check_free(self, field: str, look: str) -> None:
+        """InputError if a node of this folder runs already. look: where to see what it does."""
+        if self.is_running:
+            fix = f"its node runs already, in another process: see {look}"
+            raise InputError(field, str(self.root), fix)
 
     def create(self) -> None:
         """Make the folder and its keys; InputError if somebody lives here already."""
@@ -78,16 +103,17 @@ class MarketFolder:
         except OSError as error:
             raise StoreError(f"{self.plan_path}: {error.strerror}") from error
 
-    def read_plan(self, kind: str) -> dict[str, Any]:
-        """Return the plan; InputError if this is no folder of such a member."""
+    def read_plan(self, kind: str = "") -> dict[str, Any]:
+        """Return the plan; InputError if this is no folder of such a member ("": of any)."""
         try:
             document = json.loads(self.plan_path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            fix = f"no {kind} lives there ({error}); give its folder"
+            why = error.strerror if isinstance(error, OSError) else error
+            fix = f"no {kind or 'member'} lives there (plan.json: {why}); give its folder"
             raise InputError("DIR", str(self.root), fix) from error
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise InputError("DIR", str(self.root), f"its plan.json is not of format {FORMAT}")
-        if document.get("kind") != kind:
+        if kind and document.get("kind") != kind:
             fix = f"a {document.get('kind')} lives there, not a {kind}"
             raise InputError("DIR", str(self.root), fix)
         return document

@@ -6,6 +6,7 @@ may have been given to a provider. All of them are the hold-out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,9 +14,10 @@ import torch
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.adapters.store.market_journal import SqliteMarketJournal
 from kumiai.apps.market.assembly import Services, assemble
-from kumiai.apps.market.customer import Places, run_until
 from kumiai.apps.market.folder import MarketFolder
+from kumiai.apps.market.places import Places, complete_places
 from kumiai.apps.market.purses import make_ecash_key, open_ecash
+from kumiai.apps.market.running import OnRelay, run_until
 from kumiai.apps.wiring import read_task
 from kumiai.base.errors import InputError
 from kumiai.market.judge import JudgePolicy, JudgeState, Judging, Sit
@@ -27,9 +29,12 @@ KIND = "judge"
 COMMANDS = (Sit,)
 
 
-def create_judge(task_path: Path, folder: MarketFolder, places: Places) -> JudgePolicy:
+def create_judge(
+    task_path: Path, folder: MarketFolder, places: Places, settings: Mapping[str, str]
+) -> JudgePolicy:
     """Make a judge's folder; InputError for a task file that cannot be read."""
     read_task(task_path)
+    places = complete_places(places, settings)
     folder.create()
     policy = JudgePolicy(folder.read_key().pubkey, folder.read_secret())
     folder.write_plan(
@@ -72,7 +77,9 @@ def read_state(folder: MarketFolder) -> tuple[JudgePolicy, JudgeState]:
         journal.close()
 
 
-async def run_judge(folder: MarketFolder, observer: Observer) -> None:
+async def run_judge(
+    folder: MarketFolder, observer: Observer, on_relay: OnRelay | None = None
+) -> None:
     """Run the judge's node until the task is cancelled."""
     from kumiai.adapters.compute.market.customer import MarketJudge
     from kumiai.adapters.compute.market.opened import assemble as open_task
@@ -101,7 +108,7 @@ async def run_judge(folder: MarketFolder, observer: Observer) -> None:
         )
         async with member:
             await member.node.say(Sit())
-            await run_until(member, folder, lambda state: False, COMMANDS)
+            await run_until(member, folder, lambda state: False, COMMANDS, on_relay)
     finally:
         work.close()
         if ecash is not None:

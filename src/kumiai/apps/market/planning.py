@@ -75,15 +75,22 @@ def make_plan(
     )
 
 
+def check_payment(wanted: Sequence[str]) -> None:
+    """InputError for a way of payment that there is not."""
+    known = [str(policy) for policy in Policy]
+    for name in wanted:
+        if name not in known:
+            raise InputError("--payment", name, f"choose among {', '.join(known)}")
+    if not wanted:
+        raise InputError("--payment", "", f"name at least one of {', '.join(known)}")
+
+
 def choose_payment(
     wanted: Sequence[str], info: WalletInfo, *, has_ecash: bool
 ) -> tuple[Policy, ...]:
     """Return the ways of payment that a provider's wallet can do, in the order asked for."""
-    known = {str(policy): policy for policy in Policy}
-    for name in wanted:
-        if name not in known:
-            raise InputError("--payment", name, f"choose among {', '.join(known)}")
-    able = [known[name] for name in wanted]
+    check_payment(wanted)
+    able = [Policy(name) for name in wanted]
     if not info.has_hold:
         able = [policy for policy in able if policy is not Policy.HOLD]
     if not has_ecash:

@@ -10,10 +10,11 @@ from kumiai.adapters.payments.open import open_wallet
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.adapters.store.market_journal import SqliteMarketJournal
 from kumiai.apps.market.assembly import Services, assemble
-from kumiai.apps.market.customer import Places, run_until
 from kumiai.apps.market.folder import MarketFolder
-from kumiai.apps.market.planning import MSAT, choose_payment, describe_hardware
+from kumiai.apps.market.places import Places, complete_places, need_wallet
+from kumiai.apps.market.planning import MSAT, check_payment, choose_payment, describe_hardware
 from kumiai.apps.market.purses import open_ecash
+from kumiai.apps.market.running import OnRelay, run_until
 from kumiai.base.errors import InputError
 from kumiai.market.provider import (
     Dispute,
@@ -24,7 +25,7 @@ from kumiai.market.provider import (
     RateCustomer,
     Start,
 )
-from kumiai.market.provider.state import Standing
+from kumiai.market.provider.state import Stage, Standing
 from kumiai.nodes.market.node import Observer
 from kumiai.nodes.market.record import InputCodec, decode_value, encode_value
 from kumiai.nodes.market.replay import replay
@@ -32,7 +33,7 @@ from kumiai.nodes.market.replay import replay
 KIND = "provider"
 COMMANDS = (Start, Leave, Dispute, RateCustomer)
 AUTO = "auto"
-_OWED = ("watch/", "settle/", "cancel/", "redeem/", "publish/")
+OWED = frozenset({Stage.LOCKED, Stage.ACCEPTED, Stage.DISPUTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,14 @@ class Wishes:
 async def create_provider(
     folder: MarketFolder, wishes: Wishes, places: Places, settings: Mapping[str, str]
 ) -> ProviderPolicy:
-    """Make a provider's folder; its wallet is asked what it can do."""
+    """Make a provider's folder; its wallet is asked what it can do. An embedded bank that is not
+    there is begun.
+    """
     if wishes.price_sat < 1:
         raise InputError("--price", wishes.price_sat, "a round costs at least 1 sat")
+    check_payment(wishes.payment)
+    places = complete_places(places, settings)
+    need_wallet(places, "who is paid")
     secret_file = Path(places.secret_file) if places.secret_file else None
     wallet = await open_wallet(places.wallet, settings=settings, secret_file=secret_file)
     try:
@@ -97,6 +103,14 @@ def save_provider(folder: MarketFolder, policy: ProviderPolicy, places: Places) 
     folder.write_plan(KIND, {"places": encode_value(places), "policy": encode_value(policy)})
 
 
+def move_provider(folder: MarketFolder, given: Places) -> None:
+    """From now on the provider's node uses these relays and blob servers, where any are named."""
+    policy, places = read_policy(folder)
+    new = complete_places(given, {}, places)
+    if new != places:
+        save_provider(folder, policy, new)
+
+
 def read_policy(folder: MarketFolder) -> tuple[ProviderPolicy, Places]:
     """Return what a provider's folder holds; InputError if it is none."""
     document = folder.read_plan(KIND)
@@ -121,14 +135,19 @@ def read_state(folder: MarketFolder) -> tuple[ProviderPolicy, ProviderState]:
 
 
 async def run_provider(
-    folder: MarketFolder, observer: Observer, settings: Mapping[str, str]
+    folder: MarketFolder,
+    observer: Observer,
+    settings: Mapping[str, str],
+    on_relay: OnRelay | None = None,
 ) -> ProviderState:
     """Run the provider's node until it has left the market and its last contract has ended."""
     from kumiai.adapters.compute.market.provider import MarketProvider
 
     policy, places = read_policy(folder)
     secret_file = Path(places.secret_file) if places.secret_file else None
-    wallet = await open_wallet(places.wallet, settings=settings, secret_file=secret_file)
+    wallet = await open_wallet(
+        places.wallet, settings=settings, secret_file=secret_file, may_create=False
+    )
     ecash = open_ecash(places.ecash, folder)
     work = MarketProvider(LocalBlobs(folder.blobs_path), lambda code: code in policy.code)
     try:
@@ -143,7 +162,7 @@ async def run_provider(
         )
         async with member:
             await member.node.say(Start())
-            state: ProviderState = await run_until(member, folder, has_left, COMMANDS)
+            state: ProviderState = await run_until(member, folder, has_left, COMMANDS, on_relay)
             return state
     finally:
         work.close()
@@ -156,6 +175,6 @@ def has_left(state: ProviderState) -> bool:
     """Tell whether nothing is owed any more after `Leave`."""
     if state.is_open or not state.announced_s:
         return False
-    if any(key.startswith(_OWED) for key in state.pending):
-        return False  # also of contracts that were cancelled: what was delivered is paid
+    if any(work.stage in OWED for work in state.works.values()):
+        return False  # money is still on its way
     return all(c.standing is Standing.ENDED for c in state.contracts.values())

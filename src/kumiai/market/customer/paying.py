@@ -83,6 +83,7 @@ def say_verdict(
         update=work.update,
         preimage=work.preimage if is_released else "",
         signatures=signatures,
+        model=work.model,
     )
     name = "publish/verdict" if not work.verdict else "publish/revised"
     turn.ask(Publish(f"{name}/{work.key}", draft))

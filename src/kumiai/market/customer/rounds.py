@@ -61,6 +61,7 @@ def _prepare(turn: Turn, member: Member) -> None:
         stage=Stage.ASKED,
         price_msat=offer.price_msat,
         deadline_s=turn.now_s + turn.terms.train_s,
+        model=turn.s.model,
     )
     if offer.payment is Policy.HOLD:
         work = replace(work, preimage=turn.derive(f"preimage/{work.key}"))
@@ -291,7 +292,13 @@ def expire(turn: Turn) -> None:
         elif work.stage is Stage.LOCKED:  # its time counts from the lock
             if turn.now_s > work.key_by_s:
                 reject(turn, work, Code.NO_KEY)
-        elif turn.now_s > work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
+        elif turn.now_s <= work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
+            continue
+        elif work.stage is Stage.FETCHED and not work.seal_key:
+            paying.leave_undecided(
+                turn, work
+            )  # our own payment came to nothing: not the provider's fault
+        else:
             reject(turn, work, Code.NO_KEY if not work.seal_key else Code.NOT_THERE)
 
 

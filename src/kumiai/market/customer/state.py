@@ -124,6 +124,7 @@ class Work:
     deadline_s: int
     preimage: str = ""  # ours, with policy hold
     token: str = ""  # with policy escrow
+    model: str = ""  # that the round began with
     request: str = ""
     result: ResultGiven | None = None
     order: int = 0  # of arrival: the earliest of two equal updates keeps its rank

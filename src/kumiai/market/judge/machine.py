@@ -15,6 +15,7 @@ from kumiai.base.errors import Reject
 from kumiai.base.events import Event
 from kumiai.market import effects as fx
 from kumiai.market.drafts import compute_commitment, draft_judgement, draft_ruling
+from kumiai.market.judge.disputes import find_disputed_update
 from kumiai.market.judge.session import Session, Sheet, gather, is_ready, make_dispute
 from kumiai.market.judging_terms import JudgementLine
 from kumiai.market.kinds import TOPIC, Code, Kind, Ruling
@@ -178,8 +179,14 @@ class _Turn:
         if terms is None or self.policy.pubkey not in terms.jury:
             self._refuse_stranger(message.event)
         elif message.id not in self.s.sessions:
+            try:
+                update = find_disputed_update(message, self.s.customers[message.job])
+            except ValueError as error:
+                evidence = {"event": message.id, "author": message.provider}
+                self.refuse(Reject("bad-dispute", str(error), evidence), message.event)
+                return
             self._make_room()
-            self._begin(make_dispute(message))
+            self._begin(make_dispute(message, update))
 
     def _make_room(self) -> None:
         if len(self.s.sessions) >= SESSIONS_MAX:
@@ -232,7 +239,7 @@ class _Turn:
         commitment = compute_commitment(
             session.job, one.contract, session.round, session.attempt, provider, opened.blob
         )
-        is_kept = commitment == one.commitment
+        is_kept = commitment == one.commitment and session.disputed in ("", opened.blob)
         sheet = Sheet(opened.blob) if is_kept else Sheet("", Code.BAD_COMMITMENT)
         self._go_on(replace(session, sheets={**session.sheets, provider: sheet}))
 

@@ -13,7 +13,7 @@ from kumiai.market import terms as t
 from kumiai.market.drafts import draft_acceptance, draft_feedback, draft_offer
 from kumiai.market.effects import Fetch, JobOpened, OpenJob, Publish, Unseal, Unsealed
 from kumiai.market.kinds import HEARTBEAT_LIFE_S, HEARTBEAT_S, TOPIC, VERSION, Kind, Status
-from kumiai.market.letters import Cancelled, ContractSent, Draft, JobPosted
+from kumiai.market.letters import Cancelled, Closed, ContractSent, Draft, JobPosted
 from kumiai.market.params import ParamError, read_params
 from kumiai.market.provider.state import (
     CONTRACTS_MAX,
@@ -269,21 +269,29 @@ def decline(turn: Turn, contract: Contract, reason: str) -> None:
 def on_cancelled(turn: Turn, message: Cancelled) -> None:
     """The customer withdrew: what is not delivered is dropped, the rest is judged and paid."""
     named = set(message.requests)
+    _end(turn, message.author, named, "cancelled by the customer")
+    for job in named & set(turn.s.jobs):
+        if turn.s.jobs[job].customer == message.author:
+            turn.drop(f"publish/offer/{job}")
+
+
+def on_closed(turn: Turn, message: Closed) -> None:
+    """The customer says that its job is over: our room is free again."""
+    _end(turn, message.customer, {message.job}, "the job is closed")
+
+
+def _end(turn: Turn, customer: str, named: set[str], reason: str) -> None:
+    """End this customer's contracts that are named, by their ids or their jobs'."""
     for contract in list(turn.s.contracts.values()):
-        if contract.customer != message.author or contract.standing is Standing.ENDED:
+        if contract.customer != customer or contract.standing is Standing.ENDED:
             continue
         if contract.id not in named and contract.job not in named:
             continue
-        turn.put_contract(
-            replace(contract, standing=Standing.ENDED, reason="cancelled by the customer")
-        )
+        turn.put_contract(replace(contract, standing=Standing.ENDED, reason=reason))
         for work in list(turn.s.works.values()):
             if work.request.contract == contract.id and work.stage in BEFORE_DELIVERY:
                 drop_work(turn, work.key)
                 turn.put_work(replace(work, stage=Stage.FAILED, code="cancelled"))
-    for job in named & set(turn.s.jobs):
-        if turn.s.jobs[job].customer == message.author:
-            turn.drop(f"publish/offer/{job}")
 
 
 def expire_contracts(turn: Turn) -> None:

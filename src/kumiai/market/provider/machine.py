@@ -34,6 +34,7 @@ from kumiai.market.effects import (
 from kumiai.market.kinds import TOPIC, Kind
 from kumiai.market.letters import (
     Cancelled,
+    Closed,
     ContractSent,
     JobPosted,
     Letter,
@@ -96,7 +97,7 @@ class Provider:
         return state.pending
 
     def list_filters(self, state: ProviderState) -> tuple[Filter, ...]:
-        """Return all jobs, and what is addressed to us; cancels of customers we work for."""
+        """Return all jobs, what is addressed to us, what our customers withdraw or close."""
         ours = (Kind.CONTRACT, Kind.ROUND_REQUEST, Kind.VERDICT, Kind.RULING)
         filters = [
             Filter(kinds=(int(Kind.JOB),), tags={"t": (TOPIC,)}),
@@ -104,7 +105,8 @@ class Provider:
         ]
         customers = tuple(dict.fromkeys(c.customer for c in state.contracts.values()))
         if customers:
-            filters.append(Filter(kinds=(int(Kind.CANCEL),), authors=customers))
+            ends = (int(Kind.CANCEL), int(Kind.CLOSING))
+            filters.append(Filter(kinds=ends, authors=customers))
         return tuple(filters)
 
 
@@ -129,6 +131,8 @@ def _on_letter(turn: Turn, letter: Letter) -> None:
         work.on_ruling(turn, message, event)
     elif isinstance(message, Cancelled):
         contracts.on_cancelled(turn, message)
+    elif isinstance(message, Closed):
+        contracts.on_closed(turn, message)
 
 
 def _on_command(turn: Turn, command: Command) -> None:

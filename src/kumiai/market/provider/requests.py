@@ -80,3 +80,12 @@ def count_unpaid(turn: Turn, contract: str) -> int:
     """Count the rounds of a contract that were delivered and are neither paid nor rejected."""
     works = [work for work in turn.s.works.values() if work.request.contract == contract]
     return sum(work.stage in _UNPAID and not work.paid_msat for work in works)
+
+
+def count_losses(turn: Turn, contract: str) -> int:
+    """Count the newest rounds of a contract that were rejected, one after another."""
+    losses = 0
+    for work in turn.s.works.values():
+        if work.request.contract == contract and work.result:
+            losses = losses + 1 if work.stage is Stage.REJECTED else 0
+    return losses

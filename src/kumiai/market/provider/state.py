@@ -45,6 +45,7 @@ class ProviderPolicy:
     offer_life_s: int = 3600
     refused: tuple[str, ...] = ()
     unpaid_max: int = 1  # rounds of one contract that may be delivered and not yet settled
+    losses_max: int = 3  # rounds of one contract in a row that may be rejected; then it is ended
     disputes: bool = False  # ask the jury, where a job has one, about work that was judged bad
 
 
@@ -110,7 +111,7 @@ class Work:
     bolt11: str = ""
     payment_hash: str = ""
     result: str = ""  # our result's event
-    verdict: str = ""
+    verdict: Event | None = None
     code: str = ""
     payment: str = ""
     paid_msat: int = 0

@@ -36,8 +36,9 @@ from kumiai.market.effects import (
 from kumiai.market.judging_terms import DisputeTerms
 from kumiai.market.kinds import DISPUTABLE, Policy, Ruling, Status
 from kumiai.market.letters import Draft, RoundAsked, RulingGiven, VerdictGiven
+from kumiai.market.nips.nip01 import encode_event
 from kumiai.market.provider import requests
-from kumiai.market.provider.contracts import BEFORE_DELIVERY, drop_work
+from kumiai.market.provider.contracts import BEFORE_DELIVERY, decline, drop_work
 from kumiai.market.provider.state import Stage, Work
 from kumiai.market.provider.turn import Turn
 from kumiai.market.terms import ResultTerms
@@ -53,6 +54,10 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
     flaw = requests.find_flaw(turn, contract, message)
     if contract is None or flaw:
         turn.refuse("bad-request", flaw, event)
+        return
+    losses = requests.count_losses(turn, contract.id)
+    if losses >= turn.policy.losses_max:
+        decline(turn, contract, f"the last {losses} rounds were rejected")
         return
     turn.put_contract(replace(contract, since_s=turn.now_s))
     work = Work(message, Stage.ASKED, amount_msat=message.terms.price_msat)
@@ -264,7 +269,7 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
         if hashlib.sha256(preimage).hexdigest() != work.payment_hash:
             turn.refuse("wrong-preimage", "an accepting verdict without what it owes", event)
             return  # it decides nothing: one that fits may still come
-    work = replace(work, verdict=message.id, code=message.code)
+    work = replace(work, verdict=event, code=message.code)
     if not is_accepted:
         stage = work.stage if work.stage is Stage.PAID else Stage.REJECTED
         turn.put_work(replace(work, stage=stage))
@@ -320,6 +325,8 @@ def dispute(turn: Turn, key: str) -> None:
     work = turn.s.works.get(key)
     if work is None or work.stage is not Stage.REJECTED or work.sealed is None:
         return
+    if work.verdict is None:
+        return
     request = work.request
     terms = DisputeTerms(
         update=work.sealed,
@@ -328,10 +335,11 @@ def dispute(turn: Turn, key: str) -> None:
         attempt=request.terms.attempt,
         commitment=_commit(turn, work),
         token=request.terms.token,
+        verdict=encode_event(work.verdict).decode(),
     )
     for juror in turn.get_terms(work).jury:
         draft = draft_dispute(
-            request.job, request.contract, work.verdict, request.terms.round, juror, terms
+            request.job, request.contract, work.verdict.id, request.terms.round, juror, terms
         )
         _publish(turn, work, f"dispute/{juror}", draft)
         turn.put_work(replace(work, stage=Stage.DISPUTED))

@@ -180,6 +180,14 @@ class MarketNode(Generic[S]):
             await self._moved.wait_for(lambda: holds(self.state))
         return self.state
 
+    async def wait_sent(self, limit_s: float) -> bool:
+        """Wait until relays have what was said so far, for that long at most; tell if they do."""
+        sending = [task for name, task in self._tasks.items() if name.startswith("send/")]
+        if not sending:
+            return True
+        _, waiting = await asyncio.wait(sending, timeout=limit_s)
+        return not waiting
+
     async def republish(self) -> int:
         """Send again whatever of ours still matters and no relay has; return how many events.
 

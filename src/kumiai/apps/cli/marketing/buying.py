@@ -8,26 +8,33 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import typer
 from rich.console import Console
-from rich.live import Live
 
 from kumiai.apps.cli.entry import EXIT_INTERRUPTED, get_language, get_settings
 from kumiai.apps.cli.marketing import screens
-from kumiai.apps.cli.terminal import safe
-from kumiai.apps.market.customer import Places, create_job, read_plan, read_state, run_job
+from kumiai.apps.cli.marketing.watching import JobScreen, NodeScreen, say, say_places
+from kumiai.apps.market.customer import (
+    check_job,
+    create_job,
+    is_settled,
+    move_job,
+    read_plan,
+    read_state,
+    run_job,
+)
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import read_job_file
+from kumiai.apps.market.places import Places, read_spendable
 from kumiai.apps.market.saying import leave_command
-from kumiai.apps.report.texts import Language, Texts, format_nat, format_percent, load_texts
+from kumiai.apps.report.texts import Language, Texts, load_texts
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.market.customer import Accept, Cancel, CustomerPlan, CustomerState, Phase, Rate
 
 JOBS = Path("jobs")
 GOOD_END = "all rounds done"
-REFRESH_HZ = 4
 
 
 def make_places(
@@ -46,20 +53,29 @@ def post(
     job: Path, folder: Path | None, places: Places, stay: bool, lang: str | None, quiet: bool
 ) -> None:
     """Prepare and post a job; stay until it is done."""
-    root = folder or JOBS / read_job_file(job).task.name
-    place = MarketFolder(root)
-    create_job(job, place, places)
+    read = read_job_file(job)
+    place = MarketFolder(folder or JOBS / read.task.name)
+    if place.exists:
+        fix = f"a job lives there: go on with `{_watch(place)}`, or name another --folder"
+        raise InputError("--folder", str(place.root), fix)
+    full = asyncio.run(check_job(read, places, get_settings()))
+    create_job(job, place, full)
     if not stay:
-        typer.echo(str(root))
+        typer.echo(str(place.root))
+        if not quiet:
+            _tell(_texts(lang).text("market.prepared", command=_watch(place)))
         return
     _run(place, lang, quiet)
 
 
-def watch(folder: Path, lang: str | None, quiet: bool) -> None:
-    """Go on with a job."""
+def watch(folder: Path, places: Places, lang: str | None, quiet: bool) -> None:
+    """Go on with a job; with relays or blob servers named, through these from now on."""
     place = MarketFolder(folder)
     plan, state = read_state(place)
-    if state.phase is Phase.CLOSED:
+    if places.relays or places.blobs:
+        move_job(place, places)
+    is_over = state.phase is Phase.CLOSED and is_settled(state) and not place.has_commands
+    if is_over or (state.phase is Phase.CLOSED and place.is_running):
         _print_end(Console(quiet=quiet, highlight=False), plan, state, place, _texts(lang))
         return
     _run(place, lang, quiet)
@@ -95,22 +111,36 @@ def accept(folder: Path, keys: Sequence[str]) -> None:
     """Take offers by hand."""
     place = MarketFolder(folder)
     _, state = read_state(place)
+    if state.phase not in (Phase.DRAFT, Phase.STORING, Phase.OFFERS):
+        raise InputError("DIR", str(folder), "offers were taken already: see `status`")
     chosen = tuple(find_key(key, state.offers, "KEY") for key in keys)
+    if not state.offers:
+        raise InputError("DIR", str(folder), "no offer came yet: see `offers`")
     _say(place, Accept(chosen))
 
 
 def cancel(folder: Path) -> None:
     """Stop a job."""
     place = MarketFolder(folder)
-    read_plan(place)
+    _, state = read_state(place)
+    if state.is_cancelled or state.phase in (Phase.PAYING, Phase.CLOSED):
+        raise InputError("DIR", str(folder), f"the job has ended: {state.outcome or 'cancelled'}")
     _say(place, Cancel())
 
 
 def rate(folder: Path, key: str, points: int, sentence: str) -> None:
-    """Rate a provider."""
+    """Rate a provider; where the job is over and no node runs, one runs until it is said."""
     place = MarketFolder(folder)
     _, state = read_state(place)
-    _say(place, Rate(find_key(key, state.members, "KEY"), points, sentence))
+    known = [member.provider for member in state.members.values() if member.contract]
+    chosen = find_key(key, known, "KEY")
+    if state.phase is not Phase.CLOSED or place.is_running:
+        _say(place, Rate(chosen, points, sentence))
+        return
+    leave_command(place.commands_path, Rate(chosen, points, sentence))
+    screen = NodeScreen(Console(stderr=True, highlight=False), _texts(None))
+    asyncio.run(run_job(place, screen, get_settings(), screen.on_relay))
+    typer.echo(_texts(None).text("market.rated", provider=chosen[:8], points=points))
 
 
 def find_key(text: str, known: Iterable[str], field: str) -> str:
@@ -123,104 +153,56 @@ def find_key(text: str, known: Iterable[str], field: str) -> str:
 
 
 def _say(place: MarketFolder, command: object) -> None:
+    is_running = place.is_running
     leave_command(place.commands_path, command)
-    typer.echo(_texts(None).text("market.said"))
+    key = "market.said" if is_running else "market.left_word"
+    typer.echo(_texts(None).text(key, command=_watch(place)))
+
+
+def _watch(place: MarketFolder) -> str:
+    return f"kumiai market watch {shlex.quote(str(place.root))}"
 
 
 def _run(place: MarketFolder, lang: str | None, quiet: bool) -> None:
     texts = _texts(lang)
-    plan, _, _ = read_plan(place)
+    _, places, _ = read_plan(place)
+    plan, state = read_state(place)
+    place.check_free("DIR", f"kumiai market status {shlex.quote(str(place.root))}")
     console = Console(quiet=quiet, highlight=False)
     try:
-        with JobScreen(console, plan, texts) as screen:
-            state = asyncio.run(run_job(place, screen, get_settings()))
+        spendable_msat = asyncio.run(read_spendable(places, get_settings()))
+        say_places(console, places, texts, spendable_msat)
+        folder = shlex.quote(str(place.root))
+        with JobScreen(console, plan, texts, folder=folder, state=state) as screen:
+            state = asyncio.run(run_job(place, screen, get_settings(), screen.on_relay))
     except KeyboardInterrupt:
-        command = f"kumiai market watch {shlex.quote(str(place.root))}"
-        print(f"kumiai: {texts.text('market.left', command=command)}", file=sys.stderr)  # noqa: T201
+        _tell(texts.text("market.left", command=_watch(place)))
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if quiet:
         typer.echo(str(place.root))
     _print_end(console, plan, state, place, texts)
     if state.outcome != GOOD_END:
-        raise RunFailedError(texts.text("market.done.early", outcome=state.outcome))
+        outcome = screens.get_outcome(state.outcome, texts)
+        raise RunFailedError(texts.text("market.done.early", outcome=outcome))
 
 
 def _print_end(
     console: Console, plan: CustomerPlan, state: CustomerState, place: MarketFolder, texts: Texts
 ) -> None:
     console.print(screens.render_job(plan, state, texts))
+    if not is_settled(state):
+        say(console, texts.text("market.done.under_way", command=_watch(place)), "yellow")
     model = place.root / "model.safetensors"
     if model.is_file():
-        console.print(f"{texts.text('market.done.file')}: {model}")
+        say(console, f"{texts.text('market.done.file')}: {model}")
     page = place.root / "report.html"
     if page.is_file():
-        console.print(f"{texts.text('market.done.page')}: {page}")
+        say(console, f"{texts.text('market.done.page')}: {page}")
+
+
+def _tell(line: str) -> None:
+    print(f"kumiai: {line}", file=sys.stderr)  # noqa: T201
 
 
 def _texts(lang: str | None) -> Texts:
     return load_texts(cast(Language, get_language(lang)))
-
-
-class JobScreen:
-    """A node's observer that shows a job: a live screen, or a line a round without a terminal."""
-
-    def __init__(
-        self,
-        console: Console,
-        plan: CustomerPlan,
-        texts: Texts,
-        names: dict[str, str] | None = None,
-    ) -> None:
-        self._console, self._plan, self._texts = console, plan, texts
-        self._names = names or {}
-        self._state = CustomerState()
-        self._told = 0
-        self._live = (
-            Live(
-                console=console,
-                get_renderable=lambda: screens.render_job(
-                    self._plan, self._state, self._texts, self._names
-                ),
-                refresh_per_second=REFRESH_HZ,
-                transient=True,
-            )
-            if console.is_terminal and not console.quiet
-            else None
-        )
-
-    def __enter__(self) -> JobScreen:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
-
-    def on_step(self, state: Any, effects: Any) -> None:
-        """Take in the node's state."""
-        self._state = state
-        if self._live is None:
-            for done in state.history[self._told :]:
-                self._console.print(self._line(done), soft_wrap=True, markup=False)
-        self._told = len(state.history)
-
-    def on_rejected(self, rejected: Any) -> None:
-        """Peers' faults are kept in the journal; the screen stays calm."""
-
-    def on_trouble(self, what: str, error: Exception) -> None:
-        """A service failed and is asked again."""
-        self._console.print(safe(f"{what}: {error}", "yellow"))
-
-    def _line(self, done: Any) -> str:
-        texts = self._texts
-        return texts.text(
-            "market.live.line",
-            round=done.round,
-            total=self._plan.terms.rounds,
-            accepted=done.accepted,
-            rejected=done.rejected,
-            loss=format_nat(done.loss_ppm, signed=False),
-            accuracy=format_percent(done.accuracy_ppm),
-            paid=screens.format_sat(texts, self._state.spent_msat),
-        )

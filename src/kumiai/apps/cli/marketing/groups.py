@@ -33,10 +33,22 @@ provider = typer.Typer(
 
 
 @market.command(
+    epilog=show_examples("kumiai market new my-job", "kumiai market post my-job/job.toml")
+)
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the folder to make.")],
+) -> None:
+    """Make a folder with a job file that you can edit and post."""
+    from kumiai.apps.cli import scaffold
+
+    typer.echo(scaffold.explain_job(scaffold.create(name, Path.cwd(), scaffold.JOB_FILES)))
+
+
+@market.command(
     epilog=show_examples(
-        "kumiai market post job.toml --relay ws://127.0.0.1:7447 --blobs http://127.0.0.1:24242 "
-        "--wallet embedded:bank.sqlite#me",
-        "kumiai market post job.toml --no-watch",
+        "kumiai market post job.toml --wallet embedded:bank.sqlite#me",
+        "kumiai market post job.toml --relay wss://relay.example --blobs https://blobs.example "
+        "--wallet nwc:wallet.txt --no-watch",
     )
 )
 def post(
@@ -60,12 +72,23 @@ def post(
     buying.post(job, folder, places, watch_it, lang, quiet)
 
 
-@market.command(epilog=show_examples("kumiai market watch jobs/my-job"))
-def watch(folder: DirArgument, lang: LangOption = None, quiet: QuietOption = False) -> None:
-    """Go on with a job and show it until it is done."""
+@market.command(
+    epilog=show_examples(
+        "kumiai market watch jobs/my-job",
+        "kumiai market watch jobs/my-job --relay wss://another-relay.example",
+    )
+)
+def watch(
+    folder: DirArgument,
+    relay: RelayOption = None,
+    blobs: BlobsOption = None,
+    lang: LangOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Go on with a job and show it until it is done; other relays or blob servers may be named."""
     from kumiai.apps.cli.marketing import buying
 
-    buying.watch(folder, lang, quiet)
+    buying.watch(folder, buying.make_places(relay, blobs, "", None, ""), lang, quiet)
 
 
 @market.command(epilog=show_examples("kumiai market status jobs/my-job --json"))
@@ -138,7 +161,7 @@ def rate(
 
 @market.command(
     epilog=show_examples(
-        "kumiai market judge task.toml --relay ws://127.0.0.1:7447 --blobs http://127.0.0.1:24242",
+        "kumiai market judge task.toml --relay wss://relay.example --blobs https://blobs.example",
         "kumiai market judge --folder judges/me",
     )
 )
@@ -161,7 +184,7 @@ def judge(
     judging.run(task, folder, make_places(relay, blobs, "", None, ecash), lang, quiet)
 
 
-@market.command(epilog=show_examples("kumiai market providers --relay ws://127.0.0.1:7447"))
+@market.command(epilog=show_examples("kumiai market providers --relay wss://relay.example"))
 def providers(relay: RelayOption = None, json: JsonOption = False, lang: LangOption = None) -> None:
     """List who offers training, and who was heard of in the last minutes."""
     from kumiai.apps.cli.marketing import looking
@@ -172,19 +195,23 @@ def providers(relay: RelayOption = None, json: JsonOption = False, lang: LangOpt
 @provider.command(
     "start",
     epilog=show_examples(
-        "kumiai provider start --price 20 --hardware auto --wallet embedded:bank.sqlite#me "
-        "--relay ws://127.0.0.1:7447 --blobs http://127.0.0.1:24242",
+        "kumiai provider start --price 20 --wallet embedded:bank.sqlite#provider",
+        "kumiai provider start --price 20 --hardware 'one H200' --wallet nwc:wallet.txt "
+        "--relay wss://relay.example --blobs https://blobs.example",
         "kumiai provider start --folder providers/me",
     ),
 )
 def provider_start(
     price: Annotated[
-        int, typer.Option("--price", metavar="SAT", help="For one accepted round, in sat.")
-    ] = 0,
+        int | None, typer.Option("--price", metavar="SAT", help="For one accepted round, in sat.")
+    ] = None,
     hardware: Annotated[
-        str, typer.Option("--hardware", metavar="TEXT", help="What you train on; auto: look.")
-    ] = "auto",
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What others read.")] = "",
+        str | None,
+        typer.Option("--hardware", metavar="TEXT", help="What you train on (default auto: look)."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="What others read.")
+    ] = None,
     folder: FolderOption = None,
     relay: RelayOption = None,
     blobs: BlobsOption = None,
@@ -192,35 +219,53 @@ def provider_start(
     secret_file: SecretOption = None,
     ecash: EcashOption = "",
     payment: Annotated[
-        str, typer.Option("--payment", metavar="NAMES", help="Ways of payment, best first.")
-    ] = "hold,fair,invoice",
+        str | None,
+        typer.Option(
+            "--payment",
+            metavar="NAMES",
+            help="Ways of payment, best first (default hold,fair,invoice: what the wallet can do).",
+        ),
+    ] = None,
     train_s: Annotated[
-        int, typer.Option("--train-s", metavar="SECONDS", min=1, help="What a round takes here.")
-    ] = 60,
+        int | None,
+        typer.Option(
+            "--train-s", metavar="SECONDS", min=1, help="What a round takes here (default 60)."
+        ),
+    ] = None,
     recipes: Annotated[
-        str, typer.Option("--recipes", metavar="NAMES", help="Trained only; default: all.")
-    ] = "",
+        str | None,
+        typer.Option("--recipes", metavar="NAMES", help="Train these only (default: all)."),
+    ] = None,
     allow_code: Annotated[
         list[str] | None,
         typer.Option("--allow-code", metavar="SHA256", help="Foreign code that may run here."),
     ] = None,
-    contracts: Annotated[int, typer.Option("--contracts", min=1, max=100, metavar="N")] = 4,
+    contracts: Annotated[
+        int | None,
+        typer.Option(
+            "--contracts", min=1, max=100, metavar="N", help="At the same time (default 4)."
+        ),
+    ] = None,
     disputes: Annotated[
-        bool, typer.Option("--disputes", metavar="", help="Ask a job's jury about rejections.")
-    ] = False,
+        bool | None,
+        typer.Option("--disputes", metavar="", help="Ask a job's jury about rejections."),
+    ] = None,
     lang: LangOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Announce this machine, bid for jobs, train, be paid. Ctrl-C leaves it as it is."""
+    """Announce this machine, bid for jobs, train, be paid. Ctrl-C leaves it as it is.
+
+    What is said about price, machine and wallet is kept in the folder; later starts need --folder
+    alone, and may name other relays and blob servers.
+    """
     from kumiai.apps.cli.marketing import selling
     from kumiai.apps.cli.marketing.buying import make_places
 
-    wishes = selling.make_wishes(
-        name, price, hardware, payment, train_s, recipes, allow_code, contracts, disputes
+    said = selling.Said(
+        price, hardware, name, payment, train_s, recipes, allow_code or None, contracts, disputes
     )
-    selling.start(
-        folder, wishes, make_places(relay, blobs, wallet, secret_file, ecash), lang, quiet
-    )
+    places = make_places(relay, blobs, wallet, secret_file, ecash)
+    selling.start(folder, said, places, lang, quiet)
 
 
 @provider.command("status", epilog=show_examples("kumiai provider status providers/me"))

@@ -15,19 +15,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kumiai.apps.cli.entry import get_language
+from kumiai.apps.cli.entry import get_language, get_settings
 from kumiai.apps.cli.marketing.screens import format_sat
 from kumiai.apps.cli.terminal import clean
 from kumiai.apps.market.directory import fetch_providers
+from kumiai.apps.market.places import Places, complete_places
 from kumiai.apps.report.texts import Language, load_texts
-from kumiai.base.errors import InputError
 
 
 def list_providers(relays: Sequence[str], as_json: bool, lang: str | None) -> None:
     """Print who announced itself on these relays."""
-    if not relays:
-        raise InputError("--relay", "", "name at least one: --relay ws://...")
-    found = asyncio.run(fetch_providers(relays, int(time.time())))
+    named = complete_places(Places(tuple(relays), (), ""), get_settings()).relays
+    found = asyncio.run(fetch_providers(named, int(time.time())))
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=1))
         return

@@ -89,7 +89,13 @@ def render_provider(policy: ProviderPolicy, state: ProviderState, texts: Texts) 
 
 def get_reason(code: str, texts: Texts) -> str:
     """Return a code's sentence; what is no code is what a peer wrote."""
-    return texts.text(f"market.code.{code}") if code in _CODES else clean(code)
+    return texts.text(f"market.code.{code}") if code in _CODES else get_outcome(code, texts)
+
+
+def get_outcome(sentence: str, texts: Texts) -> str:
+    """Return how a job or contract ended, in the reader's language where the words are ours."""
+    key = "market.ended." + sentence.replace(" ", "-")
+    return texts.text(key) if texts.has(key) else clean(sentence)
 
 
 _PROVIDER_ENDS = frozenset({WorkStage.PAID, WorkStage.REJECTED, WorkStage.FAILED})
@@ -110,7 +116,7 @@ def _head(plan: CustomerPlan, state: CustomerState, texts: Texts) -> RenderableT
         phase += f": {texts.text('market.live.offers', count=len(state.offers))}"
     grid.add_row(texts.text("market.phase"), Text(phase, "cyan"))
     if state.outcome:
-        grid.add_row(texts.text("market.outcome"), clean(state.outcome))
+        grid.add_row(texts.text("market.outcome"), get_outcome(state.outcome, texts))
     grid.add_row(
         texts.text("market.money"),
         texts.text(

@@ -7,22 +7,24 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import typer
 from rich.console import Console
-from rich.live import Live
 
 from kumiai.apps.cli.entry import EXIT_INTERRUPTED, get_language, get_settings
 from kumiai.apps.cli.marketing import screens
 from kumiai.apps.cli.marketing.buying import find_key
-from kumiai.apps.cli.terminal import safe
-from kumiai.apps.market.customer import Places
+from kumiai.apps.cli.marketing.watching import ProviderScreen, say, say_places
 from kumiai.apps.market.folder import MarketFolder
+from kumiai.apps.market.places import Places, read_spendable
 from kumiai.apps.market.provider import (
+    AUTO,
     Wishes,
     create_provider,
+    move_provider,
     read_policy,
     read_state,
     run_provider,
@@ -34,60 +36,82 @@ from kumiai.market.provider import (
     Dispute,
     Leave,
     ProviderPolicy,
-    ProviderState,
     RateCustomer,
 )
+from kumiai.market.provider.state import Stage
 
 FOLDER = Path("providers/me")
-REFRESH_HZ = 4
+PAYMENT = "hold,fair,invoice"
+TRAIN_S = 60
+CONTRACTS_MAX = 4
 
 
-def make_wishes(
-    name: str,
-    price: int,
-    hardware: str,
-    payment: str,
-    train_s: int,
-    recipes: str,
-    allow_code: Sequence[str] | None,
-    contracts: int,
-    disputes: bool,
-) -> Wishes:
-    """Put the options about the own machine together."""
-    return Wishes(
-        name=name or "provider",
-        price_sat=price,
-        hardware=hardware,
-        payment=_split(payment),
-        train_s=train_s,
-        recipes=_split(recipes),
-        code=tuple(allow_code or ()),
-        contracts_max=contracts,
-        disputes=disputes,
-    )
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The options about the own machine, as they were written; None: not at all."""
+
+    price: int | None
+    hardware: str | None
+    name: str | None
+    payment: str | None
+    train_s: int | None
+    recipes: str | None
+    allow_code: Sequence[str] | None
+    contracts: int | None
+    disputes: bool | None
+
+    def make_wishes(self) -> Wishes:
+        """Put them together with what is meant where nothing is said."""
+        if self.price is None:
+            fix = "say what an accepted round costs, in sat: --price 20"
+            raise InputError("--price", None, fix)
+        return Wishes(
+            name=self.name or "provider",
+            price_sat=self.price,
+            hardware=self.hardware or AUTO,
+            payment=_split(PAYMENT if self.payment is None else self.payment),
+            train_s=self.train_s or TRAIN_S,
+            recipes=_split(self.recipes or ""),
+            code=tuple(self.allow_code or ()),
+            contracts_max=self.contracts or CONTRACTS_MAX,
+            disputes=bool(self.disputes),
+        )
+
+    def check_unsaid(self, places: Places, root: Path) -> None:
+        """InputError for what was decided when the folder was made and cannot be changed."""
+        written = {f"--{name.replace('_', '-')}": value for name, value in asdict(self).items()}
+        written |= {"--wallet": places.wallet_or_none, "--ecash": places.ecash or None}
+        for option, value in written.items():
+            if value is not None:
+                fix = f"was decided when {root} was made: leave it out, or name another --folder"
+                raise InputError(option, value, fix)
 
 
-def start(
-    folder: Path | None, wishes: Wishes, places: Places, lang: str | None, quiet: bool
-) -> None:
+def start(folder: Path | None, said: Said, places: Places, lang: str | None, quiet: bool) -> None:
     """Make the provider's folder where there is none, and run its node."""
     place = MarketFolder(folder or FOLDER)
-    if not place.exists:
-        if not wishes.price_sat:
-            raise InputError("--price", "", "say what an accepted round costs, in sat")
-        if not places.wallet:
-            raise InputError("--wallet", "", "say who is paid: --wallet embedded:FILE#NAME")
-        asyncio.run(create_provider(place, wishes, places, get_settings()))
+    if place.exists:
+        root = shlex.quote(str(place.root))
+        place.check_free("--folder", f"kumiai provider status {root}")
+        said.check_unsaid(places, place.root)
+        if places.relays or places.blobs:
+            move_provider(place, places)
+    else:
+        asyncio.run(create_provider(place, said.make_wishes(), places, get_settings()))
     texts = load_texts(cast(Language, get_language(lang)))
-    policy, _ = read_policy(place)
+    policy, full = read_policy(place)
     console = Console(quiet=quiet, highlight=False)
     try:
+        spendable_msat = asyncio.run(read_spendable(full, get_settings()))
+        say(console, _introduce(policy, texts))
+        say_places(console, full, texts, spendable_msat)
         with ProviderScreen(console, policy, texts) as screen:
-            asyncio.run(run_provider(place, screen, get_settings()))
+            asyncio.run(run_provider(place, screen, get_settings(), screen.on_relay))
     except KeyboardInterrupt:
-        command = f"kumiai provider start --folder {shlex.quote(str(place.root))}"
-        print(f"kumiai: {texts.text('market.left', command=command)}", file=sys.stderr)  # noqa: T201
+        line = texts.text("market.left", command=_start(place))
+        print(f"kumiai: {line}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    say(console, texts.text("market.provider.gone", folder=place.root))
 
 
 def status(folder: Path, as_json: bool, lang: str | None) -> None:
@@ -103,7 +127,9 @@ def status(folder: Path, as_json: bool, lang: str | None) -> None:
 def leave(folder: Path) -> None:
     """Take no more work."""
     place = MarketFolder(folder)
-    read_policy(place)
+    _, state = read_state(place)
+    if state.announced_s and not state.is_open and not place.is_running:
+        raise InputError("DIR", str(folder), "this provider has left already")
     _say(place, Leave())
 
 
@@ -111,7 +137,15 @@ def dispute(folder: Path, request: str) -> None:
     """Ask a job's jury."""
     place = MarketFolder(folder)
     _, state = read_state(place)
-    _say(place, Dispute(find_key(request, state.works, "REQUEST")))
+    key = find_key(request, state.works, "REQUEST")
+    work = state.works[key]
+    if work.stage is not Stage.REJECTED:
+        stage = load_texts("en").text(f"market.stage.{work.stage}")
+        raise InputError("REQUEST", request, f"only what was not accepted; this one: {stage}")
+    contract = state.contracts.get(work.request.contract)
+    if contract is None or contract.job_terms is None or not contract.job_terms.jury:
+        raise InputError("REQUEST", request, "its job names no jury: nobody rules on it")
+    _say(place, Dispute(key))
 
 
 def rate(folder: Path, contract: str, points: int, sentence: str) -> None:
@@ -122,57 +156,27 @@ def rate(folder: Path, contract: str, points: int, sentence: str) -> None:
 
 
 def _say(place: MarketFolder, command: object) -> None:
+    is_running = place.is_running
     leave_command(place.commands_path, command)
-    typer.echo(load_texts(cast(Language, get_language(None))).text("market.said"))
+    key = "market.said" if is_running else "market.left_word"
+    line = load_texts(cast(Language, get_language(None))).text(key, command=_start(place))
+    typer.echo(line)
+
+
+def _start(place: MarketFolder) -> str:
+    return f"kumiai provider start --folder {shlex.quote(str(place.root))}"
+
+
+def _introduce(policy: ProviderPolicy, texts: Texts) -> str:
+    return texts.text(
+        "market.begin.provider",
+        name=policy.name,
+        pubkey=policy.pubkey[:8],
+        price=screens.format_sat(texts, policy.price_msat),
+        payment=", ".join(policy.payment),
+        hardware=policy.hardware,
+    )
 
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-class ProviderScreen:
-    """A node's observer that shows a provider: live, or a line for every step of its works."""
-
-    def __init__(self, console: Console, policy: ProviderPolicy, texts: Texts) -> None:
-        self._console, self._policy, self._texts = console, policy, texts
-        self._state = ProviderState()
-        self._stages: dict[str, str] = {}
-        self._live = (
-            Live(
-                console=console,
-                get_renderable=lambda: screens.render_provider(
-                    self._policy, self._state, self._texts
-                ),
-                refresh_per_second=REFRESH_HZ,
-            )
-            if console.is_terminal and not console.quiet
-            else None
-        )
-
-    def __enter__(self) -> ProviderScreen:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
-
-    def on_step(self, state: Any, effects: Any) -> None:
-        """Take in the node's state."""
-        self._state = state
-        if self._live is not None:
-            return
-        for key, work in state.works.items():
-            if self._stages.get(key) != work.stage:
-                self._stages[key] = work.stage
-                stage = self._texts.text(f"market.stage.{work.stage}")
-                place = f"{self._texts.text('market.round')} {work.request.terms.round}"
-                self._console.print(f"{work.request.job[:8]} {place}: {stage}", markup=False)
-
-    def on_rejected(self, rejected: Any) -> None:
-        """Peers' faults are kept in the journal; the screen stays calm."""
-
-    def on_trouble(self, what: str, error: Exception) -> None:
-        """A service failed and is asked again."""
-        self._console.print(safe(f"{what}: {error}", "yellow"))

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kumiai.apps.cli.entry import get_language
-from kumiai.apps.cli.marketing.buying import JobScreen
 from kumiai.apps.cli.marketing.screens import format_sat, get_reason
+from kumiai.apps.cli.marketing.watching import JobScreen
 from kumiai.apps.report.texts import (
     Language,
     Texts,

@@ -15,8 +15,8 @@ wallet = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=show_examples(
-        "kumiai wallet balance embedded:market/bank.db#me",
-        "kumiai wallet reconcile lnbits:http://127.0.0.1:5000 --intents market/intents.db",
+        "kumiai wallet balance embedded:bank.sqlite#me",
+        "kumiai wallet reconcile --folder providers/me",
     ),
 )
 
@@ -38,8 +38,14 @@ SecretOption = Annotated[
     ),
 ]
 IntentsOption = Annotated[
-    Path,
+    Path | None,
     typer.Option("--intents", metavar="FILE", help="What the member meant to pay and to ask."),
+]
+MemberOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder", metavar="DIR", help="Of a job or provider: its wallet and its intents."
+    ),
 ]
 ReceiptsOption = Annotated[
     Path | None,
@@ -83,11 +89,15 @@ def history(
 
 
 @wallet.command(
-    epilog=show_examples("kumiai wallet reconcile embedded:bank.db#me --intents intents.db")
+    epilog=show_examples(
+        "kumiai wallet reconcile --folder jobs/my-job",
+        "kumiai wallet reconcile embedded:bank.db#me --intents intents.db",
+    )
 )
 def reconcile(
     name: WalletArgument = None,
-    intents: IntentsOption = Path("intents.db"),
+    folder: MemberOption = None,
+    intents: IntentsOption = None,
     receipts: ReceiptsOption = None,
     secret_file: SecretOption = None,
     as_json: JsonOption = False,
@@ -96,14 +106,17 @@ def reconcile(
     """Put intents, the wallet's history and receipts side by side; exit code 3 if they disagree."""
     from kumiai.apps.cli.wallet import showing
 
-    settings = showing.Settings(name, secret_file, as_json, lang)
+    settings = showing.Settings(name, secret_file, as_json, lang, folder)
     showing.show_books(settings, intents, receipts)
 
 
-@wallet.command(epilog=show_examples("kumiai wallet export embedded:bank.db#me --out accounts.csv"))
+@wallet.command(
+    epilog=show_examples("kumiai wallet export --folder jobs/my-job --out accounts.csv")
+)
 def export(
     name: WalletArgument = None,
-    intents: IntentsOption = Path("intents.db"),
+    folder: MemberOption = None,
+    intents: IntentsOption = None,
     receipts: ReceiptsOption = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where the table is saved.")
@@ -115,7 +128,7 @@ def export(
     """Save the accounts as CSV, safe to open in a spreadsheet."""
     from kumiai.apps.cli.wallet import showing
 
-    settings = showing.Settings(name, secret_file, as_json, lang)
+    settings = showing.Settings(name, secret_file, as_json, lang, folder)
     showing.save_books(settings, intents, receipts, out)
 
 
