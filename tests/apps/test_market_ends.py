@@ -13,7 +13,7 @@ from tests.nodes.market.toy import Go
 
 pytest.importorskip("bolt11", reason="needs the extra `market`")
 
-from kumiai.apps.market.customer import is_closed
+from kumiai.apps.market.customer import is_closed, is_settled
 from kumiai.apps.market.provider import has_left
 from kumiai.market import effects as fx
 from kumiai.market.customer import Begin, Cancel, Phase
@@ -72,6 +72,26 @@ def test_a_customer_stays_until_its_closing_is_said_and_its_ecash_is_back() -> N
     world.pass_time(26 * 3_600, 600)
     assert kept
     assert not is_closed(customer.state)
+
+
+def test_a_dead_payment_keeps_nobody() -> None:
+    """A lock that ended unsettled stayed owed in both states: neither process ever ended."""
+    world, customer, providers = make_market(providers=3, rounds=1)
+    for member in providers:
+        member.take(Start())
+        member.twist = without(fx.Settle)
+    world.run()
+    customer.take(Begin())
+    world.run()
+    world.pass_time(15)
+    for name in list(world.bank.invoices):  # the wallets end what nobody settles
+        world.bank.invoices[name][2] = "canceled"
+        world.tell(name)
+    providers[0].take(Leave())
+    world.pass_time(3_000, 50)
+    assert customer.state.phase is Phase.CLOSED
+    assert is_settled(customer.state)
+    assert has_left(providers[0].state)
 
 
 def test_a_node_can_wait_until_relays_have_its_last_words() -> None:

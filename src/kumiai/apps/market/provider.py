@@ -16,6 +16,7 @@ from kumiai.apps.market.planning import MSAT, check_payment, choose_payment, des
 from kumiai.apps.market.purses import open_ecash
 from kumiai.apps.market.running import OnRelay, run_until
 from kumiai.base.errors import InputError
+from kumiai.market.customer.state import UNPAID_STATES
 from kumiai.market.provider import (
     Dispute,
     Leave,
@@ -176,7 +177,8 @@ def has_left(state: ProviderState) -> bool:
     """Tell whether nothing is owed any more after `Leave`."""
     if state.is_open or not state.announced_s:
         return False
-    if any(work.stage in OWED for work in state.works.values()):
+    works = state.works.values()
+    if any(work.stage in OWED and work.payment not in UNPAID_STATES for work in works):
         return False  # money is still on its way
     if any(key.startswith(_OWED) for key in state.pending):
         return False  # also of contracts that were cancelled: what was delivered is paid

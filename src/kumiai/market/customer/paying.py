@@ -188,7 +188,8 @@ def on_final(turn: Turn, judged: Judged) -> None:
 
 def settle_up(turn: Turn) -> None:
     """Close the job when no money moves any more, or the patience for it is over."""
-    is_waiting = any(work.stage is Stage.ACCEPTED for work in turn.s.works.values())
+    owed = [work for work in turn.s.works.values() if work.stage is Stage.ACCEPTED]
+    is_waiting = not all(work.is_accepted_unpaid for work in owed)
     is_waiting = is_waiting or "judge/final" in turn.s.pending or _may_be_disputed(turn)
     if is_waiting and turn.now_s < turn.s.phase_since_s + turn.plan.payment_s:
         return

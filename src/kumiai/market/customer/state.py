@@ -145,6 +145,11 @@ class Work:
         return f"{self.round}/{self.attempt}/{self.provider}"
 
     @property
+    def is_accepted_unpaid(self) -> bool:
+        """Tell whether it was accepted and its payment is dead: nothing moves any more."""
+        return self.stage is Stage.ACCEPTED and self.payment in UNPAID_STATES
+
+    @property
     def is_open(self) -> bool:
         """Tell whether the round waits for it."""
         return self.stage in _OPEN
@@ -212,10 +217,12 @@ class CustomerState:
     def _is_promised(self, work: Work) -> bool:
         if _is_spent(work):
             return False
+        if work.is_accepted_unpaid:
+            return False
         if work.is_open or work.stage in (Stage.OPENED, Stage.ACCEPTED):
             return True
-        if work.token and work.payment != "refunded":
-            return True  # until it has come back
+        if work.token and work.payment not in ("refunded", "failed"):
+            return True  # until it has come back, or was asked for in vain
         if f"lock/{work.key}" in self.pending:
             return True  # the mint may be slow
         if f"pay/{work.key}" in self.pending and not work.preimage:
