@@ -34,6 +34,7 @@ from kumiai.nodes.market.work import CustomerWorkPort, ProviderWorkPort
 
 LOOK_FIRST_S = 0.05  # first wait between two looks at a payment
 LOOK_LAST_S = 10.0
+PURSE_DIGITS = 16
 THREADS = 3  # one for work, one for sealing and hashing, one to spare
 
 
@@ -113,7 +114,8 @@ def assemble(
     observer: Observer | None = None,
     times: NodeTimes | None = None,
 ) -> Member:
-    """Make a member's node. name: part of the keys by which its money moves; never change it.
+    """Make a member's node. name: what it is; with its public key it is part of the keys by which
+    its money moves, so that two jobs may share a wallet. Never change it.
 
     Call it inside the event loop that will run it.
     """
@@ -127,20 +129,21 @@ def assemble(
     relays = Relays(services.relays, key)
     journal = SqliteMarketJournal(folder.journal_path, name)
     intents = SqliteIntents(folder.money_path)
+    purse = f"{name}/{key.pubkey[:PURSE_DIGITS]}"
     cashier = Cashier(services.wallet, intents, bolt11.decode, get_now_s)
     threads = ThreadPoolExecutor(THREADS)
     work_threads = ThreadPoolExecutor(1)
     looking = Patience(first_s=LOOK_FIRST_S, last_s=LOOK_LAST_S)
     carriers: dict[type, Any] = {
         **BlobCarrier(blobs, remote, sealed, get_now_s, insisting, threads).list_carriers(),
-        **MoneyCarrier(name, cashier, intents, insisting, looking).list_carriers(),
+        **MoneyCarrier(purse, cashier, intents, insisting, looking).list_carriers(),
     }
     if provider_work is not None:
         carriers.update(ProviderWork(provider_work, insisting, work_threads).list_carriers())
     if customer_work is not None:
         carriers.update(CustomerWork(customer_work, insisting, work_threads).list_carriers())
     if services.ecash is not None:
-        carriers.update(EcashCarrier(name, services.ecash, insisting).list_carriers())
+        carriers.update(EcashCarrier(purse, services.ecash, insisting).list_carriers())
     node: MarketNode[Any] = MarketNode(
         machine,
         InputCodec(*commands),
