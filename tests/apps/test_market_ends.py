@@ -13,7 +13,7 @@ from tests.nodes.market.toy import Go
 
 pytest.importorskip("bolt11", reason="needs the extra `market`")
 
-from kumiai.apps.market.customer import is_over
+from kumiai.apps.market.customer import is_closed
 from kumiai.apps.market.provider import has_left
 from kumiai.market import effects as fx
 from kumiai.market.customer import Begin, Cancel, Phase
@@ -66,12 +66,12 @@ def test_a_customer_stays_until_its_closing_is_said_and_its_ecash_is_back() -> N
     customer.twist = hold_closing
     world.pass_time(1_000)
     assert customer.state.phase is Phase.CLOSED
-    assert not is_over(customer.state)
+    assert not is_closed(customer.state)
     world.do_publish(customer, kept.pop())  # type: ignore[arg-type]
-    assert is_over(customer.state)
+    assert is_closed(customer.state)
     world.pass_time(26 * 3_600, 600)
     assert kept
-    assert not is_over(customer.state)
+    assert not is_closed(customer.state)
 
 
 def test_a_node_can_wait_until_relays_have_its_last_words() -> None:

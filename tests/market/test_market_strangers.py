@@ -237,9 +237,11 @@ def test_a_jury_is_shown_what_was_delivered_and_nothing_better() -> None:
     play(world, customer, providers, 100)
     assert find_letters(world, Kind.DISPUTE)
     ruling = find_letters(world, Kind.RULING)[0].event
-    assert next(
-        tag[:3] for tag in ruling.tags if tag[0] == "status"
-    ) == ("status", "rejected", "bad-commitment")
+    assert next(tag[:3] for tag in ruling.tags if tag[0] == "status") == (
+        "status",
+        "rejected",
+        "bad-commitment",
+    )
     assert [get_money(world, p) for p in providers] == [0, 1_001, 1_002, 0]
     assert_fair(world, customer, [providers[0], juror])
 

@@ -34,6 +34,7 @@ KIND = "provider"
 COMMANDS = (Start, Leave, Dispute, RateCustomer)
 AUTO = "auto"
 OWED = frozenset({Stage.LOCKED, Stage.ACCEPTED, Stage.DISPUTED})
+_OWED = ("watch/", "settle/", "cancel/", "redeem/", "publish/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,4 +178,6 @@ def has_left(state: ProviderState) -> bool:
         return False
     if any(work.stage in OWED for work in state.works.values()):
         return False  # money is still on its way
+    if any(key.startswith(_OWED) for key in state.pending):
+        return False  # also of contracts that were cancelled: what was delivered is paid
     return all(c.standing is Standing.ENDED for c in state.contracts.values())

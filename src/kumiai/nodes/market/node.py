@@ -196,13 +196,6 @@ class MarketNode(Generic[S]):
         said = self._outbox.list_mattering()
         return await self._outbox.send_all(await self._outbox.find_missing(said))
 
-    async def wait_sent(self, timeout_s: float) -> bool:
-        """Wait until relays have what was said so far; False if that takes longer."""
-        sending = [task for name, task in self._tasks.items() if name.startswith("send/")]
-        if not sending:
-            return True
-        return not (await asyncio.wait(sending, timeout=timeout_s))[1]
-
     # -- one batch of inputs --
 
     def _begin(self) -> None:
