@@ -180,7 +180,8 @@ def test_no_sentence_of_the_catalogue_is_unused() -> None:
         "column.", "flower.column.", "transaction.", "bench.", "card.row.", "card.limit.",
         "card.where", "card.inputs_of.", "alone.", "export.who_", "simulate.",
         "chain.do.", "chain.advice.", "chain.status.", "chain.status_of.", "chain.money.",
-        "chain.dispute.",
+        "chain.dispute.", "market.code.", "market.conduct.", "market.column.", "market.ended.",
+        "market.phase.", "market.stage.", "market.standing.", "wallet.",
     )  # fmt: skip
     unused = [
         key
