@@ -93,7 +93,7 @@ ME = ("--wallet", "embedded:bank.sqlite#me")
         (("provider", "status", "nowhere"), ("DIR = 'nowhere'", "no provider lives there")),
         (("provider", "leave", "nowhere"), ("DIR = 'nowhere'",)),
         (("relay", "--host", "here"), ("host = 'here'", "IP address")),
-        (("wallet", "reconcile", "embedded:bank.sqlite#me"), ("--intents = 'intents.db'", "--folder DIR")),
+        (("wallet", "reconcile", ME[1]), ("--intents = 'intents.db'", "--folder DIR")),
         (("wallet", "reconcile", "--folder", "x"), ("DIR = 'x'", "no member lives there")),
     ],
 )  # fmt: skip
