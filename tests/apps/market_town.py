@@ -33,7 +33,7 @@ recipe = "mlp"
 source = "digits"
 trainers = {trainers}
 [training]
-rounds = 2
+rounds = {rounds}
 local_epochs = {epochs}
 batch_size = 32
 [market]
@@ -43,6 +43,8 @@ offers_s = {offers_s}
 offers_enough = {trainers}
 train_s = 60
 automatic = {automatic}
+min_gain_ppm = -1000000000  # all that is whole is taken: who was paid must not depend on luck
+peer_margin_ppm = 1000000000
 """
 
 
@@ -128,7 +130,8 @@ class Town:
 
     def post(self, name: str, places: Sequence[str], *words: str, **options: Any) -> None:
         """Write a job file and post it in the background, as a process of the job's name."""
-        settings = {"trainers": 2, "epochs": 1, "offers_s": 20, "automatic": "true"} | options
+        settings = {"trainers": 2, "rounds": 2, "epochs": 1, "offers_s": 20, "automatic": "true"}
+        settings |= options
         (self.root / f"{name}.toml").write_text(JOB.format(name=name, **settings))
         wallet = ("--wallet", "embedded:bank.sqlite#customer")
         self.start(name, "market", "post", f"{name}.toml", *wallet, *places, *words)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kumiai.apps.cli.marketing.extra import need_extra
 from kumiai.apps.cli.options import LangOption, show_examples
 
 wallet = typer.Typer(
@@ -39,7 +40,11 @@ SecretOption = Annotated[
 ]
 IntentsOption = Annotated[
     Path | None,
-    typer.Option("--intents", metavar="FILE", help="What the member meant to pay and to ask."),
+    typer.Option(
+        "--intents",
+        metavar="FILE",
+        help="What the member meant to pay and to ask (default: the folder's).",
+    ),
 ]
 MemberOption = Annotated[
     Path | None,
@@ -66,6 +71,7 @@ def balance(
     lang: LangOption = None,
 ) -> None:
     """Show what can be paid out now, and what is locked."""
+    need_extra()
     from kumiai.apps.cli.wallet import showing
 
     showing.show_balance(showing.Settings(name, secret_file, as_json, lang))
@@ -83,6 +89,7 @@ def history(
     lang: LangOption = None,
 ) -> None:
     """List what came and went, oldest first, as the wallet tells it."""
+    need_extra()
     from kumiai.apps.cli.wallet import showing
 
     showing.show_history(showing.Settings(name, secret_file, as_json, lang), days)
@@ -104,6 +111,7 @@ def reconcile(
     lang: LangOption = None,
 ) -> None:
     """Put intents, the wallet's history and receipts side by side; exit code 3 if they disagree."""
+    need_extra()
     from kumiai.apps.cli.wallet import showing
 
     settings = showing.Settings(name, secret_file, as_json, lang, folder)
@@ -126,6 +134,7 @@ def export(
     lang: LangOption = None,
 ) -> None:
     """Save the accounts as CSV, safe to open in a spreadsheet."""
+    need_extra()
     from kumiai.apps.cli.wallet import showing
 
     settings = showing.Settings(name, secret_file, as_json, lang, folder)
@@ -140,6 +149,7 @@ def fund(
     lang: LangOption = None,
 ) -> None:
     """Make play money in an embedded bank; its file is made if it is not there."""
+    need_extra()
     from kumiai.apps.cli.wallet import showing
 
     showing.fund(showing.Settings(name, None, as_json, lang), amount)

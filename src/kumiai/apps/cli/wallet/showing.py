@@ -32,6 +32,7 @@ from kumiai.base.errors import InputError, VerificationError
 from kumiai.nodes.market.ports import Payment, WalletPort
 
 DAY_S: Final = 86_400
+INTENTS: Final = Path("intents.db")
 
 T = TypeVar("T")
 
@@ -74,13 +75,15 @@ class Settings:
     def get_intents(self, named: Path | None) -> Path:
         """The file of intents that was named, or the folder's; InputError if it is not there."""
         if named is None:
-            if self.folder is None:
-                fix = "name the file, or the folder of a job or provider: --folder DIR"
-                raise InputError("--intents", None, fix)
-            read_places(MarketFolder(self.folder))  # InputError if nobody lives there
-            named = MarketFolder(self.folder).money_path
+            if self.folder is not None:
+                read_places(MarketFolder(self.folder))  # InputError if nobody lives there
+                named = MarketFolder(self.folder).money_path
+            else:
+                named = INTENTS
         if not named.is_file():
-            fix = "there is no such file" if self.folder is None else "its node has not run yet"
+            fix = "there is no such file; for a job or provider name its folder: --folder DIR"
+            if self.folder is not None:
+                fix = "its node has not run yet"
             raise InputError("--intents", str(named), fix)
         return named
 
