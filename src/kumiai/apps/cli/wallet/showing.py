@@ -226,7 +226,7 @@ def _make_lines(books: Books, texts: Texts) -> Table:
     heads = ["time", "way", "amount", "fee", "what", "verdict", "reason"]
     if not any(line.fee_msat for line in books.lines):
         heads.remove("fee")
-    if not any(line.reason for line in books.lines):
+    if not any(line.reason for line in books.lines if line.verdict is not Verdict.UNKNOWN):
         heads.remove("reason")
     table = _make_table(texts, *heads)
     for line in books.lines:
@@ -238,7 +238,7 @@ def _make_lines(books: Books, texts: Texts) -> Table:
             "fee": show_amount(line.fee_msat) if line.fee_msat else "",
             "what": safe(_say_what_for(line, texts)),
             "verdict": Text(texts.name("wallet.verdict_of", line.verdict.value), style),
-            "reason": safe(line.reason),
+            "reason": safe("" if line.verdict is Verdict.UNKNOWN else line.reason),
         }
         table.add_row(*(cells[head] for head in heads))
     return table
@@ -246,6 +246,8 @@ def _make_lines(books: Books, texts: Texts) -> Table:
 
 def _say_what_for(line: Line, texts: Texts) -> str:
     """The job and round, where the intent names them; else what the invoice says."""
+    if line.verdict is Verdict.UNKNOWN:
+        return line.reason
     if not line.job:
         return line.description
     return texts.text("wallet.for_round", job=line.job[:8], round=line.round)
