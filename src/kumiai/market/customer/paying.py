@@ -112,10 +112,14 @@ def on_unpaid(turn: Turn, work: Work) -> None:
             turn.put_work(work)
             _pay(turn, work, f"pay{work.tries}/{work.key}")
         return
-    if work.is_open:
-        turn.put_work(replace(work, stage=Stage.REJECTED, code=Code.BAD_INVOICE))
-        say_verdict(turn, turn.s.works[work.key], Ruling.INCONCLUSIVE, Code.BAD_INVOICE)
-        count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=False)
+    if not work.is_open:
+        return
+    if work.payment == "failed":  # an invoice as agreed that our wallet could not pay
+        leave_undecided(turn, work)
+        return
+    turn.put_work(replace(work, stage=Stage.REJECTED, code=Code.BAD_INVOICE))
+    say_verdict(turn, turn.s.works[work.key], Ruling.INCONCLUSIVE, Code.BAD_INVOICE)
+    count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=False)
 
 
 def withdraw(turn: Turn, work: Work) -> None:
