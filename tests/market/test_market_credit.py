@@ -260,15 +260,17 @@ def test_a_payment_hash_is_good_for_one_request() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("refused", "change"),
     [
-        lambda d, _n: with_param(d, "locktime", str(int(_get(d, "deadline")) + 1)),
-        lambda d, n: with_param(d, "token", n.setdefault(d.recipient, _get(d, "token"))),
-        lambda d, _n: with_param(d, "token", "token-" + OTHER),
+        ("taken back", lambda d, _n: with_param(d, "locktime", str(int(_get(d, "deadline")) + 1))),
+        (
+            "of another request",
+            lambda d, n: with_param(d, "token", n.setdefault(d.recipient, _get(d, "token"))),
+        ),
+        ("worth nothing", lambda d, _n: with_param(d, "token", "token-" + OTHER)),
     ],
-    ids=["taken back at once", "used before", "worth nothing"],
 )
-def test_ecash_that_pays_nobody_is_not_worked_for(change: Any) -> None:
+def test_ecash_that_pays_nobody_is_not_worked_for(refused: str, change: Any) -> None:
     world, customer, providers = make_attacked(Policy.ESCROW, rounds=2)
     notes: dict[str, str] = {}
     customer.twist = spoil(Kind.ROUND_REQUEST, lambda d: change(d, notes))
@@ -277,6 +279,9 @@ def test_ecash_that_pays_nobody_is_not_worked_for(change: Any) -> None:
         works = [w for w in provider.state.works.values() if w.result]
         assert sum(w.paid_msat for w in works) == get_money(world, provider)
         assert all(w.stage is Work.PAID for w in works)
+    if "worth" not in refused:
+        details = [one.reject.detail for one in providers[0].rejected]
+        assert any(refused in detail for detail in details)
     assert_fair(world, customer, [])
 
 

@@ -316,14 +316,17 @@ def _spell(tags: list[t.Tag], at: int, data: st.DataObject) -> bool:
 
 def _is_default(way: str, tag: t.Tag) -> bool:
     """Without these there is another meaning that the document names, or no claim at all."""
+    if tag[0] == "param" and tag[1].startswith("candidate:"):
+        return True  # their order is that of arrival, and says something
     if way not in ("drop", "cut", "spell"):
         return False
-    if tag[0] in ("relays", "expiration", "encrypted", "amount") or tag[-1] in ("code", "previous"):
+    if tag[0] in ("relays", "expiration", "encrypted", "amount"):
+        return True
+    if tag[-1] in ("code", "previous"):
         return True
     free = OPTIONAL | {"validation", "payment", "key", "ecash", "job_key", "token", "recipe"}
     free |= {"payment_hash", "customer_ecash", "locktime", "algorithm"}
-    name = tag[1] if len(tag) > 1 else ""
-    return tag[0] == "param" and (name in free or name.startswith("candidate:"))
+    return tag[0] == "param" and tag[1] in free
 
 
 def _strip(message: Any) -> Any:

@@ -277,3 +277,23 @@ def test_a_dispute_without_its_own_verdict_is_refused(name: str) -> None:
     speak(world, key, draft)
     assert [one.reject.reason for one in juror.rejected[before:]] == ["bad-dispute"]
     assert len(find_letters(world, Kind.RULING)) == count
+
+
+def test_what_a_jury_may_still_order_is_kept_in_the_budget() -> None:
+    """The customer rejects everything, the jury accepts it: not one msat more than the budget."""
+    world, customer, _, _ = make_disputed()
+    for member in world.members.values():
+        member.twist = lambda _m, effect: effect
+    machine = customer.machine
+    plan = replace(machine.plan, budget_msat=5_000, attempts_max=3)
+    customer.machine = type(machine)(plan)
+    customer.twist = lambda m, e: _reject(m, e) if isinstance(e, fx.Judge) else e
+    play(world, customer, [m for m in world.members.values() if m.name.startswith("prov")], 200)
+    assert customer.state.outcome == "the budget does not cover another round"
+    assert customer.state.spent_msat == 3_003
+    assert_fair(world, customer, [])
+
+
+def _reject(member: Member, effect: fx.Judge) -> None:
+    lines = tuple(fx.JudgedLine(name, -9, -9, 1) for name, _, _ in effect.candidates)
+    member.take(fx.Judged(effect.key, 10**6, 1, lines))
