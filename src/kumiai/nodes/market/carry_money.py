@@ -36,7 +36,7 @@ from kumiai.nodes.market.patience import Patience
 from kumiai.nodes.market.ports import Invoice
 
 FEE_PPM_MAX: Final = 10_000  # of the amount: what a route may cost
-FEE_MSAT_LEAST: Final = 1_000  # small payments may cost so much
+FEE_MSAT_LEAST: Final = 2_000  # small payments may cost so much: LNbits reserves it of each
 
 
 class CashierPort(Protocol):
