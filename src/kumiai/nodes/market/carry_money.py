@@ -38,7 +38,7 @@ from kumiai.nodes.market.ports import Invoice
 FEE_PPM_MAX: Final = 10_000  # of the amount: what a route may cost
 # what our own wallet says to us, not about the payment: its owner mends it, the money may be moving
 _SHUT_OUT: Final = frozenset({"UNAUTHORIZED", "RESTRICTED"})
-FEE_MSAT_LEAST: Final = 1_000  # small payments may cost so much
+FEE_MSAT_LEAST: Final = 2_000  # small payments may cost so much: LNbits reserves it of each
 
 
 class CashierPort(Protocol):
