@@ -40,6 +40,8 @@ def test_honest_ones_are_paid_the_others_not_and_no_msat_is_lost(tmp_path: Path)
     assert {"offers", "round", "judging", "combining", "paying", "closed"} <= set(seen)
     _, state = read_state(MarketFolder(tmp_path / "customer"))
     assert state == outcome.state  # the journal alone gives the same
+    page = (tmp_path / "customer/report.html").read_text(encoding="utf-8")
+    assert "every msat found" in page and all(one.name in page for one in outcome.cast)
 
 
 def test_options_of_other_scenarios_are_refused(

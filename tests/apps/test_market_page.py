@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("nostr_sdk", reason="the extra `market` is not installed")
+
 from tests.market.small_world import make_market
 from typer.testing import CliRunner
 
 from kumiai.adapters.payments.intents import SqliteIntents
 from kumiai.adapters.store.market_journal import SqliteMarketJournal
 from kumiai.apps.cli.app import app
-from kumiai.apps.market.customer import COMMANDS, KIND, Places, save_job
+from kumiai.apps.market.customer import COMMANDS, KIND, save_job
 from kumiai.apps.market.demo import JOB
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.page import (
@@ -32,6 +35,7 @@ from kumiai.apps.market.page import (
     write_names,
     write_page,
 )
+from kumiai.apps.market.places import Places
 from kumiai.apps.market.summary import Acquaintance, RefusedRow, summarise
 from kumiai.apps.report.texts import LANGUAGES, load_texts
 from kumiai.base.canonical import sha256_hex
@@ -219,6 +223,8 @@ def test_a_job_that_ended_early_says_why() -> None:
     text = read_text(html, "en")
     assert "The job ended before its time: round 1 gave nothing in 2 attempts." in text
     assert "Nobody was paid anything." in text and "not accepted" in text
+    assert "The whole budget of 1,000 sat is still the customer's." in text
+    assert judge_cards(make_page(played))["quality"] == "bad"
     assert "ラウンド 1 は 2 回試しても成果がありませんでした" in read_text(html, "ja")
 
 
@@ -238,10 +244,9 @@ def test_what_was_paid_in_advance_and_not_accepted_is_said_apart() -> None:
 
 def test_a_cancelled_and_an_unposted_job_have_a_page(tmp_path: Path) -> None:
     played = Played()
-    played.customer.take(Begin())
-    played.world.run()
-    played.customer.take(Cancel())
-    played.world.run()
+    for command in (Begin(), Cancel()):
+        played.customer.take(command)
+        played.world.run()
     text = read_text(render_page(make_page(played, test_accuracy_ppm=None)), "en")
     assert "the customer cancelled it" in text
     folder = Played().keep(tmp_path / "job")
@@ -347,14 +352,8 @@ def test_the_page_loads_nothing_and_its_references_lead_somewhere() -> None:
 
 
 def test_both_languages_have_every_sentence_of_the_page() -> None:
-    english, japanese = (
-        {
-            key: sentence
-            for key, sentence in load_texts(language).entries.items()
-            if key.startswith("market.")
-        }
-        for language in LANGUAGES
-    )
+    whole = [load_texts(language).entries for language in LANGUAGES]
+    english, japanese = ({k: it[k] for k in it if k.startswith("market.")} for it in whole)
     assert set(english) == set(japanese)
     places = re.compile(r"\{(\w+)\}")
     for key, sentence in english.items():
@@ -384,7 +383,7 @@ def test_a_page_is_written_again_by_a_command(tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     asked = ["market", "report", str(folder.root), "--out", str(out), "--lang", "ja"]
     assert runner.invoke(app, asked).exit_code == 0
-    assert '<html lang="ja" data-lang="ja" data-auto="no"' in out.read_text(encoding="utf-8")
+    assert '<html lang="ja" data-lang="ja" data-auto="no"' in out.read_text()
     assert not list(tmp_path.rglob("*.partial"))
     with pytest.raises(StoreError, match="cannot write"):
         write_page(folder, tmp_path / "absent" / "page.html")

@@ -27,6 +27,7 @@ from kumiai.market.nips.nip01 import encode_event
 from kumiai.market.params import write_param
 from kumiai.market.terms import Tag
 
+MEMBERS_SHOWN_MAX = 50  # in a closing: an event has at most 64 tags
 _COMMON: tuple[Tag, ...] = (("v", VERSION), ("t", TOPIC))
 _ENCRYPTED: Tag = ("encrypted",)
 
@@ -210,7 +211,7 @@ def draft_closing(
     """7604; members: (provider, accepted, rejected, msat paid)."""
     tags: list[Tag] = [*_COMMON, _ref(job, "job"), *([("x", model)] if model else [])]
     tags += [write_param("rounds", rounds), write_param("paid_msat", sum(m[3] for m in members))]
-    tags += [write_param(f"member:{m[0]}", m[1], m[2], m[3]) for m in members[:64]]
+    tags += [write_param(f"member:{m[0]}", m[1], m[2], m[3]) for m in members[:MEMBERS_SHOWN_MAX]]
     return Draft(Kind.CLOSING, tuple(tags))
 
 

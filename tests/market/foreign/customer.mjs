@@ -212,18 +212,22 @@ async function pay(work) {
 
 // ---- judging ----
 
-function judge(works, weights, previous) {
-  const base = mlp.measure(sizes, mlp.toFloats(weights), holdout).loss
-  const duplicates = task.validation.duplicate_cosine_ppm / 1e6
-  const earlier = [...previous]
+// Copies are looked for in the one form that needs no knowledge of the others: the same direction.
+function judge(works, weights, step) {
+  const base = mlp.measure(sizes, mlp.toFloats(weights), holdout)
+  const replays = task.validation.replay_cosine_ppm / 1e6
+  const earlier = []
   for (const work of works) {
     Object.assign(work, { gain: 0, code: 'malformed' })
     attempt(() => {
       work.ints = mlp.readVector(work.plain, 'update', weights.length)
       const moved = weights.map((value, i) => value + work.ints[i])
-      work.gain = Math.round((base - mlp.measure(sizes, mlp.toFloats(moved), holdout).loss) * 1e6)
+      const found = mlp.measure(sizes, mlp.toFloats(moved), holdout)
+      const gain = Math.min(base.loss - found.loss, base.bounded - found.bounded)
+      work.gain = Math.round(Math.max(-1, gain) * 1e6)
       if (work.ints.every((value) => value === 0)) work.code = 'empty'
-      else if (earlier.some((other) => cosine(other, work.ints) >= duplicates)) work.code = 'duplicate'
+      else if (earlier.some((other) => Math.abs(cosine(other, work.ints)) >= 0.99999)) work.code = 'duplicate'
+      else if (step && cosine(step, work.ints) >= replays) work.code = 'replayed'
       else work.code = work.gain >= 0 ? 'accepted' : 'no-gain'
       earlier.push(work.ints)
     }, work.result)
@@ -285,19 +289,19 @@ const wanted = offers.slice(0, config.shards)
 const signed = wanted.map((offer, i) => attempt(() => contract(job, jobKey, offer, i, shards[i]), offer.event))
 const members = (await Promise.all(signed)).filter(Boolean)
 const losses = [mlp.measure(sizes, mlp.toFloats(model), holdout).loss]
-let previous = []
+let step
 for (let round = 1; round <= config.rounds && members.length; round++) {
   const asked = members.map((member) => attempt(() => ask(job, member, round, modelRef), { id: member.id, kind: 5602 }))
   const works = (await Promise.all(asked)).filter(Boolean)
-  judge(works, model, previous)
+  judge(works, model, step)
   await Promise.all(works.map((work) => attempt(() => sayVerdict(job, work), work.result)))
   const accepted = works.filter((work) => work.code === 'accepted')
   log(`round ${round}: ${works.map((work) => `${work.code} ${work.gain}`)}`)
   if (accepted.length) {
-    model = model.map((value, i) => value + Math.round(accepted.reduce((sum, work) => sum + work.ints[i], 0) / accepted.length))
+    step = model.map((_, i) => Math.round(accepted.reduce((sum, work) => sum + work.ints[i], 0) / accepted.length))
+    model = model.map((value, i) => value + step[i])
     modelRef = await party.upload(mlp.writeVector('model', model))
   }
-  previous = accepted.map((work) => work.ints)
   losses.push(mlp.measure(sizes, mlp.toFloats(model), holdout).loss)
 }
 const paid = members.reduce((sum, member) => sum + member.paidMsat, 0)

@@ -71,6 +71,7 @@ class Line:
     job: str = ""
     round: int = 0
     counterpart: str = ""
+    description: str = ""  # of the invoice, as the wallet tells it
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,7 @@ def _compare(record: Record, told: Payment | None) -> Line:
         job=intent.debt.job,
         round=intent.debt.round,
         counterpart=intent.debt.counterpart,
+        description="" if told is None else told.description,
     )
 
 

@@ -45,7 +45,14 @@ class EmbeddedWallet:
         self._node = bank.add_member(name)
 
     async def get_info(self) -> WalletInfo:
-        return WalletInfo(self._name, "embedded", has_hold=True, unit_msat=1, payee=self._node)
+        return WalletInfo(
+            self._name,
+            "embedded",
+            has_hold=True,
+            unit_msat=1,
+            payee=self._node,
+            has_preimage=True,
+        )
 
     async def make_invoice(
         self,

@@ -61,7 +61,9 @@ class LdkWallet:
     async def get_info(self) -> WalletInfo:
         """Tell what the node can do, and its key."""
         info = await self._ask("info")
-        return WalletInfo(f"ldk {self._node}", "ldk", has_hold=True, payee=str(info["id"]))
+        return WalletInfo(
+            f"ldk {self._node}", "ldk", has_hold=True, payee=str(info["id"]), has_preimage=True
+        )
 
     async def make_invoice(
         self,

@@ -34,6 +34,7 @@ from kumiai.nodes.market.work import CustomerWorkPort, ProviderWorkPort
 
 LOOK_FIRST_S = 0.05  # first wait between two looks at a payment
 LOOK_LAST_S = 10.0
+PURSE_CHARS = 32  # of the folder's key, in the name by which its wallet knows its money
 THREADS = 3  # one for work, one for sealing and hashing, one to spare
 
 
@@ -113,7 +114,8 @@ def assemble(
     observer: Observer | None = None,
     times: NodeTimes | None = None,
 ) -> Member:
-    """Make a member's node. name: part of the keys by which its money moves; never change it.
+    """Make a member's node. name, and the folder's key: part of the keys by which its money moves;
+    never change them.
 
     Call it inside the event loop that will run it.
     """
@@ -131,16 +133,17 @@ def assemble(
     threads = ThreadPoolExecutor(THREADS)
     work_threads = ThreadPoolExecutor(1)
     looking = Patience(first_s=LOOK_FIRST_S, last_s=LOOK_LAST_S)
+    purse = f"{name}-{key.pubkey[:PURSE_CHARS]}"  # two jobs of one owner may share a wallet
     carriers: dict[type, Any] = {
         **BlobCarrier(blobs, remote, sealed, get_now_s, insisting, threads).list_carriers(),
-        **MoneyCarrier(name, cashier, intents, insisting, looking).list_carriers(),
+        **MoneyCarrier(purse, cashier, intents, insisting, looking).list_carriers(),
     }
     if provider_work is not None:
         carriers.update(ProviderWork(provider_work, insisting, work_threads).list_carriers())
     if customer_work is not None:
         carriers.update(CustomerWork(customer_work, insisting, work_threads).list_carriers())
     if services.ecash is not None:
-        carriers.update(EcashCarrier(name, services.ecash, insisting).list_carriers())
+        carriers.update(EcashCarrier(purse, services.ecash, insisting).list_carriers())
     node: MarketNode[Any] = MarketNode(
         machine,
         InputCodec(*commands),

@@ -140,7 +140,7 @@ def read_state(folder: MarketFolder) -> tuple[CustomerPlan, CustomerState]:
 
 def is_closed(state: CustomerState) -> bool:
     """Tell whether the job is over and everybody was told so."""
-    is_said = not any(key.startswith("publish/") for key in state.pending)
+    is_said = not any(key.startswith(("publish/", "refund/")) for key in state.pending)
     return state.phase is Phase.CLOSED and is_said
 
 

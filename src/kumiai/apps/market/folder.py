@@ -103,16 +103,17 @@ class MarketFolder:
         except OSError as error:
             raise StoreError(f"{self.plan_path}: {error.strerror}") from error
 
-    def read_plan(self, kind: str) -> dict[str, Any]:
-        """Return the plan; InputError if this is no folder of such a member."""
+    def read_plan(self, kind: str = "") -> dict[str, Any]:
+        """Return the plan; InputError if this is no folder of such a member ("": of any)."""
         try:
             document = json.loads(self.plan_path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            fix = f"no {kind} lives there ({error}); give its folder"
+            why = error.strerror if isinstance(error, OSError) else error
+            fix = f"no {kind or 'member'} lives there (plan.json: {why}); give its folder"
             raise InputError("DIR", str(self.root), fix) from error
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise InputError("DIR", str(self.root), f"its plan.json is not of format {FORMAT}")
-        if document.get("kind") != kind:
+        if kind and document.get("kind") != kind:
             fix = f"a {document.get('kind')} lives there, not a {kind}"
             raise InputError("DIR", str(self.root), fix)
         return document

@@ -89,7 +89,8 @@ def read_job_file(path: Path) -> JobFile:
     try:
         written = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        fix = f"cannot be read ({error}); give the path of a job.toml"
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        fix = f"cannot be read ({why}); give the path of a job.toml"
         raise InputError("JOB", str(path), fix) from error
     task, market = parse_job(written)
     return JobFile(task, market, path.resolve().parent)

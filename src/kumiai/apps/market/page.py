@@ -23,8 +23,9 @@ from markupsafe import Markup
 
 from kumiai.adapters.payments.intents import SqliteIntents
 from kumiai.adapters.payments.open import describe_wallet
-from kumiai.apps.market.customer import Places, read_plan, read_state
+from kumiai.apps.market.customer import read_plan, read_state
 from kumiai.apps.market.folder import MarketFolder
+from kumiai.apps.market.places import Places
 from kumiai.apps.market.summary import (
     Acquaintance,
     JobSummary,
@@ -153,7 +154,7 @@ def judge_cards(page: JobPage) -> dict[str, str]:
     if page.told_msat is not None:
         money = "good" if page.told_msat == _sum_sent(job) else "bad"
     quality = "good" if job.is_complete else "unsure"
-    if job.end is None:
+    if not any(row.accepted for row in job.history):
         quality = "bad"
     who = "unsure" if any(row.verdict == "open" for row in job.works) else "good"
     return {"money": money, "quality": quality, "who": who if job.works else "bad"}

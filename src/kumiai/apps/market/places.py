@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from kumiai.adapters.payments.open import describe_wallet, open_wallet
+from kumiai.apps.market.folder import MarketFolder
 from kumiai.base.errors import InputError
 from kumiai.market.nips.urls import normalise_relay_url, normalise_server_url
 from kumiai.nodes.market.errors import WalletError
+from kumiai.nodes.market.record import decode_value
 
 LOCAL_RELAY: Final = "ws://127.0.0.1:7447"
 LOCAL_BLOBS: Final = "http://127.0.0.1:24242"
@@ -73,6 +75,15 @@ def complete_places(
         given.secret_file,
         _fix_path(given.ecash, Path()) or _fix_path(job.ecash, base_dir),
     )
+
+
+def read_places(folder: MarketFolder) -> Places:
+    """Return what a customer's or provider's folder says; InputError if it is none."""
+    document = folder.read_plan()
+    try:
+        return decode_value(Places, document["places"])
+    except (ValueError, KeyError) as error:
+        raise InputError("DIR", str(folder.plan_path), f"cannot be read: {error}") from error
 
 
 def need_wallet(places: Places, who: str) -> None:

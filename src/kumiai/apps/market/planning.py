@@ -93,6 +93,8 @@ def choose_payment(
     able = [Policy(name) for name in wanted]
     if not info.has_hold:
         able = [policy for policy in able if policy is not Policy.HOLD]
+    if not info.has_preimage:
+        able = [policy for policy in able if policy is not Policy.FAIR]
     if not has_ecash:
         able = [policy for policy in able if policy is not Policy.ESCROW]
     if not able:

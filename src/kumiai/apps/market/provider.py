@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kumiai.adapters.payments import bolt11
 from kumiai.adapters.payments.open import open_wallet
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.adapters.store.market_journal import SqliteMarketJournal
@@ -16,6 +18,7 @@ from kumiai.apps.market.planning import MSAT, check_payment, choose_payment, des
 from kumiai.apps.market.purses import open_ecash
 from kumiai.apps.market.running import OnRelay, run_until
 from kumiai.base.errors import InputError
+from kumiai.market.customer.state import UNPAID_STATES
 from kumiai.market.provider import (
     Dispute,
     Leave,
@@ -27,13 +30,16 @@ from kumiai.market.provider import (
 )
 from kumiai.market.provider.state import Stage, Standing
 from kumiai.nodes.market.node import Observer
+from kumiai.nodes.market.ports import WalletPort
 from kumiai.nodes.market.record import InputCodec, decode_value, encode_value
 from kumiai.nodes.market.replay import replay
 
 KIND = "provider"
 COMMANDS = (Start, Leave, Dispute, RateCustomer)
 AUTO = "auto"
+PROBE_S = 60  # an invoice that is only looked at expires
 OWED = frozenset({Stage.LOCKED, Stage.ACCEPTED, Stage.DISPUTED})
+_OWED = ("watch/", "settle/", "cancel/", "redeem/", "publish/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,9 @@ async def create_provider(
     try:
         info = await wallet.get_info()
         payment = choose_payment(wishes.payment, info, has_ecash=bool(places.ecash))
+        payee = info.payee or await _find_payee(wallet)
     finally:
         await wallet.close()
-    if not info.payee:
-        fix = "this wallet does not say which key signs its invoices: customers could not check it"
-        raise InputError("--wallet", info.kind, fix)
     folder.create()
     ecash = open_ecash(places.ecash, folder)
     ecash_key = ecash.pubkey if ecash is not None else ""
@@ -83,7 +87,7 @@ async def create_provider(
         secret=folder.read_secret(),
         name=wishes.name,
         price_msat=wishes.price_sat * MSAT,
-        payee=info.payee,
+        payee=payee,
         payment=payment,
         ecash=ecash_key,
         train_s=wishes.train_s,
@@ -96,6 +100,16 @@ async def create_provider(
     )
     save_provider(folder, policy, places)
     return policy
+
+
+async def _find_payee(wallet: WalletPort) -> str:
+    """Return the key that signs the wallet's invoices, read from one that nobody will pay.
+
+    Customers compare it with what an offer named; not every wallet tells it otherwise.
+    """
+    key = f"which key signs {secrets.token_hex(8)}"
+    made = await wallet.make_invoice(key, MSAT, "not to be paid", PROBE_S)
+    return bolt11.decode(made.bolt11).payee
 
 
 def save_provider(folder: MarketFolder, policy: ProviderPolicy, places: Places) -> None:
@@ -175,6 +189,9 @@ def has_left(state: ProviderState) -> bool:
     """Tell whether nothing is owed any more after `Leave`."""
     if state.is_open or not state.announced_s:
         return False
-    if any(work.stage in OWED for work in state.works.values()):
+    works = state.works.values()
+    if any(work.stage in OWED and work.payment not in UNPAID_STATES for work in works):
         return False  # money is still on its way
+    if any(key.startswith(_OWED) for key in state.pending):
+        return False  # also of contracts that were cancelled: what was delivered is paid
     return all(c.standing is Standing.ENDED for c in state.contracts.values())

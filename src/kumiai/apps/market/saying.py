@@ -36,7 +36,7 @@ def take_commands(folder: Path, known: Iterable[type]) -> list[tuple[Path, Any]]
     A file that is no command is put aside under the name *.bad.
     """
     classes = {wanted.__name__: wanted for wanted in known}
-    found = []
+    found: list[tuple[Path, Any]] = []
     for path in sorted(folder.glob("*.json")):
         try:
             if path.stat().st_size > COMMAND_BYTES_MAX:

@@ -71,7 +71,7 @@ def build_headline(job: JobSummary, test_accuracy_ppm: int | None) -> list[Marku
             said.append(say("headline.early", outcome=find_outcome(job.outcome)))
         else:
             said.append(say("headline.running", phase=_find("market.phase.", job.phase)))
-        if best is not None:
+        if best is not None and any(row.accepted for row in job.history):
             said.append(say("headline.early_model", accuracy=texts.format_percent(best)))
     paid = [row for row in job.providers if row.paid_msat]
     works = sum(row.accepted for row in job.providers)
@@ -83,11 +83,12 @@ def build_headline(job: JobSummary, test_accuracy_ppm: int | None) -> list[Marku
             unearned = format_sat(job.money.unearned_msat)
             said.append(say("headline.unearned", amount=unearned))
     else:
-        said.append(say("headline.nobody_paid"))
+        said.append(say("headline.nobody_paid" if job.is_closed else "headline.nobody_yet"))
     if paid and unpaid:
         said.append(say("headline.unpaid", n=len(unpaid)))
     left, budget = format_sat(job.money.left_msat), format_sat(job.money.budget_msat)
-    said.append(say("headline.left", left=left, budget=budget))
+    key = "headline.left_all" if left == budget else "headline.left"
+    said.append(say(key, left=left, budget=budget))
     return said
 
 

@@ -208,6 +208,8 @@ def _on_failed(turn: Turn, name: str, result: Failed) -> None:
     """A work that cannot go on is closed; anything else that fails for good ends the job."""
     work = turn.s.works.get(result.key.removeprefix(f"{name}/"))
     if work is None:
+        if name == "judge" and turn.terms.committee:
+            return  # the others may still be enough
         if name in ("judge", "combine", "store/task", "store/code", "store/model", "publish/job"):
             paying.finish(turn, f"{result.key}: {result.detail}")
         return
@@ -220,7 +222,9 @@ def _on_failed(turn: Turn, name: str, result: Failed) -> None:
         ):  # no invoice as agreed: nothing is owed
             paying.withdraw(turn, work)
         return
-    if name in ("lock", "publish/round"):  # never asked: no fault of the provider's
+    if name == "refund":
+        paying.on_not_refunded(turn, work)
+    elif name in ("lock", "publish/round"):  # never asked: no fault of the provider's
         turn.put_work(replace(work, stage=Stage.CLOSED, code=Code.CANCELLED))
     elif name in ("fetch", "open") and work.is_open:
         known = {str(code): code for code in Code}

@@ -286,15 +286,18 @@ def expire(turn: Turn) -> None:
         if not work.is_open:
             continue
         if work.stage is Stage.ASKED and turn.now_s > work.deadline_s - _get_silence_s(turn):
-            close(turn, work, Code.NO_REPLY)
+            _close_unanswered(turn, work)
         elif work.stage is Stage.WORKING and turn.now_s > work.deadline_s:
             close(turn, work, Code.LATE)
-        elif work.stage is Stage.LOCKED and turn.now_s > work.key_by_s:
-            reject(turn, work, Code.NO_KEY)
+        elif work.stage is Stage.LOCKED:  # its time counts from the lock
+            if turn.now_s > work.key_by_s:
+                reject(turn, work, Code.NO_KEY)
         elif turn.now_s <= work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
             continue
         elif work.stage is Stage.FETCHED and not work.seal_key:
-            inconclusive(turn, work)  # our own payment came to nothing: not the provider's fault
+            paying.leave_undecided(
+                turn, work
+            )  # our own payment came to nothing: not the provider's fault
         else:
             reject(turn, work, Code.NO_KEY if not work.seal_key else Code.NOT_THERE)
 
@@ -302,6 +305,15 @@ def expire(turn: Turn) -> None:
 def _get_silence_s(turn: Turn) -> int:
     """Who says nothing in the first quarter of its time does not work."""
     return turn.terms.train_s - turn.terms.train_s // 4
+
+
+def _close_unanswered(turn: Turn, work: Work) -> None:
+    """Who was asked and is silent is gone; whom our own mint kept us from asking is not."""
+    if work.request:
+        close(turn, work, Code.NO_REPLY)
+        return
+    turn.drop(f"publish/round/{work.key}")
+    turn.put_work(replace(work, stage=Stage.CLOSED, code=Code.CANCELLED))
 
 
 def close(turn: Turn, work: Work, code: Code) -> None:
@@ -320,13 +332,6 @@ def reject(turn: Turn, work: Work, code: Code) -> None:
     turn.put_work(work)
     paying.say_verdict(turn, work, Ruling.REJECTED, code)
     paying.count_fault(turn, work.provider, code, is_grave=code in _FRAUD)
-
-
-def inconclusive(turn: Turn, work: Work) -> None:
-    """The judges did not agree in time: no pay, and no stain on the provider."""
-    work = replace(work, stage=Stage.REJECTED, ruling=Ruling.INCONCLUSIVE, code=Code.NOT_JUDGED)
-    turn.put_work(work)
-    paying.say_verdict(turn, work, Ruling.INCONCLUSIVE, Code.NOT_JUDGED)
 
 
 def _refuse_stranger(turn: Turn, event_id: str, author: str, event: Event) -> None:

@@ -137,12 +137,17 @@ class Work:
     verdict: str = ""
     payment: str = ""  # the wallet's last word
     fee_msat: int = 0
-    tries: int = 0  # payments of this accepted work that failed for good
+    tries: int = 0  # payments of this accepted work, or refunds, that failed for good
 
     @property
     def key(self) -> str:
         """Name of this work in effects."""
         return f"{self.round}/{self.attempt}/{self.provider}"
+
+    @property
+    def is_accepted_unpaid(self) -> bool:
+        """Tell whether it was accepted and its payment is dead: nothing moves any more."""
+        return self.stage is Stage.ACCEPTED and self.payment in UNPAID_STATES
 
     @property
     def is_open(self) -> bool:
@@ -212,10 +217,14 @@ class CustomerState:
     def _is_promised(self, work: Work) -> bool:
         if _is_spent(work):
             return False
+        if work.is_accepted_unpaid:
+            return False
         if work.is_open or work.stage in (Stage.OPENED, Stage.ACCEPTED):
             return True
-        if work.token and work.payment != "refunded":
-            return True  # until it has come back
+        if work.token and work.payment not in ("refunded", "failed"):
+            return True  # until it has come back, or was asked for in vain
+        if f"lock/{work.key}" in self.pending:
+            return True  # the mint may be slow
         if f"pay/{work.key}" in self.pending and not work.preimage:
             return True  # under way: only a hold payment cannot end without our preimage
         return self._may_be_ruled(work)

@@ -140,12 +140,23 @@ class _Turn:
 
     def _on_job(self, job: JobPosted) -> None:
         terms = job.terms
-        if terms is None or len(self.s.jobs) >= JOBS_MAX:
+        if terms is None or job.id in self.s.jobs:
             return
         is_named = self.policy.pubkey in (*terms.committee, *terms.jury)
-        if is_named and (not self.policy.jobs or job.id in self.policy.jobs):
+        is_ours = is_named and (not self.policy.jobs or job.id in self.policy.jobs)
+        if is_ours and self._forget_a_job():
             self.s.jobs[job.id] = terms  # type: ignore[index]
             self.s.customers[job.id] = job.customer  # type: ignore[index]
+
+    def _forget_a_job(self) -> bool:
+        """Make room: the oldest job about which nothing was asked gives way."""
+        if len(self.s.jobs) < JOBS_MAX:
+            return True
+        used = {session.job for session in self.s.sessions.values()}
+        oldest = next((job for job in self.s.jobs if job not in used), None)
+        if oldest is not None:
+            del self.s.jobs[oldest], self.s.customers[oldest]
+        return oldest is not None
 
     def _on_judging(self, message: JudgingAsked) -> None:
         terms = self.s.jobs.get(message.job)

@@ -27,6 +27,7 @@ from kumiai.market.provider.turn import Turn
 TASK_BYTES_MAX = 2**20
 CODE_BYTES_MAX = 2**20
 PATIENCE_ROUNDS = 4
+FIRST_REQUEST_S = 3600  # whatever times a job declares: so long we wait for its first round
 ANNOUNCEMENT_NAME = "kumiai-training"
 BEFORE_DELIVERY = frozenset(
     {
@@ -107,7 +108,7 @@ def _make_room(turn: Turn) -> bool:
     """Forget the oldest job that nobody works on: a flood of jobs keeps nobody out."""
     if len(turn.s.jobs) < JOBS_KEPT_MAX:
         return True
-    used = {contract.job for contract in turn.s.contracts.values()}
+    used = {c.job for c in turn.s.contracts.values() if c.standing is not Standing.ENDED}
     oldest = next((job for job in turn.s.jobs if job not in used), None)
     if oldest is not None:
         _forget_job(turn, oldest)
@@ -296,11 +297,14 @@ def _end(turn: Turn, customer: str, named: set[str], reason: str) -> None:
 def expire_contracts(turn: Turn) -> None:
     """A customer that has asked for nothing for long has no claim on our room any more."""
     busy = {w.request.contract for w in turn.s.works.values() if w.stage in BEFORE_DELIVERY}
+    asked = {work.request.contract for work in turn.s.works.values()}
     for contract in list(turn.s.contracts.values()):
         terms = contract.job_terms
         if contract.standing is Standing.ENDED or contract.id in busy or terms is None:
             continue
         patience_s = PATIENCE_ROUNDS * (terms.train_s + terms.reveal_s + terms.judge_s)
+        if contract.id not in asked:
+            patience_s = min(patience_s, FIRST_REQUEST_S)
         if turn.now_s > contract.since_s + patience_s:
             ended = replace(contract, standing=Standing.ENDED, reason="the customer is silent")
             turn.put_contract(ended)
@@ -321,7 +325,12 @@ def forget_expired(turn: Turn) -> None:
 
 
 def _forget_ended(turn: Turn) -> None:
-    busy = {work.request.contract for work in turn.s.works.values()}
+    """Contracts that have ended and under which nothing was delivered, with what failed."""
+    works = list(turn.s.works.values())
+    kept = {work.request.contract for work in works if work.stage is not Stage.FAILED}
     for contract in list(turn.s.contracts.values()):
-        if contract.standing is Standing.ENDED and contract.id not in busy:
+        if contract.standing is Standing.ENDED and contract.id not in kept:
             turn.forget("contracts", contract.id)
+            for work in works:
+                if work.request.contract == contract.id:
+                    turn.forget("works", work.key)

@@ -360,6 +360,16 @@ def expire(turn: Turn) -> None:
         if work.stage in BEFORE_DELIVERY and turn.now_s > work.request.terms.deadline_s:
             is_unpaid = work.stage is Stage.OWED
             fail(turn, work, "the round before was not paid" if is_unpaid else "too late")
+        elif work.stage is Stage.DISPUTED and turn.now_s > _compute_dispute_end(turn, work):
+            turn.put_work(replace(work, stage=Stage.REJECTED))
+            _give_back(turn, work)
+
+
+def _compute_dispute_end(turn: Turn, work: Work) -> int:
+    """A jury that says nothing until our invoice's life is over will not speak any more."""
+    return (
+        requests.compute_locktime_least(work.request.terms, turn.get_terms(work)) + INVOICE_SLACK_S
+    )
 
 
 def _publish(turn: Turn, work: Work, name: str, draft: Draft) -> None:

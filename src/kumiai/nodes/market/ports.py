@@ -144,6 +144,7 @@ class WalletInfo:
     has_hold: bool
     unit_msat: int = 1
     payee: str = ""  # key that its invoices are signed by, where it is known
+    has_preimage: bool = False  # makes invoices on a preimage of ours, as fair exchange needs
 
 
 class WalletPort(Protocol):

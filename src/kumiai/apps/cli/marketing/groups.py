@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kumiai.apps.cli.marketing.extra import need_extra
 from kumiai.apps.cli.marketing.options import (
     BlobsOption,
     DirArgument,
@@ -66,6 +67,7 @@ def post(
     quiet: QuietOption = False,
 ) -> None:
     """Prepare a job's data, post it, and stay until it is done. Ctrl-C leaves it as it is."""
+    need_extra()
     from kumiai.apps.cli.marketing import buying
 
     places = buying.make_places(relay, blobs, wallet, secret_file, ecash)
@@ -86,6 +88,7 @@ def watch(
     quiet: QuietOption = False,
 ) -> None:
     """Go on with a job and show it until it is done; other relays or blob servers may be named."""
+    need_extra()
     from kumiai.apps.cli.marketing import buying
 
     buying.watch(folder, buying.make_places(relay, blobs, "", None, ""), lang, quiet)
@@ -94,6 +97,7 @@ def watch(
 @market.command(epilog=show_examples("kumiai market status jobs/my-job --json"))
 def status(folder: DirArgument, json: JsonOption = False, lang: LangOption = None) -> None:
     """Show where a job is, who did what, and what it cost."""
+    need_extra()
     from kumiai.apps.cli.marketing import buying
 
     buying.status(folder, json, lang)
@@ -120,6 +124,7 @@ def report(
 @market.command(epilog=show_examples("kumiai market offers jobs/my-job"))
 def offers(folder: DirArgument, json: JsonOption = False, lang: LangOption = None) -> None:
     """List the offers that came, best first."""
+    need_extra()
     from kumiai.apps.cli.marketing import buying
 
     buying.offers(folder, json, lang)
@@ -133,6 +138,7 @@ def accept(
     ] = None,
 ) -> None:
     """Take offers by hand, where the job says automatic = false."""
+    need_extra()
     from kumiai.apps.cli.marketing import buying
 
     buying.accept(folder, providers or [])
@@ -141,6 +147,7 @@ def accept(
 @market.command(epilog=show_examples("kumiai market cancel jobs/my-job"))
 def cancel(folder: DirArgument) -> None:
     """Stop a job: what was delivered is judged and paid, nothing more is asked for."""
+    need_extra()
     from kumiai.apps.cli.marketing import buying
 
     buying.cancel(folder)
@@ -154,6 +161,7 @@ def rate(
     sentence: Annotated[str, typer.Argument(metavar="[SENTENCE]")] = "",
 ) -> None:
     """Say publicly how a provider's work was."""
+    need_extra()
     from kumiai.apps.cli.marketing import buying
 
     buying.rate(folder, provider_key, points, sentence)
@@ -178,6 +186,7 @@ def judge(
     quiet: QuietOption = False,
 ) -> None:
     """Judge for committees and juries that name you, on samples of your own. Ctrl-C ends it."""
+    need_extra()
     from kumiai.apps.cli.marketing import judging
     from kumiai.apps.cli.marketing.buying import make_places
 
@@ -187,6 +196,7 @@ def judge(
 @market.command(epilog=show_examples("kumiai market providers --relay wss://relay.example"))
 def providers(relay: RelayOption = None, json: JsonOption = False, lang: LangOption = None) -> None:
     """List who offers training, and who was heard of in the last minutes."""
+    need_extra()
     from kumiai.apps.cli.marketing import looking
 
     looking.list_providers(relay or [], json, lang)
@@ -258,6 +268,7 @@ def provider_start(
     What is said about price, machine and wallet is kept in the folder; later starts need --folder
     alone, and may name other relays and blob servers.
     """
+    need_extra()
     from kumiai.apps.cli.marketing import selling
     from kumiai.apps.cli.marketing.buying import make_places
 
@@ -271,6 +282,7 @@ def provider_start(
 @provider.command("status", epilog=show_examples("kumiai provider status providers/me"))
 def provider_status(folder: DirArgument, json: JsonOption = False, lang: LangOption = None) -> None:
     """Show contracts, every round's work, why it earned what it earned."""
+    need_extra()
     from kumiai.apps.cli.marketing import selling
 
     selling.status(folder, json, lang)
@@ -279,6 +291,7 @@ def provider_status(folder: DirArgument, json: JsonOption = False, lang: LangOpt
 @provider.command("leave", epilog=show_examples("kumiai provider leave providers/me"))
 def provider_leave(folder: DirArgument) -> None:
     """Take no more work; what was agreed on is finished."""
+    need_extra()
     from kumiai.apps.cli.marketing import selling
 
     selling.leave(folder)
@@ -290,6 +303,7 @@ def provider_dispute(
     request: Annotated[str, typer.Argument(metavar="REQUEST", help="As status names it.")],
 ) -> None:
     """Ask the job's jury about a rejected round."""
+    need_extra()
     from kumiai.apps.cli.marketing import selling
 
     selling.dispute(folder, request)
@@ -303,6 +317,7 @@ def provider_rate(
     sentence: Annotated[str, typer.Argument(metavar="[SENTENCE]")] = "",
 ) -> None:
     """Say publicly how a customer was."""
+    need_extra()
     from kumiai.apps.cli.marketing import selling
 
     selling.rate(folder, contract, points, sentence)
@@ -317,6 +332,7 @@ def relay(
     ] = None,
 ) -> None:
     """Run a relay: a place where jobs, offers and results pass. Ctrl-C ends it."""
+    need_extra()
     from kumiai.apps.cli.marketing import serving
 
     serving.serve_relay(host, port, folder)
@@ -331,6 +347,7 @@ def blobs(
     ] = "",
 ) -> None:
     """Run a blob server (Blossom): data and models by their sha256. Ctrl-C ends it."""
+    need_extra()
     from kumiai.apps.cli.marketing import serving
 
     serving.serve_blobs(host, port, folder, public_url)

@@ -81,10 +81,12 @@ def render_provider(policy: ProviderPolicy, state: ProviderState, texts: Texts) 
     grid.add_row(Text(texts.text("market.provider.hardware"), "dim"), clean(policy.hardware))
     grid.add_row(Text(texts.text("market.provider.earned"), "dim"), Text(earned, "bold"))
     parts: list[RenderableType] = [Text(title, "bold"), grid]
-    if not state.contracts:
+    if state.announced_s and not state.is_open:
+        parts.append(Text(texts.text("market.provider.leaving"), "yellow"))
+    elif not state.contracts:
         key = "market.provider.listening" if state.is_open else "market.provider.nothing"
-        return Group(*parts, Text(texts.text(key), "dim"))
-    return Group(*parts, _works(state, texts))
+        parts.append(Text(texts.text(key), "dim"))
+    return Group(*parts, _works(state, texts)) if state.works else Group(*parts)
 
 
 def get_reason(code: str, texts: Texts) -> str:

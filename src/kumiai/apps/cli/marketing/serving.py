@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import typer
+
+from kumiai.base.errors import InputError
+from kumiai.nodes.market.errors import RelayError
+
+TAKEN = "something listens there already: stop it, or choose another port (0: any free one)"
 
 
 def serve_relay(host: str, port: int, folder: Path | None) -> None:
@@ -17,7 +25,23 @@ def serve_relay(host: str, port: int, folder: Path | None) -> None:
     def tell(url: str) -> None:
         typer.echo(f"relay at {url} ({place}); Ctrl-C ends it")
 
-    asyncio.run(embedded.serve(host, port, folder, on_start=tell))
+    asyncio.run(_until_stopped(embedded.serve(host, port, folder, on_start=tell), port))
+
+
+async def _until_stopped(serving: Coroutine[Any, Any, None], port: int) -> None:
+    """Serve until SIGINT or SIGTERM: for a server that is no failure."""
+    task = asyncio.ensure_future(serving)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return
+    except RelayError as error:
+        if "in use" in str(error):
+            raise InputError("--port", port, TAKEN) from error
+        raise
 
 
 def serve_blobs(host: str, port: int, folder: Path, public_url: str) -> None:

@@ -193,7 +193,7 @@ class ProviderScreen(NodeScreen):
             if self._stages.get(key) != work.stage:
                 self._stages[key] = work.stage
                 stage = self.texts.text(f"market.stage.{work.stage}")
-                if work.stage == "rejected" and work.code:
+                if work.stage in ("rejected", "failed") and work.code:
                     stage = f"{stage}: {screens.get_reason(work.code, self.texts)}"
                 job, number = work.request.job[:KEY_DIGITS], work.request.terms.round
                 self.tell("market.live.work", job=job, round=number, stage=clean(stage))

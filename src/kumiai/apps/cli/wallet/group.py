@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kumiai.apps.cli.marketing.extra import need_extra
 from kumiai.apps.cli.options import LangOption, show_examples
 
 wallet = typer.Typer(
@@ -15,8 +16,8 @@ wallet = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=show_examples(
-        "kumiai wallet balance embedded:market/bank.db#me",
-        "kumiai wallet reconcile lnbits:http://127.0.0.1:5000 --intents market/intents.db",
+        "kumiai wallet balance embedded:bank.sqlite#me",
+        "kumiai wallet reconcile --folder providers/me",
     ),
 )
 
@@ -38,8 +39,18 @@ SecretOption = Annotated[
     ),
 ]
 IntentsOption = Annotated[
-    Path,
-    typer.Option("--intents", metavar="FILE", help="What the member meant to pay and to ask."),
+    Path | None,
+    typer.Option(
+        "--intents",
+        metavar="FILE",
+        help="What the member meant to pay and to ask (default: the folder's).",
+    ),
+]
+MemberOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder", metavar="DIR", help="Of a job or provider: its wallet and its intents."
+    ),
 ]
 ReceiptsOption = Annotated[
     Path | None,
@@ -60,6 +71,7 @@ def balance(
     lang: LangOption = None,
 ) -> None:
     """Show what can be paid out now, and what is locked."""
+    need_extra()
     from kumiai.apps.cli.wallet import showing
 
     showing.show_balance(showing.Settings(name, secret_file, as_json, lang))
@@ -77,33 +89,42 @@ def history(
     lang: LangOption = None,
 ) -> None:
     """List what came and went, oldest first, as the wallet tells it."""
+    need_extra()
     from kumiai.apps.cli.wallet import showing
 
     showing.show_history(showing.Settings(name, secret_file, as_json, lang), days)
 
 
 @wallet.command(
-    epilog=show_examples("kumiai wallet reconcile embedded:bank.db#me --intents intents.db")
+    epilog=show_examples(
+        "kumiai wallet reconcile --folder jobs/my-job",
+        "kumiai wallet reconcile embedded:bank.db#me --intents intents.db",
+    )
 )
 def reconcile(
     name: WalletArgument = None,
-    intents: IntentsOption = Path("intents.db"),
+    folder: MemberOption = None,
+    intents: IntentsOption = None,
     receipts: ReceiptsOption = None,
     secret_file: SecretOption = None,
     as_json: JsonOption = False,
     lang: LangOption = None,
 ) -> None:
     """Put intents, the wallet's history and receipts side by side; exit code 3 if they disagree."""
+    need_extra()
     from kumiai.apps.cli.wallet import showing
 
-    settings = showing.Settings(name, secret_file, as_json, lang)
+    settings = showing.Settings(name, secret_file, as_json, lang, folder)
     showing.show_books(settings, intents, receipts)
 
 
-@wallet.command(epilog=show_examples("kumiai wallet export embedded:bank.db#me --out accounts.csv"))
+@wallet.command(
+    epilog=show_examples("kumiai wallet export --folder jobs/my-job --out accounts.csv")
+)
 def export(
     name: WalletArgument = None,
-    intents: IntentsOption = Path("intents.db"),
+    folder: MemberOption = None,
+    intents: IntentsOption = None,
     receipts: ReceiptsOption = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where the table is saved.")
@@ -113,9 +134,10 @@ def export(
     lang: LangOption = None,
 ) -> None:
     """Save the accounts as CSV, safe to open in a spreadsheet."""
+    need_extra()
     from kumiai.apps.cli.wallet import showing
 
-    settings = showing.Settings(name, secret_file, as_json, lang)
+    settings = showing.Settings(name, secret_file, as_json, lang, folder)
     showing.save_books(settings, intents, receipts, out)
 
 
@@ -127,6 +149,7 @@ def fund(
     lang: LangOption = None,
 ) -> None:
     """Make play money in an embedded bank; its file is made if it is not there."""
+    need_extra()
     from kumiai.apps.cli.wallet import showing
 
     showing.fund(showing.Settings(name, None, as_json, lang), amount)

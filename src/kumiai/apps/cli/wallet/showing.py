@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kumiai.adapters.payments.accounts import FAULTS, Books, Verdict, read_receipts
+from kumiai.adapters.payments.accounts import FAULTS, Books, Line, Verdict, read_receipts
 from kumiai.adapters.payments.accounts import reconcile as compare
 from kumiai.adapters.payments.accounts_csv import save_csv, show_time
 from kumiai.adapters.payments.intents import SqliteIntents
@@ -25,11 +25,14 @@ from kumiai.apps.cli.entry import get_language, get_setting
 from kumiai.apps.cli.options import Lang
 from kumiai.apps.cli.terminal import safe
 from kumiai.apps.cli.wallet.amounts import read_amount, show_amount
+from kumiai.apps.market.folder import MarketFolder
+from kumiai.apps.market.places import read_places
 from kumiai.apps.report.texts import Language, Texts, load_texts
 from kumiai.base.errors import InputError, VerificationError
 from kumiai.nodes.market.ports import Payment, WalletPort
 
 DAY_S: Final = 86_400
+INTENTS: Final = Path("intents.db")
 
 T = TypeVar("T")
 
@@ -42,6 +45,7 @@ class Settings:
     secret_file: Path | None
     as_json: bool
     lang: Lang | None
+    folder: Path | None = None  # of a job or provider, whose wallet and intents are meant
 
     @property
     def texts(self) -> Texts:
@@ -53,10 +57,35 @@ class Settings:
 
     def get_name(self) -> str:
         """The wallet's text; InputError where none was named."""
-        name = self.name or get_setting("WALLET")
+        if self.name or self.folder is None:
+            name = self.name or get_setting("WALLET")
+        else:
+            name = read_places(MarketFolder(self.folder)).wallet
         if not name:
             raise InputError("WALLET", None, "name the wallet, or set KUMIAI_WALLET")
         return name
+
+    def get_secret_file(self) -> Path | None:
+        """The file with the wallet's key, as said now or when the folder was made."""
+        if self.secret_file is not None or self.folder is None or self.name:
+            return self.secret_file
+        written = read_places(MarketFolder(self.folder)).secret_file
+        return Path(written) if written else None
+
+    def get_intents(self, named: Path | None) -> Path:
+        """The file of intents that was named, or the folder's; InputError if it is not there."""
+        if named is None:
+            if self.folder is not None:
+                read_places(MarketFolder(self.folder))  # InputError if nobody lives there
+                named = MarketFolder(self.folder).money_path
+            else:
+                named = INTENTS
+        if not named.is_file():
+            fix = "there is no such file; for a job or provider name its folder: --folder DIR"
+            if self.folder is not None:
+                fix = "its node has not run yet"
+            raise InputError("--intents", str(named), fix)
+        return named
 
     def run(self, work: Callable[[WalletPort], Awaitable[T]]) -> T:
         """Open the wallet, which must exist, and do `work` with it."""
@@ -64,7 +93,10 @@ class Settings:
         async def inside() -> T:
             known = {name: get_setting(name) for name in SETTINGS}
             opened = await open_wallet(
-                self.get_name(), settings=known, secret_file=self.secret_file, may_create=False
+                self.get_name(),
+                settings=known,
+                secret_file=self.get_secret_file(),
+                may_create=False,
             )
             try:
                 return await work(opened)
@@ -119,7 +151,7 @@ def show_history(settings: Settings, days: int | None) -> None:
     console.print(table)
 
 
-def show_books(settings: Settings, intents: Path, receipts: Path | None) -> None:
+def show_books(settings: Settings, intents: Path | None, receipts: Path | None) -> None:
     """Print the accounts; VerificationError if they do not agree."""
     books = _make_books(settings, intents, receipts)
     settings.print_json(describe_books(books))
@@ -136,7 +168,7 @@ def show_books(settings: Settings, intents: Path, receipts: Path | None) -> None
     console.print(texts.text("wallet.reconciled"), style="green")
 
 
-def save_books(settings: Settings, intents: Path, receipts: Path | None, out: Path) -> None:
+def save_books(settings: Settings, intents: Path | None, receipts: Path | None, out: Path) -> None:
     """Write the accounts as CSV."""
     books = _make_books(settings, intents, receipts)
     save_csv(books.lines, out)
@@ -167,16 +199,15 @@ def describe_books(books: Books) -> dict[str, object]:
     }
 
 
-def _make_books(settings: Settings, intents: Path, receipts: Path | None) -> Books:
-    if not intents.is_file():
-        raise InputError("--intents", str(intents), "there is no such file")
+def _make_books(settings: Settings, intents: Path | None, receipts: Path | None) -> Books:
+    kept = settings.get_intents(intents)
     said = read_receipts(receipts) if receipts is not None else None
 
     async def ask(opened: WalletPort) -> tuple[list[Payment], Any]:
         return await opened.list_payments(), await opened.get_balance()
 
     movements, balance = settings.run(ask)
-    with SqliteIntents(intents, is_readonly=True) as store:
+    with SqliteIntents(kept, is_readonly=True) as store:
         return compare(store.list_all(), movements, balance, said)
 
 
@@ -192,20 +223,34 @@ def _list_sums(books: Books) -> list[tuple[str, int]]:
 
 
 def _make_lines(books: Books, texts: Texts) -> Table:
-    table = _make_table(texts, "time", "way", "amount", "fee", "what", "verdict", "reason")
+    heads = ["time", "way", "amount", "fee", "what", "verdict", "reason"]
+    if not any(line.fee_msat for line in books.lines):
+        heads.remove("fee")
+    if not any(line.reason for line in books.lines if line.verdict is not Verdict.UNKNOWN):
+        heads.remove("reason")
+    table = _make_table(texts, *heads)
     for line in books.lines:
-        about = f"{line.job} {line.round} {line.purpose}" if line.job else ""
         style = "red" if line.verdict in FAULTS else "dim" if line.verdict in _QUIET else ""
-        table.add_row(
-            show_time(line.at_s),
-            texts.name("wallet.way_of", "in" if line.is_incoming else "out"),
-            show_amount(line.amount_msat),
-            show_amount(line.fee_msat) if line.fee_msat else "",
-            safe(about),
-            Text(texts.name("wallet.verdict_of", line.verdict.value), style),
-            safe(line.reason),
-        )
+        cells = {
+            "time": show_time(line.at_s),
+            "way": texts.name("wallet.way_of", "in" if line.is_incoming else "out"),
+            "amount": show_amount(line.amount_msat),
+            "fee": show_amount(line.fee_msat) if line.fee_msat else "",
+            "what": safe(_say_what_for(line, texts)),
+            "verdict": Text(texts.name("wallet.verdict_of", line.verdict.value), style),
+            "reason": safe("" if line.verdict is Verdict.UNKNOWN else line.reason),
+        }
+        table.add_row(*(cells[head] for head in heads))
     return table
+
+
+def _say_what_for(line: Line, texts: Texts) -> str:
+    """The job and round, where the intent names them; else what the invoice says."""
+    if line.verdict is Verdict.UNKNOWN:
+        return line.reason
+    if not line.job:
+        return line.description
+    return texts.text("wallet.for_round", job=line.job[:8], round=line.round)
 
 
 def _make_table(texts: Texts, *heads: str) -> Table:
