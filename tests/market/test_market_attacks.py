@@ -388,25 +388,3 @@ def test_a_late_result_is_not_paid(late_s: int) -> None:
         said = [tags for tags in verdicts if ("p", providers[0].key.pubkey) in tags]
         assert ("status", "rejected", "late", SENTENCES[Code.LATE]) in said[-1]
     assert_fair(world, customer, [])
-
-
-def test_what_a_provider_says_of_its_own_work_decides_nothing() -> None:
-    """Its training loss and accuracy are not looked at; the judge's own measurement is."""
-
-    def boast(draft: Draft) -> Draft:
-        draft = with_param(draft, "loss_ppm", "-1000000000000")
-        return with_param(with_param(draft, "accuracy_ppm", "1000000"), "final_accuracy", "99.9")
-
-    def measure(effect: fx.Judge) -> fx.Judged:
-        lines = tuple(
-            fx.JudgedLine(name, -5 if name == providers[0].key.pubkey else 1_000, 0, 1)
-            for name, _, _ in effect.candidates
-        )
-        return fx.Judged(effect.key, 2_000_000, 500_000, lines)
-
-    world, customer, providers = make_attacked(Policy.HOLD)
-    world.judging = measure
-    providers[0].twist = spoil(Kind.RESULT, boast)
-    play(world, customer, providers)
-    expect(customer, providers[0], {Code.NO_GAIN})
-    assert_fair(world, customer, [providers[0]])

@@ -302,3 +302,27 @@ def test_what_a_jury_may_still_order_is_kept_in_the_budget() -> None:
 def _reject(member: Member, effect: fx.Judge) -> None:
     lines = tuple(fx.JudgedLine(name, -9, -9, 1) for name, _, _ in effect.candidates)
     member.take(fx.Judged(effect.key, 10**6, 1, lines))
+
+
+def test_what_a_provider_says_of_its_own_work_decides_nothing() -> None:
+    """Its training loss and accuracy are not looked at; the judge's own measurement is."""
+
+    def boast(draft: Draft) -> Draft:
+        draft = with_param(draft, "loss_ppm", "-1000000000000")
+        return with_param(with_param(draft, "accuracy_ppm", "1000000"), "final_accuracy", "99.9")
+
+    def measure(effect: fx.Judge) -> fx.Judged:
+        lines = tuple(
+            fx.JudgedLine(name, -5 if name == providers[0].key.pubkey else 1_000, 0, 1)
+            for name, _, _ in effect.candidates
+        )
+        return fx.Judged(effect.key, 2_000_000, 500_000, lines)
+
+    world, customer, providers = make_attacked(Policy.HOLD)
+    world.judging = measure
+    providers[0].twist = spoil(Kind.RESULT, boast)
+    play(world, customer, providers)
+    works = [w for w in customer.state.works.values() if w.provider == providers[0].key.pubkey]
+    assert {work.code for work in works} == {Code.NO_GAIN}
+    assert customer.state.outcome == "all rounds done"
+    assert_fair(world, customer, [providers[0]])
