@@ -101,7 +101,7 @@ async def put(source: Path, urls: list[str]) -> float:
 
 
 async def get(source: Path, target: Path, urls: list[str]) -> float:
-    client = HttpBlobs(derive_key(b"bench", "alice"), [])
+    client = HttpBlobs(derive_key(b"bench", "alice"), [], ClientOptions(is_private_allowed=True))
     wanted = BlobLocation(name_source(source), source.stat().st_size, tuple(urls))
     start = time.perf_counter()
     await client.download(wanted, target, wanted.size_bytes)
@@ -251,6 +251,7 @@ if __name__ == "__main__":
 
     from kumiai.adapters.blobs.authorization import sign_authorization
     from kumiai.adapters.blobs.client import HttpBlobs
+    from kumiai.adapters.blobs.options import ClientOptions
     from kumiai.adapters.blobs.sealed import open_file, seal_file
     from kumiai.base.keys import derive_key
     from kumiai.market.nips.bud import Verb

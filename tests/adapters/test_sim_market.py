@@ -189,3 +189,11 @@ def test_the_bank_loses_and_makes_nothing_whatever_is_asked(moves: Any) -> None:
         assert bank.count_msat() == 3_000
         assert min(bank.accounts.values()) >= 0
     assert check_money(type("World", (), {"bank": bank})()) is None  # type: ignore[arg-type]
+
+
+def test_an_honest_provider_that_is_not_paid_is_found() -> None:
+    plan = jobs.JobPlan(7, Policy.INVOICE, 1, 1, 1, ("",), 50_000, False, False)
+    world = jobs.make_world(plan, CALM)
+    world.members["customer"].twist = lambda effect: None if "pay" in effect.key else effect
+    world.run(jobs.RUN_S, jobs._is_closed)
+    assert "p0 is honest" in str(jobs.find_flaws(world))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz.doors import Door, audits, committee, files, fold, nips, pbft_wire, replica
+from tests.fuzz.doors import Door, audits, committee, files, fold, market, nips, pbft_wire, replica
 
 DOORS: dict[str, Door] = {
     door.name: door
@@ -21,5 +21,6 @@ DOORS: dict[str, Door] = {
         replica.REPLICA,
         *fold.FOLDS,
         *nips.DOORS,
+        *market.DOORS,
     )
 }

@@ -16,7 +16,7 @@ from kumiai.base.keys import SigningKey, derive_key
 from kumiai.market import effects as fx
 from kumiai.market.customer import Customer, CustomerPlan
 from kumiai.market.kinds import Policy
-from kumiai.market.letters import Letter
+from kumiai.market.letters import Draft, Letter
 from kumiai.market.nips.nip01 import has_any, sign_text
 from kumiai.market.provider import Provider, ProviderPolicy
 from kumiai.market.terms import BlobRef, JobTerms
@@ -103,7 +103,8 @@ class World:
 
     def do_publish(self, member: Member, effect: fx.Publish) -> None:
         draft = effect.draft
-        event = sign_text(member.key, int(draft.kind), self.now_s, draft.text, draft.tags)
+        text = draft.text or veil(draft)
+        event = sign_text(member.key, int(draft.kind), self.now_s, text, draft.tags)
         letter = Letter(event, draft.hidden)
         if draft.job_key:
             self.sealed[event.id, draft.job_key] = "job"
@@ -248,6 +249,11 @@ class World:
                 if mine and isinstance(effect, watches):
                     shown = preimage if state == "settled" else ""
                     member.take(fx.PaymentSeen(effect.key, state, shown or ""))
+
+
+def veil(draft: Draft) -> str:
+    """Stands for the ciphertext: other hidden tags make another event."""
+    return sha256_hex(repr(draft.hidden).encode()) if draft.hidden is not None else ""
 
 
 def judge_by_name(effect: fx.Judge) -> fx.Judged:

@@ -1,4 +1,4 @@
-"""Programs written from docs/nip-training.md alone, on nostr-tools, against Kumiai's own members."""
+"""Programs written from docs/nip-training.md alone, on nostr-tools, and Kumiai's own members."""
 
 from __future__ import annotations
 
@@ -8,10 +8,32 @@ from pathlib import Path
 import pytest
 from tests.market.foreign.world import FUNDS_MSAT, ForeignWorld, need_node
 
+from kumiai.apps.market.folder import MarketFolder
+from kumiai.market.kinds import Kind
+
 pytestmark = pytest.mark.xdist_group("foreign-market")
 
 TASK = Path(__file__).parent / "foreign" / "task.json"
 PRICE_MSAT = 18_000
+SETTINGS = {
+    "task": str(TASK),
+    "rounds": 2,
+    "shards": 2,
+    "bid_msat": 25_000,
+    "offers_s": 8,
+    "train_s": 12,
+}
+EXPECTED = {"ready", "offered", "contracted", "delivered", "paid"}  # nothing refused
+BOTH = {
+    Kind.JOB,
+    Kind.OFFER,
+    Kind.CONTRACT,
+    Kind.ACCEPTANCE,
+    Kind.ROUND_REQUEST,
+    Kind.RESULT,
+    Kind.FEEDBACK,
+    Kind.VERDICT,
+}
 
 JOB = """
 name = "ours"
@@ -19,7 +41,7 @@ seed = 5
 
 [model]
 recipe = "mlp"
-options = { hidden = "32" }
+options = {{ hidden = "32" }}
 
 [data]
 source = "digits"
@@ -41,7 +63,7 @@ policy = "equal"
 [market]
 bid_sat = 25
 budget_sat = 500
-payment = ["hold"]
+payment = ["{payment}"]
 offers_s = 8
 offers_enough = 2
 accept_s = 20
@@ -54,17 +76,20 @@ peer_margin_ppm = 500000
 """
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["open", "sealed"])
-def test_foreign_customer_is_served_by_our_providers(tmp_path: Path, sealed: bool) -> None:
+@pytest.mark.parametrize(
+    ("payment", "sealed"), [("hold", False), ("fair", True)], ids=["hold, open", "fair, sealed"]
+)
+def test_foreign_customer_is_served_by_our_providers(
+    tmp_path: Path, payment: str, sealed: bool
+) -> None:
     need_node()
 
     async def scenario() -> None:
         async with ForeignWorld(tmp_path) as world:
             providers = [await world.add_provider(name, 18) for name in ("Aoi", "Hana")]
             world.bank.fund("customer.mjs", FUNDS_MSAT)
-            settings = {"rounds": 2, "shards": 2, "bid_msat": 25_000, "offers_s": 8, "train_s": 12}
             program = await world.run_script(
-                "customer.mjs", task=str(TASK), sealed=sealed, **settings
+                "customer.mjs", payment=payment, sealed=sealed, **SETTINGS
             )
             told = await program.finish()
             assert [m["accepted"] for m in told["members"]] == [2, 2]
@@ -77,34 +102,63 @@ def test_foreign_customer_is_served_by_our_providers(tmp_path: Path, sealed: boo
             for name in ("Aoi", "Hana"):
                 assert world.bank.get_balance(name).spendable_msat == 2 * PRICE_MSAT
             world.bank.check_books()
+            kinds, flawed = await world.validate({told["job"]: told["job_key"]} if sealed else {})
+            assert flawed == []
+            assert kinds >= BOTH | {Kind.CLOSING, Kind.ANNOUNCEMENT, Kind.HEARTBEAT}
 
     asyncio.run(scenario())
 
 
-def test_foreign_provider_serves_our_customer_beside_one_of_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("payment", ["hold", "fair", "invoice"])
+def test_foreign_provider_serves_our_customer_beside_one_of_ours(
+    tmp_path: Path, payment: str
+) -> None:
     need_node()
 
     async def scenario() -> None:
         async with ForeignWorld(tmp_path) as world:
             foreign = await world.run_script("provider.mjs", price_msat=PRICE_MSAT, train_s=5)
             await foreign.wait_for("ready")
-            ours = await world.add_provider("Aoi", 18)
-            state = await world.run_customer(JOB)
+            await world.add_provider("Aoi", 18)
+            state = await world.run_customer(JOB.format(payment=payment))
             assert state.outcome == "all rounds done"
             members = state.members
-            assert set(members) == {foreign.pubkey, ours.node.state and _key_of(world, "Aoi")}
+            assert set(members) == {foreign.pubkey, _key_of(world, "Aoi")}
             for member in members.values():
                 assert member.accepted >= 1, member
                 assert member.paid_msat == member.accepted * PRICE_MSAT
             await foreign.wait_for("paid", members[foreign.pubkey].accepted)
             earned = world.bank.get_balance("provider.mjs").spendable_msat
             assert earned == members[foreign.pubkey].paid_msat
+            assert {line["what"] for line in foreign.lines} <= EXPECTED
+            world.bank.check_books()
+            kinds, flawed = await world.validate()
+            assert flawed == []
+            assert kinds >= BOTH | {Kind.CLOSING, Kind.RATING, Kind.ANNOUNCEMENT, Kind.HEARTBEAT}
+
+    asyncio.run(scenario())
+
+
+def test_foreign_customer_does_not_pay_for_noise(tmp_path: Path) -> None:
+    need_node()
+
+    async def scenario() -> None:
+        async with ForeignWorld(tmp_path) as world:
+            await world.add_provider("Aoi", 18)
+            await world.add_provider("Zatsu", 18, is_honest=False)
+            world.bank.fund("customer.mjs", FUNDS_MSAT)
+            program = await world.run_script("customer.mjs", payment="hold", **SETTINGS)
+            told = await program.finish()
+            by_key = {member["provider"]: member for member in told["members"]}
+            assert by_key[_key_of(world, "Aoi")]["accepted"] == 2
+            noise = by_key[_key_of(world, "Zatsu")]
+            assert (noise["accepted"], noise["paid_msat"]) == (0, 0) and noise["rejected"] == 2
+            assert world.bank.get_balance("Zatsu").spendable_msat == 0
+            assert world.bank.get_balance("customer.mjs").spendable_msat == FUNDS_MSAT - 36_000
             world.bank.check_books()
 
     asyncio.run(scenario())
 
 
 def _key_of(world: ForeignWorld, name: str) -> str:
-    from kumiai.apps.market.folder import MarketFolder
-
     return MarketFolder(world.folder / name).read_key().pubkey

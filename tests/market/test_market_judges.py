@@ -130,7 +130,7 @@ def test_a_jury_that_agrees_with_the_customer_gives_the_money_back() -> None:
         own = provider.machine.policy
         provider.machine = Provider(replace(own, disputes=True))
     start(world, customer, providers)
-    world.pass_time(60)
+    world.pass_time(100)
     assert customer.state.phase is Phase.CLOSED
     stages: set[Any] = {w.stage for p in providers for w in p.state.works.values()}
     assert stages == {Work.REJECTED}

@@ -27,6 +27,7 @@ from kumiai.market.nips.nip01 import encode_event
 from kumiai.market.params import write_param
 from kumiai.market.terms import Tag
 
+MEMBERS_SHOWN_MAX = 50  # in a closing: an event has at most 64 tags
 _COMMON: tuple[Tag, ...] = (("v", VERSION), ("t", TOPIC))
 _ENCRYPTED: Tag = ("encrypted",)
 
@@ -44,6 +45,7 @@ def draft_job(
     ]
     hidden = tuple(terms.list_tags())
     if job_key:
+        tags.append(("payment", *terms.payment))  # else nobody would know what to offer
         return Draft(Kind.JOB, (*tags, _ENCRYPTED), hidden=hidden, job_key=job_key)
     return Draft(Kind.JOB, (*tags, *hidden))
 
@@ -121,13 +123,20 @@ def draft_verdict(
     update: str = "",
     preimage: str = "",
     signatures: Sequence[str] = (),
+    model: str = "",
 ) -> Draft:
-    """7601; preimage and signatures are hidden, the numbers are for everybody."""
+    """7601; preimage and signatures are hidden, the numbers are for everybody.
+
+    update and model bind a later dispute to what was judged; the model only by the hash of its
+    hash, as whoever knows a blob's hash can fetch it.
+    """
     tags: list[Tag] = [*_COMMON, ("p", provider), _ref(job, "job"), _ref(contract, "contract")]
     tags += [_ref(result, "result"), ("n", str(round_number))]
     tags += [("status", str(ruling), str(code), SENTENCES[code])]
     if update:
         tags.append(("x", update))
+    if model:
+        tags.append(("model", veil_hash(model)))
     hidden = [write_param("gain_ppm", gain_ppm)]
     if preimage:
         hidden.append(write_param("preimage", preimage))
@@ -202,7 +211,7 @@ def draft_closing(
     """7604; members: (provider, accepted, rejected, msat paid)."""
     tags: list[Tag] = [*_COMMON, _ref(job, "job"), *([("x", model)] if model else [])]
     tags += [write_param("rounds", rounds), write_param("paid_msat", sum(m[3] for m in members))]
-    tags += [write_param(f"member:{m[0]}", m[1], m[2], m[3]) for m in members[:64]]
+    tags += [write_param(f"member:{m[0]}", m[1], m[2], m[3]) for m in members[:MEMBERS_SHOWN_MAX]]
     return Draft(Kind.CLOSING, tuple(tags))
 
 
@@ -217,6 +226,11 @@ def draft_cancel(requests: Sequence[tuple[str, Kind]], sentence: str = "") -> Dr
     tags: list[Tag] = [("e", request) for request, _ in requests]
     kinds = dict.fromkeys(str(int(kind)) for _, kind in requests)
     return Draft(Kind.CANCEL, (*tags, *(("k", kind) for kind in kinds)), text=sentence)
+
+
+def veil_hash(sha256: str) -> str:
+    """Return a hash that a blob's hash can be checked against, and that fetches nothing."""
+    return sha256_hex(sha256.encode())
 
 
 def compute_commitment(

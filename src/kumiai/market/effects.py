@@ -203,24 +203,10 @@ class RedeemToken:
 
 
 Effect = (
-    Publish
-    | OpenJob
-    | Fetch
-    | Unseal
-    | Store
-    | Train
-    | Judge
-    | Combine
-    | MakeInvoice
-    | WatchInvoice
-    | Pay
-    | Settle
-    | CancelInvoice
-    | LockToken
-    | CheckToken
-    | SignToken
-    | RedeemToken
-)
+    Publish | OpenJob | Fetch | Unseal | Store | Train | Judge | Combine | MakeInvoice |
+    WatchInvoice | Pay | Settle | CancelInvoice | LockToken | CheckToken | SignToken |
+    RedeemToken
+)  # fmt: skip
 
 # --- inputs -----------------------------------------------------------------------------------
 
@@ -382,22 +368,9 @@ class Failed:
 
 
 Result = (
-    Published
-    | JobOpened
-    | Fetched
-    | Unsealed
-    | Stored
-    | Trained
-    | Judged
-    | Combined
-    | InvoiceMade
-    | PaymentSeen
-    | TokenMade
-    | TokenSigned
-    | Redeemed
-    | Done
-    | Failed
-)
+    Published | JobOpened | Fetched | Unsealed | Stored | Trained | Judged | Combined |
+    InvoiceMade | PaymentSeen | TokenMade | TokenSigned | Redeemed | Done | Failed
+)  # fmt: skip
 
 FINAL_STATES = frozenset({"settled", "failed", "expired", "canceled"})
 

@@ -21,6 +21,7 @@ from kumiai.market.terms import (
     find_blob,
     need_blob,
     write_blob,
+    write_long,
 )
 
 CANDIDATES_A_PART = 10
@@ -92,6 +93,7 @@ class DisputeTerms:
     attempt: int
     commitment: str
     token: str = ""
+    verdict: str = ""  # the event that is disputed, as JSON
 
     def list_tags(self) -> list[Tag]:
         """Return the hidden tags."""
@@ -102,7 +104,7 @@ class DisputeTerms:
             write_param("attempt", self.attempt),
             write_param("commitment", self.commitment),
         ]
-        return [*tags, write_param("token", self.token)] if self.token else tags
+        return [*tags, *write_long("token", self.token), *write_long("verdict", self.verdict)]
 
 
 def read_judging(tags: Sequence[Tag], params: Params) -> JudgingTerms:
@@ -166,4 +168,5 @@ def read_dispute(tags: Sequence[Tag], params: Params) -> DisputeTerms:
         attempt=params.get_int("attempt", 0, ATTEMPTS_MAX),
         commitment=params.get_hash("commitment"),
         token="".join(params.get_all("token")),
+        verdict="".join(params.get_all("verdict")),
     )

@@ -109,3 +109,8 @@ SENTENCES: Final[dict[Code, str]] = {
     Code.NOT_JUDGED: "the judges could not agree in time",
     Code.CANCELLED: "the customer cancelled before it was delivered",
 }
+
+# What a jury can judge anew: everything that was measured, nothing that was late or absent.
+DISPUTABLE: Final = frozenset(
+    {Code.NO_GAIN, Code.WORSE_THAN_PEERS, Code.DUPLICATE, Code.EMPTY, Code.REPLAYED, Code.MALFORMED}
+)

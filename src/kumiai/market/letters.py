@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from kumiai.base.events import Event
 from kumiai.market import terms as t
 from kumiai.market.judging_terms import DisputeTerms, JudgementLine, JudgingTerms
-from kumiai.market.kinds import Kind, Ruling, Status
+from kumiai.market.kinds import Kind, Policy, Ruling, Status
 from kumiai.market.terms import Tag
 
 
@@ -45,7 +45,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class JobPosted:
-    """5600. terms: None while the job is sealed to us."""
+    """5600. terms: None while the job is sealed to us. payment: what a sealed job says openly."""
 
     id: str
     customer: str
@@ -53,6 +53,7 @@ class JobPosted:
     bid_msat: int
     relays: tuple[str, ...]
     terms: t.JobTerms | None
+    payment: tuple[Policy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

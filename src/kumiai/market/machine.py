@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from kumiai.market.effects import Effect, Heard, Rejected, Result, Ticked
 from kumiai.market.nips.nip01 import Filter
+
+REJECTED_KEPT_MAX = 1_000
 
 S = TypeVar("S")
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -44,3 +46,18 @@ class Machine(Protocol[S, C_contra]):
     def list_filters(self, state: S) -> tuple[Filter, ...]:
         """Return what to subscribe to; it may grow with the state."""
         ...
+
+
+def keep_evidence(
+    kept: tuple[Rejected, ...], item: Rejected, partners: Container[str]
+) -> tuple[Rejected, ...]:
+    """Add one to what was refused; beyond the bound the oldest of a stranger gives way.
+
+    So nobody hides what a partner did under a flood of nonsense from keys that cost nothing.
+    """
+    if len(kept) < REJECTED_KEPT_MAX:
+        return (*kept, item)
+    events = (one.event for one in kept)
+    strangers = (at for at, event in enumerate(events) if not event or event.pubkey not in partners)
+    at = next(strangers, 0)
+    return (*kept[:at], *kept[at + 1 :], item)

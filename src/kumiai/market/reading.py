@@ -145,7 +145,9 @@ def _read_job(o: _Open) -> JobPosted:
     terms = t.read_job(o.letter.tags, o.params, bid) if o.is_opened else None
     if not o.expires_at_s:
         raise ValueError("a job must have an expiration")
-    return JobPosted(o.event.id, o.event.pubkey, o.expires_at_s, bid, relays[:8], terms)
+    said = next((tag[1:] for tag in o.event.tags if tag[:1] == ("payment",)), ())
+    payment = terms.payment if terms is not None else t.read_policies(said)
+    return JobPosted(o.event.id, o.event.pubkey, o.expires_at_s, bid, relays[:8], terms, payment)
 
 
 def _read_offer(o: _Open) -> OfferMade:
@@ -172,6 +174,7 @@ def _read_contract(o: _Open) -> ContractSent:
 
 
 def _read_acceptance(o: _Open) -> ContractAccepted:
+    o.need_opened()
     return ContractAccepted(o.event.id, o.get_ref("job"), o.get_request().id, o.event.pubkey)
 
 
@@ -208,6 +211,8 @@ def _read_result(o: _Open) -> ResultGiven:
 
 def _read_feedback(o: _Open) -> FeedbackGiven:
     status, sentence, _ = o.get_status()
+    if o.params.has("key"):
+        o.need_opened()  # a key in the clear is everybody's
     return FeedbackGiven(
         id=o.event.id,
         job=o.get_ref("job"),
@@ -274,6 +279,8 @@ def _read_dispute(o: _Open) -> DisputeRaised:
 
 def _read_ruling(o: _Open) -> RulingGiven:
     ruling, code, sentence = o.get_status()
+    if o.params.has("signature"):
+        o.need_opened()
     return RulingGiven(
         id=o.event.id,
         job=o.get_ref("job"),

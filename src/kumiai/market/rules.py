@@ -21,6 +21,7 @@ _FAULTS = {
     "replayed": Code.REPLAYED,
     "diverged": Code.DIVERGED,
     "uncorrelated": Code.NO_GAIN,
+    "differs": Code.WORSE_THAN_PEERS,  # from the others of its part, and helps far less
 }
 
 

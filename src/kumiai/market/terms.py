@@ -194,7 +194,7 @@ class RoundTerms:
         if self.token:
             tags.append(write_param("customer_ecash", self.customer_ecash))
             tags.append(write_param("locktime", self.locktime_s))
-        return [*tags, *_write_token(self.token)]
+        return [*tags, *write_long("token", self.token)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ def read_job(tags: Sequence[Tag], params: Params, bid_msat: int) -> JobTerms:
         reveal_s=params.get_int("reveal_s", 1, SECONDS_MAX),
         judge_s=params.get_int("judge_s", 1, SECONDS_MAX),
         bid_msat=bid_msat,
-        payment=_read_policies(params.get_all("payment")),
+        payment=read_policies(params.get_all("payment")),
         hardware=params.get_text("hardware", "cpu"),
         validation=_read_validation(params.get_all("validation")),
         committee=committee,
@@ -260,7 +260,7 @@ def read_job(tags: Sequence[Tag], params: Params, bid_msat: int) -> JobTerms:
 
 def read_offer(params: Params, price_msat: int, expires_at_s: int) -> OfferTerms:
     """Read an offer's terms; the price is its `amount` tag's."""
-    (payment,) = _read_policies((params.get_text("payment"),))
+    (payment,) = read_policies((params.get_text("payment"),))
     return OfferTerms(
         price_msat=price_msat,
         payment=payment,
@@ -273,7 +273,7 @@ def read_offer(params: Params, price_msat: int, expires_at_s: int) -> OfferTerms
 
 def read_contract(tags: Sequence[Tag], params: Params) -> ContractTerms:
     """Read what a contract hides."""
-    (payment,) = _read_policies((params.get_text("payment"),))
+    (payment,) = read_policies((params.get_text("payment"),))
     return ContractTerms(
         shard_index=params.get_int("shard", 0, SHARDS_MAX - 1),
         shard=need_blob(tags, "shard"),
@@ -357,7 +357,8 @@ def find_blob(tags: Sequence[Tag], role: str) -> BlobRef | None:
     return BlobRef(matched[1], size_bytes, tuple(servers))
 
 
-def _read_policies(names: Sequence[str]) -> tuple[Policy, ...]:
+def read_policies(names: Sequence[str]) -> tuple[Policy, ...]:
+    """Read the names of ways of payment, at least one; ParamError for another word."""
     known = {str(policy): policy for policy in Policy}
     if not names or len(set(names)) != len(names) or not set(names) <= set(known):
         raise ParamError("payment", tuple(names), f"must be among {', '.join(known)}, each once")
@@ -387,8 +388,8 @@ def _read_validation(values: Sequence[str]) -> Validation:
     )
 
 
-def _write_token(token: str) -> list[Tag]:
-    """A token may be longer than one value: it is cut, and joined again by the reader."""
+def write_long(name: str, text: str) -> list[Tag]:
+    """A text may be longer than one value: it is cut, and joined again by the reader."""
     size = 4_000
-    parts = [token[at : at + size] for at in range(0, len(token), size)]
-    return [write_param("token", *parts)] if parts else []
+    parts = [text[at : at + size] for at in range(0, len(text), size)]
+    return [write_param(name, *parts)] if parts else []

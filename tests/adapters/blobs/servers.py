@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
 ALICE = derive_key(b"blobs", "alice")
 BOB = derive_key(b"blobs", "bob")
 QUICK = ClientOptions(
+    is_private_allowed=True,
     attempts=3,
     retry_s=0.01,
     connect_s=2.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,14 +179,14 @@ def test_alone_it_is_an_error_and_leaves_nothing(tmp_path: Path, evil) -> None:
 @pytest.mark.parametrize(
     ("evil", "reason"),
     [
-        (crawling, "is too slow"), (straying, "redirects to what is not this blob"),
+        (crawling, "is too slow|knows no ranges"), (straying, "redirects to what is not this blob"),
         (other_range, "sent another range"), (endless, "more bytes than the blob"),
         (circling, "redirects without end"), (packed, "in another encoding"),
     ],
 )  # fmt: skip
 def test_the_error_says_what_was_wrong(tmp_path: Path, evil, reason: str) -> None:
     async def scene() -> None:
-        client = HttpBlobs(ALICE, [], QUICK)
+        client = HttpBlobs(ALICE, [], replace(QUICK, attempts=1))
         async with Naughty(evil) as naughty:
             location = BlobLocation(name_of(DATA), len(DATA), (naughty.url,))
             with pytest.raises(BlobError, match=reason):
@@ -254,6 +255,25 @@ def test_pieces_come_from_all_mirrors(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_a_server_without_ranges_is_gone_on_with(tmp_path: Path) -> None:
+    """It sends the whole again; what is here already is passed over."""
+
+    async def forgetful(_request: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("200 OK", DATA))
+
+    async def scene() -> None:
+        client = HttpBlobs(ALICE, [], QUICK)
+        (tmp_path / f".target.{name_of(DATA)[:16]}.partial").write_bytes(DATA[:70_001])
+        async with Naughty(forgetful) as naughty:
+            location = BlobLocation(name_of(DATA), len(DATA), (naughty.url,))
+            await client.download(location, tmp_path / "target", 1 << 20)
+            assert len(naughty.requests) == 1
+        await client.close()
+        assert (tmp_path / "target").read_bytes() == DATA
+
+    asyncio.run(scene())
+
+
 def test_what_an_earlier_process_left_is_used_or_thrown_away(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(DATA)
 
@@ -298,3 +318,28 @@ def test_an_upload_to_servers_that_misbehave(tmp_path: Path) -> None:
                 await alone.close()
 
     play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.1.2.3"])
+def test_a_stranger_cannot_make_us_knock_at_our_own_network(tmp_path, host):
+    async def play():
+        client = HttpBlobs(ALICE, [], replace(QUICK, is_private_allowed=False))
+        wanted = BlobLocation("ab" * 32, 10, (f"http://{host}:1",))
+        with pytest.raises(BlobError, match="no public server"):
+            await client.download(wanted, tmp_path / "blob", 100)
+        await client.close()
+
+    asyncio.run(play())
+    assert not list(tmp_path.iterdir())
+
+
+def test_our_own_server_may_be_private(tmp_path):
+    async def play():
+        client = HttpBlobs(ALICE, ["http://127.0.0.1:1"], replace(QUICK, is_private_allowed=False))
+        wanted = BlobLocation("ab" * 32, 10, ("http://127.0.0.1:1",))
+        with pytest.raises(BlobError) as caught:
+            await client.download(wanted, tmp_path / "blob", 100)
+        assert "no public server" not in str(caught.value)
+        await client.close()
+
+    asyncio.run(play())

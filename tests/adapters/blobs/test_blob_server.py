@@ -383,7 +383,7 @@ def test_stalled_crawling_and_lying_uploads_end(tmp_path: Path) -> None:
                     await asyncio.wait([reply], timeout=pause_s)
                     if reply.done():
                         break
-                return await reply
+                return await asyncio.wait_for(reply, 30)
             finally:
                 writer.transport.abort()
 

@@ -70,6 +70,45 @@ def test_a_claimed_loss_and_sample_count_change_nothing():
     assert lines["liar"].gain == world.judge(("ada", truth.update, 0))[0]["ada"].gain
 
 
+@pytest.mark.parametrize("span", [0.5, 1.0, 3.0])
+def test_random_weights_gain_nothing_while_the_model_still_guesses(span):
+    """The bounded loss alone would call them a gain: wrong answers cost no more than the bound."""
+    world = get_world()
+    size = world.customer.job.layout.size
+    for seed in range(3):
+        drawn = np.random.default_rng(seed).uniform(-span, span, size)
+        update = put_update(world, world.prepared.model, drawn)
+        line = world.judge(("guess", update, 0))[0]["guess"]
+        assert line.gain < 0
+
+
+def test_flattening_a_model_that_is_too_sure_gains_nothing():
+    """The plain loss alone would call it a gain, though no answer gets better."""
+    world = get_world()
+    blob = world.prepared.model
+    for number in range(1, 4):
+        updates = [world.train(s, round=number, model=blob).update for s in range(len(NAMES))]
+        included = tuple((name, update, 1) for name, update in zip(NAMES, updates, strict=True))
+        order = CombineOrder(number, blob, None, None, included, "5e" * 32)
+        blob = world.customer.combine(order).model
+    weights = 3 * fixed_point.dequantise(read_model(world, blob))
+    sure = world.blobs.put(fixed_point.encode_vector("model", fixed_point.quantise(weights)))
+    update = put_update(world, sure, weights * 0.75)
+    line = world.judge(("flat", update, 0), model=sure)[0]["flat"]
+    assert line.gain <= 0
+
+
+def read_model(world, blob):
+    size = world.customer.job.layout.size
+    data = world.blobs.get(blob, fixed_point.compute_size_bytes_max(size))
+    return fixed_point.decode_vector("model", data, size)
+
+
+def put_update(world, model, weights):
+    """The update that makes these weights of the model."""
+    return world.put_update(fixed_point.quantise(weights) - read_model(world, model))
+
+
 def test_garbage_is_malformed_or_worth_nothing():
     world = get_world()
     noise = GarbageWork(world.provider, world.blobs, seed=1).train(world.order(0))

@@ -1,10 +1,10 @@
 // A customer of the training market, from docs/nip-training.md alone: node customer.mjs CONFIG.json
 //
 // It draws three clouds of points, posts a job to tell them apart, contracts the cheapest providers,
-// asks them for updates in rounds, judges each update on points that only it has, pays by hold invoices
-// and averages what it accepted. The last line that it writes is the outcome as JSON.
+// asks them for updates in rounds, judges each update on points that only it has, pays by policy hold,
+// fair or invoice and averages what it accepted. The last line that it writes is the outcome as JSON.
 //
-// CONFIG: {secret, relays, blobs, wallet, task, rounds, shards, bid_msat, sealed, offers_s, train_s, ...}
+// CONFIG: {secret, relays, blobs, wallet, task, rounds, shards, bid_msat, payment, sealed, offers_s, train_s, ...}
 
 import { readFileSync } from 'node:fs'
 import * as mlp from './mlp.mjs'
@@ -16,6 +16,7 @@ const CLASSES = 3
 const JUDGE_S = config.judge_s ?? 20
 const REVEAL_S = config.reveal_s ?? 10
 const random = mlp.makeRandom(config.seed ?? 1)
+const POLICY = config.payment ?? 'hold'
 const log = (...words) => console.error('customer:', ...words)
 
 const party = new w.Party(config)
@@ -61,7 +62,7 @@ async function post(sizes, model, shards) {
     w.writeParam('train_s', config.train_s),
     w.writeParam('reveal_s', REVEAL_S),
     w.writeParam('judge_s', JUDGE_S),
-    w.writeParam('payment', 'hold'),
+    w.writeParam('payment', POLICY),
     w.writeParam('validation', 'holdout', 'min_gain_ppm=0', 'peer_margin_ppm=1000000'),
     w.writeParam('hardware', 'cpu'),
   ]
@@ -73,7 +74,7 @@ async function post(sizes, model, shards) {
   ]
   if (!config.sealed) return { event: await party.say(5600, [...tags, ...hidden]), task }
   const jobKey = w.newKey()
-  return { event: await party.say(5600, [...tags, ['encrypted']], w.sealJob(jobKey, hidden)), jobKey, task }
+  return { event: await party.say(5600, [...tags, ['payment', POLICY], ['encrypted']], w.sealJob(jobKey, hidden)), jobKey, task }
 }
 
 function writeCanonical(value) {
@@ -96,7 +97,7 @@ async function collectOffers(job) {
       const params = w.readParams(event.tags)
       const price = Number(w.find(event, 'amount'))
       w.need(/^[1-9][0-9]*$/.test(w.find(event, 'amount')) && price <= config.bid_msat, `an amount within the bid`)
-      w.need(params.payment?.[0] === 'hold' && /^0[23][0-9a-f]{64}$/.test(params.payee?.[0]), 'hold, and a payee')
+      w.need(params.payment?.[0] === POLICY && /^0[23][0-9a-f]{64}$/.test(params.payee?.[0]), `${POLICY}, and a payee`)
       offers.set(event.pubkey, { event, price, payee: params.payee[0], trainS: w.readInt(params, 'train_s', { min: 1 }) })
     }, event)
   }
@@ -112,7 +113,7 @@ async function contract(job, jobKey, offer, index, shard) {
     w.writeParam('shard_key', key),
     w.writeParam('shard', index),
     w.writeParam('price_msat', offer.price),
-    w.writeParam('payment', 'hold'),
+    w.writeParam('payment', POLICY),
     w.writeParam('payee', offer.payee),
     ...(jobKey ? [w.writeParam('job_key', jobKey)] : []),
   ]
@@ -142,7 +143,7 @@ async function ask(job, member, round, modelRef) {
     w.writeParam('seed', Math.floor(random() * 2 ** 50)),
     w.writeParam('deadline', deadline),
     w.writeParam('price_msat', price),
-    w.writeParam('payment_hash', hash),
+    ...(POLICY === 'hold' ? [w.writeParam('payment_hash', hash)] : []),
   ]
   const tags = [['e', job.id, '', 'job'], ['e', member.id, '', 'contract'], ['n', String(round)], ['expiration', String(deadline)]]
   const request = await party.sayHidden(5602, member.provider, tags, hidden)
@@ -150,18 +151,14 @@ async function ask(job, member, round, modelRef) {
   const status = (one) => one.tags.find((tag) => tag[0] === 'status')
   const silence = w.nowS() + Math.ceil(config.train_s / 4)
   const first = await box.take((one) => isHis(one) && one.kind === 7000, silence)
-  w.need(first && status(first)[1] === 'processing', `no reply: ${first && status(first)}`)
+  w.need(first && ['processing', 'payment-required'].includes(status(first)[1]), `no reply: ${first && status(first)}`)
   const result = await box.take((one) => isHis(one) && one.kind === 6602, deadline)
   w.need(result, 'no result before the deadline')
   const work = { member, round, request, result, preimage, hash }
   const given = readResult(work)
   const sealed = await w.download(given.update, given.sealedMax)
-  await lock(work)
-  const partial = await box.take((one) => isHis(one) && one.kind === 7000 && status(one)[1] === 'partial', w.nowS() + REVEAL_S)
-  w.need(partial, 'no key')
-  const [key] = w.readParams(party.open(partial)).key ?? []
-  w.need(w.isHash(key), 'a key')
-  work.plain = w.unseal(sealed, key, given.plainMax)
+  const isKey = (one) => isHis(one) && one.kind === 7000 && status(one)[1] === 'partial'
+  work.plain = w.unseal(sealed, await getKey(work, given, isKey), given.plainMax)
   work.update = w.sha256(work.plain)
   const commitment = w.commit(job.id, member.id, round, 0, member.provider, work.update)
   w.need(commitment === given.commitment, 'the update that was committed to')
@@ -177,36 +174,60 @@ function readResult({ member, round, result, request }) {
   for (const name of ['samples', 'iterations', 'flop']) w.readInt(params, name)
   w.readInt(params, 'loss_ppm', { min: -1e12 })
   w.need(w.isHash(params.commitment?.[0]), 'a commitment')
-  return { update: w.readBlob(hidden, 'update'), commitment: params.commitment[0], plainMax, sealedMax: plainMax + 64 }
+  return { update: w.readBlob(hidden, 'update'), commitment: params.commitment[0], key: params.key?.[0], plainMax, sealedMax: plainMax + 64 }
 }
 
-// The money is locked on our hash; nobody can take it before we say the preimage.
-async function lock(work) {
+// What opens the sealed update, by the policy: for locked money, for money, or as a gift.
+async function getKey(work, given, isKey) {
+  if (POLICY === 'invoice') {
+    w.need(w.isHash(given.key), 'a key with the result')
+    return given.key
+  }
+  const paid = await pay(work)
+  if (POLICY === 'fair') {
+    w.need(paid.state === 'settled', `paying: ${paid.state}`)
+    return paid.preimage
+  }
+  w.need(['accepted', 'pending'].includes(paid.state), `paying: ${paid.state}`)
+  const partial = await box.take(isKey, w.nowS() + REVEAL_S)
+  w.need(partial, 'no key')
+  const [key] = w.readParams(party.open(partial)).key ?? []
+  w.need(w.isHash(key), 'a key')
+  return key
+}
+
+// Only the contract's invoice; with policy hold the money is locked until we say the preimage.
+async function pay(work) {
   const { member, result, hash } = work
   const [, amount, bolt11] = result.tags.find((tag) => tag[0] === 'amount')
   const invoice = await w.wallet(config.wallet, 'decode', { bolt11 })
   w.need(Number(amount) <= member.offer.price && invoice.amount_msat === Number(amount), 'the amount of the contract')
-  w.need(invoice.payee === member.offer.payee && invoice.payment_hash === hash, 'the payee and the hash')
+  w.need(invoice.payee === member.offer.payee, 'the payee of the offer')
+  w.need(POLICY !== 'hold' || invoice.payment_hash === hash, 'our hash')
+  work.hash = invoice.payment_hash
   work.amountMsat = Number(amount)
   const body = { key: `pay/${work.request.id}`, bolt11, amount_msat: work.amountMsat, payee: member.offer.payee }
-  const { state } = await w.wallet(config.wallet, 'pay', body)
-  w.need(['accepted', 'pending'].includes(state), `paying: ${state}`)
+  return w.wallet(config.wallet, 'pay', body)
 }
 
 // ---- judging ----
 
-function judge(works, weights, previous) {
-  const base = mlp.measure(sizes, mlp.toFloats(weights), holdout).loss
-  const duplicates = task.validation.duplicate_cosine_ppm / 1e6
-  const earlier = [...previous]
+// Copies are looked for in the one form that needs no knowledge of the others: the same direction.
+function judge(works, weights, step) {
+  const base = mlp.measure(sizes, mlp.toFloats(weights), holdout)
+  const replays = task.validation.replay_cosine_ppm / 1e6
+  const earlier = []
   for (const work of works) {
     Object.assign(work, { gain: 0, code: 'malformed' })
     attempt(() => {
       work.ints = mlp.readVector(work.plain, 'update', weights.length)
       const moved = weights.map((value, i) => value + work.ints[i])
-      work.gain = Math.round((base - mlp.measure(sizes, mlp.toFloats(moved), holdout).loss) * 1e6)
+      const found = mlp.measure(sizes, mlp.toFloats(moved), holdout)
+      const gain = Math.min(base.loss - found.loss, base.bounded - found.bounded)
+      work.gain = Math.round(Math.max(-1, gain) * 1e6)
       if (work.ints.every((value) => value === 0)) work.code = 'empty'
-      else if (earlier.some((other) => cosine(other, work.ints) >= duplicates)) work.code = 'duplicate'
+      else if (earlier.some((other) => Math.abs(cosine(other, work.ints)) >= 0.99999)) work.code = 'duplicate'
+      else if (step && cosine(step, work.ints) >= replays) work.code = 'replayed'
       else work.code = work.gain >= 0 ? 'accepted' : 'no-gain'
       earlier.push(work.ints)
     }, work.result)
@@ -228,13 +249,16 @@ async function sayVerdict(job, work) {
     ['n', String(work.round)], ['status', isAccepted ? 'accepted' : 'rejected', work.code, 'by its gain on our own points'],
     ['x', work.update],
   ]
-  const hidden = [w.writeParam('gain_ppm', work.gain), ...(isAccepted ? [w.writeParam('preimage', work.preimage)] : [])]
+  const hidden = [w.writeParam('gain_ppm', work.gain), ...(isAccepted && POLICY === 'hold' ? [w.writeParam('preimage', work.preimage)] : [])]
   await party.sayHidden(7601, work.member.provider, tags, hidden)
+  if (POLICY === 'fair') work.member.paidMsat += work.amountMsat
   if (!isAccepted) return void (work.member.rejected += 1)
+  work.member.accepted += 1
+  if (POLICY === 'fair') return
+  if (POLICY === 'invoice') await pay(work)
   const until = w.nowS() + 20
   const state = await w.waitForPayment(config.wallet, { payment_hash: work.hash, is_incoming: false }, ['settled'], until)
   w.need(state === 'settled', `the provider did not take its money: ${state}`)
-  work.member.accepted += 1
   work.member.paidMsat += work.amountMsat
 }
 
@@ -265,19 +289,19 @@ const wanted = offers.slice(0, config.shards)
 const signed = wanted.map((offer, i) => attempt(() => contract(job, jobKey, offer, i, shards[i]), offer.event))
 const members = (await Promise.all(signed)).filter(Boolean)
 const losses = [mlp.measure(sizes, mlp.toFloats(model), holdout).loss]
-let previous = []
+let step
 for (let round = 1; round <= config.rounds && members.length; round++) {
   const asked = members.map((member) => attempt(() => ask(job, member, round, modelRef), { id: member.id, kind: 5602 }))
   const works = (await Promise.all(asked)).filter(Boolean)
-  judge(works, model, previous)
+  judge(works, model, step)
   await Promise.all(works.map((work) => attempt(() => sayVerdict(job, work), work.result)))
   const accepted = works.filter((work) => work.code === 'accepted')
   log(`round ${round}: ${works.map((work) => `${work.code} ${work.gain}`)}`)
   if (accepted.length) {
-    model = model.map((value, i) => value + Math.round(accepted.reduce((sum, work) => sum + work.ints[i], 0) / accepted.length))
+    step = model.map((_, i) => Math.round(accepted.reduce((sum, work) => sum + work.ints[i], 0) / accepted.length))
+    model = model.map((value, i) => value + step[i])
     modelRef = await party.upload(mlp.writeVector('model', model))
   }
-  previous = accepted.map((work) => work.ints)
   losses.push(mlp.measure(sizes, mlp.toFloats(model), holdout).loss)
 }
 const paid = members.reduce((sum, member) => sum + member.paidMsat, 0)
@@ -287,5 +311,5 @@ await party.say(7604, [
 ])
 const { accuracy } = mlp.measure(sizes, mlp.toFloats(model), holdout)
 const told = members.map(({ provider, accepted, rejected, paidMsat }) => ({ provider, accepted, rejected, paid_msat: paidMsat }))
-console.log(JSON.stringify({ job: job.id, losses, accuracy, paid_msat: paid, members: told }))
+console.log(JSON.stringify({ job: job.id, job_key: jobKey ?? '', losses, accuracy, paid_msat: paid, members: told }))
 party.close()

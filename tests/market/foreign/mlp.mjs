@@ -149,15 +149,19 @@ function passSample(sizes, weights, x, label, gradient, scale) {
   return { loss }
 }
 
+// Mean loss as it is, and with no answer counting more than surely wrong guessing would cost (section 5).
 export function measure(sizes, weights, shard) {
-  let [loss, right] = [0, 0]
+  const classes = sizes.at(-1)
+  const bound = (Math.log(classes) * classes) / (classes - 1)
+  let [loss, bounded, right] = [0, 0, 0]
   for (let n = 0; n < shard.count; n++) {
     const x = shard.x.subarray(n * shard.inputSize, (n + 1) * shard.inputSize)
     const found = passSample(sizes, weights, x, shard.y[n])
     loss += found.loss
+    bounded += Math.min(found.loss, bound)
     right += found.isRight ? 1 : 0
   }
-  return { loss: loss / shard.count, accuracy: right / shard.count }
+  return { loss: loss / shard.count, bounded: bounded / shard.count, accuracy: right / shard.count }
 }
 
 // One round's local work: what the section's table says of `sgd` without momentum.

@@ -1,7 +1,7 @@
 // A provider of the training market, from docs/nip-training.md alone: node provider.mjs CONFIG.json
 //
-// It takes jobs of recipe `mlp` with plain SGD, trains in JavaScript and is paid by hold invoices. It works
-// until its standard input ends, and says each thing that happened as a line of JSON.
+// It takes jobs of recipe `mlp` with plain SGD, trains in JavaScript and is paid by policy hold, fair or
+// invoice. It works until its standard input ends, and says each thing that happened as a line of JSON.
 //
 // CONFIG: {secret, relays, blobs, wallet, price_msat, train_s}
 
@@ -13,10 +13,11 @@ const config = JSON.parse(readFileSync(process.argv[2], 'utf8'))
 const BYTES_MAX = 2 ** 26
 const INVOICE_SLACK_S = 600
 const NAME = 'kumiai-foreign'
+const POLICIES = ['hold', 'fair', 'invoice']
 const party = new w.Party(config)
 const { payee } = await w.wallet(config.wallet, 'info')
 const jobs = new Map() // id -> {event, terms or undefined while it is sealed}
-const offers = new Map() // id of our 6600 -> job
+const offers = new Map() // id of our 6600 -> {job, policy}
 const contracts = new Map() // id of the 5601 -> what it says
 const works = new Map() // id of our 6602 -> {contract, request, hash}
 const places = new Set() // contract, round and attempt that were asked for
@@ -30,13 +31,16 @@ async function onJob(event) {
   const isSealed = event.tags.some((tag) => tag[0] === 'encrypted')
   const job = { event, terms: isSealed ? undefined : await readJob(event.tags) }
   jobs.set(event.id, job)
+  const said = job.terms?.payment ?? event.tags.find((tag) => tag[0] === 'payment')?.slice(1) ?? []
+  const policy = said.find((name) => POLICIES.includes(name))
+  if (!policy) return
   const offer = party.sign(6600, [
     ['v', '1'], ['t', 'training'],
     ['request', JSON.stringify(event)], ['e', event.id, '', 'request'], ['e', event.id, '', 'job'], ['p', event.pubkey],
     ['amount', String(config.price_msat)], ['expiration', String(Math.min(w.nowS() + 600, Number(w.find(event, 'expiration'))))],
-    w.writeParam('payment', 'hold'), w.writeParam('payee', payee), w.writeParam('train_s', config.train_s),
+    w.writeParam('payment', policy), w.writeParam('payee', payee), w.writeParam('train_s', config.train_s),
   ])
-  offers.set(offer.id, job)
+  offers.set(offer.id, { job, policy })
   await party.publish(offer)
   tell('offered', { job: event.id })
 }
@@ -47,7 +51,7 @@ async function readJob(tags) {
   const terms = { shardBytes: w.readInt(params, 'shard_bytes', { min: 1 }), modelBytes: w.readInt(params, 'model_bytes', { min: 1 }) }
   for (const name of ['update_bytes_max', 'classes', 'train_s', 'reveal_s', 'judge_s']) terms[name] = w.readInt(params, name, { min: 1 })
   w.need(Math.max(terms.shardBytes, terms.modelBytes, terms.update_bytes_max) <= BYTES_MAX, 'too big for us')
-  w.need(params.payment?.includes('hold'), 'we are paid by hold invoices')
+  w.need(params.payment?.some((name) => POLICIES.includes(name)), 'no way of payment that both take')
   w.need(params.recipe?.[0] === 'mlp' && w.readInt(params, 'redundancy', { min: 1, fallback: 1 }) === 1, 'not what we train')
   w.need(terms.train_s >= config.train_s, 'too little time')
   const task = JSON.parse((await w.download(w.readBlob(tags, 'task'), 65_536)).toString())
@@ -56,22 +60,23 @@ async function readJob(tags) {
   w.need(isKnown && !t.slim && !t.momentum_ppm && !t.weight_decay_ppm, 'a way of training that we do not know')
   w.need(t.lr_warmup_rounds === 0, 'a way of training that we do not know')
   const inputSize = params.input[0].split(',').reduce((product, size) => product * Number(size), 1)
-  return { ...terms, training: t, inputSize, sizes: mlp.listSizes(inputSize, task.model.options, terms.classes) }
+  return { ...terms, payment: params.payment, training: t, inputSize, sizes: mlp.listSizes(inputSize, task.model.options, terms.classes) }
 }
 
 // ---- contracts ----
 
 async function onContract(event) {
-  const job = offers.get(w.findRef(event, 'offer'))
+  const { job, policy } = offers.get(w.findRef(event, 'offer')) ?? {}
   w.need(job && job.event.id === w.findRef(event, 'job') && job.event.pubkey === event.pubkey, 'an offer that we made')
   try {
     const hidden = party.open(event)
     const params = w.readParams(hidden)
-    w.need(w.readInt(params, 'price_msat') === config.price_msat && params.payee[0] === payee && params.payment[0] === 'hold', 'other terms than our offer\'s')
+    w.need(w.readInt(params, 'price_msat') === config.price_msat && params.payee[0] === payee && params.payment[0] === policy, 'other terms than our offer\'s')
     const terms = job.terms ?? (await readJob(w.openJob(params.job_key[0], job.event.content)))
+    w.need(terms.payment.includes(policy), 'a way of payment that the job does not have')
     const sealed = await w.download(w.readBlob(hidden, 'shard'), 2 * terms.shardBytes + 1024)
     const shard = mlp.readShard(w.unseal(sealed, params.shard_key[0], terms.shardBytes), terms.inputSize, terms.classes)
-    contracts.set(event.id, { event, job: job.event.id, customer: event.pubkey, terms, shard })
+    contracts.set(event.id, { event, job: job.event.id, customer: event.pubkey, terms, shard, policy })
   } catch (error) {
     await sayFeedback(event, job.event.id, ['error', error.message.slice(0, 200)])
     throw error
@@ -100,7 +105,8 @@ async function onRound(event) {
   const [deadline, price] = [w.readInt(params, 'deadline'), w.readInt(params, 'price_msat')]
   const place = [contract.event.id, round, attempt].join()
   w.need(w.find(event, 'n') === String(round) && !places.has(place) && deadline > w.nowS(), 'a new round in time')
-  w.need(price === config.price_msat && w.isHash(params.payment_hash?.[0]), 'our price, and a hash to lock the money on')
+  w.need(price === config.price_msat, 'our price')
+  w.need(contract.policy !== 'hold' || w.isHash(params.payment_hash?.[0]), 'a hash to lock the money on')
   places.add(place)
   await sayFeedback(event, contract.job, ['processing'])
   try {
@@ -112,7 +118,7 @@ async function onRound(event) {
 }
 
 async function work({ event, contract, hidden, params, round, attempt, deadline }) {
-  const { terms, shard } = contract
+  const { terms, shard, policy } = contract
   const count = mlp.countWeights(terms.sizes)
   const start = mlp.readVector(await w.download(w.readBlob(hidden, 'model'), terms.modelBytes), 'model', count)
   const random = mlp.makeRandom(Number(BigInt(params.seed[0]) % 2n ** 32n))
@@ -123,10 +129,11 @@ async function work({ event, contract, hidden, params, round, attempt, deadline 
   const key = w.newKey()
   const ref = await party.upload(w.seal(update, key))
   const expiry = terms.train_s + terms.reveal_s + 3 * terms.judge_s + INVOICE_SLACK_S
-  const hash = params.payment_hash[0]
-  const invoice = await w.wallet(config.wallet, 'make_hold_invoice', {
-    key: `invoice/${event.id}`, amount_msat: config.price_msat, payment_hash: hash, expiry_s: expiry,
-  })
+  const asked = { key: `invoice/${event.id}`, amount_msat: config.price_msat, expiry_s: expiry }
+  if (policy === 'hold') asked.payment_hash = params.payment_hash[0]
+  if (policy === 'fair') asked.preimage = key
+  const invoice = await w.wallet(config.wallet, policy === 'hold' ? 'make_hold_invoice' : 'make_invoice', asked)
+  const hash = invoice.payment_hash
   const tags = [
     ...answer(event), ['e', contract.job, '', 'job'], ['e', contract.event.id, '', 'contract'],
     ['n', String(round)], ['amount', String(config.price_msat), invoice.bolt11],
@@ -139,13 +146,26 @@ async function work({ event, contract, hidden, params, round, attempt, deadline 
     w.writeParam('iterations', done.iterations),
     w.writeParam('flop', done.flop),
     w.writeParam('loss_ppm', Math.round(done.loss * 1e6)),
+    ...(policy === 'invoice' ? [w.writeParam('key', key)] : []),
   ])
   works.set(result.id, { contract, request: event, hash, round })
   tell('delivered', { round })
-  const until = deadline + terms.judge_s
-  const state = await w.waitForPayment(config.wallet, { payment_hash: hash, is_incoming: true }, ['accepted', 'canceled', 'expired'], until)
-  w.need(state === 'accepted', `the money was not locked: ${state}`)
-  await sayFeedback(event, contract.job, ['partial'], key)
+  await getPaid({ event, contract, round, hash, key, until: deadline + terms.reveal_s + 2 * terms.judge_s })
+}
+
+// With policy hold the money is locked now, and the verdict lets us take it; else it comes by itself.
+async function getPaid({ event, contract, round, hash, key, until }) {
+  const wanted = contract.policy === 'hold' ? 'accepted' : 'settled'
+  const lookup = { payment_hash: hash, is_incoming: true }
+  const state = await w.waitForPayment(config.wallet, lookup, [wanted, 'canceled', 'expired'], until)
+  if (state !== wanted) tell('unpaid', { round, state })
+  else if (wanted === 'accepted') await sayFeedback(event, contract.job, ['partial'], key)
+  else await sayPaid(event, contract, round, config.price_msat)
+}
+
+async function sayPaid(request, contract, round, amountMsat) {
+  await sayFeedback(request, contract.job, ['success'])
+  tell('paid', { round, amount_msat: amountMsat })
 }
 
 async function onVerdict(event) {
@@ -153,16 +173,16 @@ async function onVerdict(event) {
   w.need(found && found.contract.customer === event.pubkey, 'a verdict on our result')
   const [, status, code] = event.tags.find((tag) => tag[0] === 'status')
   if (status !== 'accepted') {
-    await w.wallet(config.wallet, 'cancel', { payment_hash: found.hash })
+    if (found.contract.policy === 'hold') await w.wallet(config.wallet, 'cancel', { payment_hash: found.hash })
     tell('rejected', { round: found.round, code })
     return
   }
+  if (found.contract.policy !== 'hold') return
   const [preimage] = w.readParams(party.open(event)).preimage ?? []
   w.need(w.isHash(preimage) && w.sha256(Buffer.from(preimage, 'hex')) === found.hash, 'the preimage of our invoice')
   const { state, amount_msat: amount } = await w.wallet(config.wallet, 'settle', { preimage })
   w.need(state === 'settled', `settling: ${state}`)
-  await sayFeedback(found.request, found.contract.job, ['success'])
-  tell('paid', { round: found.round, amount_msat: amount })
+  await sayPaid(found.request, found.contract, found.round, amount)
 }
 
 function onCancel(event) {
@@ -189,7 +209,7 @@ async function announce() {
   await party.publish(party.sign(31990, tags, JSON.stringify(about)))
 }
 
-const beat = () => party.say(11998, [['a', `31990:${party.pubkey}:${NAME}`], ['expiration', String(w.nowS() + 600)]])
+const beat = () => party.say(11998, [['a', `31990:${party.pubkey}:${NAME}`], ['d', NAME], ['status', 'online'], ['expiration', String(w.nowS() + 600)]])
 
 await party.connect()
 await party.subscribe([

@@ -4,8 +4,9 @@
 
     info                                                            -> {payee}
     decode             {bolt11}                                     -> {payee, payment_hash, amount_msat, expires_at_s}
-    make_hold_invoice  {key, amount_msat, payment_hash, expiry_s}   -> {bolt11}
-    pay                {key, bolt11, amount_msat, payee}            -> {state}
+    make_invoice       {key, amount_msat, expiry_s, preimage?}      -> {bolt11, payment_hash}
+    make_hold_invoice  {key, amount_msat, expiry_s, payment_hash}   -> {bolt11, payment_hash}
+    pay                {key, bolt11, amount_msat, payee}            -> {state, preimage?}
     lookup             {payment_hash, is_incoming}                  -> {state} ("unknown" if never heard of)
     settle             {preimage}                                   -> {state, amount_msat}
     cancel             {payment_hash}                               -> {state}
@@ -39,8 +40,14 @@ async def _decode(wallet: WalletPort, body: dict[str, Any]) -> dict[str, Any]:
     return {name: getattr(invoice, name) for name in names}
 
 
+async def _make_invoice(wallet: WalletPort, body: dict[str, Any]) -> dict[str, Any]:
+    made = await wallet.make_invoice(**body)
+    return {"bolt11": made.bolt11, "payment_hash": made.payment_hash}
+
+
 async def _make_hold_invoice(wallet: WalletPort, body: dict[str, Any]) -> dict[str, Any]:
-    return {"bolt11": (await wallet.make_hold_invoice(**body)).bolt11}
+    made = await wallet.make_hold_invoice(**body)
+    return {"bolt11": made.bolt11, "payment_hash": made.payment_hash}
 
 
 async def _pay(wallet: WalletPort, body: dict[str, Any]) -> dict[str, Any]:
@@ -62,12 +69,14 @@ async def _cancel(wallet: WalletPort, body: dict[str, Any]) -> dict[str, Any]:
 def _tell(payment: Payment | None) -> dict[str, Any]:
     if payment is None:
         return {"state": "unknown"}
-    return {"state": payment.state.value, "amount_msat": payment.amount_msat}
+    told = {"state": payment.state.value, "amount_msat": payment.amount_msat}
+    return {**told, "preimage": payment.preimage} if payment.preimage else told
 
 
 METHODS: dict[str, Method] = {
     "info": _info,
     "decode": _decode,
+    "make_invoice": _make_invoice,
     "make_hold_invoice": _make_hold_invoice,
     "pay": _pay,
     "lookup": _lookup,

@@ -270,8 +270,8 @@ export class Mailbox {
   }
 }
 
-// A Lightning wallet behind HTTP and JSON: POST <url>/<method>. Methods: info, decode, make_hold_invoice,
-// pay, lookup, settle, cancel. States are pending, accepted, settled, failed, expired, canceled.
+// A Lightning wallet behind HTTP and JSON: POST <url>/<method>. Methods: info, decode, make_invoice,
+// make_hold_invoice, pay, lookup, settle, cancel. States are pending, accepted, settled, failed, expired, canceled.
 export async function wallet(url, method, body = {}) {
   const answer = await fetch(`${url}/${method}`, { method: 'POST', body: JSON.stringify(body) })
   need(answer.ok, `wallet ${method}: ${answer.status} ${await answer.clone().text()}`)

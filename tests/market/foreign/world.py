@@ -1,4 +1,4 @@
-"""Where foreign programs meet Kumiai's members: two relays, a blob server, a bank, all on sockets."""
+"""Where foreign programs meet Kumiai's members: two relays, a blob server, a bank, on sockets."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from kumiai.adapters.compute.market.provider import MarketProvider
 from kumiai.adapters.nostr import embedded
 from kumiai.adapters.nostr.relays import Relays
 from kumiai.adapters.payments.embedded import EmbeddedBank, EmbeddedWallet
+from kumiai.adapters.sim.market_work import GarbageWork
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.apps.market.assembly import Member, Services, assemble
 from kumiai.apps.market.folder import MarketFolder
@@ -142,8 +143,8 @@ class ForeignWorld:
         self._stack.push_async_callback(program.stop)
         return program
 
-    async def add_provider(self, name: str, price_sat: int) -> Member:
-        """Start a provider of ours."""
+    async def add_provider(self, name: str, price_sat: int, *, is_honest: bool = True) -> Member:
+        """Start a provider of ours; one that is not honest delivers noise."""
         place, services = self._make_place(name)
         key, info = place.read_key(), await services.wallet.get_info()
         policy = ProviderPolicy(
@@ -152,11 +153,13 @@ class ForeignWorld:
             name=name,
             price_msat=price_sat * 1_000,
             payee=info.payee,
-            payment=(Policy.HOLD,),
+            payment=(Policy.HOLD, Policy.FAIR, Policy.INVOICE),
             train_s=5,
         )
-        work = MarketProvider(LocalBlobs(place.blobs_path))
-        self._stack.callback(work.close)
+        blobs = LocalBlobs(place.blobs_path)
+        honest = MarketProvider(blobs)
+        self._stack.callback(honest.close)
+        work = honest if is_honest else GarbageWork(honest, blobs)
         commands = (Start, Leave, Dispute, RateCustomer)
         member = assemble(
             place, Provider(policy), commands, services, name=name, provider_work=work, times=TIMES
@@ -195,8 +198,11 @@ class ForeignWorld:
                 await customer.node.say(Rate(member.provider, 90, "as agreed"))
         return state
 
-    async def validate(self) -> list[dict[str, Any]]:
-        """Hand every event of our members on the relays to the script that knows the page."""
+    async def validate(self, job_keys: dict[str, str] | None = None) -> tuple[set[int], list[Any]]:
+        """Hand every event on the relays to the script that knows the page: (kinds, what is wrong).
+
+        job_keys: of sealed jobs, by their ids.
+        """
         await asyncio.sleep(0.3)  # the last ones are on their way
         reader = Relays(self.urls, key_from_secret(secrets.token_bytes(32)))
         try:
@@ -204,7 +210,8 @@ class ForeignWorld:
             events = await reader.fetch([Filter(kinds=kinds)])
         finally:
             await reader.close()
-        return await validate_events(self.folder, events, self.secrets)
+        told = await validate_events(self.folder, events, self.secrets, job_keys)
+        return {one["kind"] for one in told}, [one for one in told if one["flaws"]]
 
     def _make_place(self, name: str) -> tuple[MarketFolder, Services]:
         place = MarketFolder(self.folder / name)

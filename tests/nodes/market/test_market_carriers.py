@@ -259,6 +259,45 @@ def test_held_money_is_taken_or_given_back(tmp_path: Path, is_taken: bool) -> No
     assert purses.spendable("payer") == (9_300 if is_taken else 10_000)
 
 
+def test_a_wallet_that_lets_us_in_no_more_says_nothing_about_the_money(tmp_path: Path) -> None:
+    """A key that was withdrawn while money was locked: `Failed` would have ended the matter."""
+    purses = Purses(tmp_path)
+    preimage = "77" * 32
+    payment_hash = hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
+    made = purses.ask(payment_hash=payment_hash)
+    shut: list[str] = []
+
+    class Shut(FlakyWallet):
+        def __getattr__(self, name: str) -> Any:
+            async def refuse(*_arguments: Any, **_options: Any) -> Any:
+                shut.append(name)
+                raise WalletError("UNAUTHORIZED", "this key is not known any more")
+
+            return refuse if self.failures else getattr(self.inner, name)
+
+    async def both() -> list[Any]:
+        seen: list[Any] = []
+        paying = asyncio.create_task(purses.payer.pay(purses.pay(made), seen.append))
+        while not any(one.state == "accepted" for one in seen):
+            await asyncio.sleep(0.001)
+        wallets: list[Any] = []
+        for carrier in (purses.payer, purses.payee):
+            cashier: Any = carrier.cashier
+            cashier._wallet = Shut(cashier._wallet.inner, 1)
+            wallets.append(cashier._wallet)
+        settling = asyncio.create_task(purses.payee.settle(fx.Settle("s", preimage), seen.append))
+        while len(shut) < 10:
+            await asyncio.sleep(0.001)
+        for wallet in wallets:
+            wallet.failures = 0
+        await asyncio.gather(paying, settling)
+        return seen
+
+    results = asyncio.run(asyncio.wait_for(both(), 10))
+    assert not [one for one in results if isinstance(one, fx.Failed)]
+    assert purses.spendable("payee") == 700
+
+
 def test_nothing_is_settled_that_was_never_asked(tmp_path: Path) -> None:
     purses = Purses(tmp_path)
     for effect, carrier in (

@@ -235,10 +235,31 @@ def test_a_retired_effect_is_ended_and_its_late_result_changes_nothing() -> None
         while world.carried != ["1-store"]:
             await asyncio.sleep(0.001)
         await node.say(Forget("1-store"))
+        await asyncio.sleep(0.01)
+        assert not world.running["1-store"], "it was ended, not left to wait"
         world.hold.set()
         await asyncio.sleep(0.03)
         assert node.state.done == ()
         assert not world.running["1-store"]
+        node.stop()
+        await running
+
+    asyncio.run(main())
+
+
+def test_an_effect_that_runs_is_not_begun_again() -> None:
+    world = World()
+
+    async def main() -> None:
+        world.hold = asyncio.Event()
+        node = world.make()
+        running = asyncio.create_task(node.run())
+        await node.say(Go())
+        for _ in range(3):
+            for effect in node.state.pending.values():
+                node._carry(effect)
+            await asyncio.sleep(0.005)
+        assert world.carried == ["1-store"]
         node.stop()
         await running
 

@@ -24,6 +24,7 @@ from kumiai.adapters.blobs.fetching import (
     Sink,
     fetch_to,
 )
+from kumiai.adapters.blobs.mirroring import is_public_server
 from kumiai.adapters.blobs.options import ClientOptions
 from kumiai.adapters.blobs.sending import Sending, Upload, describe_refusal
 from kumiai.adapters.blobs.shelves import check_name
@@ -113,8 +114,24 @@ class HttpBlobs:
                 f" {size_bytes_max} allowed"
             )
         partial = path.with_name(f".{path.name}.{wanted.sha256[:16]}.partial")
-        servers = [_check_server(text) for text in wanted.servers]
+        servers = await self._choose(wanted)
         await fetch_to(Fetch(self, wanted, partial, self._options, servers), path)
+
+    async def _choose(self, wanted: BlobLocation) -> list[str]:
+        """Servers to ask: our own, and of those that a stranger names the public ones.
+
+        A stranger must not make us knock at machines of our own network. A name is looked up once
+        more when it is used: who runs both the name and a server can answer differently then, and
+        gains a GET for a sha256 at an address of its choice.
+        """
+        servers = [_check_server(text) for text in wanted.servers]
+        if self._options.is_private_allowed:
+            return servers
+        kept = [s for s in servers if s in self._servers or await is_public_server(s)]
+        if servers and not kept:
+            fix = "name it with --blobs if you trust it, or allow private addresses"
+            raise BlobError(f"blob {wanted.sha256}: {servers[0]} is no public server: {fix}")
+        return kept
 
     async def has(self, wanted: BlobLocation) -> bool:
         """Tell whether one of the blob's servers says that it has it."""
@@ -274,7 +291,7 @@ def _check_answer(answer: aiohttp.ClientResponse, start: int, end: int, total: i
         expected, skip = total, start
     if answer.content_length not in {None, expected}:
         raise LyingServerError(f"sent {answer.content_length} bytes, {expected} expected")
-    if skip or (answer.status == 200 and end != total):
+    if answer.status == 200 and end != total:
         raise BlobError("knows no ranges")
     return skip
 

@@ -128,6 +128,21 @@ class Mirror:
         return addresses
 
 
+async def is_public_server(origin: str) -> bool:
+    """Tell whether an http(s) address leads to public addresses only; False if it leads nowhere."""
+    from yarl import URL
+
+    url = URL(origin)
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                url.host, url.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+            )
+    except (OSError, TimeoutError, UnicodeError):
+        return False
+    return bool(found) and all(is_public(str(item[4][0])) for item in found)
+
+
 def is_public(address: str) -> bool:
     """Tell whether an IP address is one of the public Internet, also when wrapped in IPv6."""
     try:

@@ -31,6 +31,7 @@ class ClientOptions:
     mirrors_at_once: int = 4
     authorization_life_s: int = 3600
     redirects_max: int = 3
+    is_private_allowed: bool = False  # fetch from hosts of the own network that strangers name
 
     async def rest(self, attempt: int) -> None:
         """Sleep before the attempt with this number, counted from 0."""

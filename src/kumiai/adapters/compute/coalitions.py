@@ -61,6 +61,7 @@ class CoalitionGame:
         self.losses_K = _repair(start.plain_MK[0])
         self._start_K = _repair(start.bounded_MK[0])
         self._known: dict[int, FloatArray] = {0: -self._start_K}
+        self._plain: dict[int, FloatArray] = {0: start.plain_MK[0]}
 
     def utility(self, masks: Sequence[int]) -> FloatArray:
         """Return float64 [M, K] for M coalitions, bit masks over the players."""
@@ -71,7 +72,12 @@ class CoalitionGame:
             worst_K = self._start_K + LOSS_RISE_MAX
             losses_MK = np.where(is_whole_MK, np.minimum(found.bounded_MK, worst_K), worst_K)
             self._known.update(zip(missing, -losses_MK, strict=True))
+            self._plain.update(zip(missing, found.plain_MK, strict=True))
         return np.stack([self._known[mask] for mask in masks])
+
+    def get_plain(self, masks: Sequence[int]) -> FloatArray:
+        """Return the plain losses [M, K] of coalitions whose utility was asked for, as they are."""
+        return np.stack([self._plain[mask] for mask in masks])
 
     def measure_accuracy(self) -> FloatArray:
         """Return the starting model's share of right answers on each hold-out."""

@@ -34,7 +34,7 @@ from kumiai.nodes.market.work import CustomerWorkPort, ProviderWorkPort
 
 LOOK_FIRST_S = 0.05  # first wait between two looks at a payment
 LOOK_LAST_S = 10.0
-PURSE_DIGITS = 16
+PURSE_CHARS = 32  # of the folder's key, in the name by which its wallet knows its money
 THREADS = 3  # one for work, one for sealing and hashing, one to spare
 
 
@@ -114,8 +114,8 @@ def assemble(
     observer: Observer | None = None,
     times: NodeTimes | None = None,
 ) -> Member:
-    """Make a member's node. name: what it is; with its public key it is part of the keys by which
-    its money moves, so that two jobs may share a wallet. Never change it.
+    """Make a member's node. name, and the folder's key: part of the keys by which its money moves;
+    never change them.
 
     Call it inside the event loop that will run it.
     """
@@ -129,11 +129,11 @@ def assemble(
     relays = Relays(services.relays, key)
     journal = SqliteMarketJournal(folder.journal_path, name)
     intents = SqliteIntents(folder.money_path)
-    purse = f"{name}/{key.pubkey[:PURSE_DIGITS]}"
     cashier = Cashier(services.wallet, intents, bolt11.decode, get_now_s)
     threads = ThreadPoolExecutor(THREADS)
     work_threads = ThreadPoolExecutor(1)
     looking = Patience(first_s=LOOK_FIRST_S, last_s=LOOK_LAST_S)
+    purse = f"{name}-{key.pubkey[:PURSE_CHARS]}"  # two jobs of one owner may share a wallet
     carriers: dict[type, Any] = {
         **BlobCarrier(blobs, remote, sealed, get_now_s, insisting, threads).list_carriers(),
         **MoneyCarrier(purse, cashier, intents, insisting, looking).list_carriers(),

@@ -140,7 +140,7 @@ def read_state(folder: MarketFolder) -> tuple[CustomerPlan, CustomerState]:
 
 def is_closed(state: CustomerState) -> bool:
     """Tell whether the job is over and everybody was told so."""
-    is_said = not any(key.startswith("publish/") for key in state.pending)
+    is_said = not any(key.startswith(("publish/", "refund/")) for key in state.pending)
     return state.phase is Phase.CLOSED and is_said
 
 
@@ -194,9 +194,15 @@ async def run_job(
 
 
 def write_result(folder: MarketFolder, state: CustomerState, work: Any) -> None:
-    """Write the customer's model, named tensors in one file, and what it is worth."""
-    if not state.history:
-        return
+    """Write the customer's model, named tensors in one file, what it is worth, and the page."""
+    from kumiai.apps.market.page import write_page
+
+    if state.history:
+        _write_model(folder, state, work)
+    write_page(folder)
+
+
+def _write_model(folder: MarketFolder, state: CustomerState, work: Any) -> None:
     from safetensors.torch import save_file
 
     path = folder.root / MODEL_FILE

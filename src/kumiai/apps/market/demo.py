@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,21 +28,23 @@ from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.apps.market.assembly import Member, Services, assemble
 from kumiai.apps.market.customer import COMMANDS as CUSTOMER_COMMANDS
 from kumiai.apps.market.customer import KIND as CUSTOMER
-from kumiai.apps.market.customer import save_job, write_result
+from kumiai.apps.market.customer import is_closed, save_job, write_result
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job
+from kumiai.apps.market.page import write_names
 from kumiai.apps.market.places import Places
 from kumiai.apps.market.planning import make_plan
 from kumiai.apps.market.provider import COMMANDS as PROVIDER_COMMANDS
 from kumiai.apps.market.provider import KIND as PROVIDER
 from kumiai.apps.market.provider import save_provider
+from kumiai.apps.market.running import SENT_S
+from kumiai.apps.market.summary import Acquaintance
 from kumiai.base.errors import RunFailedError
 from kumiai.market.customer import (
     Begin,
     Customer,
     CustomerPlan,
     CustomerState,
-    Phase,
 )
 from kumiai.market.kinds import TOPIC, Policy
 from kumiai.market.nips.nip01 import Filter, encode_event
@@ -94,7 +96,7 @@ train_s = 12
 reveal_s = 10
 judge_s = 20
 payment_s = 30
-min_gain_ppm = 2000
+min_gain_ppm = -20000
 peer_margin_ppm = 100000
 """
 
@@ -166,18 +168,14 @@ async def play(folder: Path, script: Script, tell: Tell) -> Outcome:
 
 async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack) -> Outcome:
     began = time.monotonic()
-    task, market = parse_job(script.job)
-    job = JobFile(task, market, folder)
+    job = JobFile(*parse_job(script.job), folder)
     relays = [await stack.enter_async_context(await embedded.start()) for _ in range(2)]
     server = await BlobServer.start(BlobStore(folder / "blob-server"))
     stack.push_async_callback(server.stop)
     bank = EmbeddedBank(folder / BANK_FILE)
     stack.callback(bank.close)
     urls = tuple(relay.url for relay in relays)
-    places: dict[str, MarketFolder] = {}
-    for name in ("customer", *(one.name for one in script.cast)):
-        places[name] = MarketFolder(folder / name)
-        places[name].create()
+    places = _open_places(folder, ["customer", *(one.name for one in script.cast)])
     keys = {name: place.read_key().pubkey for name, place in places.items()}
 
     def serve(name: str) -> Services:
@@ -192,7 +190,7 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
     services = serve("customer")
     bank.fund("customer", script.funds_msat)
     blobs = LocalBlobs(places["customer"].blobs_path)
-    work = MarketCustomer(task, folder, blobs)
+    work = MarketCustomer(job.task, folder, blobs)
     stack.callback(work.close)
     secret = places["customer"].read_secret()
     plan = make_plan(job, work.prepare(), blobs, keys["customer"], secret, urls)
@@ -210,19 +208,14 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
     )
     await stack.enter_async_context(customer)
     await customer.node.say(Begin())
-    closing = asyncio.create_task(
-        customer.node.wait_until(lambda state: state.phase is Phase.CLOSED)
-    )
-    await asyncio.wait([closing, customer.task], return_when=asyncio.FIRST_COMPLETED)
-    if not closing.done():
-        closing.cancel()
-        await customer.task
-    state = closing.result()
+    state = await _wait_for_end(customer)
     await _let_settle(members, state, keys)
     if state.outcome != "all rounds done":
         raise RunFailedError(f"the market's demo ended early: {state.outcome}")
     loss, accuracy = work.measure(state.model, work.test)
     _, accuracy_start = work.measure(plan.model, work.test)
+    known = {keys[one.name]: Acquaintance(one.name, one.conduct) for one in script.cast}
+    write_names(places["customer"], known)
     write_result(places["customer"], state, work)
     events = await customer.relays.fetch([Filter(tags={"t": (TOPIC,)})])
     balances = {name: bank.get_balance(name) for name in keys}
@@ -242,6 +235,25 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
         time.monotonic() - began,
         folder,
     )
+
+
+def _open_places(folder: Path, names: Sequence[str]) -> dict[str, MarketFolder]:
+    places = {name: MarketFolder(folder / name) for name in names}
+    for place in places.values():
+        place.create()
+    return places
+
+
+async def _wait_for_end(customer: Member) -> CustomerState:
+    """The closed job; what ended the customer's node, if it ended before."""
+    closing = asyncio.create_task(customer.node.wait_until(is_closed))
+    await asyncio.wait([closing, customer.task], return_when=asyncio.FIRST_COMPLETED)
+    if not closing.done():
+        closing.cancel()
+        await customer.task
+    await customer.node.wait_sent(SENT_S)
+    state: CustomerState = closing.result()
+    return state
 
 
 async def _make_provider(

@@ -5,6 +5,8 @@ plan.json      what the member decided: never changed once it is written
 journal.sqlite every input of its machine
 money.sqlite   intents of the cashier
 blobs/         by sha256
+names.json     what a customer calls the keys it knows (may be missing)
+report.html    a customer's page; result.json, model.safetensors: what it got
 commands/      what other terminals say to the running node
 """
 

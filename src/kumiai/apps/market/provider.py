@@ -18,6 +18,7 @@ from kumiai.apps.market.planning import MSAT, check_payment, choose_payment, des
 from kumiai.apps.market.purses import open_ecash
 from kumiai.apps.market.running import OnRelay, run_until
 from kumiai.base.errors import InputError
+from kumiai.market.customer.state import UNPAID_STATES
 from kumiai.market.provider import (
     Dispute,
     Leave,
@@ -38,6 +39,7 @@ COMMANDS = (Start, Leave, Dispute, RateCustomer)
 AUTO = "auto"
 PROBE_S = 60  # an invoice that is only looked at expires
 OWED = frozenset({Stage.LOCKED, Stage.ACCEPTED, Stage.DISPUTED})
+_OWED = ("watch/", "settle/", "cancel/", "redeem/", "publish/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,9 @@ def has_left(state: ProviderState) -> bool:
     """Tell whether nothing is owed any more after `Leave`."""
     if state.is_open or not state.announced_s:
         return False
-    if any(work.stage in OWED for work in state.works.values()):
+    works = state.works.values()
+    if any(work.stage in OWED and work.payment not in UNPAID_STATES for work in works):
         return False  # money is still on its way
+    if any(key.startswith(_OWED) for key in state.pending):
+        return False  # also of contracts that were cancelled: what was delivered is paid
     return all(c.standing is Standing.ENDED for c in state.contracts.values())

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from kumiai.base.errors import Reject
 from kumiai.base.events import Event
 from kumiai.market.customer import paying
-from kumiai.market.customer.state import Stage, Work
+from kumiai.market.customer.state import UNPAID_STATES, Stage, Work
 from kumiai.market.customer.turn import Turn
 from kumiai.market.drafts import draft_judging
 from kumiai.market.effects import Publish
@@ -22,7 +22,7 @@ from kumiai.market.judging_terms import (
     JudgementLine,
     JudgingTerms,
 )
-from kumiai.market.kinds import Code, Ruling
+from kumiai.market.kinds import DISPUTABLE, Code, Ruling
 from kumiai.market.letters import JudgementGiven, RulingGiven
 
 _CODES = {str(code): code for code in Code}
@@ -127,7 +127,14 @@ def on_ruling(turn: Turn, message: RulingGiven, event: Event) -> None:
     if not found or message.ruling is not Ruling.ACCEPTED:
         return
     work = found[0]
+    if work.stage is not Stage.REJECTED:
+        return  # decided already
+    if work.code not in DISPUTABLE:
+        detail = f"rules on what no jury can measure: {work.code}"
+        turn.refuse(Reject("not-disputable", detail, evidence), event)
+        return
     jurors = tuple(dict.fromkeys((*turn.s.rulings.get(work.key, ()), message.juror)))
     turn.keep("rulings", work.key, jurors)
-    if 2 * len(jurors) > len(turn.terms.jury) and work.stage is Stage.REJECTED:
+    is_decided = 2 * len(jurors) > len(turn.terms.jury)
+    if is_decided and work.payment not in UNPAID_STATES:
         paying.accept(turn, work)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from kumiai.market.customer import committee, offers, paying
-from kumiai.market.customer.rounds import inconclusive, reject
+from kumiai.market.customer.rounds import reject
 from kumiai.market.customer.state import Phase, RoundDone, Stage, Work
 from kumiai.market.customer.turn import Turn
 from kumiai.market.effects import Combine, Combined, Judge, Judged, Store
@@ -94,7 +94,7 @@ def _decide(
     for work in [w for w in list_current(turn) if w.stage is Stage.OPENED]:
         line = lines.get(work.provider)
         if line is None:
-            inconclusive(turn, work)
+            paying.leave_undecided(turn, work)
             continue
         judged = replace(work, gain_ppm=line.gain_ppm)
         turn.put_work(judged)

@@ -208,6 +208,8 @@ def _on_failed(turn: Turn, name: str, result: Failed) -> None:
     """A work that cannot go on is closed; anything else that fails for good ends the job."""
     work = turn.s.works.get(result.key.removeprefix(f"{name}/"))
     if work is None:
+        if name == "judge" and turn.terms.committee:
+            return  # the others may still be enough
         if name in ("judge", "combine", "store/task", "store/code", "store/model", "publish/job"):
             paying.finish(turn, f"{result.key}: {result.detail}")
         return
@@ -218,12 +220,12 @@ def _on_failed(turn: Turn, name: str, result: Failed) -> None:
         elif (
             work.stage is Stage.ACCEPTED and name == "pay"
         ):  # no invoice as agreed: nothing is owed
-            turn.put_work(
-                replace(work, payment="failed", stage=Stage.CLOSED, code=Code.BAD_INVOICE)
-            )
+            paying.withdraw(turn, work)
         return
-    if name == "lock":
-        rounds.close(turn, work, Code.CANCELLED)
+    if name == "refund":
+        paying.on_not_refunded(turn, work)
+    elif name in ("lock", "publish/round"):  # never asked: no fault of the provider's
+        turn.put_work(replace(work, stage=Stage.CLOSED, code=Code.CANCELLED))
     elif name in ("fetch", "open") and work.is_open:
         known = {str(code): code for code in Code}
         fallback = Code.NOT_THERE if name == "fetch" else Code.WRONG_HASH

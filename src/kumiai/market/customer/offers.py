@@ -51,13 +51,26 @@ def on_posted(turn: Turn, event: Event) -> None:
 
 
 def on_offer(turn: Turn, offer: OfferMade, event: Event) -> None:
-    """Keep an offer that we could take; a provider's later offer replaces its earlier one."""
+    """Keep an offer that we could take.
+
+    A provider's other offer replaces it if it is cheaper, or the first has expired: so nobody can
+    fill our journal with offers, and an old one that comes late changes nothing.
+    """
     flaw = _find_flaw(turn, offer)
     if flaw:
         evidence = {"event": offer.id, "author": offer.provider}
         turn.refuse(Reject("bad-offer", flaw, evidence), event)
-    elif offer.provider not in turn.s.members and _make_room(turn, offer):
+    elif (
+        offer.provider not in turn.s.members and _is_better(turn, offer) and _make_room(turn, offer)
+    ):
         turn.keep("offers", offer.provider, offer)
+
+
+def _is_better(turn: Turn, offer: OfferMade) -> bool:
+    known = turn.s.offers.get(offer.provider)
+    if known is None or 0 < known.terms.expires_at_s <= turn.now_s:
+        return True
+    return offer.terms.price_msat < known.terms.price_msat
 
 
 def _make_room(turn: Turn, offer: OfferMade) -> bool:
@@ -75,8 +88,8 @@ def _find_flaw(turn: Turn, offer: OfferMade) -> str:
     terms = turn.terms
     if offer.job != turn.job_id:
         return "it answers another job"
-    if offer.provider == turn.plan.pubkey or offer.provider in terms.committee:
-        return "customer and judges cannot be providers of the same job"
+    if offer.provider == turn.plan.pubkey or offer.provider in (*terms.committee, *terms.jury):
+        return "customer, judges and jurors cannot be providers of the same job"
     if offer.provider in turn.plan.refused:
         return "the customer works with this provider no more"
     if offer.terms.payment not in terms.payment:
@@ -178,9 +191,16 @@ def on_acceptance(turn: Turn, message: ContractAccepted, event: Event) -> None:
         turn.put_member(replace(member, standing=Standing.ACTIVE, since_s=turn.now_s))
 
 
-def on_contract_feedback(turn: Turn, message: FeedbackGiven) -> None:
+def on_contract_feedback(turn: Turn, message: FeedbackGiven, event: Event) -> None:
     """A provider that cannot or will not is replaced."""
     member = turn.s.members.get(message.provider)
+    if message.request in turn.s.contracts and (
+        member is None or member.contract != message.request
+    ):
+        evidence = {"event": message.id, "author": message.provider}
+        detail = "speaks about a contract of somebody else"
+        turn.refuse(Reject("not-the-provider", detail, evidence), event)
+        return
     if member is None or message.status is not Status.ERROR:
         return
     if message.request == member.contract and member.standing is not Standing.ENDED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from kumiai.market.customer import offers
 from kumiai.market.customer.state import Phase, Stage, Standing, Work
 from kumiai.market.customer.turn import Turn
 from kumiai.market.drafts import draft_cancel, draft_closing, draft_rating, draft_verdict
@@ -12,6 +13,9 @@ from kumiai.market.effects import Judge, Judged, Pay, Publish, RedeemToken, Sign
 from kumiai.market.kinds import Code, Kind, Policy, Ruling
 
 PAYMENT_TRIES_MAX = 3  # after the first
+REFUND_TRIES_MAX = 10  # the last one about 17 hours after the locktime
+REFUND_WAIT_S = 60  # before the second one; then twice as long each time
+CANCELLED_AT_ONCE = 60  # requests that one event withdraws: an event has at most 64 tags
 ESCROW_MARGIN_S = 24 * 3600  # for disputes, and for the provider to redeem before the locktime
 
 
@@ -79,6 +83,7 @@ def say_verdict(
         update=work.update,
         preimage=work.preimage if is_released else "",
         signatures=signatures,
+        model=work.model,
     )
     name = "publish/verdict" if not work.verdict else "publish/revised"
     turn.ask(Publish(f"{name}/{work.key}", draft))
@@ -107,10 +112,29 @@ def on_unpaid(turn: Turn, work: Work) -> None:
             turn.put_work(work)
             _pay(turn, work, f"pay{work.tries}/{work.key}")
         return
-    if work.is_open:
-        turn.put_work(replace(work, stage=Stage.REJECTED, code=Code.BAD_INVOICE))
-        say_verdict(turn, turn.s.works[work.key], Ruling.INCONCLUSIVE, Code.BAD_INVOICE)
-        count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=False)
+    if not work.is_open:
+        return
+    if work.payment == "failed":  # an invoice as agreed that our wallet could not pay
+        leave_undecided(turn, work)
+        return
+    turn.put_work(replace(work, stage=Stage.REJECTED, code=Code.BAD_INVOICE))
+    say_verdict(turn, turn.s.works[work.key], Ruling.INCONCLUSIVE, Code.BAD_INVOICE)
+    count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=False)
+
+
+def withdraw(turn: Turn, work: Work) -> None:
+    """Accepted, but its invoice is not what the contract says: nothing is owed, and it counts."""
+    turn.put_work(replace(work, payment="failed", stage=Stage.CLOSED, code=Code.BAD_INVOICE))
+    member = turn.s.members[work.provider]
+    turn.put_member(replace(member, accepted=member.accepted - 1))
+    count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=True)
+
+
+def leave_undecided(turn: Turn, work: Work) -> None:
+    """Nobody judged it in time: no pay, and no stain on the provider."""
+    work = replace(work, stage=Stage.REJECTED, ruling=Ruling.INCONCLUSIVE, code=Code.NOT_JUDGED)
+    turn.put_work(work)
+    say_verdict(turn, work, Ruling.INCONCLUSIVE, Code.NOT_JUDGED)
 
 
 def count_fault(turn: Turn, provider: str, code: Code, *, is_grave: bool) -> None:
@@ -128,10 +152,12 @@ def cancel(turn: Turn) -> None:
     if turn.s.is_cancelled or turn.s.phase in (Phase.PAYING, Phase.CLOSED):
         return
     turn.set(is_cancelled=True)
+    turn.drop("publish/job")  # what is not out never will be
     requests = [(turn.job_id, Kind.JOB)] if turn.s.job is not None else []
     requests += [(contract, Kind.CONTRACT) for contract in turn.s.contracts]
-    if requests:
-        turn.ask(Publish("publish/cancel", draft_cancel(requests, "cancelled by the customer")))
+    for at in range(0, len(requests), CANCELLED_AT_ONCE):
+        draft = draft_cancel(requests[at : at + CANCELLED_AT_ONCE], "cancelled by the customer")
+        turn.ask(Publish(f"publish/cancel/{at}", draft))
     for work in list(turn.s.works.values()):
         if work.stage in (Stage.ASKED, Stage.WORKING):
             turn.drop(f"publish/round/{work.key}")
@@ -148,7 +174,10 @@ def finish(turn: Turn, outcome: str) -> None:
     turn.enter(Phase.PAYING)
     for member in list(turn.s.members.values()):
         if member.standing is not Standing.ENDED:
-            turn.put_member(replace(member, standing=Standing.ENDED, reason=outcome))
+            offers.end_member(turn, member, outcome)
+    for work in list(turn.s.works.values()):
+        if work.stage is Stage.OPENED:  # our judge failed
+            leave_undecided(turn, work)
     if turn.s.history:
         seed = turn.derive("beacon/final")
         turn.ask(
@@ -163,8 +192,9 @@ def on_final(turn: Turn, judged: Judged) -> None:
 
 def settle_up(turn: Turn) -> None:
     """Close the job when no money moves any more, or the patience for it is over."""
-    is_waiting = any(work.stage is Stage.ACCEPTED for work in turn.s.works.values())
-    is_waiting = is_waiting or "judge/final" in turn.s.pending
+    owed = [work for work in turn.s.works.values() if work.stage is Stage.ACCEPTED]
+    is_waiting = not all(work.is_accepted_unpaid for work in owed)
+    is_waiting = is_waiting or "judge/final" in turn.s.pending or _may_be_disputed(turn)
     if is_waiting and turn.now_s < turn.s.phase_since_s + turn.plan.payment_s:
         return
     turn.enter(Phase.CLOSED)
@@ -176,14 +206,30 @@ def settle_up(turn: Turn) -> None:
     turn.ask(Publish("publish/closing", draft))
 
 
+def _may_be_disputed(turn: Turn) -> bool:
+    """A jury has the time of a judgement to hear about what was rejected, and as long to rule."""
+    if not turn.terms.jury or turn.now_s > turn.s.phase_since_s + 2 * turn.terms.judge_s:
+        return False
+    rejected = [w for w in turn.s.works.values() if w.stage is Stage.REJECTED and w.verdict]
+    return any(work.key not in turn.s.rulings for work in rejected)
+
+
 def take_back(turn: Turn) -> None:
     """Ask for the refund of ecash that was not earned, once its locktime has passed."""
     for work in list(turn.s.works.values()):
         if not work.token or work.stage in (Stage.PAID, Stage.ACCEPTED) or work.payment:
             continue
-        if turn.now_s > compute_locktime(turn, work):
+        wait_s = REFUND_WAIT_S * (2**work.tries - 1)
+        if turn.now_s > compute_locktime(turn, work) + wait_s:
             turn.put_work(replace(work, payment="refunding"))
             turn.ask(RedeemToken(f"refund/{work.key}", work.token, ()))
+
+
+def on_not_refunded(turn: Turn, work: Work) -> None:
+    """The mint refused, perhaps because its clock is behind ours: ask again, later and later."""
+    tries = work.tries + 1
+    payment = "" if tries < REFUND_TRIES_MAX else "failed"
+    turn.put_work(replace(work, tries=tries, payment=payment))
 
 
 def rate(turn: Turn, provider: str, points: int, sentence: str) -> None:

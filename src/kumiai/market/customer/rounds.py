@@ -30,6 +30,7 @@ from kumiai.market.letters import FeedbackGiven, ResultGiven
 from kumiai.market.sealing import compute_sealed_bytes_max
 from kumiai.market.terms import RoundTerms
 
+_ALIVE = frozenset({Status.PROCESSING, Status.PAYMENT_REQUIRED})  # it waits for our last payment
 _FRAUD = frozenset(
     {Code.DUPLICATE, Code.REPLAYED, Code.MALFORMED, Code.BAD_COMMITMENT, Code.WRONG_HASH}
 )
@@ -60,6 +61,7 @@ def _prepare(turn: Turn, member: Member) -> None:
         stage=Stage.ASKED,
         price_msat=offer.price_msat,
         deadline_s=turn.now_s + turn.terms.train_s,
+        model=turn.s.model,
     )
     if offer.payment is Policy.HOLD:
         work = replace(work, preimage=turn.derive(f"preimage/{work.key}"))
@@ -115,11 +117,11 @@ def on_feedback(turn: Turn, message: FeedbackGiven, event: Event) -> None:
     """The provider works, gives up, or sends the key of its update."""
     work = turn.s.works.get(turn.s.requests.get(message.request, ""))
     if work is None:
-        offers.on_contract_feedback(turn, message)
+        offers.on_contract_feedback(turn, message, event)
         return
     if work.provider != message.provider:
         _refuse_stranger(turn, message.id, message.provider, event)
-    elif message.status is Status.PROCESSING and work.stage is Stage.ASKED:
+    elif message.status in _ALIVE and work.stage is Stage.ASKED:
         turn.put_work(replace(work, stage=Stage.WORKING))
     elif message.status is Status.ERROR and work.stage in (Stage.ASKED, Stage.WORKING):
         close(turn, work, Code.DECLINED)
@@ -146,6 +148,10 @@ def on_result(turn: Turn, message: ResultGiven, event: Event) -> None:
             work = replace(work, result=message)
             turn.put_work(work)
             reject(turn, work, Code.LATE)
+        elif work.stage is Stage.CLOSED and work.code is Code.CANCELLED:
+            work = replace(work, result=message)
+            turn.put_work(work)
+            paying.say_verdict(turn, work, Ruling.INCONCLUSIVE, Code.CANCELLED)
         return
     turn.set(arrivals=turn.s.arrivals + 1)
     work = replace(work, result=message, stage=Stage.DELIVERED, order=turn.s.arrivals)
@@ -166,7 +172,8 @@ def _find_fault(turn: Turn, work: Work, message: ResultGiven) -> Code | None:
     payment = member.offer.terms.payment
     if turn.now_s > work.deadline_s:
         return Code.LATE
-    if message.contract != member.contract or message.round != work.round:
+    place = (message.job, message.contract, message.round)
+    if place != (turn.job_id, member.contract, work.round):
         return Code.WRONG_REQUEST
     if message.amount_msat > work.price_msat:
         return Code.BAD_INVOICE
@@ -178,13 +185,27 @@ def _find_fault(turn: Turn, work: Work, message: ResultGiven) -> Code | None:
         return Code.NO_KEY
     if message.terms.update.size_bytes > compute_sealed_bytes_max(turn.terms.update_bytes_max):
         return Code.TOO_BIG
+    return _find_copy(turn, work, message, payment)
+
+
+def _find_copy(turn: Turn, work: Work, message: ResultGiven, payment: Policy) -> Code | None:
+    """Is anything of it from an earlier result?
+
+    Two keys with the same sealed bytes or commitment: one of them copied, perhaps the first, whom
+    the blob server told. Only the worker can open them and has its name in the commitment, so both
+    are opened. With policy fair that costs money: there the later one is turned away.
+    """
     for other in turn.s.works.values():
         if other.key == work.key or other.result is None:
             continue
-        theirs = other.result.terms
-        if message.terms.update.sha256 == theirs.update.sha256:
-            return Code.DUPLICATE
-        if message.terms.commitment == theirs.commitment:
+        theirs, ours = other.result.terms, message.terms
+        is_same = theirs.update.sha256 == ours.update.sha256 or theirs.commitment == ours.commitment
+        if other.provider == work.provider:
+            if is_same:
+                return Code.REPLAYED
+            if message.bolt11 and message.bolt11 == other.result.bolt11:
+                return Code.BAD_INVOICE  # paid already, or on its way
+        if is_same and payment is Policy.FAIR:
             return Code.DUPLICATE
     return None
 
@@ -265,18 +286,34 @@ def expire(turn: Turn) -> None:
         if not work.is_open:
             continue
         if work.stage is Stage.ASKED and turn.now_s > work.deadline_s - _get_silence_s(turn):
-            close(turn, work, Code.NO_REPLY)
+            _close_unanswered(turn, work)
         elif work.stage is Stage.WORKING and turn.now_s > work.deadline_s:
             close(turn, work, Code.LATE)
-        elif work.stage is Stage.LOCKED and turn.now_s > work.key_by_s:
-            reject(turn, work, Code.NO_KEY)
-        elif turn.now_s > work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
+        elif work.stage is Stage.LOCKED:  # its time counts from the lock
+            if turn.now_s > work.key_by_s:
+                reject(turn, work, Code.NO_KEY)
+        elif turn.now_s <= work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
+            continue
+        elif work.stage is Stage.FETCHED and not work.seal_key:
+            paying.leave_undecided(
+                turn, work
+            )  # our own payment came to nothing: not the provider's fault
+        else:
             reject(turn, work, Code.NO_KEY if not work.seal_key else Code.NOT_THERE)
 
 
 def _get_silence_s(turn: Turn) -> int:
     """Who says nothing in the first quarter of its time does not work."""
     return turn.terms.train_s - turn.terms.train_s // 4
+
+
+def _close_unanswered(turn: Turn, work: Work) -> None:
+    """Who was asked and is silent is gone; whom our own mint kept us from asking is not."""
+    if work.request:
+        close(turn, work, Code.NO_REPLY)
+        return
+    turn.drop(f"publish/round/{work.key}")
+    turn.put_work(replace(work, stage=Stage.CLOSED, code=Code.CANCELLED))
 
 
 def close(turn: Turn, work: Work, code: Code) -> None:
@@ -295,13 +332,6 @@ def reject(turn: Turn, work: Work, code: Code) -> None:
     turn.put_work(work)
     paying.say_verdict(turn, work, Ruling.REJECTED, code)
     paying.count_fault(turn, work.provider, code, is_grave=code in _FRAUD)
-
-
-def inconclusive(turn: Turn, work: Work) -> None:
-    """The judges did not agree in time: no pay, and no stain on the provider."""
-    work = replace(work, stage=Stage.REJECTED, ruling=Ruling.INCONCLUSIVE, code=Code.NOT_JUDGED)
-    turn.put_work(work)
-    paying.say_verdict(turn, work, Ruling.INCONCLUSIVE, Code.NOT_JUDGED)
 
 
 def _refuse_stranger(turn: Turn, event_id: str, author: str, event: Event) -> None:

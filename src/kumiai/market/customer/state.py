@@ -11,11 +11,11 @@ from enum import StrEnum
 
 from kumiai.base.events import Event
 from kumiai.market.effects import Effect, Rejected
-from kumiai.market.kinds import Code, Ruling
+from kumiai.market.kinds import DISPUTABLE, Code, Ruling
 from kumiai.market.letters import JudgementGiven, OfferMade, ResultGiven
 from kumiai.market.terms import BlobRef, JobTerms
 
-REJECTED_KEPT_MAX = 1_000
+UNPAID_STATES = frozenset({"failed", "expired", "canceled"})
 OFFERS_KEPT_MAX = 1_000
 
 
@@ -124,6 +124,7 @@ class Work:
     deadline_s: int
     preimage: str = ""  # ours, with policy hold
     token: str = ""  # with policy escrow
+    model: str = ""  # that the round began with
     request: str = ""
     result: ResultGiven | None = None
     order: int = 0  # of arrival: the earliest of two equal updates keeps its rank
@@ -136,12 +137,17 @@ class Work:
     verdict: str = ""
     payment: str = ""  # the wallet's last word
     fee_msat: int = 0
-    tries: int = 0  # payments of this accepted work that failed for good
+    tries: int = 0  # payments of this accepted work, or refunds, that failed for good
 
     @property
     def key(self) -> str:
         """Name of this work in effects."""
         return f"{self.round}/{self.attempt}/{self.provider}"
+
+    @property
+    def is_accepted_unpaid(self) -> bool:
+        """Tell whether it was accepted and its payment is dead: nothing moves any more."""
+        return self.stage is Stage.ACCEPTED and self.payment in UNPAID_STATES
 
     @property
     def is_open(self) -> bool:
@@ -206,17 +212,32 @@ class CustomerState:
     @property
     def reserved_msat(self) -> int:
         """What is promised and not final."""
-        return sum(work.price_msat for work in self.works.values() if _is_promised(work))
+        return sum(work.price_msat for work in self.works.values() if self._is_promised(work))
+
+    def _is_promised(self, work: Work) -> bool:
+        if _is_spent(work):
+            return False
+        if work.is_accepted_unpaid:
+            return False
+        if work.is_open or work.stage in (Stage.OPENED, Stage.ACCEPTED):
+            return True
+        if work.token and work.payment not in ("refunded", "failed"):
+            return True  # until it has come back, or was asked for in vain
+        if f"lock/{work.key}" in self.pending:
+            return True  # the mint may be slow
+        if f"pay/{work.key}" in self.pending and not work.preimage:
+            return True  # under way: only a hold payment cannot end without our preimage
+        return self._may_be_ruled(work)
+
+    def _may_be_ruled(self, work: Work) -> bool:
+        """A jury may still say that a rejected work is to be paid."""
+        if self.terms is None or not self.terms.jury or work.code not in DISPUTABLE:
+            return False
+        return work.stage is Stage.REJECTED and work.payment not in UNPAID_STATES
 
 
 def _is_spent(work: Work) -> bool:
     return work.stage is Stage.PAID or work.payment == "settled"
-
-
-def _is_promised(work: Work) -> bool:
-    if work.token and work.stage is not Stage.PAID and work.payment != "refunded":
-        return True  # until it has come back
-    return not _is_spent(work) and (work.is_open or work.stage in (Stage.OPENED, Stage.ACCEPTED))
 
 
 @dataclass(frozen=True, slots=True)

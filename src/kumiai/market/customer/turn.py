@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,6 @@ from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import Reject
 from kumiai.base.events import Event
 from kumiai.market.customer.state import (
-    REJECTED_KEPT_MAX,
     CustomerPlan,
     CustomerState,
     Member,
@@ -17,7 +17,7 @@ from kumiai.market.customer.state import (
     Work,
 )
 from kumiai.market.effects import Effect, Rejected
-from kumiai.market.machine import Outcome
+from kumiai.market.machine import Outcome, keep_evidence
 from kumiai.market.terms import JobTerms
 
 _MAPPINGS = (
@@ -81,7 +81,10 @@ class Turn:
         """Keep what a peer did wrong, with the event that proves it."""
         item = Rejected(self.now_s, reject, event)
         self._rejected.append(item)
-        self.set(rejected=(*self.s.rejected, item)[-REJECTED_KEPT_MAX:])
+        self.set(rejected=keep_evidence(self.s.rejected, item, self._get_partners()))
+
+    def _get_partners(self) -> Container[str]:
+        return {*self.s.members, *self.terms.committee, *self.terms.jury}
 
     def derive(self, label: str) -> str:
         """Return 32 secret bytes as hex that only this customer can make again."""

@@ -15,11 +15,12 @@ from kumiai.base.errors import Reject
 from kumiai.base.events import Event
 from kumiai.market import effects as fx
 from kumiai.market.drafts import compute_commitment, draft_judgement, draft_ruling
+from kumiai.market.judge.disputes import find_disputed_update
 from kumiai.market.judge.session import Session, Sheet, gather, is_ready, make_dispute
 from kumiai.market.judging_terms import JudgementLine
 from kumiai.market.kinds import TOPIC, Code, Kind, Ruling
 from kumiai.market.letters import DisputeRaised, JobPosted, JudgingAsked, Letter
-from kumiai.market.machine import Outcome
+from kumiai.market.machine import Outcome, keep_evidence
 from kumiai.market.nips.nip01 import Filter
 from kumiai.market.reading import read_message
 from kumiai.market.rules import judge_lines
@@ -28,7 +29,6 @@ from kumiai.market.terms import JobTerms
 
 JOBS_MAX = 100
 SESSIONS_MAX = 1_000
-REJECTED_KEPT_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,8 @@ class _Turn:
     def refuse(self, reject: Reject, event: Event) -> None:
         item = fx.Rejected(self.now_s, reject, event)
         self.rejected.append(item)
-        self.s = replace(self.s, rejected=(*self.s.rejected, item)[-REJECTED_KEPT_MAX:])
+        partners = self.s.customers.values()
+        self.s = replace(self.s, rejected=keep_evidence(self.s.rejected, item, partners))
 
     def _refuse_stranger(self, event: Event) -> None:
         evidence = {"event": event.id, "author": event.pubkey}
@@ -139,12 +140,23 @@ class _Turn:
 
     def _on_job(self, job: JobPosted) -> None:
         terms = job.terms
-        if terms is None or len(self.s.jobs) >= JOBS_MAX:
+        if terms is None or job.id in self.s.jobs:
             return
         is_named = self.policy.pubkey in (*terms.committee, *terms.jury)
-        if is_named and (not self.policy.jobs or job.id in self.policy.jobs):
+        is_ours = is_named and (not self.policy.jobs or job.id in self.policy.jobs)
+        if is_ours and self._forget_a_job():
             self.s.jobs[job.id] = terms  # type: ignore[index]
             self.s.customers[job.id] = job.customer  # type: ignore[index]
+
+    def _forget_a_job(self) -> bool:
+        """Make room: the oldest job about which nothing was asked gives way."""
+        if len(self.s.jobs) < JOBS_MAX:
+            return True
+        used = {session.job for session in self.s.sessions.values()}
+        oldest = next((job for job in self.s.jobs if job not in used), None)
+        if oldest is not None:
+            del self.s.jobs[oldest], self.s.customers[oldest]
+        return oldest is not None
 
     def _on_judging(self, message: JudgingAsked) -> None:
         terms = self.s.jobs.get(message.job)
@@ -167,8 +179,14 @@ class _Turn:
         if terms is None or self.policy.pubkey not in terms.jury:
             self._refuse_stranger(message.event)
         elif message.id not in self.s.sessions:
+            try:
+                update = find_disputed_update(message, self.s.customers[message.job])
+            except ValueError as error:
+                evidence = {"event": message.id, "author": message.provider}
+                self.refuse(Reject("bad-dispute", str(error), evidence), message.event)
+                return
             self._make_room()
-            self._begin(make_dispute(message))
+            self._begin(make_dispute(message, update))
 
     def _make_room(self) -> None:
         if len(self.s.sessions) >= SESSIONS_MAX:
@@ -221,7 +239,7 @@ class _Turn:
         commitment = compute_commitment(
             session.job, one.contract, session.round, session.attempt, provider, opened.blob
         )
-        is_kept = commitment == one.commitment
+        is_kept = commitment == one.commitment and session.disputed in ("", opened.blob)
         sheet = Sheet(opened.blob) if is_kept else Sheet("", Code.BAD_COMMITMENT)
         self._go_on(replace(session, sheets={**session.sheets, provider: sheet}))
 

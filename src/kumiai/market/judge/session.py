@@ -35,6 +35,7 @@ class Session:
     parts: int
     asked: Mapping[int, tuple[CandidateTerms, ...]]
     dispute: DisputeRaised | None = None
+    disputed: str = ""  # sha256 of the update that the dispute is about
     is_begun: bool = False
     is_asked: bool = False
     blobs: Mapping[str, bool] = field(default_factory=dict)
@@ -77,8 +78,8 @@ def gather(session: Session | None, key: str, message: JudgingAsked) -> Session:
     return replace(session, asked={**session.asked, terms.part: terms.candidates})
 
 
-def make_dispute(message: DisputeRaised) -> Session:
-    """A dispute is a judging of one update."""
+def make_dispute(message: DisputeRaised, update: str) -> Session:
+    """A dispute is a judging of one update: of this one, which the verdict names."""
     shown = message.terms
     one = CandidateTerms(
         provider=message.provider,
@@ -100,6 +101,7 @@ def make_dispute(message: DisputeRaised) -> Session:
         parts=1,
         asked={0: (one,)},
         dispute=message,
+        disputed=update,
         is_begun=True,
     )
 

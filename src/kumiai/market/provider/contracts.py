@@ -27,10 +27,12 @@ from kumiai.market.provider.turn import Turn
 TASK_BYTES_MAX = 2**20
 CODE_BYTES_MAX = 2**20
 PATIENCE_ROUNDS = 4
+FIRST_REQUEST_S = 3600  # whatever times a job declares: so long we wait for its first round
 ANNOUNCEMENT_NAME = "kumiai-training"
 BEFORE_DELIVERY = frozenset(
     {
         Stage.ASKED,
+        Stage.OWED,
         Stage.CHECKING,
         Stage.FETCHING,
         Stage.WAITING,
@@ -78,20 +80,17 @@ def beat(turn: Turn) -> None:
 
 
 def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
-    """Offer for a job that fits the policy; others are passed over in silence."""
+    """Offer for a job that fits the policy; others are passed over in silence, and not kept."""
     if not turn.s.is_open or job.id in turn.s.jobs:
         return
-    _make_room(turn)
+    if _is_busy(turn) or find_objection(turn, job, job.terms) or not _make_room(turn):
+        return
     turn.keep("jobs", job.id, job)
     turn.keep("job_events", job.id, event)
-    active = [c for c in turn.s.contracts.values() if c.standing is not Standing.ENDED]
-    if len(active) >= turn.policy.contracts_max or find_objection(turn, job, job.terms):
-        return
     policy = turn.policy
-    known = job.terms.payment if job.terms is not None else policy.payment
     terms = t.OfferTerms(
         price_msat=policy.price_msat,
-        payment=next(name for name in known if name in policy.payment),
+        payment=next(name for name in job.payment if name in policy.payment),
         payee=policy.payee,
         train_s=policy.train_s,
         ecash=policy.ecash,
@@ -100,15 +99,28 @@ def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
     turn.ask(Publish(f"publish/offer/{job.id}", draft_offer(event, terms), job.relays))
 
 
-def _make_room(turn: Turn) -> None:
+def _is_busy(turn: Turn) -> bool:
+    active = [c for c in turn.s.contracts.values() if c.standing is not Standing.ENDED]
+    return len(active) >= turn.policy.contracts_max
+
+
+def _make_room(turn: Turn) -> bool:
     """Forget the oldest job that nobody works on: a flood of jobs keeps nobody out."""
     if len(turn.s.jobs) < JOBS_KEPT_MAX:
-        return
-    used = {contract.job for contract in turn.s.contracts.values()}
-    oldest = next((job for job in turn.s.jobs if job not in used), "")
-    for mapping in ("jobs", "job_events"):
-        turn.forget(mapping, oldest)
-    turn.drop(f"publish/offer/{oldest}")
+        return True
+    used = {c.job for c in turn.s.contracts.values() if c.standing is not Standing.ENDED}
+    oldest = next((job for job in turn.s.jobs if job not in used), None)
+    if oldest is not None:
+        _forget_job(turn, oldest)
+    return oldest is not None
+
+
+def _forget_job(turn: Turn, job: str) -> None:
+    turn.forget("jobs", job)
+    turn.forget("job_events", job)
+    turn.drop(f"publish/offer/{job}")
+    for offer in [name for name, (of, _) in turn.s.offers.items() if of == job]:
+        turn.forget("offers", offer)
 
 
 def find_objection(turn: Turn, job: JobPosted, terms: t.JobTerms | None) -> str:
@@ -118,10 +130,10 @@ def find_objection(turn: Turn, job: JobPosted, terms: t.JobTerms | None) -> str:
         return "we do not work for this customer"
     if policy.price_msat > job.bid_msat:
         return f"the bid of {job.bid_msat} msat is below our price of {policy.price_msat}"
+    if not set(job.payment if terms is None else terms.payment) & set(policy.payment):
+        return "no way of payment that both take"
     if terms is None:
         return ""
-    if not set(terms.payment) & set(policy.payment):
-        return "no way of payment that both take"
     biggest = max(terms.shard_bytes, terms.model_bytes, terms.update_bytes_max)
     if biggest > policy.bytes_max:
         return f"{biggest} bytes are more than the {policy.bytes_max} that we take"
@@ -161,8 +173,15 @@ def on_contract(turn: Turn, message: ContractSent, event: Event) -> None:
     ):
         turn.refuse("other-terms", "price, payment or payee differ from our offer", event)
         return
+    if any(c.job == message.job for c in turn.s.contracts.values()):
+        turn.refuse("second-contract", "there is a contract about this job already", event)
+        return
+    if offer.expires_at_s <= turn.now_s:
+        turn.refuse("offer-expired", f"our offer was good until {offer.expires_at_s}", event)
+        return
     if len(turn.s.contracts) >= CONTRACTS_MAX:
         _forget_ended(turn)
+    is_busy = _is_busy(turn)
     contract = Contract(
         message.id,
         message.job,
@@ -172,6 +191,9 @@ def on_contract(turn: Turn, message: ContractSent, event: Event) -> None:
         Standing.FETCHING,
         since_s=turn.now_s,
     )
+    if is_busy:
+        decline(turn, contract, "other contracts have taken our room since we offered")
+        return
     if job.terms is None:
         turn.put_contract(replace(contract, standing=Standing.OPENING))
         sealed = turn.s.job_events[job.id]
@@ -182,6 +204,8 @@ def on_contract(turn: Turn, message: ContractSent, event: Event) -> None:
 
 def on_job_opened(turn: Turn, contract: Contract, opened: JobOpened) -> None:
     """A sealed job's terms: they must fit the policy like any other's."""
+    if contract.standing is not Standing.OPENING:
+        return  # it was cancelled meanwhile
     job = turn.s.jobs[contract.job]
     try:
         terms = t.read_job(opened.hidden, read_params(opened.hidden), job.bid_msat)
@@ -222,6 +246,8 @@ def on_fetched(turn: Turn, contract: Contract, name: str) -> None:
 
 def on_unsealed(turn: Turn, contract: Contract, opened: Unsealed) -> None:
     """The data can be read: say yes."""
+    if contract.standing is not Standing.FETCHING:
+        return  # it was cancelled meanwhile
     turn.put_contract(replace(contract, shard=opened.blob))
     draft = draft_acceptance(contract.event, contract.job)
     turn.ask(Publish(f"publish/accept/{contract.id}", draft, turn.get_relays(contract.job)))
@@ -271,11 +297,14 @@ def _end(turn: Turn, customer: str, named: set[str], reason: str) -> None:
 def expire_contracts(turn: Turn) -> None:
     """A customer that has asked for nothing for long has no claim on our room any more."""
     busy = {w.request.contract for w in turn.s.works.values() if w.stage in BEFORE_DELIVERY}
+    asked = {work.request.contract for work in turn.s.works.values()}
     for contract in list(turn.s.contracts.values()):
         terms = contract.job_terms
         if contract.standing is Standing.ENDED or contract.id in busy or terms is None:
             continue
         patience_s = PATIENCE_ROUNDS * (terms.train_s + terms.reveal_s + terms.judge_s)
+        if contract.id not in asked:
+            patience_s = min(patience_s, FIRST_REQUEST_S)
         if turn.now_s > contract.since_s + patience_s:
             ended = replace(contract, standing=Standing.ENDED, reason="the customer is silent")
             turn.put_contract(ended)
@@ -292,13 +321,16 @@ def forget_expired(turn: Turn) -> None:
     used = {contract.job for contract in turn.s.contracts.values()}
     for job in list(turn.s.jobs.values()):
         if job.expires_at_s <= turn.now_s and job.id not in used:
-            turn.forget("jobs", job.id)
-            turn.forget("job_events", job.id)
-            turn.drop(f"publish/offer/{job.id}")
+            _forget_job(turn, job.id)
 
 
 def _forget_ended(turn: Turn) -> None:
-    busy = {work.request.contract for work in turn.s.works.values()}
+    """Contracts that have ended and under which nothing was delivered, with what failed."""
+    works = list(turn.s.works.values())
+    kept = {work.request.contract for work in works if work.stage is not Stage.FAILED}
     for contract in list(turn.s.contracts.values()):
-        if contract.standing is Standing.ENDED and contract.id not in busy:
+        if contract.standing is Standing.ENDED and contract.id not in kept:
             turn.forget("contracts", contract.id)
+            for work in works:
+                if work.request.contract == contract.id:
+                    turn.forget("works", work.key)

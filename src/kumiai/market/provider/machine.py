@@ -88,6 +88,7 @@ class Provider:
         else:
             _on_result(turn, item)
         work.expire(turn)
+        work.begin_owed(turn)
         work.train_next(turn)
         return turn.end()
 
@@ -209,9 +210,10 @@ def _on_failed(
 ) -> None:
     """What cannot be had ends its work or contract; both sides hear why."""
     if found is not None:
-        if name in ("check", "fetch/model", "train", "store", "invoice"):
+        if name in ("check", "fetch/model", "train", "store", "invoice", "publish/result"):
             work.fail(turn, found, result.detail[:200])
-        elif name in ("settle", "redeem"):
+        elif name in ("settle", "redeem") and found.stage is not Stage.DISPUTED:
+            # a juror's signature that does not fit ends no dispute: others may still come
             turn.put_work(replace(found, stage=Stage.REJECTED, code=result.detail[:200]))
     elif contract is not None:
         contracts.decline(turn, contract, result.detail[:200])

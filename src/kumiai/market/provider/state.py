@@ -17,7 +17,6 @@ from kumiai.market.terms import BlobRef, ContractTerms, JobTerms, OfferTerms
 
 JOBS_KEPT_MAX = 1_000
 CONTRACTS_MAX = 100
-REJECTED_KEPT_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,8 @@ class ProviderPolicy:
     about: str = ""
     offer_life_s: int = 3600
     refused: tuple[str, ...] = ()
-    unpaid_max: int = 2  # rounds of one contract that may be delivered and not yet settled
+    unpaid_max: int = 1  # rounds of one contract that may be delivered and not yet settled
+    losses_max: int = 3  # rounds of one contract in a row that may be rejected; then it is ended
     disputes: bool = False  # ask the jury, where a job has one, about work that was judged bad
 
 
@@ -62,6 +62,7 @@ class Stage(StrEnum):
     """Where one round's work is."""
 
     ASKED = "asked"
+    OWED = "owed"  # earlier rounds are not paid: this one waits for that
     CHECKING = "checking"  # ecash
     FETCHING = "fetching"
     WAITING = "waiting"  # for the machine: one training at a time
@@ -110,7 +111,7 @@ class Work:
     bolt11: str = ""
     payment_hash: str = ""
     result: str = ""  # our result's event
-    verdict: str = ""
+    verdict: Event | None = None
     code: str = ""
     payment: str = ""
     paid_msat: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,8 @@ from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import Reject
 from kumiai.base.events import Event
 from kumiai.market.effects import Effect, Rejected
-from kumiai.market.machine import Outcome
+from kumiai.market.machine import Outcome, keep_evidence
 from kumiai.market.provider.state import (
-    REJECTED_KEPT_MAX,
     Contract,
     ProviderPolicy,
     ProviderState,
@@ -71,7 +71,10 @@ class Turn:
         """As `refuse`, for a reject that was made already."""
         item = Rejected(self.now_s, reject, event)
         self._rejected.append(item)
-        self.set(rejected=(*self.s.rejected, item)[-REJECTED_KEPT_MAX:])
+        self.set(rejected=keep_evidence(self.s.rejected, item, self._get_partners()))
+
+    def _get_partners(self) -> Container[str]:
+        return {contract.customer for contract in self.s.contracts.values()}
 
     def derive(self, label: str) -> str:
         """Return 32 secret bytes as hex that only this provider can make again."""

@@ -34,17 +34,16 @@ from kumiai.market.effects import (
     WatchInvoice,
 )
 from kumiai.market.judging_terms import DisputeTerms
-from kumiai.market.kinds import Code, Policy, Ruling, Status
+from kumiai.market.kinds import DISPUTABLE, Policy, Ruling, Status
 from kumiai.market.letters import Draft, RoundAsked, RulingGiven, VerdictGiven
-from kumiai.market.provider.contracts import BEFORE_DELIVERY, drop_work
-from kumiai.market.provider.state import Contract, Stage, Standing, Work
+from kumiai.market.nips.nip01 import encode_event
+from kumiai.market.provider import requests
+from kumiai.market.provider.contracts import BEFORE_DELIVERY, decline, drop_work
+from kumiai.market.provider.state import Stage, Work
 from kumiai.market.provider.turn import Turn
 from kumiai.market.terms import ResultTerms
 
 INVOICE_SLACK_S = 600
-_DISPUTABLE = frozenset(
-    {Code.NO_GAIN, Code.WORSE_THAN_PEERS, Code.DUPLICATE, Code.EMPTY, Code.REPLAYED, Code.MALFORMED}
-)
 
 
 def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
@@ -52,22 +51,41 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
     if message.id in turn.s.works:
         return
     contract = turn.s.contracts.get(message.contract)
-    flaw = _find_flaw(turn, contract, message)
+    flaw = requests.find_flaw(turn, contract, message)
     if contract is None or flaw:
         turn.refuse("bad-request", flaw, event)
         return
-    turn.put_contract(replace(contract, since_s=turn.now_s))
-    unpaid = _count_unpaid(turn, contract)
-    if unpaid > turn.policy.unpaid_max:
-        work = Work(message, Stage.ASKED)
-        fail(turn, work, f"{unpaid} delivered rounds are neither paid nor rejected")
+    losses = requests.count_losses(turn, contract.id)
+    if losses >= turn.policy.losses_max:
+        decline(turn, contract, f"the last {losses} rounds were rejected")
         return
+    turn.put_contract(replace(contract, since_s=turn.now_s))
     work = Work(message, Stage.ASKED, amount_msat=message.terms.price_msat)
+    unpaid = requests.count_unpaid(turn, contract.id)
+    if unpaid < turn.policy.unpaid_max:
+        _begin(turn, work)
+        return
+    turn.put_work(replace(work, stage=Stage.OWED))
+    said = f"{unpaid} delivered rounds are neither paid nor rejected"
+    draft = draft_feedback(work.key, message.job, message.customer, Status.PAYMENT_REQUIRED, said)
+    _publish(turn, work, "payment-required", draft)
+
+
+def begin_owed(turn: Turn) -> None:
+    """Take up what waited for the pay of the rounds before."""
+    for work in list(turn.s.works.values()):
+        if work.stage is Stage.OWED:
+            unpaid = requests.count_unpaid(turn, work.request.contract)
+            if unpaid < turn.policy.unpaid_max:
+                _begin(turn, replace(work, stage=Stage.ASKED))
+
+
+def _begin(turn: Turn, work: Work) -> None:
     turn.put_work(work)
     terms = turn.get_terms(work)
-    if contract.terms.payment is Policy.ESCROW:
+    if turn.get_contract(work).terms.payment is Policy.ESCROW:
         turn.put_work(replace(work, stage=Stage.CHECKING))
-        asked = message.terms
+        asked = work.request.terms
         turn.ask(
             CheckToken(
                 f"check/{work.key}",
@@ -80,37 +98,6 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
         )
         return
     start(turn, work)
-
-
-def _find_flaw(turn: Turn, contract: Contract | None, message: RoundAsked) -> str:
-    if contract is None or contract.customer != message.customer:
-        return "names a contract that this customer does not have with us"
-    if contract.standing is not Standing.ACTIVE:
-        return "names a contract that is not in force"
-    asked = message.terms
-    if asked.deadline_s <= turn.now_s:
-        return f"its deadline {asked.deadline_s} has passed"
-    if asked.price_msat != contract.terms.price_msat:
-        return f"offers {asked.price_msat} msat, the contract says {contract.terms.price_msat}"
-    place = (message.contract, asked.round, asked.attempt)
-    for other in turn.s.works.values():
-        terms = other.request.terms
-        if (other.request.contract, terms.round, terms.attempt) == place:
-            return "this round and attempt was asked for before"
-    if contract.terms.payment is Policy.HOLD and not asked.payment_hash:
-        return "names no hash that the money would be locked on"
-    if contract.terms.payment is Policy.ESCROW and not asked.token:
-        return "comes without the ecash that it promises"
-    if contract.job_terms is None or asked.model.size_bytes > contract.job_terms.model_bytes:
-        return "its model is bigger than the job says"
-    return ""
-
-
-def _count_unpaid(turn: Turn, contract: Contract) -> int:
-    """Count what this customer has and has not settled: more than a little is not lent."""
-    lent = (Stage.DELIVERED, Stage.LOCKED, Stage.ACCEPTED)
-    works = turn.s.works.values()
-    return sum(w.request.contract == contract.id and w.stage in lent for w in works)
 
 
 def start(turn: Turn, work: Work) -> None:
@@ -275,12 +262,18 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
     work = found[0]
     if work.verdict and not (work.stage is Stage.DISPUTED and message.ruling is Ruling.ACCEPTED):
         return
-    contract = turn.get_contract(work)
-    work = replace(work, verdict=message.id, code=message.code)
-    if message.ruling is not Ruling.ACCEPTED:
+    payment = turn.get_contract(work).terms.payment
+    is_accepted = message.ruling is Ruling.ACCEPTED
+    if is_accepted and payment is Policy.HOLD:
+        preimage = bytes.fromhex(message.preimage)
+        if hashlib.sha256(preimage).hexdigest() != work.payment_hash:
+            turn.refuse("wrong-preimage", "an accepting verdict without what it owes", event)
+            return  # it decides nothing: one that fits may still come
+    work = replace(work, verdict=event, code=message.code)
+    if not is_accepted:
         stage = work.stage if work.stage is Stage.PAID else Stage.REJECTED
         turn.put_work(replace(work, stage=stage))
-        if turn.policy.disputes and message.code in _DISPUTABLE and turn.get_terms(work).jury:
+        if turn.policy.disputes and message.code in DISPUTABLE and turn.get_terms(work).jury:
             dispute(turn, work.key)
         else:
             _give_back(turn, work)
@@ -288,13 +281,9 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
     if work.stage is not Stage.PAID:
         work = replace(work, stage=Stage.ACCEPTED)
     turn.put_work(work)
-    if contract.terms.payment is Policy.HOLD:
-        preimage = bytes.fromhex(message.preimage)
-        if hashlib.sha256(preimage).hexdigest() != work.payment_hash:
-            turn.refuse("wrong-preimage", "an accepting verdict without what it owes", event)
-            return
+    if payment is Policy.HOLD:
         turn.ask(Settle(f"settle/{work.key}", message.preimage))
-    elif contract.terms.payment is Policy.ESCROW:
+    elif payment is Policy.ESCROW:
         token = work.request.terms.token
         turn.ask(RedeemToken(f"redeem/{work.key}", token, message.signatures))
 
@@ -336,6 +325,8 @@ def dispute(turn: Turn, key: str) -> None:
     work = turn.s.works.get(key)
     if work is None or work.stage is not Stage.REJECTED or work.sealed is None:
         return
+    if work.verdict is None:
+        return
     request = work.request
     terms = DisputeTerms(
         update=work.sealed,
@@ -344,10 +335,11 @@ def dispute(turn: Turn, key: str) -> None:
         attempt=request.terms.attempt,
         commitment=_commit(turn, work),
         token=request.terms.token,
+        verdict=encode_event(work.verdict).decode(),
     )
     for juror in turn.get_terms(work).jury:
         draft = draft_dispute(
-            request.job, request.contract, work.verdict, request.terms.round, juror, terms
+            request.job, request.contract, work.verdict.id, request.terms.round, juror, terms
         )
         _publish(turn, work, f"dispute/{juror}", draft)
         turn.put_work(replace(work, stage=Stage.DISPUTED))
@@ -366,7 +358,18 @@ def expire(turn: Turn) -> None:
     """Work that can no longer be in time is dropped."""
     for work in list(turn.s.works.values()):
         if work.stage in BEFORE_DELIVERY and turn.now_s > work.request.terms.deadline_s:
-            fail(turn, work, "too late")
+            is_unpaid = work.stage is Stage.OWED
+            fail(turn, work, "the round before was not paid" if is_unpaid else "too late")
+        elif work.stage is Stage.DISPUTED and turn.now_s > _compute_dispute_end(turn, work):
+            turn.put_work(replace(work, stage=Stage.REJECTED))
+            _give_back(turn, work)
+
+
+def _compute_dispute_end(turn: Turn, work: Work) -> int:
+    """A jury that says nothing until our invoice's life is over will not speak any more."""
+    return (
+        requests.compute_locktime_least(work.request.terms, turn.get_terms(work)) + INVOICE_SLACK_S
+    )
 
 
 def _publish(turn: Turn, work: Work, name: str, draft: Draft) -> None:

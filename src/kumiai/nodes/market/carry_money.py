@@ -1,8 +1,8 @@
 """Money: invoices and payments through the cashier, looked at until they cannot change any more.
 
-Only the own wallet's word counts. A wallet that fails or does not answer is asked again, for ever:
-silence is never taken for "not paid". `Failed` is said only where the cashier wrote nothing down:
-nothing has moved under this key, and nothing will.
+Only the own wallet's word counts. A wallet that fails, does not answer or lets us in no more is
+asked again, for ever: silence is never taken for "not paid". `Failed` is said only where the
+cashier wrote nothing down: nothing has moved under this key, and nothing will.
 
 Looks are close together at first, when most payments move, and further apart later; every change
 makes them close again.
@@ -36,6 +36,8 @@ from kumiai.nodes.market.patience import Patience
 from kumiai.nodes.market.ports import Invoice
 
 FEE_PPM_MAX: Final = 10_000  # of the amount: what a route may cost
+# what our own wallet says to us, not about the payment: its owner mends it, the money may be moving
+_SHUT_OUT: Final = frozenset({"UNAUTHORIZED", "RESTRICTED"})
 FEE_MSAT_LEAST: Final = 2_000  # small payments may cost so much: LNbits reserves it of each
 
 
@@ -196,8 +198,12 @@ class MoneyCarrier:
             try:
                 record = await self.insisting.call(f"looking at {key}", look)
             except (WalletError, InputError) as error:
-                emit(fail(key, Code.BAD_INVOICE, error))
-                return
+                if getattr(error, "code", "") not in _SHUT_OUT:
+                    emit(fail(key, Code.BAD_INVOICE, error))
+                    return
+                self.insisting.report(f"looking at {key}", error)
+                await self.looking.sleep(next(waits))
+                continue
             told = record.outcome
             seen = PaymentSeen(key, told.state.value, told.preimage, told.fee_msat)
             if seen != last:

@@ -102,15 +102,20 @@ def measure_gains(
 ) -> tuple[list[int], list[bool]]:
     """Return each update's gain alone, in ppm of a nat, and whether it has diverged.
 
-    A loss counts at most LOSS_RISE_MAX above the model's own, as in the game; so does divergence.
+    The smaller of two gains: of the loss itself, and of the bounded one (see `measure`). The
+    bounded one alone would pay for random weights while the model still guesses: their wrong
+    answers cost no more than the bound, and some are right. The plain one alone would pay for
+    flattening a model that is too sure of itself. A loss counts at most LOSS_RISE_MAX above the
+    model's own, as in the game; so does divergence.
     """
     if not updates:
         return [], []
     gains, diverged = [], []
     game = CoalitionGame(measure, model_P, updates, 1)
-    utilities = game.utility([0, *(1 << k for k in range(len(updates)))])[:, 0]
+    masks = [0, *(1 << k for k in range(len(updates)))]
+    utilities, losses = game.utility(masks)[:, 0], game.get_plain(masks)[1:, 0]
     base_P = torch.from_numpy(dequantise(model_P))
-    for update_P, utility in zip(updates, utilities[1:], strict=True):
+    for update_P, utility, plain in zip(updates, utilities[1:], losses, strict=True):
         moved_P = np.add(model_P, update_P, dtype=np.int64)
         is_outside = bool((np.abs(moved_P) > INTEGER_ABS_MAX).any())
         gain = float(utility - utilities[0])
@@ -118,7 +123,9 @@ def measure_gains(
             rows_MP = (base_P + torch.from_numpy(dequantise(update_P)))[None]
             loss = measure.measure(rows_MP).plain_MK[0, 0]
             is_outside = is_outside or not np.isfinite(loss)
-        gains += _convert_ppm(np.array([-LOSS_RISE_MAX if is_outside else gain]))
+        plain_gain = float(game.losses_K[0] - plain) if np.isfinite(plain) else -LOSS_RISE_MAX
+        gain = -LOSS_RISE_MAX if is_outside else max(min(gain, plain_gain), -LOSS_RISE_MAX)
+        gains += _convert_ppm(np.array([gain]))
         diverged.append(is_outside)
     return gains, diverged
 

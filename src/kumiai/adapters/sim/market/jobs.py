@@ -159,6 +159,9 @@ def _find_provider_flaws(world: MarketWorld, member: SimMember, state: Any) -> l
     standing = state.members.get(member.key.pubkey)
     said = standing.paid_msat if standing is not None else 0
     accepted = standing.accepted if standing is not None else 0
+    owed = accepted * standing.offer.terms.price_msat if standing is not None else 0
+    if member.twist is _do_as_asked and owed > received:
+        flaws.append(f"{member.name} is honest, {owed} msat were accepted, it has {received}")
     if not accepted and received and "fair" not in {str(state.terms.payment[0])}:
         flaws.append(f"{member.name} received {received} msat and nothing of it was accepted")
     if said != received and str(state.terms.payment[0]) != "fair":
@@ -222,7 +225,11 @@ Cheat = Callable[[MarketWorld, SimMember], Twist]
 
 
 def _honest(world: MarketWorld, member: SimMember) -> Twist:
-    return lambda effect: effect
+    return _do_as_asked
+
+
+def _do_as_asked(effect: fx.Effect) -> fx.Effect | None:
+    return effect
 
 
 def _vanishes(world: MarketWorld, member: SimMember) -> Twist:

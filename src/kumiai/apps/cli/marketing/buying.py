@@ -90,6 +90,13 @@ def status(folder: Path, as_json: bool, lang: str | None) -> None:
     Console(highlight=False).print(screens.render_job(plan, state, _texts(lang)))
 
 
+def report(folder: Path, out: Path | None, lang: str | None) -> None:
+    """Write the job's page; without --lang it starts in its reader's language."""
+    from kumiai.apps.market.page import write_page
+
+    typer.echo(str(write_page(MarketFolder(folder), out, get_language(lang) if lang else "auto")))
+
+
 def offers(folder: Path, as_json: bool, lang: str | None) -> None:
     """List offers."""
     _, state = read_state(MarketFolder(folder))
@@ -188,6 +195,9 @@ def _print_end(
     model = place.root / "model.safetensors"
     if model.is_file():
         say(console, f"{texts.text('market.done.file')}: {model}")
+    page = place.root / "report.html"
+    if page.is_file():
+        say(console, f"{texts.text('market.done.page')}: {page}")
 
 
 def _tell(line: str) -> None:

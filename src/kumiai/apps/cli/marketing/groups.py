@@ -103,6 +103,24 @@ def status(folder: DirArgument, json: JsonOption = False, lang: LangOption = Non
     buying.status(folder, json, lang)
 
 
+@market.command(
+    epilog=show_examples(
+        "kumiai market report jobs/my-job", "kumiai market report jobs/my-job --out page.html"
+    )
+)
+def report(
+    folder: DirArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Default: report.html in DIR.")
+    ] = None,
+    lang: LangOption = None,
+) -> None:
+    """Write a job's page again: what it cost, what came of it, who did it."""
+    from kumiai.apps.cli.marketing import buying
+
+    buying.report(folder, out, lang)
+
+
 @market.command(epilog=show_examples("kumiai market offers jobs/my-job"))
 def offers(folder: DirArgument, json: JsonOption = False, lang: LangOption = None) -> None:
     """List the offers that came, best first."""

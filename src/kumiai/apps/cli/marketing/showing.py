@@ -124,6 +124,7 @@ def _next_steps(folder: Path, texts: Texts) -> Padding:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     place = shlex.quote(str(folder))
+    grid.add_row(texts.text("market.done.page"), f"{folder}/customer/report.html")
     grid.add_row(texts.text("market.done.file"), f"{folder}/customer/model.safetensors")
     grid.add_row(texts.text("market.job"), Text(f"kumiai market status {place}/customer", "bold"))
     grid.add_row("", Text(f"kumiai provider status {place}/Aoi", "bold"))
