@@ -7,7 +7,7 @@ from tests.market.small_world import make_market
 from kumiai.base.keys import derive_key
 from kumiai.market.customer import Begin
 from kumiai.market.drafts import draft_closing
-from kumiai.market.effects import Heard
+from kumiai.market.effects import Heard, Ticked
 from kumiai.market.kinds import Policy
 from kumiai.market.letters import Letter
 from kumiai.market.nips.nip01 import sign_text
@@ -23,7 +23,8 @@ def test_a_closing_ends_its_own_customers_contracts_alone() -> None:
     customer.take(Begin())
     while not any(provider.state.works for provider in providers):
         if not world.todo:
-            world.pass_time(5)
+            world.now_s += 5
+            customer.take(Ticked())
             continue
         member, effect = world.todo.popleft()
         world.carry_out(member, effect)
@@ -33,6 +34,7 @@ def test_a_closing_ends_its_own_customers_contracts_alone() -> None:
     stranger = derive_key(bytes(32), "stranger")
     draft = draft_closing(job.id, 1, "", [])
     event = sign_text(stranger, int(draft.kind), world.now_s, draft.text, draft.tags)
+    assert all(c.standing is Standing.ACTIVE for p in at_work for c in p.state.contracts.values())
     for provider in at_work:
         before = provider.state.contracts
         provider.take(Heard(Letter(event)))
