@@ -17,6 +17,7 @@ pytestmark = pytest.mark.xdist_group("lnbits")
 
 
 def test_a_job_is_sold_and_bought_with_wallets_of_lnbits(tmp_path: Path) -> None:
+    (tmp_path / "lnbits").mkdir()
     with run_lnbits(tmp_path / "lnbits") as server:
         town = Town(tmp_path)
         try:
