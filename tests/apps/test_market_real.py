@@ -29,6 +29,7 @@ from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job
 from kumiai.apps.market.planning import make_plan
 from kumiai.apps.market.purses import make_ecash_key
+from kumiai.base.errors import InputError
 from kumiai.market.customer import Begin, Customer, CustomerPlan, CustomerState, Phase
 from kumiai.market.customer.state import Stage
 from kumiai.market.judge import JudgePolicy, Judging, Sit
@@ -172,8 +173,9 @@ def test_a_committee_of_four_judges_over_relays(tmp_path: Path) -> None:
         town.bank.fund("customer", 100_000)
         names = [f"judge {i}" for i in range(4)]
         keys = tuple(town.place(name).read_key().pubkey for name in names)
-        _, work, plan = town.prepare(JOB.format(payment='"hold"', more=""))
-        plan = replace(plan, terms=replace(plan.terms, committee=keys, quorum=3))
+        named = ", ".join(f'"{key}"' for key in keys)
+        _, work, plan = town.prepare(JOB.format(payment='"hold"', more=f"committee = [{named}]"))
+        assert plan.terms.committee == keys and plan.terms.quorum == 3
         for name in names[:3]:  # one of four is not there at all
             await town.add_judge(name, work)
         providers = [await town.add_provider(f"p{i}", Policy.HOLD) for i in range(2)]
@@ -227,3 +229,16 @@ def test_escrow_by_ecash_and_a_jury_that_pays_what_an_unfair_customer_rejected(
         assert len(state.rulings) == 2
 
     play(tmp_path, scene)
+
+
+def test_a_committee_that_cannot_say_its_judgement_is_refused() -> None:
+    key, other = "ab" * 32, "cd" * 32
+    many = JOB.replace("trainers = 2", "trainers = 51").replace("= 100\n", "= 9999\n")
+    cases = [
+        (many, f'committee = ["{key}"]', r"market\.committee"),
+        (JOB, f'committee = ["{key}", "{other}"]\njury = ["{key}"]', r"market\.jury"),
+        (JOB, 'committee = ["nobody"]', r"market\.committee = 'nobody'"),
+    ]
+    for text, more, named in cases:
+        with pytest.raises(InputError, match=named):
+            parse_job(text.format(payment='"hold"', more=more))

@@ -22,6 +22,7 @@ from kumiai.tasks.fields import Section, Text, setting, text
 
 SECTION = "market"
 SAT_MAX = 10**11
+JUDGED_MAX = 50  # updates in one judgement: an event has 64 tags
 LISTS_MAX = 8
 
 Payment = Literal["hold", "fair", "invoice", "escrow"]
@@ -61,6 +62,7 @@ class MarketSection(Section):
     sealed: bool = setting(False, "switch", "Hide the job's terms from all but those contracted.")
     automatic: bool = setting(True, "switch", "Take the best offers without asking.")
     hardware: Text = text("cpu", "What is expected of providers' machines.")
+    committee: Texts = setting((), "keys", "Who judges; none: you alone.", max_length=COMMITTEE_MAX)
     jury: Texts = setting((), "keys", "Who rules on disputes.", max_length=COMMITTEE_MAX)
     refused: Texts = setting((), "keys", "Providers that get no contract.", max_length=1_000)
 
@@ -144,7 +146,16 @@ def _find_contradictions(task: TaskDocument, market: MarketSection) -> list[Inpu
         problems.append(InputError("market.payment", list(market.payment), fix))
     if len(set(market.payment)) != len(market.payment):
         problems.append(InputError("market.payment", list(market.payment), "name each once"))
-    keys = [("jury", key) for key in market.jury] + [("refused", key) for key in market.refused]
+    works = task.data.trainers * market.redundancy
+    if market.committee and works > JUDGED_MAX:
+        fix = f"a committee's judgement holds {JUDGED_MAX} updates, a round here has {works}"
+        problems.append(InputError("market.committee", len(market.committee), fix))
+    if set(market.committee) & set(market.jury):
+        fix = "who judges cannot rule on it: name others"
+        problems.append(InputError("market.jury", list(market.jury), fix))
+    keys = [
+        (name, key) for name in ("committee", "jury", "refused") for key in getattr(market, name)
+    ]
     problems += [
         InputError(f"market.{name}", key, "a key has 64 lower-case hex digits")
         for name, key in keys

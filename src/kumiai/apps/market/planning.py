@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from kumiai.apps.market.jobfile import JobFile
 from kumiai.base.errors import InputError
+from kumiai.consensus.quorum import compute_quorum
 from kumiai.market.customer import CustomerPlan
 from kumiai.market.kinds import Policy
 from kumiai.market.terms import BlobRef, JobTerms
@@ -49,6 +50,8 @@ def make_plan(
         payment=market.policies,
         hardware=market.hardware,
         validation=market.validation,
+        committee=market.committee,
+        quorum=compute_quorum(len(market.committee)) if market.committee else 1,
         jury=market.jury,
         arbiter=arbiter,
     )
