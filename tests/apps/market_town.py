@@ -48,6 +48,11 @@ peer_margin_ppm = 1000000000
 """
 
 
+def _hear_interrupts() -> None:
+    """A suite that runs in the background hands down that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Town:
     """Starts and stops processes in one folder; `close` ends what still runs."""
 
@@ -60,7 +65,12 @@ class Town:
         command = [sys.executable, "-m", "kumiai", *words]
         with (self.root / f"{name}.log").open("wb") as log:
             self.running[name] = subprocess.Popen(
-                command, cwd=self.root, stdout=log, stderr=log, env=make_environment()
+                command,
+                cwd=self.root,
+                stdout=log,
+                stderr=log,
+                env=make_environment(),
+                preexec_fn=_hear_interrupts,  # noqa: PLW1509 - nothing else runs in the child yet
             )
 
     def run(self, *words: str, code: int = 0) -> str:

@@ -168,7 +168,7 @@ def test_a_codec_that_the_network_cannot_have_names_the_field(
     def refuse(*arguments: object) -> None:
         raise ValueError("shapes of 7 numbers, the update has 9")
 
-    monkeypatch.setattr("kumiai.apps.workload.build_task_codec", refuse)
+    monkeypatch.setattr("kumiai.adapters.compute.task_work.build_task_codec", refuse)
     with pytest.raises(InputError, match=r"training\.codec.*shapes of 7 numbers"):
         run(tmp_path, "ef|powersgd")
     assert not (tmp_path / "run").exists()

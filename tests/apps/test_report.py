@@ -335,3 +335,22 @@ def test_numbers_that_no_browser_reads_do_not_reach_a_page() -> None:
         with pytest.raises(ValueError, match="JSON"):
             frame.embed({"margin": [number]})
     assert frame.embed({"name": "</script>&"}) == '{"name":"\\u003c/script\\u003e\\u0026"}'
+
+
+def test_every_word_of_the_market_has_a_sentence() -> None:
+    """A screen that lacks one would end the node that it shows."""
+    from kumiai.market.customer import state as buying
+    from kumiai.market.kinds import Code
+    from kumiai.market.provider import state as selling
+
+    words = {
+        "stage": {*buying.Stage, *selling.Stage},
+        "standing": {*buying.Standing, *selling.Standing},
+        "phase": set(buying.Phase),
+        "code": set(Code),
+    }
+    for language in LANGUAGES:
+        entries = load_texts(language).entries
+        for group, values in words.items():
+            for value in values:
+                assert f"market.{group}.{value}" in entries, value

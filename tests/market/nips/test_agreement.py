@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kumiai.adapters.nostr import library
 from kumiai.base.events import check_event
 from kumiai.base.keys import key_from_secret
 from kumiai.market.nips import bud, nip01, nip13, nip40, nip42, nip44, nip47, nip59, nip65, nip90
@@ -185,7 +186,6 @@ async def serve_wallet(url, asked):
 
 
 async def use_wallet():
-    sdk.uniffi_set_event_loop(asyncio.get_running_loop())
     relay = sdk.LocalRelayBuilder().build()
     await relay.run()
     url, asked = str(await relay.url()), []
@@ -234,7 +234,7 @@ async def use_wallet():
 
 
 def test_their_wallet_client_talks_to_a_wallet_of_ours():
-    assert asyncio.run(use_wallet()) == [
+    assert asyncio.run(library._run(sdk, use_wallet())) == [
         nip47.GetBalance(),
         nip47.MakeInvoice(21_000, "words", "", 60),
         nip47.LookupInvoice(HASH),
