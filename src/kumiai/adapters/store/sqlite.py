@@ -9,6 +9,7 @@ portable SQLAlchemy, so that another database needs a module like this one and n
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from sqlalchemy.pool import QueuePool
 from kumiai.base.errors import StoreError
 
 BUSY_TIMEOUT_S = 5.0
+_BUSY_PAUSE_S = 0.005
 
 # primary result code -> (what happened and what to do, whether trying again can help)
 _SENTENCES: dict[int, tuple[str, bool]] = {
@@ -46,8 +48,12 @@ def open_engine(path: Path, *, is_synced: bool = False) -> Engine:
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={'FULL' if is_synced else 'NORMAL'}")
+        try:
+            _enter_wal(connection)
+            connection.execute(f"PRAGMA synchronous={'FULL' if is_synced else 'NORMAL'}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     try:
@@ -55,6 +61,22 @@ def open_engine(path: Path, *, is_synced: bool = False) -> Engine:
     except OSError as error:
         raise StoreError(f"{path}: cannot make its folder: {error}") from error
     return create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    # While the mode changes SQLite does not wait for who else changes it: two that open a new file
+    # at once would fail at once, whatever the timeout. So the waiting is done here.
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() >= give_up:
+                raise
+            time.sleep(_BUSY_PAUSE_S)
+        else:
+            return
 
 
 def open_readonly_engine(path: Path) -> Engine:
