@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -165,12 +166,16 @@ async def run_job(
     plan, places, job = read_plan(folder)
     secret_file = Path(places.secret_file) if places.secret_file else None
     was_closed = read_state(folder)[1].phase is Phase.CLOSED
-    wallet = await open_wallet(
-        places.wallet, settings=settings, secret_file=secret_file, may_create=False
-    )
-    ecash = open_ecash(places.ecash, folder)
-    work = MarketCustomer(job.task, job.base_dir, LocalBlobs(folder.blobs_path))
-    try:
+    async with AsyncExitStack() as opened:
+        wallet = await open_wallet(
+            places.wallet, settings=settings, secret_file=secret_file, may_create=False
+        )
+        opened.push_async_callback(wallet.close)
+        ecash = open_ecash(places.ecash, folder)
+        if ecash is not None:
+            opened.push_async_callback(ecash.close)
+        work = MarketCustomer(job.task, job.base_dir, LocalBlobs(folder.blobs_path))
+        opened.callback(work.close)
         member = assemble(
             folder,
             Customer(plan),
@@ -186,11 +191,6 @@ async def run_job(
             state: CustomerState = await run_until(member, folder, is_over, COMMANDS, on_relay)
         write_result(folder, state, work)
         return state
-    finally:
-        work.close()
-        await wallet.close()
-        if ecash is not None:
-            await ecash.close()
 
 
 def write_result(folder: MarketFolder, state: CustomerState, work: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,12 +160,16 @@ async def run_provider(
 
     policy, places = read_policy(folder)
     secret_file = Path(places.secret_file) if places.secret_file else None
-    wallet = await open_wallet(
-        places.wallet, settings=settings, secret_file=secret_file, may_create=False
-    )
-    ecash = open_ecash(places.ecash, folder)
-    work = MarketProvider(LocalBlobs(folder.blobs_path), lambda code: code in policy.code)
-    try:
+    async with AsyncExitStack() as opened:
+        wallet = await open_wallet(
+            places.wallet, settings=settings, secret_file=secret_file, may_create=False
+        )
+        opened.push_async_callback(wallet.close)
+        ecash = open_ecash(places.ecash, folder)
+        if ecash is not None:
+            opened.push_async_callback(ecash.close)
+        work = MarketProvider(LocalBlobs(folder.blobs_path), lambda code: code in policy.code)
+        opened.callback(work.close)
         member = assemble(
             folder,
             Provider(policy),
@@ -178,11 +183,6 @@ async def run_provider(
             await member.node.say(Start())
             state: ProviderState = await run_until(member, folder, has_left, COMMANDS, on_relay)
             return state
-    finally:
-        work.close()
-        await wallet.close()
-        if ecash is not None:
-            await ecash.close()
 
 
 def has_left(state: ProviderState) -> bool:
