@@ -124,6 +124,25 @@ def test_what_was_put_comes_back(play, size_bytes: int) -> None:
     play(scene)
 
 
+def test_a_file_whose_name_is_known_already(play) -> None:
+    data = make_bytes(3_000_000)
+
+    async def scene(world: World) -> None:
+        alice = world.join(ALICE)
+        location = await alice.upload(write(world, data), sha256=name_of(data))
+        assert (location.sha256, location.size_bytes) == (name_of(data), len(data))
+        with pytest.raises(BlobError, match=f"the bytes have sha256 {name_of(b'other')}"):
+            await alice.upload(write(world, b"other"), sha256=name_of(b"promised"))
+        for store in world.stores:
+            assert store.find(name_of(b"promised")) is None
+            assert store.find(name_of(b"other")) is None
+            assert store.catalogue.count_bytes(ALICE.pubkey) == len(data)
+        with pytest.raises(ValueError, match="is no sha256"):
+            await alice.upload(write(world, b"other"), sha256="../../etc")
+
+    play(scene)
+
+
 def test_the_same_again_changes_nothing(play) -> None:
     async def scene(world: World) -> None:
         alice = world.join(ALICE)

@@ -27,14 +27,14 @@ class LocalBlobServers:
         self._pubkey = pubkey
 
     async def upload(
-        self, path: Path, media_type: str = "application/octet-stream"
+        self, path: Path, media_type: str = "application/octet-stream", sha256: str = ""
     ) -> BlobLocation:
         """As the port says."""
         try:
             hasher, size_bytes = await asyncio.to_thread(hash_file, path)
         except OSError as error:
             raise BlobError(f"{path}: {error.strerror}") from error
-        sha256 = hasher.hexdigest()
+        sha256 = check_name(sha256 or hasher.hexdigest())
         have, faults = [], []
         for name, store in self._stores.items():
             try:

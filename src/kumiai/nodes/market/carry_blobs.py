@@ -92,7 +92,7 @@ class BlobCarrier:
             sealed = effect.blob
             if effect.seal_key:
                 sealed = await self._in_thread(self._seal, effect)
-            found = await self.remote.upload(self.local.get_path(sealed))
+            found = await self.remote.upload(self.local.get_path(sealed), sha256=sealed)
             return BlobRef(found.sha256, found.size_bytes, found.servers)
 
         try:

@@ -69,9 +69,13 @@ class RemoteBlobPort(Protocol):
     """Blobs on servers that are not trusted: every byte is checked against the name."""
 
     async def upload(
-        self, path: Path, media_type: str = "application/octet-stream"
+        self, path: Path, media_type: str = "application/octet-stream", sha256: str = ""
     ) -> BlobLocation:
-        """Put a file on all servers of this member; done when one has it. Resumes what it can."""
+        """Put a file on all servers of this member; done when one has it. Resumes what it can.
+
+        sha256: its name where that is known already, so that it is read once only; servers refuse
+        a file that has another.
+        """
         ...
 
     async def download(self, wanted: BlobLocation, path: Path, size_bytes_max: int) -> None:
