@@ -132,10 +132,12 @@ def play_on_market(job_text: str, folder: Path) -> tuple[float, object]:
 
 def calibrate(seconds: float, folder: Path) -> int:
     """Find how many local iterations make a round about so long."""
-    text = JOB.format(rounds=1, iterations=20, providers=PROVIDERS)
-    taken, _ = play_directly(text, folder / "warm")
-    taken, _ = play_directly(text, folder / "probe")
-    return max(20, round(20 * seconds / taken))
+    taken = {}
+    for name, iterations in (("warm", 20), ("few", 100), ("many", 1_100)):
+        text = JOB.format(rounds=1, iterations=iterations, providers=PROVIDERS)
+        taken[name], _ = play_directly(text, folder / name)
+    each_s = (taken["many"] - taken["few"]) / 1_000
+    return max(20, round((seconds - taken["few"]) / each_s + 100))
 
 
 def main() -> None:
