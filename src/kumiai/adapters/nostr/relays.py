@@ -233,12 +233,12 @@ class Relays:
         }
 
     def _get_links(self, relays: Sequence[str]) -> list[Link]:
-        if not relays:
-            return list(self._links.values())
+        """Our own, and those named beside them: what is said only elsewhere is lost with it."""
         if len(relays) > RELAYS_MAX:
             raise InputError("relays", list(relays), f"name at most {RELAYS_MAX}")
-        urls = dict.fromkeys(map(normalize_url, relays))
-        return [self._links.get(url) or self._get_guest(url) for url in urls]
+        named = dict.fromkeys(map(normalize_url, relays))
+        guests = [self._get_guest(url) for url in named if url not in self._links]
+        return [*self._links.values(), *guests]
 
     def _get_guest(self, url: str) -> Link:
         link = self._guests.pop(url, None) or self._make_link(url)
