@@ -14,6 +14,7 @@ import torch
 from tests.adapters.market_work.market_jobs import World, get_world, make_task, make_world
 from torch import nn
 
+from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.market import MarketProvider, WorkLimits
 from kumiai.adapters.compute.market.limits import compute_demand
@@ -132,6 +133,7 @@ def test_a_task_that_is_no_document_is_refused():
         ({"model": {"recipe": "lora", "options": {}}}, "model.recipe"),
         ({"model": {"options": {"hidden": 24, "parallel": "ddp"}}}, "model.options.parallel"),
         ({"model": {"options": {"hidden": 2**21}}}, "model.options.hidden"),
+        ({"training": {"server_momentum": 0.999999}}, "task"),
     ],
 )
 def test_a_task_that_needs_more_than_an_order_is_refused_by_field(section, field):
@@ -163,6 +165,31 @@ def test_a_network_that_is_too_big_never_has_memory(monkeypatch):
         provider.train(replace(world.order(), task=task))
     assert found.value.field_name == "model.options"
     assert set(made) == {"meta"}
+
+
+def test_a_network_that_is_too_big_to_be_trained_never_has_memory(monkeypatch):
+    """Four times its numbers are needed: what has room for them once was built before it fell."""
+    world = get_world()
+    made: list[str] = []
+    monkeypatch.setattr(nn.init, "kaiming_uniform_", lambda t, *a, **k: made.append(t.device.type))
+    numbers = 2_000 * (64 + 1) + 10 * (2_000 + 1)
+    provider = MarketProvider(world.blobs, limits=WorkLimits(memory_bytes_max=2 * 4 * numbers))
+    with pytest.raises(InputError):
+        task = world.put_task(model={"options": {"hidden": 2_000}})
+        provider.train(replace(world.order(), task=task))
+    assert set(made) == {"meta"}
+
+
+def test_a_machine_without_enough_memory_declines(monkeypatch):
+    """A customer must not be able to end a provider that lends more than it has."""
+    world = get_world()
+
+    def fail(*_given, **_named):
+        raise MemoryError("cannot allocate")
+
+    monkeypatch.setattr(EngineCompute, "train", fail)
+    with pytest.raises(InputError, match="more memory"):
+        world.train()
 
 
 def test_numbers_are_computed_on_one_thread_and_deterministically(monkeypatch):

@@ -58,6 +58,12 @@ class MarketProvider:
         InputError for a task, model or shard that is not what it says or asks for too much;
         RunFailedError where the training diverged: there is no update to deliver.
         """
+        try:
+            return self._train(order)
+        except MemoryError as error:
+            raise InputError("task", order.task, "more memory than this machine has") from error
+
+    def _train(self, order: TrainOrder) -> Trained:
         if not 0 <= order.seed < SEED_MAX:
             raise InputError("seed", order.seed, "a whole number within 0..2**63-1")
         job = self.open(order)
@@ -67,9 +73,12 @@ class MarketProvider:
             shard = self._read_shard(order, job)
             self._check_work(job, len(shard[1]))
             self._check_model(order, job)
-            compute = EngineCompute(
-                job.task, job.recipe, job.engine, self._blobs, {MEMBER: shard}, {}
-            )
+            try:
+                compute = EngineCompute(
+                    job.task, job.recipe, job.engine, self._blobs, {MEMBER: shard}, {}
+                )
+            except ValueError as error:  # what its rules for the next model say, too
+                raise InputError("task", order.task, str(error)) from error
             try:
                 (done,) = compute.train([TrainJob(order.round, MEMBER, order.model, order.seed)])
             except RECIPE_FAULTS as error:
