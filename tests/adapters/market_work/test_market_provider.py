@@ -17,7 +17,11 @@ from torch import nn
 from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.market import MarketProvider, WorkLimits
-from kumiai.adapters.compute.market.limits import compute_demand
+from kumiai.adapters.compute.market.limits import (
+    FLOP_A_SECOND_MAX,
+    check_demand,
+    compute_demand,
+)
 from kumiai.adapters.compute.market.shards import encode_shard
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.store.blobs import DirectoryBlobs
@@ -174,8 +178,8 @@ def test_a_network_that_is_too_big_to_be_trained_never_has_memory(monkeypatch):
     monkeypatch.setattr(nn.init, "kaiming_uniform_", lambda t, *a, **k: made.append(t.device.type))
     numbers = 2_000 * (64 + 1) + 10 * (2_000 + 1)
     provider = MarketProvider(world.blobs, limits=WorkLimits(memory_bytes_max=2 * 4 * numbers))
+    task = world.put_task(model={"options": {"hidden": 2_000}})
     with pytest.raises(InputError):
-        task = world.put_task(model={"options": {"hidden": 2_000}})
         provider.train(replace(world.order(), task=task))
     assert set(made) == {"meta"}
 
@@ -216,6 +220,27 @@ def test_numbers_are_computed_on_one_thread_and_deterministically(monkeypatch):
     assert len(seen) >= 2
     assert set(seen) == {(1, True)}
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_work_that_no_machine_does_in_its_time_is_not_begun():
+    """A thread cannot be stopped: such an order kept a provider busy for weeks after its round."""
+    world = get_world()
+    task = world.put_task(training={"local_iterations": 1_000_000, "batch_size": 65_536})
+    order = replace(world.order(), task=task)
+    with pytest.raises(InputError) as found:
+        world.provider.train(replace(order, seconds=1))
+    assert found.value.field_name == "training"
+    demand = compute_demand(
+        world.customer.job.recipe, world.customer.job.task, world.prepared.input_shape, 200
+    )
+    check_demand(demand, 12, WorkLimits(), 1, "cpu")
+    count = 2 * FLOP_A_SECOND_MAX["cpu"] // demand.flop
+    with pytest.raises(InputError, match="in 1 s"):
+        check_demand(demand, count, WorkLimits(), 1, "cpu")
+    check_demand(demand, count, WorkLimits(), 3, "cpu")
+    check_demand(demand, count, WorkLimits(), 1, "cuda")
+    check_demand(demand, count, WorkLimits(), 0, "cpu")
+    assert world.train(seconds=1) == world.train()
 
 
 def test_limits_hold_for_shard_memory_and_arithmetic():

@@ -71,7 +71,7 @@ class MarketProvider:
             raise InputError("round", order.round, f"within 1..{job.task.training.rounds}")
         with exact(job.device):
             shard = self._read_shard(order, job)
-            self._check_work(job, len(shard[1]))
+            self._check_work(job, len(shard[1]), order.seconds)
             self._check_model(order, job)
             try:
                 compute = EngineCompute(
@@ -131,13 +131,13 @@ class MarketProvider:
         except ValueError as error:
             raise InputError("model", order.model, str(error)) from error
 
-    def _check_work(self, job: OpenedJob, sample_count: int) -> None:
+    def _check_work(self, job: OpenedJob, sample_count: int, seconds: int) -> None:
         """Refuse work beyond the limits before a number of it is computed."""
         if not job.is_library_recipe:
             return
         demand = compute_demand(job.recipe, job.task, job.input_shape, sample_count)
         (count,) = count_member_iterations(job.engine.settings, (sample_count,))
-        check_demand(demand, count, self._limits)
+        check_demand(demand, count, self._limits, seconds, job.device.type)
 
     def _get(self, field: str, name: str, size_bytes_max: int) -> bytes:
         try:
