@@ -11,7 +11,6 @@ Its Lightning side is nutshell's FakeWallet: every invoice it makes counts as pa
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 import urllib.error
@@ -22,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.services.ports import reserve_port
 
 ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-services" / "cashu"
-START_SECONDS_MAX = 60.0
+START_SECONDS_MAX = 300.0
 INPUT_FEE_PPK = 100  # nutshell's own default
 
 
@@ -45,7 +45,7 @@ class Mint:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )  # fmt: skip
         assert result.returncode == 0, f"{arguments}: {result.stdout}{result.stderr}"
@@ -59,7 +59,7 @@ def run_mint(folder: Path, *, input_fee_ppk: int = INPUT_FEE_PPK) -> Iterator[Mi
     if not program.exists():
         pytest.skip("nutshell is not installed: run `make services`")
     folder.mkdir(parents=True, exist_ok=True)
-    port = _find_port()
+    port = reserve_port()
     with (folder / "mint.log").open("w") as log:
         process = subprocess.Popen(
             [program, "--host", "127.0.0.1", "--port", str(port)],
@@ -93,17 +93,11 @@ def _make_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(url, timeout=30):
                 return
         except (urllib.error.URLError, OSError):
             assert process.poll() is None, log.read_text()[-2000:]

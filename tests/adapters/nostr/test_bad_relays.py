@@ -34,7 +34,7 @@ from kumiai.market.nips.nip01 import Filter
 from kumiai.nodes.market.errors import RelayError
 
 JOBS = Filter(kinds=(JOB,))
-HASTY = replace(QUICK, publish_timeout_s=0.3)
+HASTY = replace(QUICK, publish_timeout_s=0.3)  # where no answer comes at all
 
 
 def test_the_honest_one_is_honest() -> None:
@@ -79,7 +79,7 @@ def test_drops_duplicates_and_disorder() -> None:
             spoil(two, 1)
             async with members(one.url, two.url) as (customer, provider):
                 subscription = await stand(provider, JOBS, Filter(kinds=(JOB + 1,)))
-                await until(lambda: all(len(it.open) == 1 for it in (one, two)))
+                await until(lambda: all(any(it.open.values()) for it in (one, two)))
                 await publish_all(customer, [*stream, *padding])
                 got = []
                 while not ids(stream) <= ids(got):
@@ -128,7 +128,11 @@ def test_forged_and_unasked_events_are_not_handed_out() -> None:
 
 def test_who_lies_too_much_is_cut_off() -> None:
     async def play() -> None:
-        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+        once = replace(QUICK, link=LinkPolicy(pause_first_s=600.0, pause_max_s=600.0))
+        async with (
+            run_bad_relay() as relay,
+            members(relay.url, count=1, policy=once) as (provider,),
+        ):
 
             async def flood(socket, name, _filters) -> None:
                 while socket in relay.open:
@@ -163,6 +167,7 @@ def test_wrong_answers_to_a_publish() -> None:
                 await relay.send(socket, ["OK", event.id, False, "invalid: we do not like it"])
 
             relay.on_event = refuse
+            customer._policy = QUICK
             with pytest.raises(RelayError, match="we do not like it") as caught:
                 await customer.publish(make_event("other"))
             assert not caught.value.is_retriable
@@ -177,7 +182,6 @@ def test_wrong_answers_to_a_publish() -> None:
                     await relay.take_event(socket, event)
 
             relay.on_event = put_off
-            customer._policy = replace(HASTY, publish_timeout_s=10.0)
             assert (await customer.publish(make_event("third"))).accepted == (relay.url,)
             assert tries == 2
 
@@ -386,7 +390,7 @@ def test_no_redirection_is_followed() -> None:
                 async with members(url, count=1, policy=HASTY) as (customer,):
                     with pytest.raises(RelayError):
                         await customer.publish(make_event("hello"))
-                    assert "302" in customer.get_status()[0].last_error
+                    await until(lambda: "302" in customer.get_status()[0].last_error)
             assert inside.connections == 0
 
     asyncio.run(play())
@@ -458,7 +462,7 @@ def test_authentication_is_asked_for_and_given() -> None:
                 assert set(known.values()) == {CUSTOMER.pubkey}
             keeper.cancel()
             known.clear()
-            nameless = Relays([relay.url], None, HASTY)
+            nameless = Relays([relay.url], None, QUICK)
             with pytest.raises(RelayError, match="auth-required"):
                 await nameless.publish(make_event("other"))
             await nameless.close()

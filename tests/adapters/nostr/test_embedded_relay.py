@@ -16,10 +16,10 @@ nostr_sdk = pytest.importorskip(
     "nostr_sdk", reason="nostr-sdk is not installed: pip install 'kumiai[market]'"
 )
 
-from tests.adapters.nostr.second_relay import find_port
 from tests.adapters.nostr.trade import (
     CUSTOMER,
     JOB,
+    PATIENCE_S,
     QUICK,
     ids,
     make_event,
@@ -29,6 +29,7 @@ from tests.adapters.nostr.trade import (
     read,
     stand,
 )
+from tests.services.ports import reserve_port
 
 from kumiai.adapters.nostr import embedded, library
 from kumiai.adapters.nostr.nodelay import set_nodelay
@@ -76,7 +77,9 @@ def test_7000_survive_the_relays_own_end_of_the_connection() -> None:
     asyncio.run(play())
 
 
-def test_members_only() -> None:
+def test_members_only(monkeypatch) -> None:
+    monkeypatch.setattr(library, "NEGENTROPY_WAIT_S", 60.0)
+
     async def play() -> None:
         async with await embedded.start(is_auth_required=True) as relay:
             async with members(relay.url) as (customer, provider):
@@ -93,13 +96,15 @@ def test_members_only() -> None:
             with pytest.raises(RelayError, match="auth-required"):
                 await nameless.publish(make_event("other"))
             with pytest.raises(RelayError, match="auth-required"):
-                await nameless.fetch([JOBS], timeout_s=2.0)
+                await nameless.fetch([JOBS], timeout_s=PATIENCE_S)
             await nameless.close()
 
     asyncio.run(play())
 
 
-def test_reconciliation_names_exactly_what_is_missing() -> None:
+def test_reconciliation_names_exactly_what_is_missing(monkeypatch) -> None:
+    monkeypatch.setattr(library, "NEGENTROPY_WAIT_S", 60.0)
+
     async def play() -> None:
         async with await embedded.start() as relay, members(relay.url, count=1) as (customer,):
             stored = make_events(300)
@@ -115,7 +120,7 @@ def test_reconciliation_names_exactly_what_is_missing() -> None:
 
 def test_addresses() -> None:
     async def play() -> None:
-        port = find_port()
+        port = reserve_port()
         async with await embedded.start(port=port) as relay:
             assert relay.url == f"ws://127.0.0.1:{port}"
             with pytest.raises(RelayError, match="in use"):
@@ -164,7 +169,7 @@ def test_no_delay_is_set_where_it_was_asked_for_only() -> None:
             accepted, _ = ours.accept()
             with accepted:
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        free = find_port()
+        free = reserve_port()
         assert not set_nodelay(free)
         ours.fileno()  # still open: only copies were closed
         other.getsockname()

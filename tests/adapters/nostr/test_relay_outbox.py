@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.adapters.nostr.bad_relay import run_bad_relay
-from tests.adapters.nostr.trade import CUSTOMER, JOB, PROVIDER, make_event, members
+from tests.adapters.nostr.trade import CUSTOMER, JOB, PROVIDER, QUICK, make_event, members
 
 from kumiai.adapters.nostr.outbox import is_public, pick_relays
 from kumiai.adapters.nostr.relays import RELAYS_MAX, Relays, normalize_url
@@ -80,10 +81,11 @@ def test_one_spelling() -> None:
 
 def test_an_event_goes_to_the_recipients_relays_too() -> None:
     async def play() -> None:
+        patient = replace(QUICK, straggler_s=60.0)  # both are waited for
         async with (
             run_bad_relay() as own,
             run_bad_relay() as theirs,
-            members(own.url, count=1) as (customer,),
+            members(own.url, count=1, policy=patient) as (customer,),
         ):
             event = make_event("for you")
             published = await customer.publish(event, [own.url, theirs.url + "/"])
