@@ -28,7 +28,7 @@ from kumiai.nodes.market.ports import Invoice, Payment, PaymentState, WalletPort
 
 FUNDED_MSAT = 10_000_000
 AMOUNT_MSAT = 210_000
-POLLS_MAX = 200
+POLLS_MAX = 2_400
 POLL_S = 0.05
 EXPIRY_S = 60
 
