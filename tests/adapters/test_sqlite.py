@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from kumiai.adapters.payments.cashu.embedded import EmbeddedEcash
+from kumiai.adapters.payments.embedded import EmbeddedBank
+from kumiai.adapters.payments.intents import SqliteIntents
 from kumiai.adapters.store import sqlite
+from kumiai.adapters.store.vault import SqliteVault
+from kumiai.base.keys import derive_key
 
 
 def write_locked(path: Path) -> sqlite3.Connection:
@@ -43,6 +53,37 @@ def test_opening_gives_up_when_the_other_does_not_end(
     with pytest.raises(DBAPIError, match="database is locked"):
         sqlite.open_engine(path).connect()
     other.close()
+
+
+FILES: dict[str, Callable[[Path], Any]] = {
+    "bank": EmbeddedBank,
+    "intents": SqliteIntents,
+    "vault": SqliteVault,
+    "ecash": lambda path: EmbeddedEcash(path, derive_key(b"sqlite", "ecash")),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_who_opens_a_file_twice_keeps_its_locks(tmp_path: Path, kind: str) -> None:
+    """Another process took itself for the last one and removed the log: what came then was lost."""
+    path = tmp_path / "file.db"
+    open_file = FILES[kind]
+    opened = [open_file(path)]
+    with sqlite3.connect(path) as connection:  # a connection of this process that stays
+        connection.execute("CREATE TABLE IF NOT EXISTS mine (a)")
+    opened.append(open_file(path))
+    visit = (
+        "import sqlite3, sys; it = sqlite3.connect(sys.argv[1]); it.execute('SELECT * FROM mine')"
+    )
+    subprocess.run([sys.executable, "-c", f"{visit}.fetchall(); it.close()", path], check=True)
+    assert path.with_name("file.db-wal").exists()
+    connection.execute("INSERT INTO mine VALUES (1)")
+    connection.commit()
+    connection.close()
+    for it in opened:
+        (it.engine if kind == "ecash" else it._engine).dispose()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT a FROM mine").fetchall() == [(1,)]
 
 
 def test_many_that_open_a_new_file_at_once(tmp_path: Path) -> None:

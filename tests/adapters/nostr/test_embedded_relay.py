@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import subprocess
 import sys
@@ -173,6 +174,15 @@ def test_no_delay_is_set_where_it_was_asked_for_only() -> None:
         assert not set_nodelay(free)
         ours.fileno()  # still open: only copies were closed
         other.getsockname()
+
+
+def test_locks_on_files_outlive_the_search_for_a_socket(tmp_path) -> None:
+    code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    with (tmp_path / "locked").open("a") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        set_nodelay(reserve_port())
+        other = [sys.executable, "-c", code, str(tmp_path / "locked")]
+        assert b"BlockingIOError" in subprocess.run(other, capture_output=True, check=False).stderr
 
 
 def test_sped_up_or_not_the_results_are_the_same() -> None:

@@ -68,11 +68,7 @@ class EmbeddedBank:
         is_synced: bool = False,
     ) -> None:
         self._path, self._clock, self._lock_s = path, clock, lock_s
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}") from error
+        sqlite.create_private(path)
         self._engine = sqlite.open_engine(path, is_synced=is_synced)
         self._seed = self._open(seed or os.urandom(SEED_BYTES))
         if seed is not None and seed != self._seed:

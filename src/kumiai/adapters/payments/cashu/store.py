@@ -9,7 +9,6 @@ answered, so money is neither lost nor spent twice. The file is money: its owner
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -185,8 +184,7 @@ def open_money(path: Path) -> Engine:
 
     Shared by all files that hold money here: reading, deciding and writing is one transaction.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    sqlite.create_private(path)
     engine = sqlite.open_engine(path, is_synced=True)
 
     def on_connect(connection: Any, _record: Any) -> None:
