@@ -50,7 +50,7 @@ def test_a_job_is_sold_and_bought_with_links(street: Street) -> None:
     street.run("wallet", "fund", "embedded:bank.sqlite#customer", "1000sat")
     street.serve("customer", "--budget-sat", "100")
     street.serve("seller")
-    assert "Nothing can be paid with it" in street.read("wallet-seller")
+    assert "\nNothing can be paid with it." in street.read("wallet-seller")
     assert "pay_invoice" not in street.read("wallet-seller")
     places = [*street.relay, "--blobs", street.start_blobs("blobs")]
     seller = ["--folder", "seller", "--price", "10", "--wallet", street.get_nwc("seller")]
@@ -93,9 +93,9 @@ def test_the_link_is_a_secret_and_stays_the_same(street: Street) -> None:
     assert "another process serves it" in street.run(*words, *street.relay, code=2)
     street.running["wallet-one"].send_signal(signal.SIGINT)
     assert "Traceback" not in street.wait_end("wallet-one", 0)
+    street.relay = []  # the folder knows
     assert street.serve("one") == link
     street.kill("wallet-one", signal.SIGINT)
-    assert street.serve("two") != link
     words[2] = "embedded:bank.sqlite#two"
     said = street.run(*words, *street.relay, code=2)
     assert "its link belongs to wallet embedded:" in said and "bank.sqlite#one" in said

@@ -127,6 +127,13 @@ class ServedFolder:
             raise InputError("--folder", str(self.root), fix)
         return seed
 
+    def read_relays(self) -> tuple[str, ...]:
+        """Return the relays of the link that was given out; () where there is none yet."""
+        try:
+            return nip47.parse_uri(self.link_path.read_text(encoding="utf-8")).relays
+        except (OSError, ValueError):
+            return ()
+
     def save_link(self, link: str) -> None:
         """Write the link, for `--wallet nwc:...`."""
         try:

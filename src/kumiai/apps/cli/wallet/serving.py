@@ -37,7 +37,9 @@ def serve(
     """Serve the wallet over the relays; its link goes to standard output on a line of its own."""
     settings = get_settings()
     secret = str(secret_file.resolve()) if secret_file is not None else ""
-    places = complete_places(Places(tuple(relays), (), name or "", secret), settings)
+    place = ServedFolder(folder or FOLDER)
+    before = Places(place.read_relays(), (), "")  # where who has the link asks
+    places = complete_places(Places(tuple(relays), (), name or "", secret), settings, before)
     if not places.wallet:
         raise InputError("WALLET", None, "name the wallet, or set KUMIAI_WALLET")
     allowed = Allowance(budget_sat * MSAT_OF_SAT, fee_sat * MSAT_OF_SAT, _split(methods))
@@ -47,7 +49,8 @@ def serve(
 
     def show(opened: Opened) -> None:
         say(console, _introduce(places, opened, texts))
-        say(console, _say_allowed(allowed, opened, texts))
+        for line in _list_allowed(allowed, opened, texts):
+            say(console, line)
         path = shlex.quote(str(opened.link_path))
         say(console, texts.text("wallet.serve.secret", path=path), "yellow")
         typer.echo(opened.link)
@@ -56,9 +59,7 @@ def serve(
         where = ", ".join(places.relays)
         say(console, texts.text("wallet.serve.ready", relays=where))
 
-    work = serve_wallet(
-        ServedFolder(folder or FOLDER), places, allowed, settings, show, tell_ready, screen.on_relay
-    )
+    work = serve_wallet(place, places, allowed, settings, show, tell_ready, screen.on_relay)
     asyncio.run(until_stopped(work))
 
 
@@ -70,14 +71,14 @@ def _introduce(places: Places, opened: Opened, texts: Texts) -> str:
     return texts.text("market.begin.wallet", wallet=shown)
 
 
-def _say_allowed(allowed: Allowance, opened: Opened, texts: Texts) -> str:
+def _list_allowed(allowed: Allowance, opened: Opened, texts: Texts) -> list[str]:
     lines = [texts.text("wallet.serve.may", methods=", ".join(opened.methods))]
     if PAY in opened.methods:
         budget, spent = show_amount(allowed.budget_msat), show_amount(opened.spent_msat)
         lines.append(texts.text("wallet.serve.budget", budget=budget, spent=spent))
     else:
         lines.append(texts.text("wallet.serve.no_budget"))
-    return "\n".join(lines)
+    return lines
 
 
 def _split(text: str | None) -> tuple[str, ...]:
