@@ -56,7 +56,7 @@ def pick_relays(
 
 def is_public(url: str) -> bool:
     """Tell whether a relay's address looks like one on the public network (names are not asked)."""
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").rstrip(".")  # `localhost.` is localhost
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:

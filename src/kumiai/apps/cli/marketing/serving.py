@@ -25,10 +25,15 @@ def serve_relay(host: str, port: int, folder: Path | None) -> None:
     def tell(url: str) -> None:
         typer.echo(f"relay at {url} ({place}); Ctrl-C ends it")
 
-    asyncio.run(_until_stopped(embedded.serve(host, port, folder, on_start=tell), port))
+    try:
+        asyncio.run(until_stopped(embedded.serve(host, port, folder, on_start=tell)))
+    except RelayError as error:
+        if "in use" in str(error):
+            raise InputError("--port", port, TAKEN) from error
+        raise
 
 
-async def _until_stopped(serving: Coroutine[Any, Any, None], port: int) -> None:
+async def until_stopped(serving: Coroutine[Any, Any, None]) -> None:
     """Serve until SIGINT or SIGTERM: for a server that is no failure."""
     task = asyncio.ensure_future(serving)
     loop = asyncio.get_running_loop()
@@ -38,10 +43,6 @@ async def _until_stopped(serving: Coroutine[Any, Any, None], port: int) -> None:
         await task
     except asyncio.CancelledError:
         return
-    except RelayError as error:
-        if "in use" in str(error):
-            raise InputError("--port", port, TAKEN) from error
-        raise
 
 
 def serve_blobs(host: str, port: int, folder: Path, public_url: str) -> None:
