@@ -15,8 +15,11 @@ from kumiai.apps.cli.marketing.options import (
     FolderOption,
     HostOption,
     JsonOption,
+    PointsArgument,
+    PortOption,
     RelayOption,
     SecretOption,
+    SentenceArgument,
     WalletOption,
 )
 from kumiai.apps.cli.options import LangOption, QuietOption, show_examples
@@ -134,7 +137,12 @@ def offers(folder: DirArgument, json: JsonOption = False, lang: LangOption = Non
 def accept(
     folder: DirArgument,
     providers: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY]...", help="Best first; none: the best.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY]...",
+            help="Providers' keys or their first digits, as `offers` shows them, best first; "
+            "none: the best.",
+        ),
     ] = None,
 ) -> None:
     """Take offers by hand, where the job says automatic = false."""
@@ -156,9 +164,11 @@ def cancel(folder: DirArgument) -> None:
 @market.command(epilog=show_examples("kumiai market rate jobs/my-job 3f2a 95 'fast and honest'"))
 def rate(
     folder: DirArgument,
-    provider_key: Annotated[str, typer.Argument(metavar="KEY", help="Whose work it was.")],
-    points: Annotated[int, typer.Argument(metavar="POINTS", min=0, max=100)],
-    sentence: Annotated[str, typer.Argument(metavar="[SENTENCE]")] = "",
+    provider_key: Annotated[
+        str, typer.Argument(metavar="KEY", help="Whose work it was: the key or its first digits.")
+    ],
+    points: PointsArgument,
+    sentence: SentenceArgument = "",
 ) -> None:
     """Say publicly how a provider's work was."""
     need_extra()
@@ -313,8 +323,8 @@ def provider_dispute(
 def provider_rate(
     folder: DirArgument,
     contract: Annotated[str, typer.Argument(metavar="CONTRACT", help="As status names it.")],
-    points: Annotated[int, typer.Argument(metavar="POINTS", min=0, max=100)],
-    sentence: Annotated[str, typer.Argument(metavar="[SENTENCE]")] = "",
+    points: PointsArgument,
+    sentence: SentenceArgument = "",
 ) -> None:
     """Say publicly how a customer was."""
     need_extra()
@@ -325,7 +335,7 @@ def provider_rate(
 
 def relay(
     host: HostOption = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="PORT")] = 7447,
+    port: PortOption = 7447,
     folder: Annotated[
         Path | None,
         typer.Option("--folder", metavar="DIR", help="Keep events there; default: in memory."),
@@ -340,8 +350,10 @@ def relay(
 
 def blobs(
     host: HostOption = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="PORT")] = 24242,
-    folder: Annotated[Path, typer.Option("--folder", metavar="DIR")] = Path("blobs"),
+    port: PortOption = 24242,
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="DIR", help="Keep blobs there.")
+    ] = Path("blobs"),
     public_url: Annotated[
         str, typer.Option("--public-url", metavar="URL", help="How others reach it.")
     ] = "",

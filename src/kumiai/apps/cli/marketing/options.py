@@ -10,7 +10,18 @@ import typer
 DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the job or provider.")]
 FolderOption = Annotated[
     Path | None,
-    typer.Option("--folder", metavar="DIR", help="Where to keep everything (default: by name)."),
+    typer.Option(
+        "--folder",
+        metavar="DIR",
+        help="Keep everything there (default: jobs/NAME, providers/me or judges/me).",
+        show_default=False,
+    ),
+]
+PointsArgument = Annotated[
+    int, typer.Argument(metavar="POINTS", min=0, max=100, help="0 (useless) to 100 (as agreed).")
+]
+SentenceArgument = Annotated[
+    str, typer.Argument(metavar="[SENTENCE]", help="Why, for others to read.", show_default=False)
 ]
 RelayOption = Annotated[
     list[str] | None,
@@ -40,5 +51,9 @@ EcashOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", metavar="", help="Print a document for programs.")
+]
+PortOption = Annotated[
+    int,
+    typer.Option("--port", min=0, max=65535, metavar="PORT", help="0: any free one; it is shown."),
 ]
 HostOption = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen at.")]
