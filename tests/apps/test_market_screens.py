@@ -15,6 +15,8 @@ from kumiai.apps.cli.marketing import screens, watching
 from kumiai.apps.market.wording import OUTCOMES
 from kumiai.apps.report.texts import LANGUAGES, Language, load_texts
 from kumiai.market.customer import Begin
+from kumiai.market.customer.state import Stage
+from kumiai.market.kinds import Code
 from kumiai.market.provider import Start
 
 
@@ -105,3 +107,14 @@ def test_troubles_are_named_in_the_readers_language(what: str) -> None:
     screen = watching.NodeScreen(Console(file=out, width=80), load_texts("ja"))
     screen.on_trouble(what, OSError("…"))
     assert not re.search("[a-z]", out.getvalue())
+
+
+def test_silence_counts_as_not_accepted() -> None:
+    customer, providers = play()
+    state, key = customer.state, providers[0].key.pubkey
+    name, work = next((n, w) for n, w in state.works.items() if w.provider == key)
+    late = replace(work, stage=Stage.CLOSED, code=Code.NO_REPLY)
+    state = replace(state, works={**state.works, name: late})
+    said = read(screens.render_job(customer.machine.plan, state, load_texts("en")))
+    row = next(line for line in said.splitlines() if line.startswith(key[:8]))
+    assert row.split()[3] == "1"

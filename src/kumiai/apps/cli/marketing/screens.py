@@ -162,11 +162,17 @@ def _members(state: CustomerState, texts: Texts, names: Mapping[str, str]) -> Ta
             clean(shown),
             str(member.shard + 1),
             str(member.accepted),
-            str(member.rejected),
+            str(_count_not_accepted(member, state)),
             show_amount(member.paid_msat),
             _describe(member, state, texts),
         )
     return table
+
+
+def _count_not_accepted(member: Member, state: CustomerState) -> int:
+    """Works of its that ended unpaid, silence among them: as the page and the demo count."""
+    codes = [work.code for work in state.works.values() if work.provider == member.provider]
+    return sum(code not in (None, Code.ACCEPTED) for code in codes)
 
 
 def _describe(member: Member, state: CustomerState, texts: Texts) -> Text:
@@ -208,7 +214,7 @@ def _describe_work(work: Work, texts: Texts) -> tuple[RenderableType, ...]:
         request.id[:KEY_DIGITS],
         Text(texts.text(f"market.stage.{work.stage}"), style),
         get_reason(work.code, texts) if work.code else "",
-        show_amount(work.paid_msat) if work.paid_msat else texts.text("market.none"),
+        show_amount(work.paid_msat) if work.stage in _PROVIDER_ENDS else "",
     )
 
 

@@ -101,11 +101,10 @@ def _sum_up(outcome: Any, texts: Texts) -> Padding:
             "market.done.events",
             count=outcome.event_count,
             bytes=format_bytes(outcome.event_bytes),
+            seconds=format_seconds(outcome.seconds),
         ),
     ]
-    text = Text("\n".join(lines))
-    text.append(f" {texts.text('market.done.seconds', seconds=format_seconds(outcome.seconds))}.")
-    return Padding(text, (1, 0, 1, 0))
+    return Padding(Text("\n".join(lines)), (1, 0, 1, 0))
 
 
 def _next_steps(folder: Path, texts: Texts) -> Padding:
