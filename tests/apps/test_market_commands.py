@@ -253,14 +253,14 @@ def test_screens_fit_their_terminal(
 COMMANDS = [
     *(("market", name) for name in
       ("new", "post", "watch", "status", "offers", "accept", "cancel", "rate", "judge",
-       "providers")),
+       "providers", "report")),
     *(("provider", name) for name in ("start", "status", "leave", "dispute", "rate")),
     ("relay",),
     ("blobs",),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("words", COMMANDS)
+@pytest.mark.parametrize("words", [*COMMANDS, ("market",), ("provider",)])
 def test_help_of_the_market_has_examples(words: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "100"})
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.output)

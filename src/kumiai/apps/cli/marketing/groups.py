@@ -28,11 +28,20 @@ market = typer.Typer(
     help="Buy training: post a job, take offers, train in rounds, pay what was accepted.",
     no_args_is_help=True,
     rich_markup_mode="rich",
+    epilog=show_examples(
+        "kumiai market new my-job",
+        "kumiai market post my-job/job.toml --wallet embedded:bank.sqlite#me",
+        "kumiai market status jobs/my-job",
+    ),
 )
 provider = typer.Typer(
     help="Sell training with your own machine and a wallet you own.",
     no_args_is_help=True,
     rich_markup_mode="rich",
+    epilog=show_examples(
+        "kumiai provider start --price 20 --wallet embedded:bank.sqlite#provider",
+        "kumiai provider status providers/me",
+    ),
 )
 
 
@@ -227,7 +236,7 @@ def provider_start(
     ] = None,
     hardware: Annotated[
         str | None,
-        typer.Option("--hardware", metavar="TEXT", help="What you train on (default auto: look)."),
+        typer.Option("--hardware", metavar="TEXT", help="What you train on (default: looked at)."),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="What others read.")
@@ -249,7 +258,7 @@ def provider_start(
     train_s: Annotated[
         int | None,
         typer.Option(
-            "--train-s", metavar="SECONDS", min=1, help="What a round takes here (default 60)."
+            "--train-s", metavar="SECONDS", min=1, help="How long a round takes here (default 60)."
         ),
     ] = None,
     recipes: Annotated[
@@ -263,7 +272,11 @@ def provider_start(
     contracts: Annotated[
         int | None,
         typer.Option(
-            "--contracts", min=1, max=100, metavar="N", help="At the same time (default 4)."
+            "--contracts",
+            min=1,
+            max=100,
+            metavar="N",
+            help="At the same time, at most (default 4).",
         ),
     ] = None,
     disputes: Annotated[

@@ -25,11 +25,17 @@ SentenceArgument = Annotated[
 ]
 RelayOption = Annotated[
     list[str] | None,
-    typer.Option("--relay", metavar="URL", help="A relay, ws:// or wss://; may be repeated."),
+    typer.Option(
+        "--relay", metavar="URL", help="A relay; may be repeated (default ws://127.0.0.1:7447)."
+    ),
 ]
 BlobsOption = Annotated[
     list[str] | None,
-    typer.Option("--blobs", metavar="URL", help="A blob server, http(s)://; may be repeated."),
+    typer.Option(
+        "--blobs",
+        metavar="URL",
+        help="A blob server; may be repeated (default http://127.0.0.1:24242).",
+    ),
 ]
 WalletOption = Annotated[
     str,
@@ -41,7 +47,9 @@ WalletOption = Annotated[
 ]
 SecretOption = Annotated[
     Path | None,
-    typer.Option("--secret-file", metavar="FILE", help="A file with the wallet's key."),
+    typer.Option(
+        "--secret-file", metavar="FILE", help="A file whose first line is the wallet's key."
+    ),
 ]
 EcashOption = Annotated[
     str,
