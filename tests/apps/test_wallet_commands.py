@@ -80,6 +80,15 @@ def test_reconcile_says_when_all_agree(market: str, capsys: pytest.CaptureFixtur
     assert "Every msat is accounted for." in out
 
 
+def test_accounts_are_whole_in_a_narrow_japanese_terminal(
+    market: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "76")
+    for command in ("reconcile", "history"):
+        out, _ = ask(capsys, command, market, "--lang", "ja")
+        assert "…" not in out and not re.search(r"\dT\d", out) and "not of this" not in out
+
+
 def test_reconcile_ends_with_3_where_they_do_not(
     market: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -108,7 +108,7 @@ class MarketFolder:
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise InputError("DIR", str(self.root), f"its plan.json is not of format {FORMAT}")
         if kind and document.get("kind") != kind:
-            fix = f"a {document.get('kind')} lives there, not a {kind}"
+            fix = f"a {document.get('kind')} lives there, not a {kind}: give a {kind}'s folder"
             raise InputError("DIR", str(self.root), fix)
         return document
 
