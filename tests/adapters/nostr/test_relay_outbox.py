@@ -97,8 +97,12 @@ def test_an_event_goes_to_the_recipients_relays_too() -> None:
             assert event.id in theirs.events
             await customer.publish(make_event("for all"))
             assert len(theirs.events) == 1
+            elsewhere = make_event("answered where a stranger asked for it")
+            published = await customer.publish(elsewhere, [theirs.url])
+            assert set(published.accepted) == {own.url, theirs.url}
+            assert {*own.events} == {*theirs.events, *own.events}
             assert [it.url for it in customer.get_status()] == [own.url, theirs.url]
-            assert len(await customer.fetch([Filter(kinds=(JOB,))])) == 2
+            assert len(await customer.fetch([Filter(kinds=(JOB,))])) == 3
 
     asyncio.run(play())
 

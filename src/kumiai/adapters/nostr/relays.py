@@ -242,18 +242,18 @@ class Relays:
         }
 
     async def _get_links(self, relays: Sequence[str]) -> tuple[list[Link], list[str]]:
-        """The links of these relays (none named: our own), and those that are not connected to."""
-        if not relays:
-            return list(self._links.values()), []
+        """Our own and those named beside them, as what is said only elsewhere is lost with it; and
+        the named ones that are not connected to.
+        """
         if len(relays) > RELAYS_MAX:
             raise InputError("relays", list(relays), f"name at most {RELAYS_MAX}")
-        urls = dict.fromkeys(map(normalize_url, relays))
-        barred = [url for url in urls if not await self._is_allowed(url)]
-        links = [self._links.get(it) or self._get_guest(it) for it in urls if it not in barred]
-        return links, barred
+        named = [url for url in dict.fromkeys(map(normalize_url, relays)) if url not in self._links]
+        barred = [url for url in named if not await self._is_allowed(url)]
+        guests = [self._get_guest(url) for url in named if url not in barred]
+        return [*self._links.values(), *guests], barred
 
     async def _is_allowed(self, url: str) -> bool:
-        if url in self._links or url in self._guests or await is_public_server(url):
+        if url in self._guests or await is_public_server(url):
             return True
         return not all([await is_public_server(own) for own in self._links])
 
