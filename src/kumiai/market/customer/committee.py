@@ -26,6 +26,7 @@ from kumiai.market.kinds import DISPUTABLE, Code, Ruling
 from kumiai.market.letters import JudgementGiven, RulingGiven
 
 _CODES = {str(code): code for code in Code}
+_TAKEN_BACK = frozenset({"refunding", "refunded"})  # ecash that is ours again after its locktime
 
 
 def ask_judges(turn: Turn, opened: Sequence[Work]) -> None:
@@ -136,5 +137,5 @@ def on_ruling(turn: Turn, message: RulingGiven, event: Event) -> None:
     jurors = tuple(dict.fromkeys((*turn.s.rulings.get(work.key, ()), message.juror)))
     turn.keep("rulings", work.key, jurors)
     is_decided = 2 * len(jurors) > len(turn.terms.jury)
-    if is_decided and work.payment not in UNPAID_STATES:
+    if is_decided and work.payment not in UNPAID_STATES | _TAKEN_BACK:
         paying.accept(turn, work)
