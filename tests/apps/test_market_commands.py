@@ -152,6 +152,14 @@ def test_a_wallet_that_cannot_pay_a_round_is_told_before_anything(ask: Ask, tmp_
     assert list_made(tmp_path) == set()
 
 
+def test_a_budget_holds_the_fees_of_one_round(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(GOOD.replace("budget_sat = 200", "budget_sat = 43"))
+    said = ask(*POST, "--wallet", "lnbits:http://127.0.0.1:1")
+    assert "market.budget_sat = 43: one round may cost 44 sat with the fees" in said
+    assert list_made(tmp_path) == set()
+    assert ask(*POST, *ME, code=0).strip() == "jobs/job", "play money takes no fees"
+
+
 def test_a_prepared_job_is_there_and_not_prepared_twice(ask: Ask, tmp_path: Path) -> None:
     assert ask(*POST, *ME, code=0).strip() == "jobs/job"
     said = ask(*POST, *ME)

@@ -14,7 +14,7 @@ from kumiai.apps.cli.terminal import clean
 from kumiai.apps.cli.wallet.amounts import show_amount
 from kumiai.apps.report.texts import Texts, format_nat, format_percent
 from kumiai.market.customer import CustomerPlan, CustomerState, Phase
-from kumiai.market.customer.state import Member, Stage
+from kumiai.market.customer.state import Member
 from kumiai.market.kinds import Code
 from kumiai.market.letters import OfferMade
 from kumiai.market.provider import ProviderPolicy, ProviderState
@@ -275,7 +275,7 @@ def describe_job(plan: CustomerPlan, state: CustomerState) -> dict[str, object]:
                 "gain_ppm": work.gain_ppm,
                 "price_msat": work.price_msat,
                 "fee_msat": work.fee_msat,
-                "is_paid": work.stage is Stage.PAID,
+                "is_paid": work.is_spent,
             }
             for work in state.works.values()
         ],
