@@ -6,6 +6,8 @@ import asyncio
 import csv
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,22 @@ def test_member_that_is_not_there(market: str, capsys: pytest.CaptureFixture[str
     assert "nobody there is called nobody" in err
     _, err = ask(capsys, "reconcile", market, "--intents", "missing.db", code=2)
     assert "missing.db" in err
+
+
+@pytest.mark.parametrize("command", ["balance", "fund"])
+def test_another_programs_database_stays_as_it_is(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "photos.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE photos (name TEXT)")
+        connection.commit()
+        before = list(connection.iterdump())
+    words = ("1sat",) if command == "fund" else ()
+    _, err = ask(capsys, command, f"embedded:{path}#me", *words, code=5)
+    assert "another database" in err
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before
 
 
 def test_secrets_are_never_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

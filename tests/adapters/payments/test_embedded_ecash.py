@@ -18,7 +18,9 @@ from tests.adapters.payments.ecash_contract import (
     refuse,
 )
 
+from kumiai.adapters.payments.bank import EmbeddedBank
 from kumiai.adapters.payments.cashu.embedded import TOKEN_PREFIX, EmbeddedEcash
+from kumiai.base.errors import StoreError
 from kumiai.base.keys import derive_key
 from kumiai.nodes.market.errors import WalletError
 
@@ -107,3 +109,17 @@ def test_a_token_in_another_writing_is_refused(tmp_path: Path) -> None:
         assert await provider.redeem("r", token) == AMOUNT_MSAT
 
     asyncio.run(inside())
+
+
+def test_a_file_that_cannot_be_the_banks_is_refused(tmp_path: Path) -> None:
+    key = derive_key(b"provider", "ecash")
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path, tmp_path / "file" / "bank.sqlite"):
+        with pytest.raises(StoreError):
+            EmbeddedEcash(path, key)
+    EmbeddedBank(tmp_path / "lightning.sqlite").close()
+    with pytest.raises(StoreError, match="another database"):
+        EmbeddedEcash(tmp_path / "lightning.sqlite", key)
+    EmbeddedEcash(tmp_path / "ecash.sqlite", key)
+    with pytest.raises(StoreError, match="another database"):
+        EmbeddedBank(tmp_path / "ecash.sqlite")

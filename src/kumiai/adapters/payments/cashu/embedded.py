@@ -86,6 +86,7 @@ class EmbeddedEcash:
         self._pubkey = PublicKey.from_secret(key.secret).format().hex()
         self.engine = open_money(path)
         with sqlite.store_errors(path), self.engine.begin() as connection:
+            sqlite.check_purpose(connection, path, _moves.name, "an embedded bank of ecash")
             _metadata.create_all(connection)
             name = connection.execute(select(_bank.c.name)).scalar()
             if name is None:

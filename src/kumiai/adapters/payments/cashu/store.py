@@ -19,6 +19,7 @@ from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Ta
 
 from kumiai.adapters.payments.cashu.tokens import Dleq, Proof
 from kumiai.adapters.store import sqlite
+from kumiai.base.errors import StoreError
 from kumiai.nodes.market.errors import WalletError
 
 _metadata = MetaData()
@@ -184,9 +185,13 @@ def open_money(path: Path) -> Engine:
     """Open a database whose every transaction is exclusive, on the disk, and its owner's alone.
 
     Shared by all files that hold money here: reading, deciding and writing is one transaction.
+    StoreError where the file cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
     engine = sqlite.open_engine(path, is_synced=True)
 
     def on_connect(connection: Any, _record: Any) -> None:
