@@ -23,6 +23,7 @@ from kumiai.adapters.payments.cashu.embedded import TOKEN_PREFIX, EmbeddedEcash
 from kumiai.base.errors import StoreError
 from kumiai.base.keys import derive_key
 from kumiai.nodes.market.errors import WalletError
+from kumiai.nodes.market.ports import EcashLock
 
 CRASHER = Path(__file__).with_name("ecash_crash.py")
 
@@ -87,10 +88,7 @@ def test_a_token_in_another_writing_is_refused(tmp_path: Path) -> None:
         path = tmp_path / "bank.sqlite"
         customer, provider = (EmbeddedEcash(path, derive_key(it, "ecash")) for it in (b"c", b"p"))
         await customer.deposit("funds", FUNDED_MSAT)
-        bank = Bank(
-            customer, provider, provider, provider, lambda: 1_900_000_000, lambda _: asyncio.sleep(0)
-        )
-        lock = provider_only(bank)
+        lock = EcashLock((provider.pubkey,), 1, 1_900_000_000, customer.pubkey)
         token = await customer.lock("a", AMOUNT_MSAT, lock)
         name, amount_msat, secret = json.loads(token.removeprefix(TOKEN_PREFIX))
         half = secret.replace('"nonce":"', '"nonce":"\ud800')

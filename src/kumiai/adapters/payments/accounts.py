@@ -115,11 +115,9 @@ def reconcile(
         place = (it.payment_hash, it.is_incoming)
         if place not in by_hash or _RANK[it.state] > _RANK[by_hash[place].state]:
             by_hash[place] = it  # of several attempts the one that came furthest
-    said: dict[str, Receipt] | None = None if receipts is None else {}
-    twice: list[Receipt] = []
-    for receipt in receipts or ():
-        if said is not None and said.setdefault(receipt.key, receipt) is not receipt:
-            twice.append(receipt)
+    receipts = None if receipts is None else list(receipts)
+    said = None if receipts is None else {it.key: it for it in reversed(receipts)}
+    twice = [it for it in receipts or () if said and said[it.key] is not it]
     # SETTLE and CANCEL end what another intent is about
     records = [it for it in records if it.intent.action not in (Action.SETTLE, Action.CANCEL)]
     alive = {_place(it) for it in records if it.outcome.state not in DEAD}
