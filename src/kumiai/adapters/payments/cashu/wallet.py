@@ -42,6 +42,7 @@ from kumiai.nodes.market.ports import Balance, EcashLock, TokenState
 
 UNITS_MSAT = {"sat": 1_000, "msat": 1}
 KEY_CHARS_MAX = 200
+LOCKED_COUNT_MAX = 6  # of 800 characters each: a result, with its request in it, has no room for 7
 
 
 class CashuWallet:
@@ -79,7 +80,11 @@ class CashuWallet:
         return self._pubkey
 
     async def lock(self, key: str, amount_msat: int, lock: EcashLock) -> str:
-        """Make a token that only `lock` lets spend, worth the amount after redeeming's fee."""
+        """Make a token that only `lock` lets spend, worth the amount after redeeming's fee.
+
+        It has LOCKED_COUNT_MAX pieces at most: where the amount needs more it is worth a little
+        more, less than a 63rd.
+        """
         conditions.check_lock(lock)
         amount = self._read_amount(amount_msat)
         await self._swaps.require(14 if lock.payment_hash else 11)
@@ -92,7 +97,7 @@ class CashuWallet:
             return secret
 
         async with self._hold(key), self._sending:
-            return await self._swaps.send(key, request, amount, make_secret)
+            return await self._swaps.send(key, request, amount, make_secret, LOCKED_COUNT_MAX)
 
     async def send(self, key: str, amount_msat: int) -> str:
         """Make a plain token, money for whoever reads it: to move ecash to another wallet."""
