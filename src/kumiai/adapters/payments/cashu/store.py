@@ -48,6 +48,13 @@ _operations = Table(
     Column("result", String, nullable=False),
 )
 
+_shown = Table(
+    "shown",
+    _metadata,
+    Column("secret", String, primary_key=True),
+    Column("token", String, nullable=False),  # sha256 of the token that was found good with it
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -175,6 +182,18 @@ class WalletStore:
             for amount, operation in connection.execute(query):
                 free, held = (free + amount, held) if operation is None else (free, held + amount)
         return free, held
+
+    def keep_shown(self, token: str, secrets: Sequence[str]) -> bool:
+        """Remember in which token others' proofs were shown to us; False if it was another one."""
+        with sqlite.store_errors(self._path), self.engine.begin() as connection:
+            query = select(_shown).where(_shown.c.secret.in_(secrets))
+            known = {row.secret: row.token for row in connection.execute(query)}
+            if any(other != token for other in known.values()):
+                return False
+            rows = [{"secret": it, "token": token} for it in secrets if it not in known]
+            if rows:
+                connection.execute(_shown.insert(), rows)
+            return True
 
     def close(self) -> None:
         """Let go of the file."""
