@@ -96,6 +96,36 @@ def test_only_its_owner_may_open_it(tmp_path: Path) -> None:
         SqliteMarketJournal(tmp_path / "other.db", OWNER, is_readonly=True)
 
 
+def test_what_it_writes_is_its_owners_at_every_moment(tmp_path: Path) -> None:
+    """Preimages and ecash stand in the log beside it first."""
+    path = tmp_path / "market.db"
+    for _ in range(2):
+        with SqliteMarketJournal(path, OWNER) as journal:
+            journal.append([entry(1)])
+            modes = {it.name: stat.S_IMODE(it.stat().st_mode) for it in tmp_path.iterdir()}
+            assert len(modes) > 2 and set(modes.values()) == {0o600}, modes
+        path.chmod(0o644)
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(StoreError):
+        SqliteMarketJournal(tmp_path / "folder.db", OWNER)
+
+
+def test_closing_while_somebody_looks(tmp_path: Path) -> None:
+    """A screen that is open must not make the node's end a failure, or keep its lock."""
+    path = tmp_path / "market.db"
+    with SqliteMarketJournal(path, OWNER) as first:
+        first.append([entry(1)])
+        reader = SqliteMarketJournal(path, OWNER, is_readonly=True)
+        assert reader.read() == [entry(1)]
+    with SqliteMarketJournal(path, OWNER) as second:
+        second.append([entry(2)])
+        assert reader.read() == [entry(1), entry(2)]
+    reader.close()
+    with SqliteMarketJournal(path, OWNER) as last:
+        assert last.read() == [entry(1), entry(2)]
+    assert {it.name for it in tmp_path.iterdir()} == {"market.db", "market.db.lock"}
+
+
 @pytest.mark.parametrize(
     "damage",
     [

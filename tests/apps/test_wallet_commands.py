@@ -6,6 +6,8 @@ import asyncio
 import csv
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from kumiai.apps.cli.wallet.amounts import read_amount, show_amount
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.cashier import Cashier
 from kumiai.nodes.market.intents import Debt
+from kumiai.nodes.market.ports import Payment, PaymentState
 
 DEBT = Debt("round", "=cmd|' /C calc'!A0", 1, "ab" * 32)
 
@@ -140,6 +143,38 @@ def test_member_that_is_not_there(market: str, capsys: pytest.CaptureFixture[str
     assert "nobody there is called nobody" in err
     _, err = ask(capsys, "reconcile", market, "--intents", "missing.db", code=2)
     assert "missing.db" in err
+
+
+@pytest.mark.parametrize("command", ["balance", "fund"])
+def test_another_programs_database_stays_as_it_is(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "photos.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE photos (name TEXT)")
+        connection.commit()
+        before = list(connection.iterdump())
+    words = ("1sat",) if command == "fund" else ()
+    _, err = ask(capsys, command, f"embedded:{path}#me", *words, code=5)
+    assert "another database" in err
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before
+
+
+def test_half_a_character_in_a_servers_answer_is_printed(
+    market: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Payment("11" * 32, True, 5_000, PaymentState.SETTLED, description="a\ud800b")
+
+    async def list_payments(*_: object) -> list[Payment]:
+        return [told]
+
+    monkeypatch.setattr(EmbeddedWallet, "list_payments", list_payments)
+    for words in (("history", market), ("reconcile", market), ("export", market)):
+        for as_json in ((), ("--json",)):
+            main(["wallet", *words, *as_json])
+            capsys.readouterr()
+    assert "a?b" in Path("accounts.csv").read_text(encoding="utf-8")
 
 
 def test_secrets_are_never_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from tests.adapters.payments.wallet_contract import FUNDED_MSAT, WalletContract, Wallets
 
+from kumiai.adapters.payments.bolt11 import AMOUNT_MSAT_MAX
 from kumiai.adapters.payments.embedded import EmbeddedBank, EmbeddedWallet
+from kumiai.base.errors import InputError
 
 LOCK_S = 600
 
@@ -35,3 +38,15 @@ class TestEmbeddedWallet(WalletContract):
             payer, payee = EmbeddedWallet(bank, "payer"), EmbeddedWallet(bank, "payee")
             yield Wallets(payer, payee, clock.pass_time, LOCK_S)
             bank.check_books()
+
+
+def test_all_play_money_together_is_a_number_that_the_file_can_hold(tmp_path: Path) -> None:
+    """More than an integer of 64 bits became a fraction, and the books were wrong for ever."""
+    with EmbeddedBank(tmp_path / "bank.db") as bank:
+        bank.fund("a", AMOUNT_MSAT_MAX - 1)
+        for name in ("a", "b"):
+            with pytest.raises(InputError):
+                bank.fund(name, AMOUNT_MSAT_MAX)
+        bank.fund("b", 1)
+        bank.check_books()
+        assert bank.get_balance("a").spendable_msat == AMOUNT_MSAT_MAX - 1

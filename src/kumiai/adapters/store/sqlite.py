@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
@@ -136,6 +136,13 @@ def begin_writing(engine: Engine) -> Iterator[Connection]:
     with engine.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's own BEGIN would come too late
         yield connection
+
+
+def check_purpose(connection: Connection, path: Path, marker: str, purpose: str) -> None:
+    """StoreError where the database has tables, and none called `marker`: it is another's file."""
+    found = inspect(connection).get_table_names()
+    if found and marker not in found:
+        raise StoreError(f"{path}: is another database, not {purpose}: give the right file")
 
 
 @contextmanager

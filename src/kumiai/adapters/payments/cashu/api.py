@@ -48,9 +48,10 @@ class MintRefusedError(WalletError):
         code = "SPENT" if mint_code == SPENT else "OTHER"
         if 10_000 <= mint_code <= 11_000:  # the proofs, or what was shown with them
             code = "UNAUTHORIZED"
+        plain = "".join(c if c.isprintable() else " " for c in detail[:200])
         super().__init__(
             code,
-            f"the mint refused: {detail[:200]} ({mint_code})",
+            f"the mint refused: {plain} ({mint_code})",
             is_retriable=mint_code in _RETRIABLE,
         )
         self.mint_code = mint_code
@@ -198,7 +199,7 @@ class MintApi:
     def _read(self, parse: Callable[[Any], _T], answer: Any) -> _T:
         try:
             return parse(answer)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise self._unwell(f"a malformed answer: {error}") from error
 
     def _unwell(self, what: str) -> WalletError:
@@ -233,6 +234,8 @@ def _read_keyset_list(answer: Any) -> list[dict[str, Any]]:
     for entry in entries:
         if not isinstance(entry["id"], str) or not entry["id"].isprintable():
             raise ValueError("a keyset without an id")
+        if not isinstance(entry["unit"], str):
+            raise ValueError("a keyset without a unit")
     return entries
 
 

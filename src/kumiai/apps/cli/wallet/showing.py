@@ -110,7 +110,9 @@ class Settings:
     def print_json(self, document: Mapping[str, object]) -> None:
         """Print one JSON document, if that was asked for."""
         if self.as_json:
-            typer.echo(json.dumps(document, ensure_ascii=False, indent=1))
+            text = json.dumps(document, ensure_ascii=False, indent=1)
+            # a server's JSON can spell half a character, which no terminal or file takes
+            typer.echo(text.encode(errors="replace").decode())
 
 
 def show_balance(settings: Settings) -> None:
