@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from kumiai.adapters.payments.cashu.embedded import EmbeddedEcash
 from kumiai.adapters.payments.embedded import EmbeddedBank
 from kumiai.adapters.payments.intents import SqliteIntents
+from kumiai.adapters.payments.nwc_budget import NwcBudgets
 from kumiai.adapters.store import sqlite
 from kumiai.adapters.store.vault import SqliteVault
 from kumiai.base.keys import derive_key
@@ -100,6 +101,31 @@ def test_many_that_open_a_new_file_at_once(tmp_path: Path) -> None:
         engine.dispose()
 
     for number in range(20):
+        barrier = threading.Barrier(4)
+        path = tmp_path / f"{number}.db"
+        workers = [threading.Thread(target=work, args=(path, barrier)) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("kind", ["bank", "intents", "ecash", "budgets"])
+def test_many_that_begin_a_file_at_once(tmp_path: Path, kind: str) -> None:
+    open_file = NwcBudgets if kind == "budgets" else FILES[kind]
+    failures: list[Exception] = []
+
+    def work(path: Path, barrier: threading.Barrier) -> None:
+        barrier.wait()
+        try:
+            it: Any = open_file(path)
+        except Exception as error:  # noqa: BLE001 - shown below
+            failures.append(error)
+        else:
+            (it.engine if kind == "ecash" else it._engine).dispose()
+
+    for number in range(10):
         barrier = threading.Barrier(4)
         path = tmp_path / f"{number}.db"
         workers = [threading.Thread(target=work, args=(path, barrier)) for _ in range(4)]
