@@ -12,10 +12,12 @@ from rich.console import Console, RenderableType
 from tests.market.small_world import make_market
 
 from kumiai.apps.cli.marketing import screens, watching
+from kumiai.apps.market.customer import is_settled
 from kumiai.apps.market.wording import OUTCOMES
 from kumiai.apps.report.texts import LANGUAGES, Language, load_texts
-from kumiai.market.customer import Begin
+from kumiai.market.customer import Begin, Cancel, Phase
 from kumiai.market.customer.state import Stage
+from kumiai.market.effects import Store
 from kumiai.market.kinds import Code
 from kumiai.market.provider import Start
 
@@ -118,3 +120,15 @@ def test_silence_counts_as_not_accepted() -> None:
     said = read(screens.render_job(customer.machine.plan, state, load_texts("en")))
     row = next(line for line in said.splitlines() if line.startswith(key[:8]))
     assert row.split()[3] == "1"
+
+
+def test_a_job_cancelled_before_it_was_posted_has_no_money_under_way() -> None:
+    _, customer, _ = make_market()
+    customer.twist = lambda _member, effect: None if isinstance(effect, Store) else effect
+    customer.take(Begin())
+    customer.world.run()
+    customer.take(Cancel())
+    customer.world.run()
+    customer.world.pass_time(10)
+    assert customer.state.phase is Phase.CLOSED and customer.state.pending
+    assert is_settled(customer.state)
