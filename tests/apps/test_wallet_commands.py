@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from kumiai.adapters.payments import bolt11
 from kumiai.adapters.payments.bank import get_time_s
+from kumiai.adapters.payments.cashu.api import MintApi
 from kumiai.adapters.payments.embedded import EmbeddedBank, EmbeddedWallet
 from kumiai.adapters.payments.intents import SqliteIntents
 from kumiai.apps.cli import main
@@ -136,6 +137,20 @@ def test_wallets_that_are_none(
     _, err = ask(capsys, "balance", name, code=2)
     assert "embedded:PATH#NAME" in err or "no such file" in err or "KUMIAI_WALLET" in err
     assert list(tmp_path.iterdir()) == []  # nothing was begun by a typing mistake
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1", "http://a..b", f"http://{'a' * 80}.org", "http://h:x", "http://h:99999",
+                "http://h:0", "http://", "http:///x"]
+)  # fmt: skip
+def test_addresses_that_are_none(
+    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUMIAI_LNBITS_KEY", "key")
+    _, err = ask(capsys, "balance", f"lnbits:{address}", code=2)
+    assert "http:// or https://" in err
+    with pytest.raises(InputError, match="http:// or https://"):
+        MintApi(address)
 
 
 def test_member_that_is_not_there(market: str, capsys: pytest.CaptureFixture[str]) -> None:

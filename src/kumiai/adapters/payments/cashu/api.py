@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 from kumiai.adapters.payments.cashu import points
 from kumiai.adapters.payments.cashu.keysets import KEYSET_COUNT_MAX, Keyset, check_keyset
 from kumiai.adapters.payments.cashu.tokens import Dleq
+from kumiai.adapters.payments.checks import check_address
 from kumiai.base.errors import InputError, KumiaiError
 from kumiai.nodes.market.errors import WalletError
 
@@ -93,6 +94,7 @@ class MintApi:
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         if not url.startswith(("http://", "https://")) or len(url) > 512:
             raise InputError("mint", url, "give the mint's address, http:// or https://")
+        check_address("mint", url)
         self.url = url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
