@@ -164,7 +164,7 @@ def test_no_provider_makes_a_judging_request_too_big_to_be_said(servers: Any) ->
     requests = [effect.draft for effect in said if effect.draft.kind is Kind.JUDGING]
     assert requests
     for draft in requests:
-        sign_draft(customer.key, draft, world.now_s, lambda count: bytes(count))
+        sign_draft(customer.key, draft, world.now_s, bytes)
     assert customer.state.history[0].accepted == 10
     kept = [
         len(tag[1].split("xs=")) - 1
