@@ -253,6 +253,16 @@ def test_a_job_about_which_nothing_was_asked_gives_way_first() -> None:
     assert set(judge.state.jobs) == {*before, new.event.id}
 
 
+def test_a_job_that_is_heard_again_takes_no_room() -> None:
+    world, judge = make_served(JOBS_MAX - 2)
+    jobs = [post_job(world, number) for number in (1, 2)]
+    for job in jobs:
+        judge.take(fx.Heard(job))
+    before = judge.state
+    judge.take(fx.Heard(jobs[1]))
+    assert judge.state == before
+
+
 def test_a_job_that_is_being_judged_does_not_give_way() -> None:
     world, judge = make_served(JOBS_MAX)
     judge.state = replace(
