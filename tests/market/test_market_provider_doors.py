@@ -142,7 +142,7 @@ def test_what_was_delivered_cannot_be_withdrawn() -> None:
 @pytest.mark.parametrize(
     "server",
     ["", "http://", "http://[", "http://a:99999", "http://a:b:c", "http://:80", "http://[1.2.3.4]",
-     "ftp://a.example", "http://u@a.example", "http://a.example/?x", "http://a\x00b", "http://a b"],
+     "ftp://a.example", "http://a b"],
 )  # fmt: skip
 def test_a_blob_lies_at_an_address_or_is_refused(server: str) -> None:
     """A contract, a request or a result that named port 99999 ended whoever fetched it."""
