@@ -5,8 +5,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.adapters.payments.ecash_contract import (
     provider_only,
     refuse,
 )
-from tests.services.cashu_mint import Mint, retire_keys, run_mint
+from tests.services.cashu_mint import Mint, retire_keys
 from tests.services.lying_mint import LyingMint, lose
 
 from kumiai.adapters.payments.cashu.conditions import decode_secret
@@ -37,10 +36,9 @@ pytestmark = pytest.mark.xdist_group("cashu")
 _serial = count()
 
 
-@pytest.fixture(scope="module")
-def mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mint]:
-    with run_mint(tmp_path_factory.mktemp("mint")) as running:
-        yield running
+@pytest.fixture
+def mint(cashu_mint: Mint) -> Mint:
+    return cashu_mint
 
 
 # -- a mint that lies --
