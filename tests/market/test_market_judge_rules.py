@@ -140,6 +140,72 @@ def test_a_juror_hears_of_rejections_alone(status: tuple[str, ...]) -> None:
     assert list_reasons(juror) == ["bad-dispute"]
 
 
+def _swap(event: Event, name: str, *tag: str, marker: str = "") -> list[tuple[str, ...]]:
+    is_it = lambda one: one[0] == name and (not marker or one[-1] == marker)  # noqa: E731
+    return [tag if is_it(one) else one for one in event.tags]
+
+
+BAD_VERDICTS: dict[str, Any] = {
+    "of another kind": lambda key, v: sign_text(key, int(Kind.RULING), v.created_at, "", v.tags),
+    "that nobody signed": lambda key, v: replace(v, sig="ab" * 64),
+    "with another id": lambda key, v: replace(v, id=OTHER),
+    "on another job": lambda key, v: _sign(
+        key, v, _swap(v, "e", "e", OTHER, "", "job", marker="job")
+    ),
+    "on no job": lambda key, v: _sign(key, v, [t for t in v.tags if t[-1] != "job"]),
+    "on another contract": lambda key, v: _sign(
+        key, v, _swap(v, "e", "e", OTHER, "", "contract", marker="contract")
+    ),
+    "on another round": lambda key, v: _sign(key, v, _swap(v, "n", "n", "2")),
+    "on another provider": lambda key, v: _sign(key, v, _swap(v, "p", "p", OTHER)),
+    "on what was never opened": lambda key, v: _sign(key, v, [t for t in v.tags if t[0] != "x"]),
+    "on another model": lambda key, v: _sign(key, v, _swap(v, "model", "model", OTHER)),
+}
+
+
+def _sign(key: Any, verdict: Event, tags: list[tuple[str, ...]]) -> Event:
+    return sign_text(key, verdict.kind, verdict.created_at, "x", tags)
+
+
+@pytest.mark.parametrize("name", BAD_VERDICTS)
+def test_a_juror_hears_of_the_customers_own_verdict_on_this_work_alone(name: str) -> None:
+    world, customer, providers, juror = make_tried()
+    play(world, customer, providers, 60)
+    true = next(iter(providers[0].state.works.values())).verdict
+    made = BAD_VERDICTS[name](customer.key, true)
+    speak(world, providers[0].key, make_dispute(world, providers[0], 0, made))
+    assert list_reasons(juror) == ["bad-dispute"]
+    assert count_rulings(world) == 0
+
+
+def test_a_juror_is_told_which_verdict_a_dispute_is_about() -> None:
+    """The event names one verdict and shows another, that is true as well."""
+    world, customer, providers, juror = make_tried()
+    play(world, customer, providers, 60)
+    draft = make_dispute(world, providers[0], 0)
+    speak(world, providers[0].key, with_tag(draft, "e", OTHER, marker="verdict"))
+    assert list_reasons(juror) == ["bad-dispute"]
+
+
+def test_a_dispute_about_a_second_attempt_is_of_that_attempt() -> None:
+    """Its commitment names the attempt: another one is another work."""
+    world, customer, providers, _ = make_tried()
+    customer.machine = replace(
+        customer.machine, plan=replace(customer.machine.plan, attempts_max=2)
+    )
+    providers[1].twist = providers[2].twist = providers[0].twist  # nobody does good work
+    play(world, customer, providers, 60)
+    second = list(providers[0].state.works.values())[1]
+    assert second.request.terms.attempt == 1
+    tell = world.judging
+    world.judging = lambda e: replace(
+        tell(e), lines=tuple(replace(line, gain=9) for line in tell(e).lines)
+    )
+    speak(world, providers[0].key, make_dispute(world, providers[0], 1))
+    said = find_letters(world, Kind.RULING)[0].event
+    assert next(tag[1] for tag in said.tags if tag[0] == "status") == "accepted"
+
+
 def test_a_verdict_is_judged_anew_once() -> None:
     """Each further dispute cost a judging, and could show the ecash of another work."""
     world, customer, providers, juror = make_tried(Policy.ESCROW)
