@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kumiai.adapters.memory.market_journal import MemoryMarketJournal
+from kumiai.adapters.store import market_journal, sqlite
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.adapters.store.market_journal import SqliteMarketJournal
 from kumiai.base.canonical import sha256_hex
@@ -83,6 +86,47 @@ def test_one_process_writes(tmp_path: Path) -> None:
     SqliteMarketJournal(path, OWNER).close()
 
 
+def test_who_looks_whether_a_node_runs_stops_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kumiai provider status` in the moment of a start made the start fail."""
+    monkeypatch.setattr(market_journal, "LOOK_S_MAX", 120.0)
+    with (tmp_path / "market.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # as is_running does
+        timer = threading.Timer(0.1, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
+        timer.start()
+        with SqliteMarketJournal(tmp_path / "market.db", OWNER) as journal:
+            journal.append([entry(1)])
+        timer.join()
+
+
+def test_who_reads_while_it_is_closed_makes_no_close_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kumiai market status` in the moment of a job's end made the node end with an error."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.1)
+    path = tmp_path / "market.db"
+    journal = SqliteMarketJournal(path, OWNER)
+    journal.append([entry(1)])
+    code = (
+        "import sqlite3, sys; it = sqlite3.connect(sys.argv[1]); it.execute('BEGIN');"
+        "it.execute('SELECT * FROM entries').fetchall(); print('read', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"read\n"
+        journal.close()
+        with SqliteMarketJournal(path, OWNER) as again:  # the lock is free, too
+            assert again.read() == [entry(1)]
+            again.append([entry(2)])
+        reader.communicate(b"\n")
+    with SqliteMarketJournal(path, OWNER) as journal:
+        assert journal.read() == [entry(1), entry(2)]
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["market.db", "market.db.lock"]
+
+
 def test_only_its_owner_may_open_it(tmp_path: Path) -> None:
     path = tmp_path / "market.db"
     with SqliteMarketJournal(path, OWNER):
@@ -94,6 +138,36 @@ def test_only_its_owner_may_open_it(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "other.db").close()
     with pytest.raises(StoreError, match="no market journal"):
         SqliteMarketJournal(tmp_path / "other.db", OWNER, is_readonly=True)
+
+
+def test_what_it_writes_is_its_owners_at_every_moment(tmp_path: Path) -> None:
+    """Preimages and ecash stand in the log beside it first."""
+    path = tmp_path / "market.db"
+    for _ in range(2):
+        with SqliteMarketJournal(path, OWNER) as journal:
+            journal.append([entry(1)])
+            modes = {it.name: stat.S_IMODE(it.stat().st_mode) for it in tmp_path.iterdir()}
+            assert len(modes) > 2 and set(modes.values()) == {0o600}, modes
+        path.chmod(0o644)
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(StoreError):
+        SqliteMarketJournal(tmp_path / "folder.db", OWNER)
+
+
+def test_closing_while_somebody_looks(tmp_path: Path) -> None:
+    """A screen that is open must not make the node's end a failure, or keep its lock."""
+    path = tmp_path / "market.db"
+    with SqliteMarketJournal(path, OWNER) as first:
+        first.append([entry(1)])
+        reader = SqliteMarketJournal(path, OWNER, is_readonly=True)
+        assert reader.read() == [entry(1)]
+    with SqliteMarketJournal(path, OWNER) as second:
+        second.append([entry(2)])
+        assert reader.read() == [entry(1), entry(2)]
+    reader.close()
+    with SqliteMarketJournal(path, OWNER) as last:
+        assert last.read() == [entry(1), entry(2)]
+    assert {it.name for it in tmp_path.iterdir()} == {"market.db", "market.db.lock"}
 
 
 @pytest.mark.parametrize(

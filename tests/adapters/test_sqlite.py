@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from kumiai.adapters.payments.cashu.embedded import EmbeddedEcash
+from kumiai.adapters.payments.embedded import EmbeddedBank
+from kumiai.adapters.payments.intents import SqliteIntents
+from kumiai.adapters.payments.nwc_budget import NwcBudgets
 from kumiai.adapters.store import sqlite
+from kumiai.adapters.store.vault import SqliteVault
+from kumiai.base.keys import derive_key
 
 
 def write_locked(path: Path) -> sqlite3.Connection:
@@ -45,6 +56,37 @@ def test_opening_gives_up_when_the_other_does_not_end(
     other.close()
 
 
+FILES: dict[str, Callable[[Path], Any]] = {
+    "bank": EmbeddedBank,
+    "intents": SqliteIntents,
+    "vault": SqliteVault,
+    "ecash": lambda path: EmbeddedEcash(path, derive_key(b"sqlite", "ecash")),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_who_opens_a_file_twice_keeps_its_locks(tmp_path: Path, kind: str) -> None:
+    """Another process took itself for the last one and removed the log: what came then was lost."""
+    path = tmp_path / "file.db"
+    open_file = FILES[kind]
+    opened = [open_file(path)]
+    with sqlite3.connect(path) as connection:  # a connection of this process that stays
+        connection.execute("CREATE TABLE IF NOT EXISTS mine (a)")
+    opened.append(open_file(path))
+    visit = (
+        "import sqlite3, sys; it = sqlite3.connect(sys.argv[1]); it.execute('SELECT * FROM mine')"
+    )
+    subprocess.run([sys.executable, "-c", f"{visit}.fetchall(); it.close()", path], check=True)
+    assert path.with_name("file.db-wal").exists()
+    connection.execute("INSERT INTO mine VALUES (1)")
+    connection.commit()
+    connection.close()
+    for it in opened:
+        (it.engine if kind == "ecash" else it._engine).dispose()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT a FROM mine").fetchall() == [(1,)]
+
+
 def test_many_that_open_a_new_file_at_once(tmp_path: Path) -> None:
     failures: list[DBAPIError] = []
 
@@ -59,6 +101,31 @@ def test_many_that_open_a_new_file_at_once(tmp_path: Path) -> None:
         engine.dispose()
 
     for number in range(20):
+        barrier = threading.Barrier(4)
+        path = tmp_path / f"{number}.db"
+        workers = [threading.Thread(target=work, args=(path, barrier)) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("kind", ["bank", "intents", "ecash", "budgets"])
+def test_many_that_begin_a_file_at_once(tmp_path: Path, kind: str) -> None:
+    open_file = NwcBudgets if kind == "budgets" else FILES[kind]
+    failures: list[Exception] = []
+
+    def work(path: Path, barrier: threading.Barrier) -> None:
+        barrier.wait()
+        try:
+            it: Any = open_file(path)
+        except Exception as error:  # noqa: BLE001 - shown below
+            failures.append(error)
+        else:
+            (it.engine if kind == "ecash" else it._engine).dispose()
+
+    for number in range(10):
         barrier = threading.Barrier(4)
         path = tmp_path / f"{number}.db"
         workers = [threading.Thread(target=work, args=(path, barrier)) for _ in range(4)]

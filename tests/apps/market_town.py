@@ -22,7 +22,7 @@ from unittest import mock
 
 from kumiai.apps.cli import main
 
-PATIENCE_S = 60  # for anything to happen before a test gives up
+PATIENCE_S = 300  # for anything to happen before a test gives up
 LOOK_S = 0.02
 JOB = """
 name = "{name}"
@@ -41,7 +41,7 @@ bid_sat = 20
 budget_sat = 200
 offers_s = {offers_s}
 offers_enough = {trainers}
-train_s = 60
+train_s = 240
 automatic = {automatic}
 min_gain_ppm = -1000000000  # all that is whole is taken: who was paid must not depend on luck
 peer_margin_ppm = 1000000000
@@ -140,7 +140,7 @@ class Town:
 
     def post(self, name: str, places: Sequence[str], *words: str, **options: Any) -> None:
         """Write a job file and post it in the background, as a process of the job's name."""
-        settings = {"trainers": 2, "rounds": 2, "epochs": 1, "offers_s": 20, "automatic": "true"}
+        settings = {"trainers": 2, "rounds": 2, "epochs": 1, "offers_s": 120, "automatic": "true"}
         settings |= options
         (self.root / f"{name}.toml").write_text(JOB.format(name=name, **settings))
         wallet = ("--wallet", "embedded:bank.sqlite#customer")

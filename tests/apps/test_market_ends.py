@@ -109,10 +109,10 @@ def test_a_node_can_wait_until_relays_have_its_last_words() -> None:
         node = world.make()
         running = asyncio.create_task(node.run())
         await node.say(Go())
-        await asyncio.wait_for(node.wait_until(lambda s: "8-pay" in s.done), 20)
+        await asyncio.wait_for(node.wait_until(lambda s: "8-pay" in s.done), 120)
         assert not await node.wait_sent(0.01)
         asyncio.get_running_loop().call_later(0.05, gate.set)
-        assert await node.wait_sent(10)
+        assert await node.wait_sent(120)
         node.stop()
         await running
         assert len(world.relay.stored) == 2

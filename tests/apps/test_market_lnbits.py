@@ -43,7 +43,7 @@ def _sell(town: Town, server: object) -> None:
         "bob", "provider", "start", "--folder", "seller", "--price", "10", *places, wallet, *secret
     )
     assert "paid by invoice," in town.wait("bob", "provider .*Ctrl-C")[0]
-    settings = {"trainers": 1, "rounds": 2, "epochs": 1, "offers_s": 20, "automatic": "true"}
+    settings = {"trainers": 1, "rounds": 2, "epochs": 1, "offers_s": 120, "automatic": "true"}
     text = JOB.format(name="job", **settings) + 'payment = ["hold", "fair", "invoice"]\n'
     (town.root / "job.toml").write_text(text)
     secret = ["--secret-file", "alice.key"]

@@ -32,7 +32,7 @@ def test_two_jobs_that_share_a_wallet_pay_the_same_provider_in_the_same_round(
         seen: list[fx.Result] = []
         pay = fx.Pay(f"pay/1/0/{'ab' * 32}", bolt11, 5_000, payee, "", "cd" * 32, 1)
         try:
-            await asyncio.wait_for(member.node._carriers[fx.Pay](pay, seen.append), 10)
+            await asyncio.wait_for(member.node._carriers[fx.Pay](pay, seen.append), 120)
         finally:
             for close in member._close:
                 await close()

@@ -210,7 +210,7 @@ def test_defect_6_answers_that_come_before_the_subscription_are_heard() -> None:
                 filters = customer.machine.list_filters(customer.machine.begin())
                 subscription = ours.subscribe(filters)
                 found = set()
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(120):
                     async for event in subscription:
                         found.add(event.id)
                         if len(found) == len(offers):

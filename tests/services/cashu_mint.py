@@ -11,20 +11,21 @@ Its Lightning side is nutshell's FakeWallet: every invoice it makes counts as pa
 from __future__ import annotations
 
 import os
-import socket
+import sqlite3
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.services.ports import reserve_port
 
 ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-services" / "cashu"
-START_SECONDS_MAX = 60.0
+START_SECONDS_MAX = 300.0
 INPUT_FEE_PPK = 100  # nutshell's own default
 
 
@@ -45,7 +46,7 @@ class Mint:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )  # fmt: skip
         assert result.returncode == 0, f"{arguments}: {result.stdout}{result.stderr}"
@@ -53,17 +54,26 @@ class Mint:
 
 
 @contextmanager
-def run_mint(folder: Path, *, input_fee_ppk: int = INPUT_FEE_PPK) -> Iterator[Mint]:
-    """Start a mint and wait until it answers; it is killed at the end."""
+def run_mint(
+    folder: Path, *, input_fee_ppk: int = INPUT_FEE_PPK, key_number: int = 0
+) -> Iterator[Mint]:
+    """Start a mint and wait until it answers; it is killed at the end.
+
+    key_number: which of its keys are made and used; after `retire_keys` give another.
+    """
     program = ENVIRONMENT / "bin" / "mint"
     if not program.exists():
         pytest.skip("nutshell is not installed: run `make services`")
     folder.mkdir(parents=True, exist_ok=True)
-    port = _find_port()
+    port = reserve_port()
     with (folder / "mint.log").open("w") as log:
         process = subprocess.Popen(
             [program, "--host", "127.0.0.1", "--port", str(port)],
-            env=_make_environment(folder) | {"MINT_INPUT_FEE_PPK": str(input_fee_ppk)},
+            env=_make_environment(folder)
+            | {
+                "MINT_INPUT_FEE_PPK": str(input_fee_ppk),
+                "MINT_DERIVATION_PATH": f"m/0'/0'/{key_number}'",
+            },
             cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -74,6 +84,13 @@ def run_mint(folder: Path, *, input_fee_ppk: int = INPUT_FEE_PPK) -> Iterator[Mi
     finally:
         process.kill()
         process.wait()
+
+
+def retire_keys(folder: Path) -> None:
+    """Let a mint that is not running sign with its keys no more; what they signed stays good."""
+    with closing(sqlite3.connect(folder / "mint" / "mint.sqlite3")) as connection:
+        assert connection.execute("UPDATE keysets SET active = FALSE").rowcount
+        connection.commit()
 
 
 def _make_environment(folder: Path) -> dict[str, str]:
@@ -93,17 +110,11 @@ def _make_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(url, timeout=30):
                 return
         except (urllib.error.URLError, OSError):
             assert process.poll() is None, log.read_text()[-2000:]

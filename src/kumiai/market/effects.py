@@ -83,6 +83,7 @@ class Train:
     model: str
     shard: str
     seed: int
+    seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)

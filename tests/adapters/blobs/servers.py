@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests.services.ports import reserve_port
 
 from kumiai.adapters.blobs.options import ClientOptions
 from kumiai.base.keys import derive_key
@@ -23,15 +24,15 @@ from kumiai.base.keys import derive_key
 ROOT = Path(__file__).resolve().parents[3]
 ALICE = derive_key(b"blobs", "alice")
 BOB = derive_key(b"blobs", "bob")
-QUICK = ClientOptions(
+QUICK = ClientOptions(  # quick to try again, and patient with a machine that is busy
     is_private_allowed=True,
     attempts=3,
     retry_s=0.01,
-    connect_s=2.0,
-    idle_s=1.0,
-    slow_after_s=1.0,
-    straggler_s=5.0,
-    settle_s=30.0,
+    connect_s=60.0,
+    idle_s=60.0,
+    slow_after_s=60.0,
+    straggler_s=60.0,
+    settle_s=120.0,
     piece_bytes=1 << 20,
     split_above_bytes=3 << 20,
 )
@@ -42,7 +43,7 @@ from pathlib import Path
 from kumiai.adapters.blobs.limits import BlobLimits
 from kumiai.adapters.blobs.server import serve
 from kumiai.adapters.blobs.store import BlobStore
-serve(BlobStore(Path(sys.argv[1]), BlobLimits(idle_s=5)), "127.0.0.1", int(sys.argv[2]),
+serve(BlobStore(Path(sys.argv[1]), BlobLimits(idle_s=60)), "127.0.0.1", int(sys.argv[2]),
       on_start=lambda url: print(url, flush=True))
 """
 
@@ -63,7 +64,7 @@ class ServerProcess:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = 0
+        self.port = reserve_port()
         self.url = ""
         self.start()
 
@@ -76,7 +77,6 @@ class ServerProcess:
         )
         self.url = self._process.stdout.readline().strip()
         assert self.url, "the server did not start"
-        self.port = int(self.url.rsplit(":", 1)[1])
 
     @property
     def pid(self) -> int:
@@ -87,10 +87,15 @@ class ServerProcess:
         self._process.wait()
         self._process.stdout.close()
 
+    def restart(self) -> None:
+        """Kill it and start it again."""
+        self.kill()
+        self.start()
+
     def stop(self) -> int:
         if self._process.poll() is None:
             self._process.terminate()
-        code = self._process.wait(20)
+        code = self._process.wait(120)
         self._process.stdout.close()
         return code
 
@@ -114,7 +119,8 @@ def run_s3(folder: Path) -> Iterator[str]:
 
     (folder / "blobs").mkdir(parents=True)
     handler = type("Handler", (localbucket.S3Handler,), {"data_root": folder})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    queued = type("Server", (ThreadingHTTPServer,), {"request_queue_size": 128})
+    server = queued(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -54,7 +54,7 @@ async def _open_http(folder: Path, shelves) -> AsyncIterator[World]:
     members = []
 
     def join(key: SigningKey) -> HttpBlobs:
-        members.append(HttpBlobs(key, urls, replace(QUICK, idle_s=20.0, straggler_s=20.0)))
+        members.append(HttpBlobs(key, urls, QUICK))
         return members[-1]
 
     yield World(stores, join, folder)

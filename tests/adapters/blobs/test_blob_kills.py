@@ -27,7 +27,7 @@ from kumiai.adapters.blobs.store import BlobStore
 from kumiai.market.nips.bud import Verb
 
 DATA = make_bytes(24 << 20)
-PATIENT = replace(QUICK, attempts=8, retry_s=0.2, idle_s=10.0, split_above_bytes=1 << 30)
+PATIENT = replace(QUICK, attempts=300, retry_s=0.2, retry_s_max=1.0, split_above_bytes=1 << 30)
 
 
 def test_an_upload_survives_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,11 +44,15 @@ def test_an_upload_survives_the_server(tmp_path: Path, monkeypatch: pytest.Monke
         async def watched(blocks):
             async for block in blocks:
                 sent.append(len(block))
-                if len(sent) == 14:  # the first eight and more have long been taken
-                    await asyncio.sleep(0.2)
-                    server.kill()
-                    server.start()
+                if len(sent) == 14:
+                    await has_taken(8 << 20)
+                    await asyncio.to_thread(server.restart)
                 yield block
+
+        async def has_taken(size_bytes: int) -> None:
+            partial = tmp_path / "store" / "partial"
+            while not any(path.stat().st_size >= size_bytes for path in partial.iterdir()):
+                await asyncio.sleep(0.01)
 
         monkeypatch.setattr(sending, "read_blocks", read)
         client = HttpBlobs(ALICE, [server.url], PATIENT)
@@ -84,8 +88,7 @@ def test_a_download_survives_the_server(tmp_path: Path) -> None:
                 await self.to.write(part)
                 if len(starts) == 1 and self.to.size_bytes > 8 << 20:
                     starts.append(-1)
-                    server.kill()
-                    server.start()
+                    await asyncio.to_thread(server.restart)
 
         async def watched(where, sha256, start, end, total, to):
             starts.append(start)

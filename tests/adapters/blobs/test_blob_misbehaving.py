@@ -16,6 +16,7 @@ pytest.importorskip("aiohttp", reason="the extra `market` is not installed")
 from tests.adapters.blobs.servers import ALICE, QUICK, Naughty, answer, make_bytes, name_of
 
 from kumiai.adapters.blobs.client import HttpBlobs
+from kumiai.adapters.blobs.options import ClientOptions
 from kumiai.adapters.blobs.server import BlobServer
 from kumiai.adapters.blobs.store import BlobStore
 from kumiai.nodes.market.errors import BlobError
@@ -129,16 +130,27 @@ async def deaf(request: str, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)
 
 
+# Of those that only take time little is borne; all others are given as much as they may need.
+HASTY = {
+    silent: replace(QUICK, idle_s=1.0),
+    stalling: replace(QUICK, idle_s=1.0),
+    crawling: replace(QUICK, slow_after_s=1.0),
+    deaf: replace(QUICK, idle_s=1.0),
+}
 EVIL = [
     flipped, short, cut, longer, endless, endless_chunks, silent, stalling, crawling, failing,
     packed, other_range, circling, straying, long_header, nonsense,
 ]  # fmt: skip
 
 
-def play(tmp_path: Path, scene: Callable[[HttpBlobs, BlobServer], Awaitable[None]]) -> None:
+def play(
+    tmp_path: Path,
+    scene: Callable[[HttpBlobs, BlobServer], Awaitable[None]],
+    options: ClientOptions = QUICK,
+) -> None:
     async def go() -> None:
         server = await BlobServer.start(BlobStore(tmp_path / "store"))
-        client = HttpBlobs(ALICE, [server.url], QUICK)
+        client = HttpBlobs(ALICE, [server.url], options)
         await scene(client, server)
         await client.close()
         await server.stop()
@@ -158,13 +170,13 @@ def test_another_server_makes_up_for_it(tmp_path: Path, evil) -> None:
             assert naughty.requests
         assert (tmp_path / "target").read_bytes() == DATA
 
-    play(tmp_path, scene)
+    play(tmp_path, scene, HASTY.get(evil, QUICK))
 
 
 @pytest.mark.parametrize("evil", EVIL, ids=lambda it: it.__name__)
 def test_alone_it_is_an_error_and_leaves_nothing(tmp_path: Path, evil) -> None:
     async def scene() -> None:
-        client = HttpBlobs(ALICE, [], QUICK)
+        client = HttpBlobs(ALICE, [], HASTY.get(evil, QUICK))
         async with Naughty(evil) as naughty:
             location = BlobLocation(name_of(DATA), len(DATA), (naughty.url,))
             with pytest.raises(BlobError) as caught:
@@ -186,7 +198,7 @@ def test_alone_it_is_an_error_and_leaves_nothing(tmp_path: Path, evil) -> None:
 )  # fmt: skip
 def test_the_error_says_what_was_wrong(tmp_path: Path, evil, reason: str) -> None:
     async def scene() -> None:
-        client = HttpBlobs(ALICE, [], replace(QUICK, attempts=1))
+        client = HttpBlobs(ALICE, [], replace(HASTY.get(evil, QUICK), attempts=1))
         async with Naughty(evil) as naughty:
             location = BlobLocation(name_of(DATA), len(DATA), (naughty.url,))
             with pytest.raises(BlobError, match=reason):
@@ -308,11 +320,11 @@ def test_an_upload_to_servers_that_misbehave(tmp_path: Path) -> None:
     async def scene(client: HttpBlobs, server: BlobServer) -> None:
         for evil in (silent, failing, nonsense, circling, deaf):
             async with Naughty(evil) as naughty:
-                both = HttpBlobs(ALICE, [naughty.url, server.url], QUICK)
+                both = HttpBlobs(ALICE, [naughty.url, server.url], replace(QUICK, straggler_s=0.5))
                 location = await both.upload(tmp_path / "source")
                 assert location.servers == (server.url,)
                 await both.close()
-                alone = HttpBlobs(ALICE, [naughty.url], QUICK)
+                alone = HttpBlobs(ALICE, [naughty.url], HASTY.get(evil, QUICK))
                 with pytest.raises(BlobError, match="no server took"):
                     await alone.upload(tmp_path / "source")
                 await alone.close()

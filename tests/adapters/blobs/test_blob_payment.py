@@ -68,8 +68,8 @@ def play(tmp_path: Path, scene) -> None:
         server = await BlobServer.start(store, till=Till(store.catalogue, wallet, PerByte()))
         async with aiohttp.ClientSession() as session:
 
-            async def put(data: bytes, method: str = "PUT", **headers: str):
-                name = name_of(data)
+            async def put(data: bytes, method: str = "PUT", name: str = "", **headers: str):
+                name = name or name_of(data)
                 signed = sign_authorization(ALICE, Verb.UPLOAD, int(time.time()), hashes=[name])
                 named = {k.replace("_", "-"): v for k, v in headers.items()}
                 named |= {"Authorization": signed, "X-SHA-256": name}
@@ -149,6 +149,30 @@ def test_a_resumed_upload_pays_for_the_whole(tmp_path: Path) -> None:
         assert [it.amount_msat for it in wallet.invoices.values()] == [50_000]
         wallet.turn(headers["X-Lightning"], PaymentState.SETTLED)
         assert (await put(DATA, **more))[0] == 201
+
+    play(tmp_path, scene)
+
+
+def test_a_blob_that_is_here_is_adopted_at_its_true_size(tmp_path: Path) -> None:
+    async def scene(server, wallet: StubWallet, put) -> None:
+        async with aiohttp.ClientSession() as session:  # BOB pays nothing
+            named = {"Authorization": sign_authorization(
+                BOB, Verb.UPLOAD, int(time.time()), hashes=[name_of(DATA)]
+            )}  # fmt: skip
+            async with session.put(server.url + "/upload", data=DATA, headers=named) as answer:
+                assert answer.status == 201
+        for size in ("0", "10", "6000"):
+            adopting = {"name": name_of(DATA), "Upload_Offset": size, "Upload_Length": size}
+            status, headers = await put(b"", **adopting)
+            assert status == 400 and "has 5000 bytes" in headers["X-Reason"]
+        assert wallet.invoices == {}
+        assert not server.store.catalogue.is_owner(ALICE.pubkey, name_of(DATA))
+        adopting = {"name": name_of(DATA), "Upload_Offset": "5000", "Upload_Length": "5000"}
+        status, headers = await put(b"", **adopting)
+        assert status == 402
+        wallet.turn(headers["X-Lightning"], PaymentState.SETTLED)
+        assert (await put(b"", **adopting))[0] == 200
+        assert server.store.catalogue.is_owner(ALICE.pubkey, name_of(DATA))
 
     play(tmp_path, scene)
 

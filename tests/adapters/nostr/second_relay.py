@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
-import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.services.ports import reserve_port
+
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / ".venv-services" / "nostr-relay" / "bin" / "nostr-relay"
 REASON = "nostr-relay is not installed: make services"
+START_SECONDS_MAX = 300.0
+LOOK_S = 0.1
 
 CONFIG = """
 DEBUG: false
@@ -48,23 +51,10 @@ max_limit: 6000
 """
 
 
-def find_port() -> int:
-    """A free port below those that the system gives to outgoing connections."""
-    while True:
-        port = random.randrange(12_000, 30_000)
-        with socket.socket() as it:
-            it.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                it.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-
-
 @asynccontextmanager
 async def run_second_relay(folder: Path, port: int = 0) -> AsyncIterator[str]:
     """Start it and give its URL; ended by its process group at the end."""
-    port = port or find_port()
+    port = port or reserve_port()
     config = folder / "config.yaml"
     config.write_text(CONFIG.format(folder=folder, port=port, is_auth="false"))
     log = (folder / "log.txt").open("wb")
@@ -72,18 +62,11 @@ async def run_second_relay(folder: Path, port: int = 0) -> AsyncIterator[str]:
         PROGRAM, "-c", config, "serve", cwd=folder, stdout=log, stderr=log, start_new_session=True
     )
     try:
-        for _ in range(200):
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.1)
-                if process.returncode is not None:
-                    break
-            else:
-                writer.close()
-                break
-        if process.returncode is not None:
-            raise RuntimeError(f"it did not start: {(folder / 'log.txt').read_text()[-2000:]}")
+        give_up = time.monotonic() + START_SECONDS_MAX
+        while not await _is_answering(port):
+            if process.returncode is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"it did not start: {(folder / 'log.txt').read_text()[-2000:]}")
+            await asyncio.sleep(LOOK_S)
         yield f"ws://127.0.0.1:{port}"
     finally:
         if process.returncode is None:
@@ -92,7 +75,22 @@ async def run_second_relay(folder: Path, port: int = 0) -> AsyncIterator[str]:
         log.close()
 
 
-if __name__ == "__main__":  # serve until killed: python second_relay.py FOLDER PORT
+async def _is_answering(port: int) -> bool:
+    """Tell whether it answers. Its port takes connections before anybody is there to answer."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return (await asyncio.wait_for(reader.readline(), 30)).startswith(b"HTTP/1.")
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":  # serve until killed: python -m tests...second_relay FOLDER PORT
 
     async def main() -> None:
         async with run_second_relay(Path(sys.argv[1]), int(sys.argv[2])) as url:

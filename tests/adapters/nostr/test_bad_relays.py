@@ -26,7 +26,9 @@ from tests.adapters.nostr.trade import (
 )
 from websockets.asyncio.server import serve
 
-from kumiai.adapters.nostr.link import BAD_MAX, LinkPolicy
+from kumiai.adapters.nostr import library
+from kumiai.adapters.nostr.connection import open_connection
+from kumiai.adapters.nostr.link import BAD_MAX, CHALLENGES_MAX, LinkPolicy
 from kumiai.adapters.nostr.relays import Relays
 from kumiai.adapters.nostr.subscription import SubscriptionPolicy
 from kumiai.market.nips import nip01
@@ -34,7 +36,7 @@ from kumiai.market.nips.nip01 import Filter
 from kumiai.nodes.market.errors import RelayError
 
 JOBS = Filter(kinds=(JOB,))
-HASTY = replace(QUICK, publish_timeout_s=0.3)
+HASTY = replace(QUICK, publish_timeout_s=0.3)  # where no answer comes at all
 
 
 def test_the_honest_one_is_honest() -> None:
@@ -79,7 +81,7 @@ def test_drops_duplicates_and_disorder() -> None:
             spoil(two, 1)
             async with members(one.url, two.url) as (customer, provider):
                 subscription = await stand(provider, JOBS, Filter(kinds=(JOB + 1,)))
-                await until(lambda: all(len(it.open) == 1 for it in (one, two)))
+                await until(lambda: all(any(it.open.values()) for it in (one, two)))
                 await publish_all(customer, [*stream, *padding])
                 got = []
                 while not ids(stream) <= ids(got):
@@ -128,7 +130,11 @@ def test_forged_and_unasked_events_are_not_handed_out() -> None:
 
 def test_who_lies_too_much_is_cut_off() -> None:
     async def play() -> None:
-        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+        once = replace(QUICK, link=LinkPolicy(pause_first_s=600.0, pause_max_s=600.0))
+        async with (
+            run_bad_relay() as relay,
+            members(relay.url, count=1, policy=once) as (provider,),
+        ):
 
             async def flood(socket, name, _filters) -> None:
                 while socket in relay.open:
@@ -163,6 +169,7 @@ def test_wrong_answers_to_a_publish() -> None:
                 await relay.send(socket, ["OK", event.id, False, "invalid: we do not like it"])
 
             relay.on_event = refuse
+            customer._policy = QUICK
             with pytest.raises(RelayError, match="we do not like it") as caught:
                 await customer.publish(make_event("other"))
             assert not caught.value.is_retriable
@@ -177,7 +184,6 @@ def test_wrong_answers_to_a_publish() -> None:
                     await relay.take_event(socket, event)
 
             relay.on_event = put_off
-            customer._policy = replace(HASTY, publish_timeout_s=10.0)
             assert (await customer.publish(make_event("third"))).accepted == (relay.url,)
             assert tries == 2
 
@@ -386,7 +392,7 @@ def test_no_redirection_is_followed() -> None:
                 async with members(url, count=1, policy=HASTY) as (customer,):
                     with pytest.raises(RelayError):
                         await customer.publish(make_event("hello"))
-                    assert "302" in customer.get_status()[0].last_error
+                    await until(lambda: "302" in customer.get_status()[0].last_error)
             assert inside.connections == 0
 
     asyncio.run(play())
@@ -458,9 +464,104 @@ def test_authentication_is_asked_for_and_given() -> None:
                 assert set(known.values()) == {CUSTOMER.pubkey}
             keeper.cancel()
             known.clear()
-            nameless = Relays([relay.url], None, HASTY)
+            nameless = Relays([relay.url], None, QUICK)
             with pytest.raises(RelayError, match="auth-required"):
                 await nameless.publish(make_event("other"))
             await nameless.close()
 
     asyncio.run(play())
+
+
+def test_a_challenge_that_is_no_text_ends_nothing() -> None:
+    """JSON may hold half of a character: such a challenge cannot be signed."""
+
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+
+            async def challenge(socket) -> None:
+                await socket.send('["AUTH","\\ud800"]')
+
+            relay.on_open = challenge
+            true = make_event("true")
+            relay.events[true.id] = true
+            assert await read(provider.subscribe([JOBS]), 1) == [true]
+            health = provider.get_status()[0]
+            assert (health.connects, health.failures, health.bad) == (1, 0, 1)
+
+    asyncio.run(play())
+
+
+def test_who_challenges_without_end_is_not_answered_without_end() -> None:
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+
+            async def challenge(socket) -> None:
+                for number in range(CHALLENGES_MAX + BAD_MAX + 50):
+                    await relay.send(socket, ["AUTH", f"c{number}"])
+
+            relay.on_open = challenge
+            provider.subscribe([JOBS])
+            await until(lambda: provider.get_status()[0].failures >= 1)
+            answers = [it for it in relay.received if it[0] == "AUTH"]
+            assert len(answers) <= relay.connections * CHALLENGES_MAX
+            assert provider.get_status()[0].bad >= BAD_MAX
+
+    asyncio.run(play())
+
+
+def test_who_closes_a_subscription_without_end_is_asked_again_once() -> None:
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+
+            async def close(socket, name, _filters) -> None:
+                for _ in range(500):
+                    await relay.send(socket, ["CLOSED", name, "error: no"])
+
+            relay.on_request = close
+            provider.subscribe([JOBS])
+            await until(lambda: provider.get_status()[0].received >= 500)
+            waiting = provider._links[relay.url]._tasks
+            assert len(waiting) < 10
+
+    asyncio.run(play())
+
+
+def test_a_connection_that_ends_while_the_next_is_opened_leaves_one(monkeypatch) -> None:
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+            await stand(provider, JOBS)
+            link = provider._links[relay.url]
+            old, is_first = link._connection, True
+            assert old is not None
+
+            async def open_late(url, timeout_s):
+                nonlocal is_first
+                opened = await open_connection(url, timeout_s)
+                if is_first:
+                    is_first = False
+                    old.cut("the test")
+                    await until(lambda: link._connection not in (None, old))
+                return opened
+
+            monkeypatch.setattr("kumiai.adapters.nostr.link.open_connection", open_late)
+            old.sent_count = link._policy.messages_per_connection
+            link._change_if_due()
+            await until(lambda: not link._is_changing)
+            await until(lambda: len(link._open) == len(relay.open) == 1)
+            assert link.is_connected
+
+    asyncio.run(play())
+
+
+def test_a_reconciliation_that_never_ends_is_given_up(monkeypatch) -> None:
+    async def play() -> None:
+        await library.find_missing_ids("ws://127.0.0.1:9", "{}", {})
+
+    async def never_ends(*_: object) -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(library, "_reconcile", never_ends)
+    monkeypatch.setattr(library, "RECONCILE_S", 0.05)
+    with pytest.raises(RelayError, match="no end"):
+        asyncio.run(play())

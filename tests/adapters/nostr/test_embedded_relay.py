@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import subprocess
 import sys
@@ -16,10 +17,10 @@ nostr_sdk = pytest.importorskip(
     "nostr_sdk", reason="nostr-sdk is not installed: pip install 'kumiai[market]'"
 )
 
-from tests.adapters.nostr.second_relay import find_port
 from tests.adapters.nostr.trade import (
     CUSTOMER,
     JOB,
+    PATIENCE_S,
     QUICK,
     ids,
     make_event,
@@ -29,6 +30,7 @@ from tests.adapters.nostr.trade import (
     read,
     stand,
 )
+from tests.services.ports import reserve_port
 
 from kumiai.adapters.nostr import embedded, library
 from kumiai.adapters.nostr.nodelay import set_nodelay
@@ -76,7 +78,9 @@ def test_7000_survive_the_relays_own_end_of_the_connection() -> None:
     asyncio.run(play())
 
 
-def test_members_only() -> None:
+def test_members_only(monkeypatch) -> None:
+    monkeypatch.setattr(library, "NEGENTROPY_WAIT_S", 60.0)
+
     async def play() -> None:
         async with await embedded.start(is_auth_required=True) as relay:
             async with members(relay.url) as (customer, provider):
@@ -93,13 +97,15 @@ def test_members_only() -> None:
             with pytest.raises(RelayError, match="auth-required"):
                 await nameless.publish(make_event("other"))
             with pytest.raises(RelayError, match="auth-required"):
-                await nameless.fetch([JOBS], timeout_s=2.0)
+                await nameless.fetch([JOBS], timeout_s=PATIENCE_S)
             await nameless.close()
 
     asyncio.run(play())
 
 
-def test_reconciliation_names_exactly_what_is_missing() -> None:
+def test_reconciliation_names_exactly_what_is_missing(monkeypatch) -> None:
+    monkeypatch.setattr(library, "NEGENTROPY_WAIT_S", 60.0)
+
     async def play() -> None:
         async with await embedded.start() as relay, members(relay.url, count=1) as (customer,):
             stored = make_events(300)
@@ -115,7 +121,7 @@ def test_reconciliation_names_exactly_what_is_missing() -> None:
 
 def test_addresses() -> None:
     async def play() -> None:
-        port = find_port()
+        port = reserve_port()
         async with await embedded.start(port=port) as relay:
             assert relay.url == f"ws://127.0.0.1:{port}"
             with pytest.raises(RelayError, match="in use"):
@@ -164,10 +170,19 @@ def test_no_delay_is_set_where_it_was_asked_for_only() -> None:
             accepted, _ = ours.accept()
             with accepted:
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        free = find_port()
+        free = reserve_port()
         assert not set_nodelay(free)
         ours.fileno()  # still open: only copies were closed
         other.getsockname()
+
+
+def test_locks_on_files_outlive_the_search_for_a_socket(tmp_path) -> None:
+    code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    with (tmp_path / "locked").open("a") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        set_nodelay(reserve_port())
+        other = [sys.executable, "-c", code, str(tmp_path / "locked")]
+        assert b"BlockingIOError" in subprocess.run(other, capture_output=True, check=False).stderr
 
 
 def test_sped_up_or_not_the_results_are_the_same() -> None:

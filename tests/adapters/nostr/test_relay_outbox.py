@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.adapters.nostr.bad_relay import run_bad_relay
-from tests.adapters.nostr.trade import CUSTOMER, JOB, PROVIDER, make_event, members
+from tests.adapters.nostr.trade import CUSTOMER, JOB, PROVIDER, QUICK, make_event, members
 
 from kumiai.adapters.nostr.outbox import is_public, pick_relays
 from kumiai.adapters.nostr.relays import RELAYS_MAX, Relays, normalize_url
 from kumiai.base.errors import InputError
 from kumiai.market.nips.nip01 import Filter
+from kumiai.nodes.market.errors import RelayError
 
 
 def make_list(*tags, at=1_000, key=PROVIDER, kind=10_002):
@@ -48,6 +50,9 @@ def test_a_list_is_bounded_and_private_addresses_are_left_out() -> None:
         ["r", "ws://localhost"],
         ["r", "ws://box.local"],
         ["r", "ws://0x7f.1"],
+        ["r", "ws://localhost.:80"],
+        ["r", "ws://127.0.0.1."],
+        ["r", "ws://box.local."],
         ["r", "http://web.example"],
     )
     assert pick_relays(PROVIDER.pubkey, [inside]) == ()
@@ -80,10 +85,11 @@ def test_one_spelling() -> None:
 
 def test_an_event_goes_to_the_recipients_relays_too() -> None:
     async def play() -> None:
+        patient = replace(QUICK, straggler_s=60.0)  # both are waited for
         async with (
             run_bad_relay() as own,
             run_bad_relay() as theirs,
-            members(own.url, count=1) as (customer,),
+            members(own.url, count=1, policy=patient) as (customer,),
         ):
             event = make_event("for you")
             published = await customer.publish(event, [own.url, theirs.url + "/"])
@@ -91,7 +97,31 @@ def test_an_event_goes_to_the_recipients_relays_too() -> None:
             assert event.id in theirs.events
             await customer.publish(make_event("for all"))
             assert len(theirs.events) == 1
+            elsewhere = make_event("answered where a stranger asked for it")
+            published = await customer.publish(elsewhere, [theirs.url])
+            assert set(published.accepted) == {own.url, theirs.url}
+            assert {*own.events} == {*theirs.events, *own.events}
             assert [it.url for it in customer.get_status()] == [own.url, theirs.url]
-            assert len(await customer.fetch([Filter(kinds=(JOB,))])) == 2
+            assert len(await customer.fetch([Filter(kinds=(JOB,))])) == 3
+
+    asyncio.run(play())
+
+
+def test_a_stranger_cannot_name_relays_inside_our_network(monkeypatch) -> None:
+    """Who meets others on public relays connects to no private address that a job names."""
+
+    async def is_public(url: str) -> bool:
+        return url.startswith("wss://own.")
+
+    monkeypatch.setattr("kumiai.adapters.nostr.relays.is_public_server", is_public)
+
+    async def play() -> None:
+        async with run_bad_relay() as inside:
+            relays = Relays(["wss://own.example"])
+            with pytest.raises(RelayError, match="private network"):
+                await relays.publish(make_event("an offer"), [inside.url])
+            await relays.close()
+            assert inside.connections == 0
+            assert relays.urls == ("wss://own.example",)
 
     asyncio.run(play())

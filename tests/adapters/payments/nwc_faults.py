@@ -140,7 +140,7 @@ class ScriptedWallet:
 
 def open_client(relays: MemoryRelays, **options: Any) -> NwcWallet:
     line = nip47.Connection(WALLET.pubkey, ("wss://relay.example",), CLIENT)
-    return NwcWallet(line, relays, **{"answer_s": 0.4, "pay_s": 0.6, **options})
+    return NwcWallet(line, relays, **{"answer_s": 60.0, "pay_s": 0.6, **options})
 
 
 def make_invoice(amount_msat: int = 5_000) -> tuple[str, str, str]:

@@ -28,7 +28,7 @@ def test_processes_that_begin_one_bank_together_pay_to_the_last_msat(tmp_path: P
         for name in NAMES:
             bank.fund(name, FUNDED)
     workers = [start(path, name, "daichi") for name in NAMES]
-    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    assert [worker.wait(300) for worker in workers] == [0, 0, 0]
     with EmbeddedBank(path) as bank:
         assert bank.get_balance("daichi").spendable_msat == len(NAMES) * FUNDED
         assert [bank.get_balance(name).spendable_msat for name in NAMES] == [0, 0, 0]
@@ -37,7 +37,7 @@ def test_processes_that_begin_one_bank_together_pay_to_the_last_msat(tmp_path: P
 
 def test_file_that_does_not_exist_yet_is_begun_by_one(tmp_path: Path) -> None:
     workers = [start(tmp_path / "new.db", name, "daichi") for name in NAMES]
-    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    assert [worker.wait(300) for worker in workers] == [0, 0, 0]
     with EmbeddedBank(tmp_path / "new.db") as bank:
         assert bank.get_names() == sorted([*NAMES, "daichi"])
         bank.check_books()

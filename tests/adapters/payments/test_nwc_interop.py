@@ -31,7 +31,7 @@ def test_nostr_sdk_client_pays_and_is_paid(tmp_path: Path) -> None:
     async def play() -> None:
         async with open_nwc_world(tmp_path) as world:
             uri = sdk.NostrWalletConnectUri.parse(nip47.encode_uri(world.lines["payer"]))
-            client = sdk.NostrWalletConnectBuilder(uri).timeout(timedelta(seconds=15)).build()
+            client = sdk.NostrWalletConnectBuilder(uri).timeout(timedelta(seconds=120)).build()
             info = await on_sdk_loop(client.get_info())
             assert "payer" in (info.alias or "")
             assert (await on_sdk_loop(client.get_balance())).balance == 10_000_000
@@ -78,7 +78,7 @@ def test_nostr_sdk_client_is_told_why_not(tmp_path: Path) -> None:
         async with open_nwc_world(tmp_path) as world:
             (line,) = await world.serve("payer", Grant("narrow", 1_000, ("pay_invoice",)))
             uri = sdk.NostrWalletConnectUri.parse(nip47.encode_uri(line))
-            client = sdk.NostrWalletConnectBuilder(uri).timeout(timedelta(seconds=15)).build()
+            client = sdk.NostrWalletConnectBuilder(uri).timeout(timedelta(seconds=120)).build()
             with pytest.raises(sdk.NostrSdkError, match=r"RESTRICTED|may not"):
                 await on_sdk_loop(client.get_balance())
             invoice = await world.payee.make_invoice("a", 1_001)

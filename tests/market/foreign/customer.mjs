@@ -117,7 +117,7 @@ async function contract(job, jobKey, offer, index, shard) {
     w.writeParam('payee', offer.payee),
     ...(jobKey ? [w.writeParam('job_key', jobKey)] : []),
   ]
-  const until = w.nowS() + 20
+  const until = w.nowS() + 120
   const tags = [['e', job.id, '', 'job'], ['e', offer.event.id, '', 'offer'], ['expiration', String(until)]]
   const event = await party.sayHidden(5601, provider, tags, hidden)
   const isAnswer = (one) => one.pubkey === provider && (one.kind === 6601 || one.kind === 7000) && refers(one, event.id)
@@ -256,7 +256,7 @@ async function sayVerdict(job, work) {
   work.member.accepted += 1
   if (POLICY === 'fair') return
   if (POLICY === 'invoice') await pay(work)
-  const until = w.nowS() + 20
+  const until = w.nowS() + 120
   const state = await w.waitForPayment(config.wallet, { payment_hash: work.hash, is_incoming: false }, ['settled'], until)
   w.need(state === 'settled', `the provider did not take its money: ${state}`)
   work.member.paidMsat += work.amountMsat

@@ -45,7 +45,7 @@ from kumiai.nodes.market.node import NodeTimes
 
 FOLDER = Path(__file__).parent
 FUNDS_MSAT = 1_000_000
-WAIT_S = 45  # a program that hangs is ended; nothing is asserted about time
+WAIT_S = 300  # a program that hangs is ended; nothing is asserted about time
 TIMES = NodeTimes(tick_s=0.25)
 
 
@@ -198,16 +198,21 @@ class ForeignWorld:
                 await customer.node.say(Rate(member.provider, 90, "as agreed"))
         return state
 
-    async def validate(self, job_keys: dict[str, str] | None = None) -> tuple[set[int], list[Any]]:
+    async def validate(
+        self, wanted: set[Kind], job_keys: dict[str, str] | None = None
+    ) -> tuple[set[int], list[Any]]:
         """Hand every event on the relays to the script that knows the page: (kinds, what is wrong).
 
-        job_keys: of sealed jobs, by their ids.
+        Waits until there are events of the wanted kinds. job_keys: of sealed jobs, by their ids.
         """
-        await asyncio.sleep(0.3)  # the last ones are on their way
         reader = Relays(self.urls, key_from_secret(secrets.token_bytes(32)))
         try:
             kinds = tuple(int(kind) for kind in Kind)
-            events = await reader.fetch([Filter(kinds=kinds)])
+            events: list[Event] = []
+            async with asyncio.timeout(WAIT_S):
+                while not wanted <= {event.kind for event in events}:
+                    await asyncio.sleep(0.3)  # the last ones are on their way
+                    events = await reader.fetch([Filter(kinds=kinds)], WAIT_S)
         finally:
             await reader.close()
         told = await validate_events(self.folder, events, self.secrets, job_keys)

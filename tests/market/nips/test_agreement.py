@@ -158,8 +158,8 @@ ANSWERS = {
 }
 
 
-async def serve_wallet(url, asked):
-    """A wallet of our codecs on a bare socket; it fills `asked`."""
+async def serve_wallet(url, asked, is_heard):
+    """A wallet of our codecs on a bare socket; it fills `asked` and says when it listens."""
     import websockets
 
     info = nip47.encode_info(nip47.Info(tuple(name for name, _ in ANSWERS.values())))
@@ -174,6 +174,8 @@ async def serve_wallet(url, asked):
         await publish(info, NOW)
         async for message in socket:
             parts = json.loads(message)
+            if parts[0] == "EOSE":
+                is_heard.set()
             if parts[0] != "EVENT":
                 continue
             event = nip01.read_event(parts[2])
@@ -189,11 +191,12 @@ async def use_wallet():
     relay = sdk.LocalRelayBuilder().build()
     await relay.run()
     url, asked = str(await relay.url()), []
-    wallet = asyncio.create_task(serve_wallet(url, asked))
-    await asyncio.sleep(0.3)
+    is_heard = asyncio.Event()
+    wallet = asyncio.create_task(serve_wallet(url, asked, is_heard))
+    await asyncio.wait_for(is_heard.wait(), 120)  # what is asked before that is lost
     uri = nip47.encode_uri(nip47.Connection(OTHER.pubkey, (url,), ONE))
     builder = sdk.NostrWalletConnectBuilder(sdk.NostrWalletConnectUri.parse(uri))
-    client = builder.timeout(timedelta(seconds=10)).build()
+    client = builder.timeout(timedelta(seconds=120)).build()
     try:
         assert (await client.get_balance()).balance == 123_000
         made = await client.make_invoice(

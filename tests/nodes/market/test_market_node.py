@@ -25,6 +25,7 @@ from kumiai.nodes.market.replay import replay, replay_all
 
 CODEC = InputCodec(Go, Forget)
 FAST = Patience(first_s=0.001, last_s=0.01)
+PATIENCE_S = 120.0  # for what must happen, however busy the machine is
 
 
 class World:
@@ -77,10 +78,12 @@ def play(node: MarketNode[Any], act: Callable[[], Awaitable[None]]) -> None:
     async def both() -> None:
         running = asyncio.create_task(node.run())
         acting = asyncio.create_task(act())
-        await asyncio.wait({running, acting}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        await asyncio.wait(
+            {running, acting}, return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_S
+        )
         node.stop()
-        await asyncio.wait_for(running, 20)
-        await asyncio.wait_for(acting, 1)
+        await asyncio.wait_for(running, PATIENCE_S)
+        await asyncio.wait_for(acting, PATIENCE_S)
 
     asyncio.run(both())
 
@@ -90,8 +93,10 @@ def run_errand(world: World, **options: Any) -> Any:
         node = world.make(**options)
         running = asyncio.create_task(node.run())
         await node.say(Go())
-        await asyncio.wait_for(node.wait_until(lambda s: "8-pay" in s.done), 20)
-        await asyncio.sleep(0.03)
+        await asyncio.wait_for(node.wait_until(lambda s: "8-pay" in s.done), PATIENCE_S)
+        if not world.relay.is_down:
+            assert await node.wait_sent(PATIENCE_S)
+        await asyncio.sleep(0.03)  # nothing is done a second time
         node.stop()
         await running
         return node.state
@@ -163,7 +168,7 @@ def test_duplicates_are_dropped_before_the_journal() -> None:
         await asyncio.sleep(0.02)
         for word in ("a", "b", "a"):
             world.relay.inject(friend_says(word), copies=5)
-        await asyncio.wait_for(node.wait_until(lambda s: s.words == ("a", "b")), 5)
+        await asyncio.wait_for(node.wait_until(lambda s: s.words == ("a", "b")), PATIENCE_S)
         await asyncio.sleep(0.05)
         node.stop()
         await running
@@ -181,6 +186,15 @@ async def _run_for(node: MarketNode[Any], seconds: float) -> None:
     await running
 
 
+async def _run_until(node: MarketNode[Any], holds: Callable[[], bool]) -> None:
+    running = asyncio.create_task(node.run())
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():
+            await asyncio.sleep(0.005)
+    node.stop()
+    await running
+
+
 def test_a_letter_that_came_too_early_is_tried_again() -> None:
     world = World()
 
@@ -191,9 +205,9 @@ def test_a_letter_that_came_too_early_is_tried_again() -> None:
         world.relay.inject(friend_says("after:x"))
         await asyncio.sleep(0.03)
         world.relay.inject(friend_says("x"))
-        await asyncio.wait_for(node.wait_until(lambda s: "x" in s.words), 5)
+        await asyncio.wait_for(node.wait_until(lambda s: "x" in s.words), PATIENCE_S)
         world.now_s += 1
-        await asyncio.wait_for(node.wait_until(lambda s: "after:x" in s.words), 5)
+        await asyncio.wait_for(node.wait_until(lambda s: "after:x" in s.words), PATIENCE_S)
         node.stop()
         await running
 
@@ -214,7 +228,7 @@ def test_a_restart_asks_again_for_what_is_pending_and_nothing_else(count: int) -
     async def main() -> Any:
         node = again.make()
         running = asyncio.create_task(node.run())
-        await asyncio.wait_for(node.wait_until(lambda s: "8-pay" in s.done), 20)
+        await asyncio.wait_for(node.wait_until(lambda s: "8-pay" in s.done), PATIENCE_S)
         node.stop()
         await running
         return node.state
@@ -235,8 +249,9 @@ def test_a_retired_effect_is_ended_and_its_late_result_changes_nothing() -> None
         while world.carried != ["1-store"]:
             await asyncio.sleep(0.001)
         await node.say(Forget("1-store"))
-        await asyncio.sleep(0.01)
-        assert not world.running["1-store"], "it was ended, not left to wait"
+        async with asyncio.timeout(PATIENCE_S):
+            while world.running["1-store"]:  # it is ended, not left to wait
+                await asyncio.sleep(0.001)
         world.hold.set()
         await asyncio.sleep(0.03)
         assert node.state.done == ()
@@ -274,7 +289,7 @@ def test_events_are_sent_until_a_relay_takes_them() -> None:
         node = world.make()
         running = asyncio.create_task(node.run())
         await node.say(Go())
-        await asyncio.wait_for(node.wait_until(lambda s: "8-pay" in s.done), 20)
+        await asyncio.wait_for(node.wait_until(lambda s: "8-pay" in s.done), PATIENCE_S)
         assert not world.relay.sent
         world.relay.is_down = False
         while len(world.relay.stored) < 2:
@@ -294,7 +309,7 @@ def test_a_node_killed_before_sending_sends_the_same_event_later() -> None:
     assert len(said) == 2
     assert state.done
     world.relay.is_down = False
-    asyncio.run(_run_for(world.make(), 0.1))
+    asyncio.run(_run_until(world.make(), lambda: len(world.relay.stored) >= len(said)))
     assert sorted(world.relay.stored) == sorted(said)
 
 
@@ -305,7 +320,7 @@ def test_a_wiped_relay_is_given_everything_again() -> None:
         node = world.make()
         running = asyncio.create_task(node.run())
         await node.say(Go())
-        await asyncio.wait_for(node.wait_until(lambda s: "8-pay" in s.done), 20)
+        await asyncio.wait_for(node.wait_until(lambda s: "8-pay" in s.done), PATIENCE_S)
         while len(world.relay.stored) < 2:
             await asyncio.sleep(0.005)
         had = sorted(world.relay.stored)
@@ -315,7 +330,7 @@ def test_a_wiped_relay_is_given_everything_again() -> None:
         node.stop()
         await running
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), PATIENCE_S))
 
 
 def test_expired_events_are_not_sent_again() -> None:
@@ -341,7 +356,7 @@ def test_a_flood_of_strangers_fills_neither_journal_nor_memory() -> None:
             key = crowd[number % len(crowd)]
             world.relay.inject(sign_text(key, int(Kind.FEEDBACK), 1_000, "", tags))
         world.relay.inject(friend_says("still heard"))
-        await asyncio.wait_for(node.wait_until(lambda s: s.words == ("still heard",)), 20)
+        await asyncio.wait_for(node.wait_until(lambda s: s.words == ("still heard",)), PATIENCE_S)
         assert len(node._fold.intake._waiting) <= limits.waiting
         node.stop()
         await running

@@ -23,6 +23,7 @@ from kumiai.nodes.market.replay import replay, replay_all
 
 CODEC = InputCodec(Go)
 OWNER = "toy"
+LIFE_S_MAX = 300.0  # of one life, however busy the machine is
 KEYS = tuple(effect.key for effect in PLAN)
 
 
@@ -116,7 +117,7 @@ def live(folder: Path, place: int) -> bool:
     if child == 0:
         code = 1
         try:
-            asyncio.run(asyncio.wait_for(run_to_the_end(folder, Fate(place)), 20))
+            asyncio.run(asyncio.wait_for(run_to_the_end(folder, Fate(place)), LIFE_S_MAX))
             code = 0
         finally:
             os._exit(code)
@@ -142,7 +143,7 @@ def check_books(folder: Path) -> None:
 def count_places(folder: Path) -> int:
     """How many places there are in a life that nobody ends."""
     fate = Fate(0)
-    asyncio.run(asyncio.wait_for(run_to_the_end(folder, fate), 20))
+    asyncio.run(asyncio.wait_for(run_to_the_end(folder, fate), LIFE_S_MAX))
     return -fate.left
 
 

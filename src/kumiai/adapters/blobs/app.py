@@ -187,6 +187,9 @@ class _Server:
             )
         if offset + length > total:
             raise RefusedError(400, f"{offset} + {length} bytes, more than {total}")
+        here = self._store.find(name)
+        if here is not None and here.size_bytes != total:  # who adopts it pays for all of it
+            raise RefusedError(400, f"Upload-Length {total}: the blob has {here.size_bytes} bytes")
         self._store.check_room(may.pubkey, name, total)
         await self._charge(may.pubkey, name, total)
         if length == 0 and offset == total:
@@ -200,8 +203,8 @@ class _Server:
             finally:
                 await incoming.flush()  # also what came before the connection broke
             if incoming.size_bytes < total:
-                here = {"Upload-Offset": str(incoming.size_bytes)}
-                return Response(status_code=202, headers=here)
+                offset_here = {"Upload-Offset": str(incoming.size_bytes)}
+                return Response(status_code=202, headers=offset_here)
             entry, is_new = await incoming.finish(media_type, may.hashes)
         finally:
             await incoming.close()

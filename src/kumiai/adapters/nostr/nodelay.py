@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from pathlib import Path
 
 FOLDERS = (Path("/proc/self/fd"), Path("/dev/fd"))
@@ -23,6 +24,10 @@ def set_nodelay(port: int) -> bool:
     is_found = False
     for descriptor in _list_descriptors():
         try:
+            # A file must not even be copied: closing the copy drops the locks that this process
+            # holds on it (POSIX), those of SQLite and LMDB for example.
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                continue
             copy = os.dup(descriptor)
         except OSError:  # closed since it was listed
             continue

@@ -7,7 +7,6 @@ intent that is lost could be carried out twice. Cost: benchmarks/market_wallet.p
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -92,11 +91,7 @@ class SqliteIntents:
                 if not path.is_file() or not inspect(self._engine).has_table(_intents.name):
                     raise StoreError(f"{path}: holds no intents")
             return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # it holds preimages
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}") from error
+        sqlite.create_private(path)  # it holds preimages
         self._engine = sqlite.open_engine(path, is_synced=is_synced)
         with sqlite.store_errors(path), sqlite.begin_writing(self._engine) as connection:
             _metadata.create_all(connection)

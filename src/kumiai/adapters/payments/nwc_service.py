@@ -57,6 +57,11 @@ class _Line:
     watched: OrderedDict[str, PaymentState] = field(default_factory=OrderedDict)
 
 
+def derive_service_key(seed: bytes, name: str) -> SigningKey:
+    """Return the service's key for the connection `name`: some relays ask for it (NIP-42)."""
+    return derive_key(seed, f"nwc/{name}/wallet")
+
+
 class NwcService:
     """Connections to one wallet. Add them, then `start`; `close` ends it (not wallet or relays).
 
@@ -83,7 +88,7 @@ class NwcService:
         """Return what the holder needs; `nip47.encode_uri` makes the line of it."""
         if self._tasks:
             raise ValueError("connections are added before the service starts")
-        key = derive_key(self._seed, f"nwc/{grant.name}/wallet")
+        key = derive_service_key(self._seed, grant.name)
         client = derive_key(self._seed, f"nwc/{grant.name}/client")
         watched: OrderedDict[str, PaymentState] = OrderedDict()
 

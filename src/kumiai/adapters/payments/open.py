@@ -106,7 +106,8 @@ def _split(text: str) -> tuple[str, str]:
     kind, colon, rest = text.partition(":")
     if not colon or kind not in _OPENERS or not rest or len(text) > TEXT_CHARS_MAX:
         # what was given is not repeated: it may be an address that holds a secret
-        raise InputError("wallet", f"{kind[:20]}:...", f"name one of {', '.join(FORMS)}")
+        shown = f"{kind[:20]}:..." if colon and len(kind) <= 20 else "..."
+        raise InputError("wallet", shown, f"name one of {', '.join(FORMS)}")
     return kind, rest
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,8 @@ from kumiai.adapters.store.market_entries import (
 from kumiai.base.errors import StoreError
 
 VERSION = 1
+LOOK_S_MAX = 1.0  # nobody looks for longer
+LOOK_PAUSE_S = 0.01
 
 _metadata = MetaData()
 _format = Table(
@@ -77,11 +80,12 @@ class SqliteMarketJournal:
             raise StoreError(f"{path}: there is no such file")
         self._lock = None if is_readonly else _lock(path)
         try:
+            if not is_readonly:
+                _make_private(path)
             with sqlite.store_errors(path):
                 self._engine: Engine = sqlite.open_engine(path, is_synced=is_synced)
                 if not is_readonly:
                     _metadata.create_all(self._engine)
-                    path.chmod(0o600)
                 self._check_format(owner)
             self._number, self._head = self._find_end()
         except BaseException:
@@ -127,15 +131,27 @@ class SqliteMarketJournal:
         return found
 
     def close(self) -> None:
-        """Let go of file and lock; twice is harmless. A file that was written is put to rest."""
+        """Let go of file and lock; twice is harmless. A file that was written is put to rest.
+
+        While somebody looks into it that must wait: whoever writes to it next does it.
+        """
         engine, self._engine = getattr(self, "_engine", None), None  # type: ignore[assignment]
         lock, self._lock = self._lock, None
-        if engine is not None:
-            engine.dispose()
+        try:
+            if engine is not None:
+                engine.dispose()
+                if lock is not None:
+                    self._rest(engine)
+        finally:
             if lock is not None:
-                sqlite.rest_engine(engine, self._path)
-        if lock is not None:
-            os.close(lock)
+                os.close(lock)
+
+    def _rest(self, engine: Engine) -> None:
+        try:
+            sqlite.rest_engine(engine, self._path)
+        except StoreError as error:
+            if not error.is_retriable:
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -175,19 +191,36 @@ class SqliteMarketJournal:
                 raise StoreError(f"{self._path}: damaged: {error}") from error
 
 
+def _make_private(path: Path) -> None:
+    """Let the owner alone read it, before SQLite copies the file's rights to its log beside it."""
+    sqlite.create_private(path)
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+
+
 def _lock(path: Path) -> int:
-    """Hold the file's lock until closed or killed; StoreError if another process has it."""
+    """Hold the file's lock until closed or killed; StoreError if another process has it.
+
+    Who only looks whether it is held (`MarketFolder.is_running`) has it for a moment as well.
+    """
     name = path.with_name(path.name + ".lock")
     try:
         name.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StoreError(f"{name}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreError(
-            f"{path}: another process is writing to it: stop that one first"
-        ) from error
-    return descriptor
+    give_up = time.monotonic() + LOOK_S_MAX
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() < give_up:
+                time.sleep(LOOK_PAUSE_S)
+                continue
+            os.close(descriptor)
+            raise StoreError(
+                f"{path}: another process is writing to it: stop that one first"
+            ) from error
+        return descriptor

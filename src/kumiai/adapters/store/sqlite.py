@@ -8,14 +8,15 @@ portable SQLAlchemy, so that another database needs a module like this one and n
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
@@ -61,6 +62,21 @@ def open_engine(path: Path, *, is_synced: bool = False) -> Engine:
     except OSError as error:
         raise StoreError(f"{path}: cannot make its folder: {error}") from error
     return create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+
+
+def create_private(path: Path) -> None:
+    """Make an empty file, readable for its owner alone, and its folder, where there is none yet.
+
+    A file that is there is not opened: closing it again would drop every lock that SQLite holds on
+    it in this process (POSIX locks go with the first close), and another process would then remove
+    the log that this one still writes to. Raises StoreError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
@@ -120,6 +136,13 @@ def begin_writing(engine: Engine) -> Iterator[Connection]:
     with engine.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's own BEGIN would come too late
         yield connection
+
+
+def check_purpose(connection: Connection, path: Path, marker: str, purpose: str) -> None:
+    """StoreError where the database has tables, and none called `marker`: it is another's file."""
+    found = inspect(connection).get_table_names()
+    if found and marker not in found:
+        raise StoreError(f"{path}: is another database, not {purpose}: give the right file")
 
 
 @contextmanager

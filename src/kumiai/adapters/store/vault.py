@@ -7,7 +7,6 @@ cannot contradict itself after a crash. The file can be read by its owner only.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +26,6 @@ from sqlalchemy import (
 
 from kumiai.adapters.memory.vault import check_items, check_unchanged
 from kumiai.adapters.store import sqlite
-from kumiai.base.errors import StoreError
 
 _QUERY_KEYS_MAX = 500  # a database limits the parameters of one statement
 
@@ -95,11 +93,7 @@ class SqliteVault(SqlVault):
 
     def __init__(self, path: Path, *, is_synced: bool = False) -> None:
         self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}") from error
+        sqlite.create_private(path)
         with sqlite.store_errors(path):
             engine = sqlite.open_engine(path, is_synced=is_synced)
         super().__init__(engine, str(path))

@@ -155,8 +155,9 @@ def is_closed(state: CustomerState) -> bool:
 
 
 def is_settled(state: CustomerState) -> bool:
-    """Tell whether no money of the job is under way any more."""
-    return is_closed(state) and not state.pending and not state.reserved_msat
+    """Tell whether no money of the job is under way any more; a blob on its way is none."""
+    is_still = all(key.startswith("store/") for key in state.pending)
+    return is_closed(state) and is_still and not state.reserved_msat
 
 
 async def run_job(

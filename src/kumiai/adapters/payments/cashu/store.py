@@ -9,7 +9,6 @@ answered, so money is neither lost nor spent twice. The file is money: its owner
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,6 +44,13 @@ _operations = Table(
     Column("inputs", String, nullable=False),
     Column("outputs", String, nullable=False),
     Column("result", String, nullable=False),
+)
+
+_shown = Table(
+    "shown",
+    _metadata,
+    Column("secret", String, primary_key=True),
+    Column("token", String, nullable=False),  # sha256 of the token that was found good with it
 )
 
 
@@ -175,6 +181,18 @@ class WalletStore:
                 free, held = (free + amount, held) if operation is None else (free, held + amount)
         return free, held
 
+    def keep_shown(self, token: str, secrets: Sequence[str]) -> bool:
+        """Remember in which token others' proofs were shown to us; False if it was another one."""
+        with sqlite.store_errors(self._path), self.engine.begin() as connection:
+            query = select(_shown).where(_shown.c.secret.in_(secrets))
+            known = {row.secret: row.token for row in connection.execute(query)}
+            if any(other != token for other in known.values()):
+                return False
+            rows = [{"secret": it, "token": token} for it in secrets if it not in known]
+            if rows:
+                connection.execute(_shown.insert(), rows)
+            return True
+
     def close(self) -> None:
         """Let go of the file."""
         self.engine.dispose()
@@ -184,9 +202,9 @@ def open_money(path: Path) -> Engine:
     """Open a database whose every transaction is exclusive, on the disk, and its owner's alone.
 
     Shared by all files that hold money here: reading, deciding and writing is one transaction.
+    StoreError where the file cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    sqlite.create_private(path)
     engine = sqlite.open_engine(path, is_synced=True)
 
     def on_connect(connection: Any, _record: Any) -> None:
