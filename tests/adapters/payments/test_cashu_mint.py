@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.adapters.payments.ecash_contract import (
     provider_only,
     refuse,
 )
-from tests.services.cashu_mint import Mint, retire_keys
+from tests.services.cashu_mint import Mint, retire_keys, run_mint
 from tests.services.lying_mint import LyingMint, lose
 
 from kumiai.adapters.payments.cashu.conditions import decode_secret
