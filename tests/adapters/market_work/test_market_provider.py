@@ -235,12 +235,26 @@ def test_work_that_no_machine_does_in_its_time_is_not_begun():
     )
     check_demand(demand, 12, WorkLimits(), 1, "cpu")
     count = 2 * FLOP_A_SECOND_MAX["cpu"] // demand.flop
+    demand = replace(demand, calls=0)  # of the arithmetic alone
     with pytest.raises(InputError, match="in 1 s"):
         check_demand(demand, count, WorkLimits(), 1, "cpu")
     check_demand(demand, count, WorkLimits(), 3, "cpu")
     check_demand(demand, count, WorkLimits(), 1, "cuda")
     check_demand(demand, count, WorkLimits(), 0, "cpu")
     assert world.train(seconds=1) == world.train()
+
+
+def test_a_million_iterations_of_next_to_nothing_take_their_time_too():
+    world = get_world()
+    sizes = ",".join(["1"] * 200)
+    task = world.put_task(
+        model={"options": {"hidden": sizes}},
+        training={"local_iterations": 1_000_000, "batch_size": 1},
+    )
+    with pytest.raises(InputError, match="calls of operations: no machine does them in 60 s"):
+        world.provider.train(
+            replace(world.order(), task=task, model=world.prepared.model, seconds=60)
+        )
 
 
 def test_limits_hold_for_shard_memory_and_arithmetic():

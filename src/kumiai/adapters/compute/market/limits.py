@@ -30,6 +30,7 @@ FLOAT_BYTES = 4
 BACKWARD_FACTOR = 3  # a backward pass costs about two forward ones
 # More than any device of the sort does; the processor works on one thread (`exact`).
 FLOP_A_SECOND_MAX = {"cpu": 2 * 10**12, "cuda": 10**14}
+CALLS_A_SECOND_MAX = 2 * 10**6  # of operations, however small: each takes half a microsecond
 STATES = 4  # of each number: itself, its gradient, two of the optimiser
 
 
@@ -50,18 +51,22 @@ class WorkLimits:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one iteration takes: bytes of memory at once, floating point operations."""
+    """What one iteration takes: bytes of memory at once, floating point operations.
+
+    calls: operations on whole tensors, which take their time even where nothing is in them.
+    """
 
     memory_bytes: int
     flop: int
+    calls: int = 0
 
 
 class _Counter(TorchDispatchMode):
-    """Counts the numbers that operations put out, and their arithmetic."""
+    """Counts operations, the numbers that they put out, and their arithmetic."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers, self.flop = 0, 0
+        self.numbers, self.flop, self.calls = 0, 0, 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -75,6 +80,7 @@ class _Counter(TorchDispatchMode):
         kwargs: dict[str, object] | None = None,
     ) -> object:
         result = operation(*args, **(kwargs or {}))
+        self.calls += 1
         if isinstance(result, Tensor):
             self.numbers += result.numel()
         formula = flop_registry.get(getattr(operation, "_overloadpacket", None))
@@ -116,7 +122,7 @@ def compute_demand(
     such samples.
     """
     size = min(task.training.batch_size, sample_count)
-    numbers, between, flop = 0, 0, 0
+    numbers, between, flop, calls = 0, 0, 0, 0
     try:
         with torch.device("meta"), torch.no_grad():
             for width in recipe.widths if task.training.slim else (1.0,):
@@ -126,11 +132,12 @@ def compute_demand(
                 with _Counter() as counter:
                     module(torch.zeros(size, *input_shape))
                 between, flop = between + counter.numbers, flop + counter.flop
+                calls += counter.calls
     except (ValueError, RuntimeError, IndexError, TypeError) as error:
         fix = f"it cannot take samples of shape {input_shape}: {type(error).__name__}: {error}"
         raise InputError("model.recipe", recipe.name, fix) from error
     memory = FLOAT_BYTES * (STATES * numbers + BACKWARD_FACTOR * between)
-    return Demand(memory, BACKWARD_FACTOR * flop)
+    return Demand(memory, BACKWARD_FACTOR * flop, calls)
 
 
 def check_demand(
@@ -149,4 +156,8 @@ def check_demand(
         raise InputError("training", f"{iteration_count} iterations", fix)
     if seconds and flop > seconds * FLOP_A_SECOND_MAX.get(device, flop):
         fix = f"{flop} operations: no machine does them in {seconds} s"
+        raise InputError("training", f"{iteration_count} iterations", fix)
+    calls = demand.calls * iteration_count
+    if seconds and calls > seconds * CALLS_A_SECOND_MAX:
+        fix = f"{calls} calls of operations: no machine does them in {seconds} s"
         raise InputError("training", f"{iteration_count} iterations", fix)
