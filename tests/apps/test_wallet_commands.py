@@ -21,6 +21,7 @@ from kumiai.adapters.payments.intents import SqliteIntents
 from kumiai.apps.cli import main
 from kumiai.apps.cli.app import app
 from kumiai.apps.cli.wallet.amounts import read_amount, show_amount
+from kumiai.apps.market.places import Places, complete_places
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.cashier import Cashier
 from kumiai.nodes.market.intents import Debt
@@ -125,6 +126,20 @@ def test_fund_makes_play_money_and_the_bank(
     assert "500sat" in err
     _, err = ask(capsys, "fund", "lnbits:http://127.0.0.1:1", "5sat", code=2)
     assert "embedded" in err
+
+
+def test_a_tilde_is_the_home(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `embedded:` no shell replaces it: a folder of that name was made."""
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    ask(capsys, "fund", "embedded:~/bank.db#me", "5sat")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert json.loads(ask(capsys, "balance", f"embedded:{home}/bank.db#me", "--json")[0])
+    places = complete_places(Places((), (), "nwc:~/link.txt", ecash="embedded:~/mint"), {})
+    assert (places.wallet, places.ecash) == (f"nwc:{home}/link.txt", f"embedded:{home}/mint")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ imported when such a wallet is opened; a further kind is one function and one li
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -102,6 +103,13 @@ def read_secret(path: Path) -> str:
     return line
 
 
+def expand_path(text: str) -> Path:
+    """Return the path; `~` is the home: after a kind and a colon no shell has seen to it."""
+    with contextlib.suppress(RuntimeError):  # nobody is called so
+        return Path(text).expanduser()
+    return Path(text)
+
+
 def _split(text: str) -> tuple[str, str]:
     kind, colon, rest = text.partition(":")
     if not colon or kind not in _OPENERS or not rest or len(text) > TEXT_CHARS_MAX:
@@ -117,9 +125,9 @@ def _open_bank(rest: str, *, may_create: bool) -> tuple[EmbeddedBank, str]:
     path, _, name = rest.partition("#")
     if not path:
         raise InputError("wallet", rest, "a file is missing: embedded:PATH#NAME")
-    if not may_create and not Path(path).is_file():
+    if not may_create and not expand_path(path).is_file():
         raise InputError("wallet", rest, "there is no such file; `kumiai wallet fund` begins one")
-    bank = EmbeddedBank(Path(path))
+    bank = EmbeddedBank(expand_path(path))
     name = name or DEFAULT_NAME
     if not may_create and not bank.has_member(name):
         bank.close()
@@ -157,7 +165,7 @@ async def _open_nwc(source: WalletSource) -> WalletPort:
 
 
 async def _open_nwc_file(source: WalletSource) -> WalletPort:
-    address = read_secret(Path(source.rest))
+    address = read_secret(expand_path(source.rest))
     kind, rest = _split(address)
     if kind != NWC:
         raise InputError("wallet", f"nwc:{source.rest}", f"the file holds no {NWC}://... address")
