@@ -238,7 +238,7 @@ def _make_lines(books: Books, texts: Texts) -> Table:
     if not any(_get_reason(line) for line in books.lines):
         heads.remove("reason")
     table = _make_table(texts, *heads)
-    for line in books.lines:
+    for line in sorted(books.lines, key=_get_place):
         style = "red" if line.verdict in FAULTS else "dim" if line.verdict in _QUIET else ""
         cells = {
             "time": _show_moment(line.at_s),
@@ -251,6 +251,11 @@ def _make_lines(books: Books, texts: Texts) -> Table:
         }
         table.add_row(*(cells[head] for head in heads))
     return table
+
+
+def _get_place(line: Line) -> tuple[int, str, int, str]:
+    """Rounds that were paid in one second stand in their order."""
+    return line.at_s, line.job, line.round, line.description
 
 
 def _get_reason(line: Line) -> str:
