@@ -11,6 +11,7 @@ imported when such a wallet is opened; a further kind is one function and one li
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,7 +89,9 @@ def describe_wallet(text: str) -> str:
     kind, rest = _split(text)
     if kind in (NWC, "nwc"):
         return f"{NWC}:..." if kind == NWC else f"nwc:{rest}"
-    return f"{kind}:{rest.split('?', 1)[0]}"
+    if kind == "lnbits":  # who writes a password into it is told so when it is opened, not before
+        rest = re.sub("//.*@", "//", rest.split("?", 1)[0])
+    return f"{kind}:{rest}"
 
 
 def read_secret(path: Path) -> str:
