@@ -16,7 +16,7 @@ from kumiai.apps.market.customer import is_settled
 from kumiai.apps.market.wording import OUTCOMES
 from kumiai.apps.report.texts import LANGUAGES, Language, load_texts
 from kumiai.market.customer import Begin, Cancel, Phase
-from kumiai.market.customer.state import Stage
+from kumiai.market.customer.state import Stage, Standing
 from kumiai.market.effects import Store
 from kumiai.market.kinds import Code
 from kumiai.market.provider import Start
@@ -132,3 +132,15 @@ def test_a_job_cancelled_before_it_was_posted_has_no_money_under_way() -> None:
     customer.world.pass_time(10)
     assert customer.state.phase is Phase.CLOSED and customer.state.pending
     assert is_settled(customer.state)
+
+
+def test_who_takes_a_place_later_is_not_counted_with_the_first() -> None:
+    customer, _ = play()
+    out = io.StringIO()
+    plan, state = customer.machine.plan, customer.state
+    screen = watching.JobScreen(Console(file=out, width=80), plan, load_texts("en"))
+    members = dict(state.members)
+    first = next(iter(members))
+    members[first] = replace(members[first], standing=Standing.CHOSEN)
+    screen.on_step(replace(state, phase=Phase.CONTRACTS, members=members), ())
+    assert "a contract goes to 1 more provider" in out.getvalue()

@@ -172,8 +172,13 @@ class JobScreen(NodeScreen):
             if not self._plan.is_automatic:
                 self.tell("market.live.take", folder=self._folder)
         elif state.phase is Phase.CONTRACTS:
+            new = (Standing.CHOSEN, Standing.SENT)
+            count = sum(member.standing in new for member in state.members.values())
+            if count < len(state.members):  # others took up work before, or have left it
+                self.tell("market.live.more", n=count)
+                return
             offers = self.texts.text("market.live.offers", n=len(state.offers))
-            self.tell("market.live.chosen", offers=offers, n=len(state.members))
+            self.tell("market.live.chosen", offers=offers, n=count)
 
 
 class ProviderScreen(NodeScreen):
