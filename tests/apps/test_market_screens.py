@@ -11,12 +11,12 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from tests.market.small_world import make_market
 
-from kumiai.apps.cli.marketing import screens, watching
+from kumiai.apps.cli.marketing import faults, screens, watching
 from kumiai.apps.market.customer import is_settled
 from kumiai.apps.market.wording import OUTCOMES
 from kumiai.apps.report.texts import LANGUAGES, Language, load_texts
 from kumiai.market.customer import Begin, Cancel, Phase
-from kumiai.market.customer.state import Stage
+from kumiai.market.customer.state import Stage, Standing
 from kumiai.market.effects import Store
 from kumiai.market.kinds import Code
 from kumiai.market.provider import Start
@@ -103,7 +103,7 @@ def test_one_of_a_thing_is_not_said_as_many() -> None:
     assert "1 round under way" in said
 
 
-@pytest.mark.parametrize("what", ["writing the journal", "listening", "looking for our events"])
+@pytest.mark.parametrize("what", [*faults.KINDS, f"storing {'a' * 12}"])
 def test_troubles_are_named_in_the_readers_language(what: str) -> None:
     out = io.StringIO()
     screen = watching.NodeScreen(Console(file=out, width=80), load_texts("ja"))
@@ -132,3 +132,33 @@ def test_a_job_cancelled_before_it_was_posted_has_no_money_under_way() -> None:
     customer.world.pass_time(10)
     assert customer.state.phase is Phase.CLOSED and customer.state.pending
     assert is_settled(customer.state)
+
+
+def test_who_takes_a_place_later_is_not_counted_with_the_first() -> None:
+    customer, _ = play()
+    out = io.StringIO()
+    plan, state = customer.machine.plan, customer.state
+    screen = watching.JobScreen(Console(file=out, width=80), plan, load_texts("en"))
+    members = dict(state.members)
+    first = next(iter(members))
+    members[first] = replace(members[first], standing=Standing.CHOSEN)
+    screen.on_step(replace(state, phase=Phase.CONTRACTS, members=members), ())
+    assert "a contract goes to 1 more provider" in out.getvalue()
+
+
+def test_a_server_that_was_not_started_is_told_once_and_how() -> None:
+    out = io.StringIO()
+    screen = watching.NodeScreen(Console(file=out, width=100), load_texts("en"))
+    refused = "Cannot connect to host 127.0.0.1:24242 ssl:default [Connect call failed ('', 1)]"
+    for name in ("ab" * 32, "cd" * 32):
+        fault = f"no server took blob {name}: http://127.0.0.1:24242: {refused}"
+        screen.on_trouble(f"storing {name[:12]}", OSError(fault))
+    url = "ws://127.0.0.1:7447"
+    screen.on_relay(url, f"{url}: [Errno 111] Connect call failed ('127.0.0.1', 7447)")
+    took = "no server took blob abababab: http://127.0.0.1:24242: cannot be reached"
+    assert out.getvalue().splitlines() == [
+        f"storing: {took} (tried again)",
+        "Nothing listens there on this machine; start it with: kumiai blobs",
+        f"relay {url} does not answer: cannot be reached (tried again and again)",
+        "Nothing listens there on this machine; start it with: kumiai relay",
+    ]

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from kumiai.apps.cli.marketing import screens
+from kumiai.apps.cli.marketing import faults, screens
 from kumiai.apps.cli.terminal import clean, safe
 from kumiai.apps.cli.wallet.amounts import show_amount
 from kumiai.apps.market.places import Places
@@ -56,6 +56,7 @@ class NodeScreen:
     def __init__(self, console: Console, texts: Texts, *, is_transient: bool = False) -> None:
         self.console, self.texts = console, texts
         self._troubles: dict[str, str] = {}
+        self._hinted: set[str] = set()
         self._live = (
             Live(
                 console=console,
@@ -88,15 +89,27 @@ class NodeScreen:
 
     def on_trouble(self, what: str, error: Exception) -> None:
         """A service failed and is asked again: said once, until something else is wrong with it."""
-        if what != "stopped" and self._troubles.get(what) != str(error):
-            self._troubles[what] = str(error)
-            shown = self.texts.name("market.trouble_of", what)
-            self.warn(self.texts.text("market.trouble", what=shown, error=error))
+        kind, fault = faults.name_work(what, self.texts), str(error)
+        if what == "stopped" or self._troubles.get(kind) == faults.hide_ids(fault):
+            return
+        self._troubles[kind] = faults.hide_ids(fault)
+        shown = faults.describe_fault(fault, self.texts)
+        self.warn(self.texts.text("market.trouble", what=kind, error=shown))
+        self._say_start(fault)
 
     def on_relay(self, url: str, fault: str) -> None:
         """A relay is gone, or there again."""
         key = "market.relay.lost" if fault else "market.relay.back"
-        self.warn(self.texts.text(key, url=url, fault=fault))
+        shown = faults.describe_fault(fault, self.texts, url)
+        self.warn(self.texts.text(key, url=url, fault=shown))
+        self._say_start(f"{url}: {fault}")
+
+    def _say_start(self, fault: str) -> None:
+        """Whoever forgot to start a server on this machine is told how, once."""
+        command = faults.find_start(fault)
+        if command and command not in self._hinted:
+            self._hinted.add(command)
+            self.warn(self.texts.text("market.start_it", command=command))
 
     def warn(self, line: str) -> None:
         """Say what is wrong with the world."""
@@ -172,8 +185,13 @@ class JobScreen(NodeScreen):
             if not self._plan.is_automatic:
                 self.tell("market.live.take", folder=self._folder)
         elif state.phase is Phase.CONTRACTS:
+            new = (Standing.CHOSEN, Standing.SENT)
+            count = sum(member.standing in new for member in state.members.values())
+            if count < len(state.members):  # others took up work before, or have left it
+                self.tell("market.live.more", n=count)
+                return
             offers = self.texts.text("market.live.offers", n=len(state.offers))
-            self.tell("market.live.chosen", offers=offers, n=len(state.members))
+            self.tell("market.live.chosen", offers=offers, n=count)
 
 
 class ProviderScreen(NodeScreen):
