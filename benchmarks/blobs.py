@@ -33,7 +33,8 @@ from kumiai.adapters.blobs.server import serve
 from kumiai.adapters.blobs.store import BlobStore
 serve(BlobStore(Path(sys.argv[1])), "127.0.0.1", 0, on_start=lambda url: print(url, flush=True))
 """
-CLIENTS = ("put", "hash, put", "get", "get, two mirrors", "http.client get", "aiohttp get", "aiohttp put")
+OURS = ("put", "hash, put", "get", "get, two mirrors")
+CLIENTS = (*OURS, "http.client get", "aiohttp get", "aiohttp put")
 SEAL = ("seal", "open")
 
 

@@ -107,7 +107,7 @@ def test_a_customer_above_its_budget_is_found() -> None:
     world = jobs.make_world(jobs.draw_plan(3), CALM)
     world.run(jobs.RUN_S, jobs._is_closed)
     owner = world.members["customer"].key.pubkey
-    out = world.bank.get_out_msat(owner)
+    out = world.bank.get_out_msat(owner) + world.bank.get_fees_msat(owner)
     assert out > 0
     assert check_budget(owner, out)(world) is None
     assert check_budget(owner, out - 1)(world) is not None

@@ -124,7 +124,7 @@ def test_what_is_wrong_is_named_and_nothing_is_made(
         ('payment = ["escrow"]', "name market.arbiter and market.jury"),
         ("redundancy = 9", "market.redundancy"),
         ('jury = ["me"]', "market.jury = 'me': a key has 64 lower-case hex digits"),
-        ('relays = ["http://x"]', "--relay = 'http://x'"),
+        ('relays = ["http://x"]', "market.relays = 'http://x'"),
     ],
 )
 def test_every_field_of_a_job_file_is_named(
@@ -150,6 +150,14 @@ def test_a_wallet_that_cannot_pay_a_round_is_told_before_anything(ask: Ask, tmp_
     assert "--wallet" in said and "it holds 100 sat, and one round may cost 120 sat" in said
     assert "kumiai wallet fund" in said and "play money" in said
     assert list_made(tmp_path) == set()
+
+
+def test_a_budget_holds_the_fees_of_one_round(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(GOOD.replace("budget_sat = 200", "budget_sat = 43"))
+    said = ask(*POST, "--wallet", "lnbits:http://127.0.0.1:1")
+    assert "market.budget_sat = 43: one round may cost 44 sat with the fees" in said
+    assert list_made(tmp_path) == set()
+    assert ask(*POST, *ME, code=0).strip() == "jobs/job", "play money takes no fees"
 
 
 def test_a_prepared_job_is_there_and_not_prepared_twice(ask: Ask, tmp_path: Path) -> None:
@@ -185,6 +193,8 @@ def test_what_is_not_said_is_looked_for_in_order(tmp_path: Path) -> None:
     said = Places(("WS://E:5/", "ws://e:5"), (), "lnbits:http://x")
     found = complete_places(said, settings, job, tmp_path)
     assert found.relays == ("ws://e:5",) and found.wallet == "lnbits:http://x"
+    with pytest.raises(InputError, match=r"^KUMIAI_BLOBS = 'ftp://c'"):
+        complete_places(nothing, {"BLOBS": "ftp://c"})
     with pytest.raises(InputError, match="at most 8"):
         complete_places(Places(tuple(f"ws://h:{n}" for n in range(1, 10)), (), ""), {})
 
@@ -212,6 +222,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(
         ("blobs",),
         ("market", "providers"),
         ("wallet", "balance"),
+        ("demo", "--scenario", "market"),
     ):
         assert "granian not installed: pip install 'kumiai[market]'" in ask(*words)
     assert "Made one/" in ask("market", "new", "one", code=0)
@@ -250,14 +261,14 @@ def test_screens_fit_their_terminal(
 COMMANDS = [
     *(("market", name) for name in
       ("new", "post", "watch", "status", "offers", "accept", "cancel", "rate", "judge",
-       "providers")),
+       "providers", "report")),
     *(("provider", name) for name in ("start", "status", "leave", "dispute", "rate")),
     ("relay",),
     ("blobs",),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("words", COMMANDS)
+@pytest.mark.parametrize("words", [*COMMANDS, ("market",), ("provider",)])
 def test_help_of_the_market_has_examples(words: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "100"})
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.output)

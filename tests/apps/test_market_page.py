@@ -37,6 +37,7 @@ from kumiai.apps.market.page import (
 )
 from kumiai.apps.market.places import Places
 from kumiai.apps.market.summary import Acquaintance, RefusedRow, summarise
+from kumiai.apps.market.wording import format_sat
 from kumiai.apps.report.texts import LANGUAGES, load_texts
 from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import InputError, StoreError
@@ -151,7 +152,6 @@ def make_page(played: Played, **changes: Any) -> JobPage:
         summary=summarise(played.plan, played.state, {}),
         relays=("ws://127.0.0.1:1",),
         blobs=(),
-        wallet="embedded:bank.sqlite#me",
         test_accuracy_ppm=908_000,
         told_msat=None,
     )
@@ -188,7 +188,12 @@ def test_a_finished_job_says_who_got_what_for_how_much(tmp_path: Path) -> None:
     for work in played.state.works.values():
         assert work.result is not None and work.result.id in html
     assert "テストデータ" in read_text(html, "ja")
-    assert "kumiai wallet reconcile" in text and "--intents money.sqlite" in text
+    assert "kumiai wallet reconcile --folder ." in text  # whatever the wallet, wherever it is
+
+
+def test_amounts_end_with_their_last_digit_that_counts() -> None:
+    shown = [format_sat(msat) for msat in (0, 19_500, 9_009, 1_234_560, 10_000, -1_500)]
+    assert shown == ["0 sat", "19.5 sat", "9.009 sat", "1,234.56 sat", "10 sat", "−1.5 sat"]
 
 
 def test_rounds_show_the_model_after_them() -> None:
@@ -272,9 +277,7 @@ def test_what_others_wrote_cannot_break_out() -> None:
         works=(replace(summary.works[0], code=EVIL), *summary.works[1:]),
         refused=(RefusedRow(1, EVIL, EVIL, EVIL, EVIL), RefusedRow(1, "late", EVIL, EVIL, EVIL)),
     )
-    page = replace(
-        clean, name=EVIL, description=EVIL, relays=(EVIL,), blobs=(EVIL,), wallet=EVIL, summary=evil
-    )
+    page = replace(clean, name=EVIL, description=EVIL, relays=(EVIL,), blobs=(EVIL,), summary=evil)
     honest, attacked = Elements(render_page(clean)), Elements(render_page(page))
     assert {tag for tag, _ in attacked.tags} <= {tag for tag, _ in honest.tags}
     assert sum(tag == "script" for tag, _ in attacked.tags) == 3
@@ -321,7 +324,7 @@ def test_no_secret_of_the_job_is_on_its_page(policy: Policy, tmp_path: Path) -> 
     html = render_page(read_page(folder))
     shown = {secret for secret in found if secret in html}
     assert shown == set()
-    assert "http://127.0.0.1:2/" in html and "nwc:FILE" in html
+    assert "http://127.0.0.1:2/" in html and "walletconnect" not in html
 
 
 def test_policy_names_exactly_the_two_scripts_of_the_page() -> None:

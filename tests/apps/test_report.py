@@ -182,6 +182,7 @@ def test_no_sentence_of_the_catalogue_is_unused() -> None:
         "chain.do.", "chain.advice.", "chain.status.", "chain.status_of.", "chain.money.",
         "chain.dispute.", "market.column.", "market.code.", "market.stage.", "market.standing.",
         "market.phase.", "market.conduct.", "market.ended.", "market.page.", "wallet.",
+        "market.trouble_of.",
     )  # fmt: skip
     unused = [
         key

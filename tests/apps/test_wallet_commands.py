@@ -6,6 +6,8 @@ import asyncio
 import csv
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,18 @@ from typer.testing import CliRunner
 
 from kumiai.adapters.payments import bolt11
 from kumiai.adapters.payments.bank import get_time_s
+from kumiai.adapters.payments.cashu.api import MintApi
 from kumiai.adapters.payments.embedded import EmbeddedBank, EmbeddedWallet
 from kumiai.adapters.payments.intents import SqliteIntents
+from kumiai.adapters.payments.open import describe_wallet
 from kumiai.apps.cli import main
 from kumiai.apps.cli.app import app
 from kumiai.apps.cli.wallet.amounts import read_amount, show_amount
+from kumiai.apps.market.places import Places, complete_places
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.cashier import Cashier
 from kumiai.nodes.market.intents import Debt
+from kumiai.nodes.market.ports import Payment, PaymentState
 
 DEBT = Debt("round", "=cmd|' /C calc'!A0", 1, "ab" * 32)
 
@@ -80,6 +86,15 @@ def test_reconcile_says_when_all_agree(market: str, capsys: pytest.CaptureFixtur
     assert "Every msat is accounted for." in out
 
 
+def test_accounts_are_whole_in_a_narrow_japanese_terminal(
+    market: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "76")
+    for command in ("reconcile", "history"):
+        out, _ = ask(capsys, command, market, "--lang", "ja")
+        assert "…" not in out and not re.search(r"\dT\d", out) and "not of this" not in out
+
+
 def test_reconcile_ends_with_3_where_they_do_not(
     market: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -114,6 +129,20 @@ def test_fund_makes_play_money_and_the_bank(
     assert "embedded" in err
 
 
+def test_a_tilde_is_the_home(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `embedded:` no shell replaces it: a folder of that name was made."""
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    ask(capsys, "fund", "embedded:~/bank.db#me", "5sat")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert json.loads(ask(capsys, "balance", f"embedded:{home}/bank.db#me", "--json")[0])
+    places = complete_places(Places((), (), "nwc:~/link.txt", ecash="embedded:~/mint"), {})
+    assert (places.wallet, places.ecash) == (f"nwc:{home}/link.txt", f"embedded:{home}/mint")
+
+
 @pytest.mark.parametrize(
     "name", ["", "bank.db", "ftp:x", "embedded:", "embedded:#me", "embedded:nothing.db#me"]
 )
@@ -126,6 +155,20 @@ def test_wallets_that_are_none(
     assert list(tmp_path.iterdir()) == []  # nothing was begun by a typing mistake
 
 
+@pytest.mark.parametrize(
+    "address", ["http://[::1", "http://a..b", f"http://{'a' * 80}.org", "http://h:x", "http://h:99999",
+                "http://h:0", "http://", "http:///x"]
+)  # fmt: skip
+def test_addresses_that_are_none(
+    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUMIAI_LNBITS_KEY", "key")
+    _, err = ask(capsys, "balance", f"lnbits:{address}", code=2)
+    assert "http:// or https://" in err
+    with pytest.raises(InputError, match="http:// or https://"):
+        MintApi(address)
+
+
 def test_member_that_is_not_there(market: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, err = ask(capsys, "balance", market.replace("#me", "#nobody"), code=2)
     assert "nobody there is called nobody" in err
@@ -133,14 +176,61 @@ def test_member_that_is_not_there(market: str, capsys: pytest.CaptureFixture[str
     assert "missing.db" in err
 
 
+@pytest.mark.parametrize("command", ["balance", "fund"])
+def test_another_programs_database_stays_as_it_is(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "photos.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE photos (name TEXT)")
+        connection.commit()
+        before = list(connection.iterdump())
+    words = ("1sat",) if command == "fund" else ()
+    _, err = ask(capsys, command, f"embedded:{path}#me", *words, code=5)
+    assert "another database" in err
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before
+
+
+def test_half_a_character_in_a_servers_answer_is_printed(
+    market: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Payment("11" * 32, True, 5_000, PaymentState.SETTLED, description="a\ud800b")
+
+    async def list_payments(*_: object) -> list[Payment]:
+        return [told]
+
+    monkeypatch.setattr(EmbeddedWallet, "list_payments", list_payments)
+    for words in (("history", market), ("reconcile", market), ("export", market)):
+        for as_json in ((), ("--json",)):
+            main(["wallet", *words, *as_json])
+            capsys.readouterr()
+    assert "a?b" in Path("accounts.csv").read_text(encoding="utf-8")
+
+
 def test_secrets_are_never_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     secret = "c0ffee" * 10
     address = f"nostr+walletconnect://{'ab' * 32}?relay=ws://127.0.0.1:1&secret={secret}"
     (tmp_path / "address").write_text(address)
-    for name in (address, f"nwc:{tmp_path / 'address'}", f"NOSTR+{address}", f"x{address}"):
+    (tmp_path / "secret").write_text(secret)  # the wrong half of the address
+    names = (address, f"nwc:{tmp_path / 'address'}", f"NOSTR+{address}", f"x{address}")
+    for name in (*names, f"nwc:{tmp_path / 'secret'}", secret, f"{secret}:"):
         main(["wallet", "balance", name])
         told = capsys.readouterr()
-        assert secret not in told.out + told.err
+        assert secret[:12] not in told.out + told.err
+
+
+@pytest.mark.parametrize("address", ["http://c0ffee@h:1", "http://u:c0ffee@h/", "http://h/?c0ffee"])
+def test_no_secret_in_an_address_is_shown_or_handed_on(
+    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mint's address stands in every token."""
+    monkeypatch.setenv("KUMIAI_LNBITS_KEY", "key")
+    out, err = ask(capsys, "balance", f"lnbits:{address}", code=2)
+    assert "c0ffee" not in out + err + describe_wallet(f"lnbits:{address}")
+    with pytest.raises(InputError, match="no user") as refused:
+        MintApi(address)
+    assert "c0ffee" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +252,7 @@ def test_amounts_are_shown_to_the_msat() -> None:
     assert shown == ["0 sat", "7 msat", "1 sat", "1,234 sat 567 msat", "−1 sat 500 msat"]
 
 
-@pytest.mark.parametrize("command", ["balance", "history", "reconcile", "export", "fund"])
+@pytest.mark.parametrize("command", ["balance", "history", "reconcile", "export", "fund", "serve"])
 def test_help_has_examples(command: str) -> None:
     shown = CliRunner().invoke(app, ["wallet", command, "--help"], env={"COLUMNS": "100"})
     assert shown.exit_code == 0 and "kumiai wallet" in re.sub(r"\x1b\[[0-9;]*m", "", shown.output)

@@ -28,11 +28,13 @@ class Bank:
     def __init__(self) -> None:
         self.balances: dict[str, int] = {}
         self.invoices: dict[str, list[Any]] = {}
+        self.fee_msat = 0  # of each payment from now on
+        self.fees: dict[str, int] = {}  # by payment hash
 
     @property
     def total(self) -> int:
         held = sum(i[1] for i in self.invoices.values() if i[2] == "accepted")
-        return sum(self.balances.values()) + held
+        return sum(self.balances.values()) + held + sum(self.fees.values())
 
 
 class Member:
@@ -176,7 +178,11 @@ class World:
             member.take(fx.Failed(effect.key, "bad-invoice", "not the agreed one"))
             return
         if invoice[2] == "pending":
-            self.bank.balances[member.key.pubkey] -= invoice[1]
+            if 0 < effect.begin_by_s < self.now_s:
+                member.take(fx.Failed(effect.key, "not-paid", "it would come too late"))
+                return
+            self.bank.balances[member.key.pubkey] -= invoice[1] + self.bank.fee_msat
+            self.bank.fees[name] = self.bank.fee_msat
             invoice[3] = member.key.pubkey
             invoice[2] = "accepted"
             if invoice[4]:
@@ -196,12 +202,13 @@ class World:
             self.bank.balances[invoice[0]] += invoice[1]
 
     def do_cancelinvoice(self, member: Member, effect: fx.CancelInvoice) -> None:
-        invoice = self.bank.invoices[effect.payment_hash]
+        name = effect.payment_hash
+        invoice = self.bank.invoices[name]
         if invoice[2] == "accepted":
-            self.bank.balances[invoice[3]] += invoice[1]
+            self.bank.balances[invoice[3]] += invoice[1] + self.bank.fees.pop(name, 0)
         if invoice[2] in ("accepted", "pending"):
             invoice[2] = "canceled"
-        self.tell(effect.payment_hash)
+        self.tell(name)
 
     def do_locktoken(self, member: Member, effect: fx.LockToken) -> None:
         self.bank.balances[member.key.pubkey] -= effect.amount_msat
@@ -248,7 +255,8 @@ class World:
                 watches = fx.Pay | fx.WatchInvoice | fx.Settle | fx.CancelInvoice
                 if mine and isinstance(effect, watches):
                     shown = preimage if state == "settled" else ""
-                    member.take(fx.PaymentSeen(effect.key, state, shown or ""))
+                    fee_msat = self.bank.fees.get(name, 0) if isinstance(effect, fx.Pay) else 0
+                    member.take(fx.PaymentSeen(effect.key, state, shown or "", fee_msat))
 
 
 def veil(draft: Draft) -> str:

@@ -217,6 +217,7 @@ BAD_REQUESTS = {
     "another job": lambda d: with_tag(d, "e", OTHER, marker="job"),
     "another contract": lambda d: with_tag(d, "e", OTHER, marker="contract"),
     "a deadline that has passed": lambda d: with_param(d, "deadline", "1000"),
+    "a deadline that nobody lives to see": lambda d: with_param(d, "deadline", str(2**39)),
     "a round that the job has not": lambda d: with_tag(with_param(d, "round", "77"), "n", "77"),
     "a round that is not its tag's": lambda d: with_param(d, "round", "2"),
     "no hash to lock money on": lambda d: with_param(d, "payment_hash", ""),

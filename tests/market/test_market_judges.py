@@ -13,9 +13,10 @@ from kumiai.market import effects as fx
 from kumiai.market.customer import Begin, Phase
 from kumiai.market.customer.state import Stage
 from kumiai.market.judge import JudgePolicy, Judging
-from kumiai.market.kinds import Code, Policy, Ruling
+from kumiai.market.kinds import Code, Kind, Policy, Ruling
 from kumiai.market.provider import Provider, Start
 from kumiai.market.provider.state import Stage as Work
+from kumiai.nodes.market.letterbox import sign_draft
 
 JUDGES = [derive_key(b"judge", str(i)) for i in range(4)]
 KEYS = tuple(key.pubkey for key in JUDGES)
@@ -135,3 +136,60 @@ def test_a_jury_that_agrees_with_the_customer_gives_the_money_back() -> None:
     stages: set[Any] = {w.stage for p in providers for w in p.state.works.values()}
     assert stages == {Work.REJECTED}
     assert world.bank.balances[customer.key.pubkey] == 1_000_000
+
+
+@pytest.mark.parametrize("servers", [("http://x/" + "a" * 3_900,), ("http://x/" + "é" * 1_800,), 8])
+def test_no_provider_makes_a_judging_request_too_big_to_be_said(servers: Any) -> None:
+    """Ten honest ones with eight servers each did it, or one alone: no judge was ever asked."""
+    world, customer, providers = make_market(
+        committee=KEYS[:1], quorum=1, rounds=1, shards=10, providers=10
+    )
+    add_judges(world)
+    if servers == 8:
+        named, authors = tuple(f"https://blobs-{n}.{'a' * 44}.example" for n in range(8)), providers
+    else:
+        named, authors = servers, providers[:1]
+    for provider in authors:
+        provider.twist = name_servers(named)
+    said: list[fx.Publish] = []
+
+    def watch(_member: Member, effect: fx.Effect) -> fx.Effect:
+        if isinstance(effect, fx.Publish):
+            said.append(effect)
+        return effect
+
+    customer.twist = watch
+    start(world, customer, providers)
+    world.pass_time(100)
+    requests = [effect.draft for effect in said if effect.draft.kind is Kind.JUDGING]
+    assert requests
+    for draft in requests:
+        sign_draft(customer.key, draft, world.now_s, bytes)
+    assert customer.state.history[0].accepted == 10
+    kept = [
+        len(tag[1].split("xs=")) - 1
+        for draft in requests
+        for tag in draft.hidden or ()
+        if tag[0] == "i" and tag[4].startswith("update:")
+    ]
+    assert sorted(kept) == ([8] * 10 if servers == 8 else [0] + [1] * 9)
+
+
+def name_servers(servers: tuple[str, ...]) -> Any:
+    """This provider says that its updates lie there."""
+
+    def twist(_member: Member, effect: fx.Effect) -> fx.Effect:
+        if not isinstance(effect, fx.Publish) or effect.draft.kind is not Kind.RESULT:
+            return effect
+        hidden = tuple(
+            (tag[0], _name(tag[1], servers), *tag[2:]) if tag[0] == "i" else tag
+            for tag in effect.draft.hidden or ()
+        )
+        return replace(effect, draft=replace(effect.draft, hidden=hidden))
+
+    return twist
+
+
+def _name(uri: str, servers: tuple[str, ...]) -> str:
+    name, size = uri.partition("?")[0], uri.rpartition("sz=")[2]
+    return f"{name}?{'&'.join(f'xs={server}' for server in servers)}&sz={size}"

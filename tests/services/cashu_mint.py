@@ -11,12 +11,13 @@ Its Lightning side is nutshell's FakeWallet: every invoice it makes counts as pa
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +54,13 @@ class Mint:
 
 
 @contextmanager
-def run_mint(folder: Path, *, input_fee_ppk: int = INPUT_FEE_PPK) -> Iterator[Mint]:
-    """Start a mint and wait until it answers; it is killed at the end."""
+def run_mint(
+    folder: Path, *, input_fee_ppk: int = INPUT_FEE_PPK, key_number: int = 0
+) -> Iterator[Mint]:
+    """Start a mint and wait until it answers; it is killed at the end.
+
+    key_number: which of its keys are made and used; after `retire_keys` give another.
+    """
     program = ENVIRONMENT / "bin" / "mint"
     if not program.exists():
         pytest.skip("nutshell is not installed: run `make services`")
@@ -63,7 +69,11 @@ def run_mint(folder: Path, *, input_fee_ppk: int = INPUT_FEE_PPK) -> Iterator[Mi
     with (folder / "mint.log").open("w") as log:
         process = subprocess.Popen(
             [program, "--host", "127.0.0.1", "--port", str(port)],
-            env=_make_environment(folder) | {"MINT_INPUT_FEE_PPK": str(input_fee_ppk)},
+            env=_make_environment(folder)
+            | {
+                "MINT_INPUT_FEE_PPK": str(input_fee_ppk),
+                "MINT_DERIVATION_PATH": f"m/0'/0'/{key_number}'",
+            },
             cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -74,6 +84,13 @@ def run_mint(folder: Path, *, input_fee_ppk: int = INPUT_FEE_PPK) -> Iterator[Mi
     finally:
         process.kill()
         process.wait()
+
+
+def retire_keys(folder: Path) -> None:
+    """Let a mint that is not running sign with its keys no more; what they signed stays good."""
+    with closing(sqlite3.connect(folder / "mint" / "mint.sqlite3")) as connection:
+        assert connection.execute("UPDATE keysets SET active = FALSE").rowcount
+        connection.commit()
 
 
 def _make_environment(folder: Path) -> dict[str, str]:

@@ -30,6 +30,10 @@ class LyingMint:
         self.requests: list[str] = []
         self.url = ""
 
+    def move(self, origin: str) -> None:
+        """From now on requests go to another address."""
+        self._origin = origin
+
     def alter(self, path: str, alteration: Alteration | None) -> None:
         """Answers to paths that begin so are altered from now on; None: no longer."""
         self._alterations.pop(path, None)

@@ -83,6 +83,7 @@ class Train:
     model: str
     shard: str
     seed: int
+    seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ class WatchInvoice:
 class Pay:
     """Pay an invoice once -> `PaymentSeen` at every change, or `Failed` with bad-invoice.
 
-    Nothing moves unless the invoice's amount, payee and (if given) payment_hash are these.
+    Nothing moves unless the invoice's amount, payee and (if given) payment_hash are these. After
+    begin_by_s (0: never) the wallet is not asked to pay any more: `Failed` with not-paid.
     """
 
     key: str
@@ -144,6 +146,7 @@ class Pay:
     payment_hash: str  # "": whatever it says
     job: str
     round: int
+    begin_by_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,14 @@ class CandidateTerms:
     update: BlobRef
     key: str
 
+    def list_tags(self) -> list[Tag]:
+        """Return the two hidden tags of one candidate."""
+        values = (self.contract, self.commitment, self.shard, self.key)
+        return [
+            write_param(f"candidate:{self.provider}", *values),
+            write_blob(self.update, f"update:{self.provider}", "sealed"),
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class JudgingTerms:
@@ -67,9 +75,7 @@ class JudgingTerms:
         if self.previous_model is not None:
             tags.append(write_blob(self.previous_model, "previous", "kumiai"))
         for one in self.candidates:
-            values = (one.contract, one.commitment, one.shard, one.key)
-            tags.append(write_param(f"candidate:{one.provider}", *values))
-            tags.append(write_blob(one.update, f"update:{one.provider}", "sealed"))
+            tags += one.list_tags()
         return tags
 
 

@@ -84,6 +84,7 @@ class Code(StrEnum):
     NO_REPLY = "no-reply"
     DECLINED = "declined"
     NOT_JUDGED = "not-judged"
+    NOT_PAID = "not-paid"
     CANCELLED = "cancelled"
 
 
@@ -107,6 +108,7 @@ SENTENCES: Final[dict[Code, str]] = {
     Code.NO_REPLY: "nothing was heard before the deadline",
     Code.DECLINED: "the provider could not or would not do it",
     Code.NOT_JUDGED: "the judges could not agree in time",
+    Code.NOT_PAID: "the round was nearly over before the payment for its key could begin",
     Code.CANCELLED: "the customer cancelled before it was delivered",
 }
 

@@ -7,7 +7,7 @@ is the key that signed. Whether it fits the contract is the machines' question.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kumiai.base.canonical import is_hash
@@ -36,11 +36,13 @@ from kumiai.market.letters import (
     VerdictGiven,
 )
 from kumiai.market.nips.nip01 import decode_event, encode_event, get_value, get_values
+from kumiai.market.nips.urls import normalise_relay_url
 from kumiai.market.params import ParamError, Params, read_int, read_params
 from kumiai.market.terms import Tag
 
 SENTENCE_CHARS_MAX = 500
 SIGNATURES_MAX = 64
+RELAYS_MAX = 8  # of a job: where it asks for answers
 
 
 def read_message(letter: Letter, now_s: int) -> Message | Reject:
@@ -61,6 +63,8 @@ def read_message(letter: Letter, now_s: int) -> Message | Reject:
         expires_at_s = read_int("expiration", expires, 0, 2**40) if expires is not None else 0
         if expires is not None and expires_at_s <= now_s:
             return Reject("expired", f"expired at {expires_at_s}", evidence)
+        if kind in _PUBLIC and letter.hidden is not None:
+            return Reject("malformed", "hides what is for everybody", evidence)
         params = read_params(letter.tags)
         return _READERS[kind](_Open(letter, params, expires_at_s))
     except (ValueError, KeyError, RecursionError) as error:
@@ -147,7 +151,23 @@ def _read_job(o: _Open) -> JobPosted:
         raise ValueError("a job must have an expiration")
     said = next((tag[1:] for tag in o.event.tags if tag[:1] == ("payment",)), ())
     payment = terms.payment if terms is not None else t.read_policies(said)
-    return JobPosted(o.event.id, o.event.pubkey, o.expires_at_s, bid, relays[:8], terms, payment)
+    return JobPosted(
+        o.event.id, o.event.pubkey, o.expires_at_s, bid, _read_relays(relays), terms, payment
+    )
+
+
+def _read_relays(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the first addresses that are some; what is none is left out, as nobody can go there.
+
+    It must not go further: whoever is told to publish there would take it for its owner's mistake.
+    """
+    found: dict[str, None] = {}
+    for text in texts:
+        try:
+            found[normalise_relay_url(text)] = None
+        except ValueError:
+            continue
+    return tuple(found)[:RELAYS_MAX]
 
 
 def _read_offer(o: _Open) -> OfferMade:
@@ -317,6 +337,7 @@ def _read_rating(o: _Open) -> Rated:
     )
 
 
+_PUBLIC = frozenset({Kind.OFFER, Kind.JUDGEMENT, Kind.CLOSING, Kind.RATING})
 _READERS: dict[Kind, Callable[[_Open], Message]] = {
     Kind.JOB: _read_job,
     Kind.OFFER: _read_offer,

@@ -14,9 +14,14 @@ import torch
 from tests.adapters.market_work.market_jobs import World, get_world, make_task, make_world
 from torch import nn
 
+from kumiai.adapters.compute.engine import EngineCompute
 from kumiai.adapters.compute.execution.engine import Engine
 from kumiai.adapters.compute.market import MarketProvider, WorkLimits
-from kumiai.adapters.compute.market.limits import compute_demand
+from kumiai.adapters.compute.market.limits import (
+    FLOP_A_SECOND_MAX,
+    check_demand,
+    compute_demand,
+)
 from kumiai.adapters.compute.market.shards import encode_shard
 from kumiai.adapters.compute.measure import HoldoutMeasure
 from kumiai.adapters.store.blobs import DirectoryBlobs
@@ -132,6 +137,7 @@ def test_a_task_that_is_no_document_is_refused():
         ({"model": {"recipe": "lora", "options": {}}}, "model.recipe"),
         ({"model": {"options": {"hidden": 24, "parallel": "ddp"}}}, "model.options.parallel"),
         ({"model": {"options": {"hidden": 2**21}}}, "model.options.hidden"),
+        ({"training": {"server_momentum": 0.999999}}, "task"),
     ],
 )
 def test_a_task_that_needs_more_than_an_order_is_refused_by_field(section, field):
@@ -165,6 +171,31 @@ def test_a_network_that_is_too_big_never_has_memory(monkeypatch):
     assert set(made) == {"meta"}
 
 
+def test_a_network_that_is_too_big_to_be_trained_never_has_memory(monkeypatch):
+    """Four times its numbers are needed: what has room for them once was built before it fell."""
+    world = get_world()
+    made: list[str] = []
+    monkeypatch.setattr(nn.init, "kaiming_uniform_", lambda t, *a, **k: made.append(t.device.type))
+    numbers = 2_000 * (64 + 1) + 10 * (2_000 + 1)
+    provider = MarketProvider(world.blobs, limits=WorkLimits(memory_bytes_max=2 * 4 * numbers))
+    task = world.put_task(model={"options": {"hidden": 2_000}})
+    with pytest.raises(InputError):
+        provider.train(replace(world.order(), task=task))
+    assert set(made) == {"meta"}
+
+
+def test_a_machine_without_enough_memory_declines(monkeypatch):
+    """A customer must not be able to end a provider that lends more than it has."""
+    world = get_world()
+
+    def fail(*_given, **_named):
+        raise MemoryError("cannot allocate")
+
+    monkeypatch.setattr(EngineCompute, "train", fail)
+    with pytest.raises(InputError, match="more memory"):
+        world.train()
+
+
 def test_numbers_are_computed_on_one_thread_and_deterministically(monkeypatch):
     """What repeatable bits rest on; with small tensors a lack of it would not show."""
     world = get_world()
@@ -189,6 +220,27 @@ def test_numbers_are_computed_on_one_thread_and_deterministically(monkeypatch):
     assert len(seen) >= 2
     assert set(seen) == {(1, True)}
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_work_that_no_machine_does_in_its_time_is_not_begun():
+    """A thread cannot be stopped: such an order kept a provider busy for weeks after its round."""
+    world = get_world()
+    task = world.put_task(training={"local_iterations": 1_000_000, "batch_size": 65_536})
+    order = replace(world.order(), task=task)
+    with pytest.raises(InputError) as found:
+        world.provider.train(replace(order, seconds=1))
+    assert found.value.field_name == "training"
+    demand = compute_demand(
+        world.customer.job.recipe, world.customer.job.task, world.prepared.input_shape, 200
+    )
+    check_demand(demand, 12, WorkLimits(), 1, "cpu")
+    count = 2 * FLOP_A_SECOND_MAX["cpu"] // demand.flop
+    with pytest.raises(InputError, match="in 1 s"):
+        check_demand(demand, count, WorkLimits(), 1, "cpu")
+    check_demand(demand, count, WorkLimits(), 3, "cpu")
+    check_demand(demand, count, WorkLimits(), 1, "cuda")
+    check_demand(demand, count, WorkLimits(), 0, "cpu")
+    assert world.train(seconds=1) == world.train()
 
 
 def test_limits_hold_for_shard_memory_and_arithmetic():

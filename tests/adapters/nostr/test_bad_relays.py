@@ -26,7 +26,9 @@ from tests.adapters.nostr.trade import (
 )
 from websockets.asyncio.server import serve
 
-from kumiai.adapters.nostr.link import BAD_MAX, LinkPolicy
+from kumiai.adapters.nostr import library
+from kumiai.adapters.nostr.connection import open_connection
+from kumiai.adapters.nostr.link import BAD_MAX, CHALLENGES_MAX, LinkPolicy
 from kumiai.adapters.nostr.relays import Relays
 from kumiai.adapters.nostr.subscription import SubscriptionPolicy
 from kumiai.market.nips import nip01
@@ -468,3 +470,98 @@ def test_authentication_is_asked_for_and_given() -> None:
             await nameless.close()
 
     asyncio.run(play())
+
+
+def test_a_challenge_that_is_no_text_ends_nothing() -> None:
+    """JSON may hold half of a character: such a challenge cannot be signed."""
+
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+
+            async def challenge(socket) -> None:
+                await socket.send('["AUTH","\\ud800"]')
+
+            relay.on_open = challenge
+            true = make_event("true")
+            relay.events[true.id] = true
+            assert await read(provider.subscribe([JOBS]), 1) == [true]
+            health = provider.get_status()[0]
+            assert (health.connects, health.failures, health.bad) == (1, 0, 1)
+
+    asyncio.run(play())
+
+
+def test_who_challenges_without_end_is_not_answered_without_end() -> None:
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+
+            async def challenge(socket) -> None:
+                for number in range(CHALLENGES_MAX + BAD_MAX + 50):
+                    await relay.send(socket, ["AUTH", f"c{number}"])
+
+            relay.on_open = challenge
+            provider.subscribe([JOBS])
+            await until(lambda: provider.get_status()[0].failures >= 1)
+            answers = [it for it in relay.received if it[0] == "AUTH"]
+            assert len(answers) <= relay.connections * CHALLENGES_MAX
+            assert provider.get_status()[0].bad >= BAD_MAX
+
+    asyncio.run(play())
+
+
+def test_who_closes_a_subscription_without_end_is_asked_again_once() -> None:
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+
+            async def close(socket, name, _filters) -> None:
+                for _ in range(500):
+                    await relay.send(socket, ["CLOSED", name, "error: no"])
+
+            relay.on_request = close
+            provider.subscribe([JOBS])
+            await until(lambda: provider.get_status()[0].received >= 500)
+            waiting = provider._links[relay.url]._tasks
+            assert len(waiting) < 10
+
+    asyncio.run(play())
+
+
+def test_a_connection_that_ends_while_the_next_is_opened_leaves_one(monkeypatch) -> None:
+    async def play() -> None:
+        async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
+            await stand(provider, JOBS)
+            link = provider._links[relay.url]
+            old, is_first = link._connection, True
+            assert old is not None
+
+            async def open_late(url, timeout_s):
+                nonlocal is_first
+                opened = await open_connection(url, timeout_s)
+                if is_first:
+                    is_first = False
+                    old.cut("the test")
+                    await until(lambda: link._connection not in (None, old))
+                return opened
+
+            monkeypatch.setattr("kumiai.adapters.nostr.link.open_connection", open_late)
+            old.sent_count = link._policy.messages_per_connection
+            link._change_if_due()
+            await until(lambda: not link._is_changing)
+            await until(lambda: len(link._open) == len(relay.open) == 1)
+            assert link.is_connected
+
+    asyncio.run(play())
+
+
+def test_a_reconciliation_that_never_ends_is_given_up(monkeypatch) -> None:
+    async def play() -> None:
+        await library.find_missing_ids("ws://127.0.0.1:9", "{}", {})
+
+    async def never_ends(*_: object) -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(library, "_reconcile", never_ends)
+    monkeypatch.setattr(library, "RECONCILE_S", 0.05)
+    with pytest.raises(RelayError, match="no end"):
+        asyncio.run(play())

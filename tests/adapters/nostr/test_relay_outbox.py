@@ -13,6 +13,7 @@ from kumiai.adapters.nostr.outbox import is_public, pick_relays
 from kumiai.adapters.nostr.relays import RELAYS_MAX, Relays, normalize_url
 from kumiai.base.errors import InputError
 from kumiai.market.nips.nip01 import Filter
+from kumiai.nodes.market.errors import RelayError
 
 
 def make_list(*tags, at=1_000, key=PROVIDER, kind=10_002):
@@ -49,6 +50,9 @@ def test_a_list_is_bounded_and_private_addresses_are_left_out() -> None:
         ["r", "ws://localhost"],
         ["r", "ws://box.local"],
         ["r", "ws://0x7f.1"],
+        ["r", "ws://localhost.:80"],
+        ["r", "ws://127.0.0.1."],
+        ["r", "ws://box.local."],
         ["r", "http://web.example"],
     )
     assert pick_relays(PROVIDER.pubkey, [inside]) == ()
@@ -93,7 +97,31 @@ def test_an_event_goes_to_the_recipients_relays_too() -> None:
             assert event.id in theirs.events
             await customer.publish(make_event("for all"))
             assert len(theirs.events) == 1
+            elsewhere = make_event("answered where a stranger asked for it")
+            published = await customer.publish(elsewhere, [theirs.url])
+            assert set(published.accepted) == {own.url, theirs.url}
+            assert {*own.events} == {*theirs.events, *own.events}
             assert [it.url for it in customer.get_status()] == [own.url, theirs.url]
-            assert len(await customer.fetch([Filter(kinds=(JOB,))])) == 2
+            assert len(await customer.fetch([Filter(kinds=(JOB,))])) == 3
+
+    asyncio.run(play())
+
+
+def test_a_stranger_cannot_name_relays_inside_our_network(monkeypatch) -> None:
+    """Who meets others on public relays connects to no private address that a job names."""
+
+    async def is_public(url: str) -> bool:
+        return url.startswith("wss://own.")
+
+    monkeypatch.setattr("kumiai.adapters.nostr.relays.is_public_server", is_public)
+
+    async def play() -> None:
+        async with run_bad_relay() as inside:
+            relays = Relays(["wss://own.example"])
+            with pytest.raises(RelayError, match="private network"):
+                await relays.publish(make_event("an offer"), [inside.url])
+            await relays.close()
+            assert inside.connections == 0
+            assert relays.urls == ("wss://own.example",)
 
     asyncio.run(play())

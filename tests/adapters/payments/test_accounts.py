@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def test_every_disagreement_has_its_verdict(
     assert line.reason
 
 
+def test_what_was_paid_under_another_key_is_no_fault_of_the_first() -> None:
+    tried = Record(replace(OUT, key="first"), Outcome(S.FAILED, note="no route"))
+    for records in ([tried, PAID], [PAID, tried]):
+        books = reconcile(records, [FUNDED, MOVED], BALANCE)
+        assert judge(books, "first") is Verdict.VOID
+        assert judge(books) is Verdict.MATCHED and books.is_reconciled
+
+
+def test_a_second_receipt_for_one_payment_is_a_fault() -> None:
+    books = reconcile([PAID], [FUNDED, MOVED], BALANCE, [RECEIPT, replace(RECEIPT, amount_msat=9)])
+    assert [line.verdict for line in books.faults] == [Verdict.NO_PAYMENT]
+    assert not books.is_reconciled
+
+
 def test_receipt_alone_is_a_fault() -> None:
     books = reconcile([], [], Balance(0), [RECEIPT])
     assert judge(books) is Verdict.NO_PAYMENT and not books.is_reconciled
@@ -120,6 +135,17 @@ def test_no_cell_is_a_formula(text: str) -> None:
     [head, row] = list(csv.reader(io.StringIO(file.getvalue(), newline="")))
     assert tuple(head) == HEAD
     assert not any(cell.lstrip().startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for cell in row)
+
+
+@pytest.mark.parametrize(
+    "text", ["x;=1+1", "x; =1+1", 'x;"=1"', 'x;""=1', "x\t@SUM(A1)", "x|-1", "x\n=1", "x\r\n+1"]
+)
+def test_no_part_of_a_cell_is_a_formula_where_it_is_split_again(text: str) -> None:
+    """Where the comma is in numbers, spreadsheets split at semicolons, and no quotes stop them."""
+    safe = make_safe(text)
+    assert "\n" not in safe and "\r" not in safe
+    for part in re.split(r"[;\t|]", safe):
+        assert not part.lstrip(' "').startswith(("=", "+", "-", "@"))
 
 
 def test_plain_cells_stay_and_the_table_reads_back(tmp_path: Path) -> None:

@@ -370,3 +370,77 @@ def test_unknown_key_is_an_input_error(tmp_path: Path) -> None:
         await refuse(town.make_cashier().settle("nothing", "11" * 32), "NOT_FOUND")
 
     run(tmp_path, check)
+
+
+def test_a_payment_is_not_begun_after_its_time(tmp_path: Path) -> None:
+    async def check(town: Town) -> None:
+        store = MemoryIntents()
+        cashier = town.make_cashier(store=store)
+        invoice = await town.provider.make_invoice("a", AMOUNT)
+        last_s = town.clock.now_s
+        await town.clock.pass_time(1)
+        asked = cashier.pay("p", DEBT, invoice.bolt11, AMOUNT, begin_by_s=last_s)
+        await refuse(asked, "TOO_LATE")
+        assert store.list_all() == [] and town.get_spent() == 0
+        done = await cashier.pay("p", DEBT, invoice.bolt11, AMOUNT, begin_by_s=town.clock.now_s)
+        assert done.outcome.state is S.SETTLED, "its last second is in time"
+
+    run(tmp_path, check)
+
+
+class Silent(EmbeddedWallet):
+    """Loses every request to pay, or only what it answers."""
+
+    asked = 0
+    hears = False
+
+    async def pay(self, *asked: object, **more: object) -> Payment:
+        self.asked += 1
+        if self.hears:
+            await super().pay(*asked, **more)
+        raise WalletError("INTERNAL", "no answer", is_retriable=True)
+
+
+def test_a_wallet_that_slept_is_not_asked_again_after_the_time(tmp_path: Path) -> None:
+    """It would pay, hours later, for a key that nobody can use any more."""
+
+    async def check(town: Town) -> None:
+        wallet = Silent(town.bank, "customer")
+        cashier = town.make_cashier(wallet)
+        invoice = await town.provider.make_invoice("a", AMOUNT, expiry_s=600)
+        last_s = town.clock.now_s + 10
+
+        async def ask() -> PaymentState:
+            paid = await cashier.pay("p", DEBT, invoice.bolt11, AMOUNT, begin_by_s=last_s)
+            return paid.outcome.state
+
+        assert await ask() is S.PENDING and await ask() is S.PENDING
+        assert wallet.asked == 2
+        await town.clock.pass_time(11)
+        wallet.hears = True
+        assert await ask() is S.PENDING, "an earlier request may still be on its way"
+        assert wallet.asked == 2 and town.get_spent() == 0
+        await town.clock.pass_time(600 + GRACE_S)
+        assert await ask() is S.EXPIRED
+        assert wallet.asked == 2 and town.get_spent() == 0
+
+    run(tmp_path, check)
+
+
+def test_what_a_wallet_has_begun_is_followed_after_the_time(tmp_path: Path) -> None:
+    async def check(town: Town) -> None:
+        held = await town.provider.make_hold_invoice("a", AMOUNT, "11" * 32, expiry_s=600)
+        cashier = town.make_cashier()
+        last_s = town.clock.now_s
+
+        async def ask() -> PaymentState:
+            paid = await cashier.pay("p", DEBT, held.bolt11, AMOUNT, begin_by_s=last_s)
+            return paid.outcome.state
+
+        assert await ask() is S.ACCEPTED
+        await town.clock.pass_time(60)
+        assert await ask() is S.ACCEPTED
+        await town.provider.cancel("11" * 32)
+        assert await ask() is S.CANCELED
+
+    run(tmp_path, check)

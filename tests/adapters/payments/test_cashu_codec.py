@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kumiai.adapters.payments.cashu import cbor, conditions, keysets, points, tokens
+from kumiai.adapters.payments.cashu.wallet import LOCKED_COUNT_MAX
 from kumiai.base.keys import derive_key
+from kumiai.market import drafts
+from kumiai.market.judging_terms import DisputeTerms
+from kumiai.market.kinds import Code, Ruling
+from kumiai.market.nips.nip01 import encode_event
+from kumiai.market.terms import BlobRef, ResultTerms, RoundTerms
+from kumiai.nodes.market.letterbox import sign_draft
 from kumiai.nodes.market.ports import EcashLock
 
 KEYS = tuple("02" + derive_key(b"test", str(at)).pubkey for at in range(4))
@@ -273,6 +280,20 @@ def test_a_keysets_id_covers_what_it_says() -> None:
 
 
 @given(st.integers(1, 400_000), st.sampled_from([0, 1, 99, 100, 500, 1_000, 2_500]))
+def test_few_pieces_are_worth_hardly_more_than_the_amount(amount: int, input_fee_ppk: int) -> None:
+    keyset = make_keyset(input_fee_ppk)
+    parts = keysets.split_with_fee(amount, keyset, LOCKED_COUNT_MAX)
+    worth = sum(parts) - keysets.compute_fee([input_fee_ppk] * len(parts))
+    assert len(parts) <= LOCKED_COUNT_MAX and worth >= amount
+    exact = sum(keysets.split_with_fee(amount, keyset))
+    assert (sum(parts) - exact) * 63 <= exact
+    for less in range(amount, sum(parts)):  # nothing cheaper would do
+        count = less.bit_count()
+        fee = keysets.compute_fee([input_fee_ppk] * count)
+        assert count > LOCKED_COUNT_MAX or less - fee < amount
+
+
+@given(st.integers(1, 400_000), st.sampled_from([0, 1, 99, 100, 500, 1_000, 2_500]))
 def test_pieces_are_worth_the_amount_after_their_fee(amount: int, input_fee_ppk: int) -> None:
     keyset = make_keyset(input_fee_ppk)
     parts = keysets.split_with_fee(amount, keyset)
@@ -283,3 +304,36 @@ def test_pieces_are_worth_the_amount_after_their_fee(amount: int, input_fee_ppk:
         assert less - keysets.compute_fee([input_fee_ppk] * pieces) < amount
     with pytest.raises(ValueError, match="no keys"):
         keysets.split_with_fee(2**20, keyset)
+
+
+def test_the_longest_locked_token_fits_every_event_that_carries_it() -> None:
+    """Request, result (with the request in it) and dispute, also where many servers are named."""
+    customer, provider, juror = (derive_key(b"test", name) for name in ("c", "p", "j"))
+    proofs = tuple(
+        tokens.Proof(
+            1 << at, "01" + "ab" * 32, conditions.encode_secret(LOCK, f"{at:032x}"), KEYS[0],
+            tokens.Dleq(*["0f" * 32] * 3),
+        )
+        for at in range(LOCKED_COUNT_MAX)
+    )  # fmt: skip
+    mint = "https://mint.of-a-name-of-some-length.example.org/Bitcoin"
+    token = tokens.encode_token(tokens.Token(mint, "sat", proofs))
+    it, at_s = "ab" * 32, 1_800_000_000
+    servers = tuple(f"https://blobs-of-number-{at}.example.org" for at in range(8))
+    blob = BlobRef(it, 2**40, servers)
+    asked = RoundTerms(99, 9, blob, 2**62, at_s, 10**9, token=token, customer_ecash=KEYS[1],
+                       locktime_s=at_s)  # fmt: skip
+    draft = drafts.draft_round(it, it, provider.pubkey, asked, at_s)
+    request = sign_draft(customer, draft, at_s, bytes)
+    done = ResultTerms(blob, it, 10**9, 10**9, 2**53 - 1, 10**9, it)
+    result = sign_draft(
+        provider, drafts.draft_result(request, it, it, 99, done, 10**9), at_s, bytes
+    )
+    verdict = drafts.draft_verdict(
+        it, it, result.id, 99, provider.pubkey, Ruling.REJECTED, Code.WORSE_THAN_PEERS,
+        gain_ppm=-(10**6), update=it, model=it,
+    )  # fmt: skip
+    text = encode_event(sign_draft(customer, verdict, at_s, bytes)).decode()
+    disputed = DisputeTerms(blob, it, blob, 9, it, token, text)
+    dispute = drafts.draft_dispute(it, it, it, 99, juror.pubkey, disputed)
+    sign_draft(provider, dispute, at_s, bytes)  # ValueError for what is too big

@@ -1,16 +1,18 @@
 """A real mint (nutshell): lies of a mint, tokens that peers make up, its own wallet."""
 
 import asyncio
+import base64
 import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 
 import pytest
-from tests.adapters.payments.cashu_bank import SWAP_FEE_MSAT, open_bank, open_wallet
+from tests.adapters.payments.cashu_bank import SWAP_FEE_MSAT, claim, open_bank, open_wallet
 from tests.adapters.payments.ecash_contract import (
     AMOUNT_MSAT,
     FUNDED_MSAT,
@@ -19,12 +21,12 @@ from tests.adapters.payments.ecash_contract import (
     provider_only,
     refuse,
 )
-from tests.services.cashu_mint import Mint
+from tests.services.cashu_mint import Mint, retire_keys, run_mint
 from tests.services.lying_mint import LyingMint, lose
 
 from kumiai.adapters.payments.cashu.conditions import decode_secret
-from kumiai.adapters.payments.cashu.tokens import decode_token, encode_token
-from kumiai.adapters.payments.cashu.wallet import CashuWallet
+from kumiai.adapters.payments.cashu.tokens import Token, decode_token, encode_token
+from kumiai.adapters.payments.cashu.wallet import LOCKED_COUNT_MAX, CashuWallet
 from kumiai.base.errors import InputError
 from kumiai.base.keys import derive_key
 from kumiai.nodes.market.errors import WalletError
@@ -191,6 +193,40 @@ def test_a_preimage_that_is_not_the_hashs_is_not_told(mint: Mint, tmp_path: Path
     lie(mint, tmp_path, check)
 
 
+def test_answers_that_are_no_numbers_or_texts_stop_nobody(mint: Mint, tmp_path: Path) -> None:
+    def drop_unit(status: int, body: bytes) -> tuple[int, bytes]:
+        return status, body.replace(b'"unit"', b'"unity"')
+
+    def change_fee(status: int, body: bytes) -> tuple[int, bytes]:
+        return status, body.replace(b'"input_fee_ppk":100', b'"input_fee_ppk":1e400')
+
+    def change_keysets(status: int, body: bytes) -> tuple[int, bytes]:
+        return status, body.replace(b'"keysets":[', b'"keysets":[],"_":[')
+
+    def refuse_in_half_characters(*_: object) -> tuple[int, bytes]:
+        return 400, b'{"code": 11007, "detail": "\\ud800\\u001b[2J"}'
+
+    async def check(liar: LyingMint, b: Bank) -> None:
+        token = await b.customer.lock("a", AMOUNT_MSAT, provider_only(b))
+        for path, alteration in (
+            ("/v1/keysets", drop_unit),
+            ("/v1/keysets", change_fee),
+            ("/v1/keys/", change_keysets),
+        ):
+            liar.alter(path, alteration)
+            fresh = open_wallet(liar.url, tmp_path, f"fresh {next(_serial)}")
+            with pytest.raises(WalletError) as caught:
+                await fresh.redeem("r", token)
+            assert caught.value.code == "INTERNAL" and caught.value.is_retriable
+            await fresh.close()
+            liar.alter(path, None)
+        liar.alter("/v1/checkstate", refuse_in_half_characters)
+        error = await refuse(b.provider.get_state(token))
+        assert "(11007)" in str(error) and str(error).isprintable()
+
+    lie(mint, tmp_path, check)
+
+
 # -- tokens that peers make up --
 
 
@@ -227,6 +263,100 @@ def test_forged_tokens_are_refused_though_the_mint_never_saw_them(
             await b.provider.check(token, AMOUNT_MSAT, lock)
 
     asyncio.run(inside())
+
+
+def test_ecash_that_was_shown_in_one_token_is_refused_in_another(
+    mint: Mint, tmp_path: Path
+) -> None:
+    """Two jobs of one customer run at once: each must bring money of its own."""
+
+    async def inside() -> None:
+        async with open_bank(mint.url, tmp_path) as b:
+            lock = provider_only(b)
+            tokens = [await b.customer.lock(f"a{at}", AMOUNT_MSAT, lock) for at in range(2)]
+            first, second = [decode_token(token) for token in tokens]
+            await b.provider.check(tokens[0], AMOUNT_MSAT, lock)
+            mixed = (*first.proofs[:1], *second.proofs)
+            for proofs in (first.proofs[::-1], mixed):
+                other = encode_token(replace(first, proofs=tuple(proofs)))
+                await refuse(b.provider.check(other, AMOUNT_MSAT, lock), "LOCK_DIFFERS")
+            legacy = write_legacy(first)
+            await refuse(b.provider.check(legacy, AMOUNT_MSAT, lock), "LOCK_DIFFERS")
+            await b.provider.close()
+            again = open_wallet(mint.url, tmp_path, "provider")  # after a crash, too
+            await refuse(again.check(legacy, AMOUNT_MSAT, lock), "LOCK_DIFFERS")
+            await again.check(tokens[0], AMOUNT_MSAT, lock)
+            await again.check(tokens[1], AMOUNT_MSAT, lock)
+            assert await again.redeem("r", tokens[0]) >= AMOUNT_MSAT
+            await again.close()
+
+    asyncio.run(inside())
+
+
+def write_legacy(token: Token) -> str:
+    """The same proofs as a token of version 3."""
+    proofs = [
+        proof.to_dict() | {"dleq": asdict(proof.dleq) if proof.dleq else None}
+        for proof in token.proofs
+    ]
+    document = {"token": [{"mint": token.mint, "proofs": proofs}], "unit": token.unit}
+    return "cashuA" + base64.urlsafe_b64encode(json.dumps(document).encode()).decode()
+
+
+@pytest.mark.parametrize("amount_sat", [750, 1_023, 1_909, 1_910])
+def test_a_locked_token_has_few_pieces_and_hardly_more_than_the_amount(
+    mint: Mint, tmp_path: Path, amount_sat: int
+) -> None:
+    """It must fit a round request (docs/nip-training.md, section 4)."""
+
+    async def inside() -> None:
+        async with open_bank(mint.url, tmp_path) as b:
+            signers = (b.provider.pubkey, b.customer.pubkey, b.committee.pubkey)
+            lock = EcashLock(signers, 2, int(time.time()) + LONG_S, b.customer.pubkey)
+            token = await b.customer.lock("a", amount_sat * 1_000, lock)
+            parsed = decode_token(token)
+            assert len(parsed.proofs) <= LOCKED_COUNT_MAX and len(token) <= 5_000
+            await b.provider.check(token, amount_sat * 1_000, lock)
+            assert amount_sat <= parsed.amount <= amount_sat + amount_sat // 63 + 2
+
+    asyncio.run(inside())
+
+
+def test_money_outlives_the_mints_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was planned with keys that are retired now is planned anew; nothing is lost."""
+
+    async def lose_request(*_: object) -> None:
+        raise WalletError("INTERNAL", "no answer", is_retriable=True)
+
+    async def check(liar: LyingMint, b: Bank) -> None:
+        assert isinstance(b.customer, CashuWallet)
+        lock = provider_only(b)
+        token = await b.customer.lock("a", AMOUNT_MSAT, lock)
+        await b.provider.check(token, AMOUNT_MSAT, lock)
+        await b.customer.request_funds("asked", AMOUNT_MSAT)
+        await b.customer.request_funds("planned", AMOUNT_MSAT)
+        with monkeypatch.context() as patch:
+            patch.setattr(b.customer._api, "mint", lose_request)
+            with pytest.raises(WalletError, match="no answer"):
+                await claim(b.customer, "planned", AMOUNT_MSAT, "no answer")
+        before = await b.customer.get_balance()
+        stopped.close()
+        retire_keys(folder)
+        with run_mint(folder, key_number=1) as second:
+            liar.move(second.url)
+            for key in ("planned", "asked"):
+                await claim(b.customer, key, AMOUNT_MSAT)
+                await claim(b.customer, key, AMOUNT_MSAT)
+            after = await b.customer.get_balance()
+            assert after.spendable_msat - before.spendable_msat == 2 * AMOUNT_MSAT
+            assert await b.provider.redeem("r", token) >= AMOUNT_MSAT
+            again = await b.customer.lock("b", FUNDED_MSAT, lock)
+            await b.provider.check(again, FUNDED_MSAT, lock)
+
+    folder = tmp_path / "mint"
+    with ExitStack() as stopped:
+        first = stopped.enter_context(run_mint(folder))
+        lie(first, tmp_path, check)
 
 
 def test_a_wallets_file_is_its_owners(mint: Mint, tmp_path: Path) -> None:

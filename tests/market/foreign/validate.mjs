@@ -18,6 +18,7 @@ const RULINGS = ['accepted', 'rejected', 'inconclusive']
 const CODES = [
   'accepted', 'no-gain', 'worse-than-peers', 'malformed', 'duplicate', 'replayed', 'empty', 'diverged', 'wrong-hash',
   'too-big', 'late', 'no-key', 'not-there', 'bad-invoice', 'bad-commitment', 'wrong-request', 'not-judged', 'cancelled',
+  'not-paid',
 ]
 
 // ---- forms of values: each takes the list of a parameter's or tag's values ----

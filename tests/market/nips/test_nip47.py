@@ -266,6 +266,22 @@ def test_any_document_is_read_or_a_value_error(document, shape):
     assert read_value(shape, write_value(found)) == found
 
 
+@pytest.mark.parametrize("shape", [nip47.MakeInvoice, nip47.Transaction])
+def test_half_a_character_is_no_text(shape):
+    """JSON can spell what has no form in UTF-8: whoever writes it down or prints it fails."""
+    with pytest.raises(ValueError, match="description"):
+        read_value(shape, {"amount": 5, "payment_hash": HASH, "description": "\ud800"})
+
+
+def test_a_fault_is_told_in_words_that_can_be_written():
+    request = ask()
+    document = {"result_type": "get_balance", "error": {"code": "OTHER", "message": "no \ud800"}}
+    content = nip44.encrypt(WALLET, CLIENT.pubkey, json.dumps(document), NONCE)
+    tags = (("p", CLIENT.pubkey), ("e", request.id))
+    event = sign_draft(WALLET, Draft(nip47.RESPONSE_KIND, tags, content), NOW)
+    assert nip47.decode_response(CLIENT, WALLET.pubkey, request, event).message == "no ?"
+
+
 def test_garbage_instead_of_events():
     for content in ("", "x", "AAAA" * 50):
         tags = (("p", WALLET.pubkey), ("encryption", "nip44_v2"))

@@ -262,6 +262,12 @@ def test_what_hides_in_an_encrypted_request_is_inputs_and_params_alone(hidden):
         nip90.decode_request(tell(5_600, (("encrypted",),), encrypt(hidden)), decrypt)
 
 
+def test_half_a_character_hides_nowhere():
+    """JSON can spell what has no form in UTF-8: whoever writes it down or prints it fails."""
+    with pytest.raises(ValueError, match="surrogates"):
+        nip90.decode_request(tell(5_600, (("encrypted",),), encrypt('[["i", "\\ud800"]]')), decrypt)
+
+
 def test_more_hidden_text_than_allowed_is_refused_before_it_is_parsed():
     hidden = json.dumps([["i", "x" * 13_000, "text"]] * 4)
     with pytest.raises(ValueError, match="too many"):

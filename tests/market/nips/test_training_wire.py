@@ -7,10 +7,12 @@ import json
 import pytest
 
 from kumiai.adapters.blobs import authorization
+from kumiai.apps.market.directory import list_providers
 from kumiai.base.keys import derive_key
 from kumiai.market import drafts, terms
 from kumiai.market.kinds import Kind, Policy, Status
-from kumiai.market.nips import bud, nip09, nip44, nip90
+from kumiai.market.nips import bud, heartbeat, nip09, nip44, nip89, nip90
+from kumiai.market.provider import Provider, ProviderPolicy, Start
 from kumiai.nodes.market.letterbox import sign_draft
 
 CUSTOMER, PROVIDER = derive_key(b"wire", "c"), derive_key(b"wire", "p")
@@ -111,6 +113,22 @@ def test_a_cancellation_is_a_deletion():
     assert nip09.decode_deletion(event).kinds == (5_600,)
     assert nip09.has_withdrawn(event, JOB_EVENT)
     assert not nip09.has_withdrawn(event, OFFER_EVENT)
+
+
+def test_a_providers_announcement_and_heartbeat_are_read_as_such():
+    policy = ProviderPolicy(
+        PROVIDER.pubkey, HASH, "a name", 21_000, POINT, (Policy.HOLD,), recipes=("mlp",)
+    )
+    machine = Provider(policy)
+    said = [e.draft for e in machine.step(machine.begin(), NOW, Start()).effects]
+    announcement, beat = (sign(PROVIDER, draft) for draft in said)
+    handler = nip89.decode_handler(announcement)
+    assert handler.kinds == (5_600,)
+    assert (handler.content["name"], handler.content["price_msat"]) == ("a name", 21_000)
+    alive = heartbeat.decode_heartbeat(beat)
+    assert (alive.name, alive.expires_at_s, alive.status) == (handler.name, NOW + 600, "online")
+    (listed,) = list_providers([announcement, beat], NOW + 1)
+    assert (listed.is_alive, listed.price_msat, listed.payment) == (True, 21_000, ("hold",))
 
 
 def test_the_blob_servers_authorisations_are_those_of_bud_11():

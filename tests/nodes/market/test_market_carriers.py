@@ -233,6 +233,16 @@ def test_an_invoice_that_was_not_agreed_moves_nothing(tmp_path: Path, changes: A
     assert purses.spendable("payer") == 10_000
 
 
+def test_a_payment_that_comes_too_late_is_no_fault_of_its_payee(tmp_path: Path) -> None:
+    purses = Purses(tmp_path)
+    made = purses.ask()
+    (failed,) = carry(purses.payer.pay, purses.pay(made, begin_by_s=1))
+    assert (type(failed), failed.code) == (fx.Failed, "not-paid")
+    assert purses.spendable("payer") == 10_000
+    later = purses.pay(made, begin_by_s=purses.bank.now_s() + 1_000)
+    assert carry(purses.payer.pay, later)[-1].state == "settled"
+
+
 @pytest.mark.parametrize("is_taken", [True, False])
 def test_held_money_is_taken_or_given_back(tmp_path: Path, is_taken: bool) -> None:
     purses = Purses(tmp_path)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HEADERS_WITHIN_MS = 10_000
 BUFFER_BYTES = 1 << 20  # of a connection; granian's 400 kB cost a quarter of the speed of uploads
-START_S = 10.0
+START_S = 60.0
 
 
 class BlobServer:

@@ -32,11 +32,15 @@ class _Connect(connect):
 
 @dataclass(eq=False, slots=True)
 class Connection:
-    """An open socket and what was counted on it. `ended`: subscriptions whose EOSE came here."""
+    """An open socket and what was counted on it. `ended`: subscriptions whose EOSE came here.
+
+    challenge_count: how often the relay asked who we are.
+    """
 
     socket: ClientConnection
     sent_count: int = 0
     bad_count: int = 0
+    challenge_count: int = 0
     is_authenticated: bool = False
     auth_id: str = ""
     ended: set[str] = field(default_factory=set)

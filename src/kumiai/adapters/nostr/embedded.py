@@ -26,7 +26,7 @@ from kumiai.base.errors import InputError
 from kumiai.nodes.market.errors import RelayError
 
 PORT_MAX: Final = 65_535
-STOP_LOOKS: Final = 200
+STOP_LOOKS: Final = 3_000
 STOP_LOOK_S: Final = 0.01
 
 

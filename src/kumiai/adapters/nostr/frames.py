@@ -46,6 +46,7 @@ def read_frame(data: str | bytes) -> Frame:
     name, subject = parts[0], parts[1]
     if not isinstance(name, str) or not isinstance(subject, str):
         raise ValueError("not a message of NIP-01")
+    subject.encode()  # ValueError: JSON may hold halves of characters, which no event can
     if name == "NOTICE":
         return Frame(name, "", reason=clean(subject))
     if len(subject) > CHALLENGE_CHARS_MAX:

@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 VERSION: Final = "0.45.1"
 INSTALL: Final = "install it with: pip install 'kumiai[market]'"
 NEGENTROPY_WAIT_S: Final = 3.0  # for a relay's first word on whether it has NIP-77
+RECONCILE_S: Final = 120.0  # for all of it: a relay may fall silent in the middle
 
 
 def require_nostr_sdk() -> ModuleType:
@@ -120,13 +121,16 @@ async def find_missing_ids(
 ) -> list[str]:
     """Ask a relay by NIP-77 which events of a filter it has and `known` (id -> created_at) has not.
 
-    Over a connection of its own. Raises RelayError where the relay has no NIP-77 or is out of time.
-    Ids are only claims: fetch and check the events.
+    Over a connection of its own. Raises RelayError where the relay has no NIP-77 or is out of time
+    (timeout_s: to connect). Ids are only claims: fetch and check the events.
     """
     sdk = require_nostr_sdk()
     work = _reconcile(sdk, url, wanted_json, known, secret, timeout_s)
     try:
-        return await _run(sdk, work)
+        async with asyncio.timeout(RECONCILE_S):
+            return await _run(sdk, work)
+    except TimeoutError as error:
+        raise RelayError(f"{url}: no end of the reconciliation", is_retriable=True) from error
     except sdk.NostrSdkError as error:
         raise RelayError(f"{url}: no reconciliation: {error}", is_retriable=True) from error
 

@@ -27,6 +27,7 @@ from kumiai.nodes.market.errors import RelayError
 
 AUTH_KIND: Final = 22_242
 BAD_MAX: Final = 100  # messages of one connection that no honest relay sends
+CHALLENGES_MAX: Final = 16  # of one connection; each costs a signature and an answer
 CLOSED_KEPT: Final = 512  # ids of ended requests whose late events are no fault
 HANDOVER_MAX_S: Final = 5.0
 HANDOVER_LOOK_S: Final = 0.02
@@ -88,6 +89,7 @@ class Link:
         self._connection: Connection | None = None
         self._open: set[Connection] = set()  # it, and one that is being left
         self._requests: dict[str, Request] = {}
+        self._reopening: set[str] = set()  # ids of requests that wait to be asked again
         self._closed: deque[str] = deque(maxlen=CLOSED_KEPT)
         self._outgoing = Outgoing(self.health, self._get_connection, has_key=key is not None)
         self._keeper: asyncio.Task[None] | None = None
@@ -130,10 +132,14 @@ class Link:
             self._tell(self._connection, request.make_frame())
 
     def reopen(self, request: Request, pause_s: float) -> None:
-        """Ask again after a pause, if it is still wanted by then."""
+        """Ask again after a pause, if it is still wanted by then; while one lasts, once."""
+        if request.id in self._reopening:
+            return  # a relay may say that it closes it as often as it likes
+        self._reopening.add(request.id)
 
         async def ask() -> None:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            self._reopening.discard(request.id)
             if self._requests.get(request.id) is request:
                 self.open(request)
 
@@ -253,6 +259,10 @@ class Link:
         return self.key is not None and not connection.is_authenticated
 
     def _authenticate(self, connection: Connection, key: SigningKey, challenge: str) -> None:
+        connection.challenge_count += 1
+        if connection.challenge_count > CHALLENGES_MAX:
+            self._blame(connection, "another challenge")
+            return
         tags = [["relay", self.url], ["challenge", challenge]]
         event = nip01.sign_text(key, AUTH_KIND, int(time.time()), "", tags)
         connection.auth_id = event.id
@@ -285,6 +295,9 @@ class Link:
                 self._note_failure(str(error))
                 await asyncio.sleep(self._policy.pause_first_s)
                 return  # tried again with the next event; the relay may also end the old one
+            if self._connection is not old:  # it ended meanwhile: the keeper connects
+                await new.close()
+                return
             asked = set(self._requests)
             await self._take(new)
             self.health.rotations += 1

@@ -8,18 +8,16 @@ network, so only public ones are taken unless the caller says otherwise.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from kumiai.adapters.nostr.relays import normalize_url
 from kumiai.base.errors import InputError
 from kumiai.market.nips.nip01 import Event, check_event
+from kumiai.market.nips.urls import is_public
 
 RELAY_LIST_KIND: Final = 10_002
 PICKED_MAX: Final = 4  # NIP-65 advises lists of two to four
-LOCAL_NAMES: Final = (".local", ".internal", ".localhost", ".home.arpa")
 
 
 def pick_relays(
@@ -52,18 +50,6 @@ def pick_relays(
             if url is not None:
                 picked[url] = None
     return tuple(picked)
-
-
-def is_public(url: str) -> bool:
-    """Tell whether a relay's address looks like one on the public network (names are not asked)."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        pass
-    last = host.rsplit(".", 1)[-1]
-    is_number = last.isdigit() or last.startswith("0x")  # 127.1 and 0x7f.1 are addresses too
-    return "." in host and not is_number and not host.endswith(LOCAL_NAMES)
 
 
 def _is_read(tag: Sequence[str]) -> bool:

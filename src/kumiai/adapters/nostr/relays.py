@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kumiai.adapters.blobs.mirroring import is_public_server
 from kumiai.adapters.nostr import events, one_shot
 from kumiai.adapters.nostr.health import Health, LinkState
 from kumiai.adapters.nostr.link import Link, LinkPolicy
@@ -77,23 +78,26 @@ class Relays:
         """See `RelayPort.publish`. ValueError for an event that no relay would take for its size.
 
         A relay that did not answer counts as refused here and gets the event later all the same
-        (regular kinds only: what is ephemeral is worth nothing later).
+        (regular kinds only: what is ephemeral is worth nothing later). Named relays inside a
+        private network are refused unless one of our own is there too: strangers choose them.
         """
         text = nip01.encode_event(event).decode()
         if len(text.encode()) > EVENT_BYTES_MAX:
             raise ValueError(f"an event of {len(text)} bytes, at most {EVENT_BYTES_MAX}")
         self._check_open()
-        links = self._get_links(relays)
+        links, barred = await self._get_links(relays)
         is_kept = not events.is_ephemeral(event)
         timeout_s = self._policy.publish_timeout_s
 
         def hand_over(link: Link) -> Coroutine[Any, Any, Answer]:
             return link.publish(event.id, text, timeout_s, is_kept=is_kept)
 
+        answers: dict[str, Answer] = {}
         if len(links) == 1:
             answers = {links[0].url: await hand_over(links[0])}
-        else:
+        elif links:
             answers = await self._gather(links, hand_over)
+        answers |= dict.fromkeys(barred, (False, "blocked: inside a private network"))
         accepted = tuple(url for url, answer in answers.items() if answer[0])
         refused = tuple((url, answer[1]) for url, answer in answers.items() if not answer[0])
         if not accepted:
@@ -164,6 +168,11 @@ class Relays:
         )
         return sum(counts)
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Our own relays, without those that others named."""
+        return tuple(self._links)
+
     def get_status(self) -> list[Health]:
         """Return how each relay does, own ones first."""
         links = [*self._links.values(), *self._guests.values()]
@@ -232,13 +241,22 @@ class Relays:
             for task, link in tasks.items()
         }
 
-    def _get_links(self, relays: Sequence[str]) -> list[Link]:
-        if not relays:
-            return list(self._links.values())
+    async def _get_links(self, relays: Sequence[str]) -> tuple[list[Link], list[str]]:
+        """Our own and those named beside them, as what is said only elsewhere is lost with it; and
+        the named ones that are not connected to.
+        """
         if len(relays) > RELAYS_MAX:
             raise InputError("relays", list(relays), f"name at most {RELAYS_MAX}")
-        urls = dict.fromkeys(map(normalize_url, relays))
-        return [self._links.get(url) or self._get_guest(url) for url in urls]
+        named = [url for url in dict.fromkeys(map(normalize_url, relays)) if url not in self._links]
+        allowed = await asyncio.gather(*map(self._is_allowed, named))
+        barred = [url for url, may in zip(named, allowed, strict=True) if not may]
+        guests = [self._get_guest(url) for url in named if url not in barred]
+        return [*self._links.values(), *guests], barred
+
+    async def _is_allowed(self, url: str) -> bool:
+        if url in self._guests or await is_public_server(url):
+            return True
+        return not all([await is_public_server(own) for own in self._links])
 
     def _get_guest(self, url: str) -> Link:
         link = self._guests.pop(url, None) or self._make_link(url)

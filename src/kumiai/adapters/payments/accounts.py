@@ -115,13 +115,18 @@ def reconcile(
         place = (it.payment_hash, it.is_incoming)
         if place not in by_hash or _RANK[it.state] > _RANK[by_hash[place].state]:
             by_hash[place] = it  # of several attempts the one that came furthest
-    said = None if receipts is None else {it.key: it for it in receipts}
+    receipts = None if receipts is None else list(receipts)
+    said = None if receipts is None else {it.key: it for it in reversed(receipts)}
+    twice = [it for it in receipts or () if said and said[it.key] is not it]
+    # SETTLE and CANCEL end what another intent is about
+    records = [it for it in records if it.intent.action not in (Action.SETTLE, Action.CANCEL)]
+    alive = {_place(it) for it in records if it.outcome.state not in DEAD}
     lines, used = [], set()
     for record in records:
-        if record.intent.action in (Action.SETTLE, Action.CANCEL):
-            continue  # they end what another intent is about
-        place = (record.intent.payment_hash, record.intent.is_incoming)
-        line = _compare(record, by_hash.get(place))
+        place = _place(record)
+        # an invoice that failed may be paid under another key: what moved then is that one's
+        is_others = record.outcome.state in DEAD and place in alive
+        line = _compare(record, None if is_others else by_hash.get(place))
         used.add(place)
         if said is not None:
             line = _compare_receipt(line, said.pop(record.intent.key, None))
@@ -131,7 +136,7 @@ def reconcile(
         for place, it in by_hash.items()
         if place not in used and it.state not in DEAD
     ]
-    lines += [_describe_unpaid(it) for it in (said or {}).values()]
+    lines += [_describe_unpaid(it) for it in (*(said or {}).values(), *twice)]
     settled = [it for it in movements if it.state is PaymentState.SETTLED]
     under_way = [it for it in movements if it.state in _LOCKED and not it.is_incoming]
     return Books(
@@ -167,6 +172,11 @@ _RANK: Final = {
     PaymentState.EXPIRED: 0,
     PaymentState.FAILED: 0,
 }
+
+
+def _place(record: Record) -> tuple[str, bool]:
+    """Where the wallet lists what an intent is about."""
+    return record.intent.payment_hash, record.intent.is_incoming
 
 
 def _compare(record: Record, told: Payment | None) -> Line:

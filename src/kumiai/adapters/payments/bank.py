@@ -87,6 +87,7 @@ class EmbeddedBank:
 
     def _make_tables(self, seed: bytes) -> bytes:
         with self._begin() as connection:
+            sqlite.check_purpose(connection, self._path, tables.members.name, "an embedded bank")
             tables.metadata.create_all(connection)
             kept = connection.execute(select(tables.bank.c.seed)).scalar_one_or_none()
             if kept is None:
@@ -126,7 +127,10 @@ class EmbeddedBank:
             return sorted(connection.execute(select(tables.members.c.name)).scalars())
 
     def fund(self, name: str, amount_msat: int, key: str = "") -> None:
-        """Make play money: the only way that money gets into the bank. A key funds once."""
+        """Make play money: the only way that money gets into the bank. A key funds once.
+
+        All members together never have more than there can be of bitcoin.
+        """
         if not 1 <= amount_msat <= AMOUNT_MSAT_MAX:
             raise InputError("amount_msat", amount_msat, f"give 1 to {AMOUNT_MSAT_MAX} msat")
         self.add_member(name)
@@ -140,6 +144,10 @@ class EmbeddedBank:
                 if known.amount_msat != amount_msat:
                     raise WalletError("AMOUNT_DIFFERS", f"{key} brought {known.amount_msat} msat")
                 return
+            total_msat = sum(connection.execute(select(funding.c.amount_msat)).scalars())
+            if total_msat + amount_msat > AMOUNT_MSAT_MAX:
+                fix = f"the bank has {total_msat} of at most {AMOUNT_MSAT_MAX} msat"
+                raise InputError("amount_msat", amount_msat, fix)
             row = {"name": name, "key": key, "amount_msat": amount_msat,
                    "created_at_s": self._clock()}  # fmt: skip
             connection.execute(insert(funding), row)

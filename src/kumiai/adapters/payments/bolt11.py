@@ -6,8 +6,9 @@ an amount are refused; the amount is read as an integer, never through a decimal
 
 Guarantee: `decode` returns what the owner of `payee` signed. A changed letter that leaves the
 checksum whole (anybody can compute a new one) gives ANOTHER payee, not an error: compare `payee`
-with the one that was agreed. Cost: milliseconds each, nearly all of a payment at the embedded bank
-(benchmarks/market_wallet.py); texts that were read are remembered.
+with the one that was agreed. Cost: some 2 ms each, and several times that beside threads that
+compute, nearly all of a payment at the embedded bank (benchmarks/market_wallet.py); so texts that
+were read, or made here (`remember`), are remembered.
 """
 
 from __future__ import annotations
@@ -42,31 +43,49 @@ _TENTHS: Final = {"": 10**12, "m": 10**9, "u": 10**6, "n": 10**3, "p": 1}
 _FINAL_CLTV_BLOCKS: Final = 18
 
 
-@lru_cache(maxsize=1_024)
 def decode(text: str) -> Invoice:
-    """Read an invoice; InputError says what is wrong with one that is not whole."""
+    """Read an invoice, once; InputError says what is wrong with one that is not whole."""
     if len(text) > INVOICE_CHARS_MAX:
         raise _refuse(text[:40], f"{len(text)} characters, at most {INVOICE_CHARS_MAX} are read")
+    known = _get_known(text)
+    if not known:
+        known.append(read(text))
+    return known[0]
+
+
+def remember(invoice: Invoice) -> None:
+    """Spare `decode` the work for what we have signed just now. Never for what another made."""
+    _get_known(invoice.bolt11).append(invoice)
+
+
+@lru_cache(maxsize=1_024)
+def _get_known(text: str) -> list[Invoice]:
+    """The place for what is in a text; empty until it was read."""
+    return []
+
+
+def read(text: str) -> Invoice:
+    """Read an invoice anew, of at most INVOICE_CHARS_MAX characters; as `decode` otherwise."""
     network, amount_msat = _read_head(text)
     try:
-        read = library.decode(text)
-        payee, payment_hash, expiry_s = read.payee or "", read.payment_hash, int(read.expiry)
-        description = read.description or ""
+        found = library.decode(text)
+        payee, payment_hash, expiry_s = found.payee or "", found.payment_hash, int(found.expiry)
+        description = found.description or ""
     except Exception as error:  # the library lets through what its parts raise
         raise _refuse(text, f"no BOLT11 invoice: {error}") from error
     if not is_hash(payment_hash):
         raise _refuse(text, "its payment hash has not 32 bytes")
     if expiry_s > EXPIRY_S_MAX:
         raise _refuse(text, f"it lasts {expiry_s} s, at most {EXPIRY_S_MAX} are allowed")
-    if read.currency != network:
+    if found.currency != network:
         raise _refuse(text, "its network is not the one of its first letters")
     return Invoice(
         bolt11=text.lower(),
         payment_hash=payment_hash,
         amount_msat=amount_msat,
         payee=payee,
-        created_at_s=read.date,
-        expires_at_s=read.date + expiry_s,
+        created_at_s=found.date,
+        expires_at_s=found.date + expiry_s,
         description=description,
     )
 

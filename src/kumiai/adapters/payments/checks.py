@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from urllib.parse import urlsplit
 
 from kumiai.base.canonical import is_hash
 from kumiai.base.errors import InputError
@@ -27,6 +28,25 @@ def check_unexpired(invoice: Invoice, now_s: float) -> None:
     """Raise WalletError for an invoice whose time is over."""
     if now_s >= invoice.expires_at_s:
         raise WalletError("EXPIRED", f"the invoice expired at {invoice.expires_at_s}")
+
+
+def check_address(field: str, url: str) -> None:
+    """Raise InputError for an address that no connection can be made to, whatever is there.
+
+    Nor may it hold a user, a query or a fragment: it is shown, and a mint's stands in every token
+    that others are given. What was given is not repeated: it may hold a secret.
+    """
+    fix = "write http:// or https:// and a host, and perhaps a port"
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        (parts.hostname or "").encode("idna")  # what a name must pass to be looked up
+    except ValueError as error:
+        raise InputError(field, "***", f"{fix}: {error}") from None
+    if not is_whole:
+        raise InputError(field, "***", fix)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InputError(field, parts.hostname, "write no user, query or fragment in it")
 
 
 def check_hash(payment_hash: str) -> None:

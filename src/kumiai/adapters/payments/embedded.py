@@ -151,6 +151,7 @@ class EmbeddedWallet:
                 text, payment_hash, amount_msat, self._node, now_s, now_s + expiry_s, description
             )
             known = self._bank.add_invoice(self._name, key, invoice, preimage)
+            bolt11.remember(invoice)
         _check_same(known, amount_msat, payment_hash, is_hold=preimage is None)
         return Invoice(
             known.bolt11, payment_hash, amount_msat, self._node,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from kumiai.adapters.payments.checks import check_address
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.errors import WalletError
 
@@ -198,12 +199,7 @@ async def _read_body(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _check_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InputError("lnbits url", url, "write http:// or https:// and a host")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        # the value is not shown: it may hold a secret
-        raise InputError("lnbits url", parts.hostname, "write no user, query or fragment in it")
+    check_address("lnbits url", url)
     return url.rstrip("/")
 
 

@@ -47,8 +47,8 @@ class NwcBudgets:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = sqlite.open_engine(path)
-        with sqlite.store_errors(path):
-            _metadata.create_all(self._engine)
+        with sqlite.store_errors(path), sqlite.begin_writing(self._engine) as database:
+            _metadata.create_all(database)  # one of several that begin it together
 
     def reserve(
         self, connection: str, payment_hash: str, amount_msat: int, budget_msat: int | None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakValueDictionary
 
 from kumiai.adapters.payments import bolt11 as invoices
 from kumiai.adapters.payments.nwc_budget import NwcBudgets
@@ -56,6 +58,9 @@ class NwcDesk:
     ) -> None:
         self.grant, self._wallet, self._budgets = grant, wallet, budgets
         self._on_invoice = on_invoice
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._under_way: Counter[str] = Counter()  # payment hashes, by requests that see to them
+        self.followed_count = 0  # payments that were handed over and have not ended
 
     async def list_methods(self) -> tuple[str, ...]:
         """Return what can be asked here: granted, and possible with this wallet."""
@@ -160,12 +165,51 @@ class NwcDesk:
         invoice = invoices.decode(request.invoice)
         if request.amount_msat not in (None, invoice.amount_msat):
             return Fault(ErrorCode.OTHER, f"the invoice asks for {invoice.amount_msat} msat")
+        self._under_way[invoice.payment_hash] += 1
+        try:
+            return await self._pay_and_follow(invoice, wait_s)
+        finally:
+            self._under_way[invoice.payment_hash] -= 1
+            self._under_way += Counter()  # forgets what is at zero
+
+    async def _pay_and_follow(self, invoice: Invoice, wait_s: float) -> nip47.Paid | Fault | None:
+        lock = self._locks.setdefault(invoice.payment_hash, asyncio.Lock())
+        async with lock:  # who pays the same again must find what became of the first
+            sent = await self._send(invoice)
+        if isinstance(sent, Fault):
+            return sent
+        self.followed_count += 1
+        try:
+            paid = await self._follow(sent, wait_s)
+        finally:
+            self.followed_count -= 1
+        if paid is None:
+            return None
+        self._write_spend(paid)
+        if paid.state is PaymentState.SETTLED and paid.preimage is not None:
+            return nip47.Paid(paid.preimage, paid.fee_msat)
+        return Fault(ErrorCode.PAYMENT_FAILED, f"the payment is {paid.state.value}")
+
+    async def _follow(self, sent: Payment, wait_s: float) -> Payment | None:
+        """Wait until the payment ends; None where that takes longer."""
+        paid: Payment | None = sent
+        deadline, pause_s = time.monotonic() + wait_s, LOOK_S[0]
+        while paid is None or paid.state in _OPEN:
+            if time.monotonic() > deadline:
+                return None
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LOOK_S[1])
+            paid = await self._wallet.lookup(sent.payment_hash, is_incoming=False)
+        return paid
+
+    async def _send(self, invoice: Invoice) -> Payment | Fault:
+        """Set the amount aside and pay; where that fails, see that it counts no more."""
         grant, payment_hash = self.grant, invoice.payment_hash
         is_new = not self._budgets.has(grant.name, payment_hash)
         if is_new and not await self._reserve(invoice):
             return Fault(ErrorCode.QUOTA_EXCEEDED, "the budget of this connection is used up")
         try:
-            paid: Payment | None = await self._wallet.pay(
+            return await self._wallet.pay(
                 f"nwc/{grant.name}/{payment_hash}",
                 invoice.bolt11,
                 invoice.amount_msat,
@@ -177,17 +221,6 @@ class NwcDesk:
             else:
                 await self._end_spend(payment_hash)
             raise
-        deadline, pause_s = time.monotonic() + wait_s, LOOK_S[0]
-        while paid is None or paid.state in _OPEN:
-            if time.monotonic() > deadline:
-                return None
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LOOK_S[1])
-            paid = await self._wallet.lookup(payment_hash, is_incoming=False)
-        self._write_spend(paid)
-        if paid.state is PaymentState.SETTLED and paid.preimage is not None:
-            return nip47.Paid(paid.preimage, paid.fee_msat)
-        return Fault(ErrorCode.PAYMENT_FAILED, f"the payment is {paid.state.value}")
 
     async def _reserve(self, invoice: Invoice) -> bool:
         """Set the amount aside; where that is too much, see first what is not needed any more."""
@@ -199,7 +232,8 @@ class NwcDesk:
             ):
                 return True
             for payment_hash in self._budgets.list_open(grant.name):
-                await self._end_spend(payment_hash)
+                if not self._under_way[payment_hash]:  # the wallet may not know of it yet
+                    await self._end_spend(payment_hash)
         return False
 
     async def _end_spend(self, payment_hash: str) -> None:

@@ -80,11 +80,14 @@ class SqliteMarketJournal:
             raise StoreError(f"{path}: there is no such file")
         self._lock = None if is_readonly else _lock(path)
         try:
+            if not is_readonly:
+                _make_private(path)
             with sqlite.store_errors(path):
-                self._engine: Engine = sqlite.open_engine(path, is_synced=is_synced)
+                self._engine: Engine = sqlite.open_engine(
+                    path, is_synced=is_synced, is_looking=is_readonly
+                )
                 if not is_readonly:
                     _metadata.create_all(self._engine)
-                    path.chmod(0o600)
                 self._check_format(owner)
             self._number, self._head = self._find_end()
         except BaseException:
@@ -130,8 +133,9 @@ class SqliteMarketJournal:
         return found
 
     def close(self) -> None:
-        """Let go of file and lock; twice is harmless. A file that was written is put to rest; where
-        somebody reads it just now, the next close does that.
+        """Let go of file and lock; twice is harmless. A file that was written is put to rest.
+
+        While somebody looks into it that must wait: whoever writes to it next does it.
         """
         engine, self._engine = getattr(self, "_engine", None), None  # type: ignore[assignment]
         lock, self._lock = self._lock, None
@@ -187,6 +191,15 @@ class SqliteMarketJournal:
                 return connection.execute(query).all()
             except (TypeError, ValueError) as error:  # a damaged cell of another type
                 raise StoreError(f"{self._path}: damaged: {error}") from error
+
+
+def _make_private(path: Path) -> None:
+    """Let the owner alone read it, before SQLite copies the file's rights to its log beside it."""
+    sqlite.create_private(path)
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
 
 
 def _lock(path: Path) -> int:

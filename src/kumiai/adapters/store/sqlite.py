@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
@@ -40,17 +40,19 @@ _SENTENCES: dict[int, tuple[str, bool]] = {
 }
 
 
-def open_engine(path: Path, *, is_synced: bool = False) -> Engine:
+def open_engine(path: Path, *, is_synced: bool = False, is_looking: bool = False) -> Engine:
     """Open or create the database at `path` for writing.
 
     `is_synced` waits for the disk at every transaction, so that also a power cut loses nothing;
-    without it a power cut may lose the last transactions, a killed process none.
+    without it a power cut may lose the last transactions, a killed process none. `is_looking`: only
+    to read, while others may write; a file at rest stays at rest.
     """
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
-            _enter_wal(connection)
+            if not is_looking:
+                _enter_wal(connection)
             connection.execute(f"PRAGMA synchronous={'FULL' if is_synced else 'NORMAL'}")
         except BaseException:
             connection.close()
@@ -136,6 +138,13 @@ def begin_writing(engine: Engine) -> Iterator[Connection]:
     with engine.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's own BEGIN would come too late
         yield connection
+
+
+def check_purpose(connection: Connection, path: Path, marker: str, purpose: str) -> None:
+    """StoreError where the database has tables, and none called `marker`: it is another's file."""
+    found = inspect(connection).get_table_names()
+    if found and marker not in found:
+        raise StoreError(f"{path}: is another database, not {purpose}: give the right file")
 
 
 @contextmanager

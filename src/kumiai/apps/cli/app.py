@@ -74,6 +74,7 @@ def start(
         "kumiai demo --scenario copier --seed 3 --out runs/copier",
         "kumiai demo --scenario fast --lang ja",
         "kumiai demo --scenario fast --order-processes",
+        "kumiai demo --scenario market",
         "kumiai demo --settlement evm",
         "kumiai demo --settlement evm --rpc http://127.0.0.1:8545",
     )

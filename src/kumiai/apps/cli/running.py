@@ -60,8 +60,10 @@ def demo(
     ways, name = ways or Ways(), scenario or DEFAULT
     if name == MARKET:
         from kumiai.apps.cli.marketing import showing
+        from kumiai.apps.cli.marketing.extra import need_extra
 
         _refuse_ways(ways, resume)
+        need_extra()
         showing.demo(seed, choose_folder(f"{MARKET}-{seed}", out, resume=False), lang, quiet)
         return
     if name not in SCENARIOS:

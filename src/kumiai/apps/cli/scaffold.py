@@ -67,13 +67,14 @@ def explain_job(folder: Path) -> str:
         [
             f"Made {name}/ with {', '.join(JOB_FILES)}. Next, each in a terminal of its own:",
             "",
-            "  kumiai relay                            where jobs and offers pass",
-            "  kumiai blobs                            where data and models lie",
-            "  kumiai wallet fund embedded:bank.sqlite#me 1000sat       play money",
+            "  kumiai relay                                          where jobs and offers pass",
+            "  kumiai blobs                                          where data and models lie",
+            "  kumiai wallet fund embedded:bank.sqlite#me 1000sat    play money",
             f"  kumiai market post {name}/job.toml --wallet embedded:bank.sqlite#me",
             "",
             "and for each provider, with a folder and a wallet of its own:",
             "",
-            "  kumiai provider start --price 10 --wallet embedded:bank.sqlite#one --folder one",
+            "  kumiai provider start --price 10 --folder one \\",
+            "    --wallet embedded:bank.sqlite#one",
         ]
     )

@@ -15,7 +15,7 @@ from kumiai.apps.market.assembly import Services, assemble
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job, read_job_file
 from kumiai.apps.market.places import Places, complete_places, need_wallet, read_spendable
-from kumiai.apps.market.planning import MSAT, make_plan
+from kumiai.apps.market.planning import MSAT, compute_round_msat, make_plan
 from kumiai.apps.market.purses import open_ecash
 from kumiai.apps.market.running import OnRelay, run_until
 from kumiai.base.errors import InputError
@@ -48,10 +48,17 @@ async def check_job(job: JobFile, places: Places, settings: Mapping[str, str]) -
     written = Places(market.relays, market.blobs, market.wallet, "", market.ecash)
     full = complete_places(places, settings, written, job.base_dir)
     need_wallet(full, "who pays")
+    least_msat = compute_round_msat(job, has_fees=not full.is_play_money)
+    least_sat = -(-least_msat // MSAT)
+    if market.budget_sat * MSAT < least_msat:
+        fix = (
+            f"one round may cost {least_sat} sat with the fees of its payments: raise it,"
+            " or lower bid_sat"
+        )
+        raise InputError("market.budget_sat", market.budget_sat, fix)
     has_msat = await read_spendable(full, settings)
-    least_msat = market.bid_sat * job.task.data.trainers * market.redundancy * MSAT
     if has_msat is not None and has_msat < least_msat:
-        fix = f"it holds {has_msat // MSAT} sat, and one round may cost {least_msat // MSAT} sat"
+        fix = f"it holds {has_msat // MSAT} sat, and one round may cost {least_sat} sat"
         if full.is_play_money:
             fix += f": `kumiai wallet fund {full.wallet} {market.budget_sat}sat` makes play money"
         raise InputError("--wallet", full.wallet_shown, fix)
@@ -82,6 +89,7 @@ def create_job(job_path: Path, folder: MarketFolder, places: Places) -> Customer
             folder.read_secret(),
             places.relays,
             job.market.arbiter,
+            has_fees=not places.is_play_money,
         )
     finally:
         work.close()
@@ -118,10 +126,11 @@ def read_plan(folder: MarketFolder) -> tuple[CustomerPlan, Places, JobFile]:
     """Return what a customer's folder holds; InputError if it is none."""
     document = folder.read_plan(KIND)
     try:
-        plan = decode_value(CustomerPlan, document["plan"])
+        # a plan from before fees were reserved goes on as it began: its journal was folded so
+        plan = decode_value(CustomerPlan, {"has_fees": False, **document["plan"]})
         places = decode_value(Places, document["places"])
         task, market = parse_job(document["job"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError("DIR", str(folder.plan_path), f"cannot be read: {error}") from error
     return plan, places, JobFile(task, market, Path(document["base_dir"]))
 

@@ -60,6 +60,7 @@ from kumiai.nodes.market.work import ProviderWorkPort, Trained, TrainOrder
 FUNDS_MSAT = 2_000_000
 BANK_FILE = "bank.sqlite"
 COPY_WAIT_S = 20.0
+SETTLE_S = 120.0  # for every provider's wallet to have said what the customer's said
 
 JOB = """
 name = "market-demo"
@@ -322,7 +323,7 @@ async def _let_settle(
     for name, member in members.items():
         wanted = paid.get(keys[name], 0)
         done = member.node.wait_until(lambda s, wanted=wanted: s.earned_msat >= wanted)
-        await asyncio.wait_for(done, 10)
+        await asyncio.wait_for(done, SETTLE_S)
 
 
 class _Watcher:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from kumiai.adapters.nostr.relays import Relays
 from kumiai.base.events import Event
-from kumiai.market.kinds import TOPIC, Kind
+from kumiai.market.kinds import HEARTBEAT_LIFE_S, TOPIC, Kind
 from kumiai.market.nips.nip01 import Filter, get_value
+from kumiai.market.terms import MSAT_MAX
 
 TEXT_CHARS_MAX = 200
 ANNOUNCEMENTS_MAX = 1_000
@@ -46,10 +47,12 @@ async def fetch_providers(relays: Sequence[str], now_s: int) -> list[Listed]:
 
 def list_providers(events: Sequence[Event], now_s: int) -> list[Listed]:
     """Put announcements and heartbeats together; what cannot be read is left out."""
+    # no heartbeat lives longer, but clocks differ: nobody is alive for years by one event
+    latest = now_s + 2 * HEARTBEAT_LIFE_S
     alive = {
         event.pubkey
         for event in events
-        if event.kind == Kind.HEARTBEAT and _get_expiration(event) > now_s
+        if event.kind == Kind.HEARTBEAT and now_s < _get_expiration(event) <= latest
     }
     newest: dict[str, Event] = {}
     for event in sorted(events, key=lambda one: one.created_at):
@@ -65,7 +68,7 @@ def _read(event: Event, is_alive: bool) -> Listed | None:
         about = json.loads(event.content)
         price = about["price_msat"]
         payment = about["payment"]
-        if type(price) is not int or price < 0 or not isinstance(payment, list):
+        if type(price) is not int or not 0 <= price <= MSAT_MAX or not isinstance(payment, list):
             return None
         return Listed(
             provider=event.pubkey,

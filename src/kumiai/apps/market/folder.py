@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kumiai.apps.market.private import create_private, write_private
 from kumiai.base import keys
+from kumiai.base.canonical import is_hash
 from kumiai.base.errors import InputError, StoreError
 from kumiai.base.keys import SigningKey
 
@@ -76,11 +77,7 @@ class MarketFolder:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.commands_path.mkdir(exist_ok=True)
-            if not self.key_path.exists():
-                text = f"{secrets.token_hex(32)}\n{secrets.token_hex(32)}\n"
-                handle = os.open(self.key_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-                with os.fdopen(handle, "w") as file:
-                    file.write(text)
+            create_private(self.key_path, f"{secrets.token_hex(32)}\n{secrets.token_hex(32)}\n")
         except OSError as error:
             raise StoreError(f"{self.root}: {error.strerror}") from error
 
@@ -95,11 +92,8 @@ class MarketFolder:
     def write_plan(self, kind: str, plan: Mapping[str, Any]) -> None:
         """Write down what was decided, once, all or nothing."""
         document = {"format": FORMAT, "kind": kind, **plan}
-        partial = self.plan_path.with_suffix(".partial")
-        try:
-            partial.write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
-            partial.chmod(0o600)
-            partial.replace(self.plan_path)
+        try:  # it may hold a wallet's address, which is a secret
+            write_private(self.plan_path, json.dumps(document, indent=1, sort_keys=True))
         except OSError as error:
             raise StoreError(f"{self.plan_path}: {error.strerror}") from error
 
@@ -114,7 +108,7 @@ class MarketFolder:
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise InputError("DIR", str(self.root), f"its plan.json is not of format {FORMAT}")
         if kind and document.get("kind") != kind:
-            fix = f"a {document.get('kind')} lives there, not a {kind}"
+            fix = f"a {document.get('kind')} lives there, not a {kind}: give a {kind}'s folder"
             raise InputError("DIR", str(self.root), fix)
         return document
 
@@ -124,7 +118,9 @@ class MarketFolder:
         except OSError as error:
             fix = f"its file key cannot be read ({error.strerror}): without it nothing can go on"
             raise InputError("DIR", str(self.root), fix) from error
-        if len(lines) != 2 or any(len(line) != 64 for line in lines):
+        except UnicodeDecodeError:
+            lines = []
+        if len(lines) != 2 or not all(is_hash(line.lower()) for line in lines):
             fix = "does not hold two secrets of 64 hex digits"
             raise InputError("DIR", str(self.key_path), fix)
         return lines

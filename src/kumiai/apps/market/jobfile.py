@@ -6,6 +6,7 @@ left out (`data.mode = "assigned"`). All problems are reported at once.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ SAT_MAX = 10**11
 JUDGED_MAX = 50  # updates in one judgement: an event has 64 tags
 LISTS_MAX = 8
 
+_POINT = re.compile(r"0[23][0-9a-f]{64}")
 Payment = Literal["hold", "fair", "invoice", "escrow"]
 
 
@@ -40,7 +42,7 @@ class MarketSection(Section):
     """What the customer pays, how long it waits, and where relays, blobs and its wallet are."""
 
     bid_sat: int = setting(..., "sat", "The most for one accepted round.", ge=1, le=SAT_MAX)
-    budget_sat: int = setting(..., "sat", "Never more than this is promised.", ge=1, le=SAT_MAX)
+    budget_sat: int = setting(..., "sat", "Never more is paid, fees included.", ge=1, le=SAT_MAX)
     wallet: Text = text("", "embedded:FILE#NAME, lnbits:URL, nostr+walletconnect:...; see docs.")
     ecash: Text = text("", "With payment escrow: cashu:URL or embedded:FILE.")
     arbiter: Text = text("", "With payment escrow: the jury's ecash key, 66 hex digits.")
@@ -153,6 +155,13 @@ def _find_contradictions(task: TaskDocument, market: MarketSection) -> list[Inpu
     if set(market.committee) & set(market.jury):
         fix = "who judges cannot rule on it: name others"
         problems.append(InputError("market.jury", list(market.jury), fix))
+    if market.arbiter and not _POINT.fullmatch(market.arbiter):
+        fix = "a compressed key has 66 lower-case hex digits, the first two 02 or 03"
+        problems.append(InputError("market.arbiter", market.arbiter, fix))
+    for name in ("committee", "jury"):
+        if len(set(getattr(market, name))) != len(getattr(market, name)):
+            named = list(getattr(market, name))
+            problems.append(InputError(f"market.{name}", named, "name each once"))
     keys = [
         (name, key) for name in ("committee", "jury", "refused") for key in getattr(market, name)
     ]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -22,10 +21,8 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from kumiai.adapters.payments.intents import SqliteIntents
-from kumiai.adapters.payments.open import describe_wallet
 from kumiai.apps.market.customer import read_plan, read_state
 from kumiai.apps.market.folder import MarketFolder
-from kumiai.apps.market.places import Places
 from kumiai.apps.market.summary import (
     Acquaintance,
     JobSummary,
@@ -71,7 +68,6 @@ class JobPage:
     summary: JobSummary
     relays: tuple[str, ...]
     blobs: tuple[str, ...]
-    wallet: str
     test_accuracy_ppm: int | None
     told_msat: int | None
 
@@ -105,7 +101,6 @@ def read_page(folder: MarketFolder) -> JobPage:
         summary=summarise(plan, state, read_names(folder)),
         relays=tuple(_strip_url(url) for url in plan.relays),
         blobs=tuple(_strip_url(url) for url in places.blobs),
-        wallet=_describe_wallet(places, folder),
         test_accuracy_ppm=_read_test_accuracy(folder, state.model),
         told_msat=_read_sent(folder),
     )
@@ -137,7 +132,7 @@ def render_page(page: JobPage, language: str = "auto") -> str:
             works=works[-WORKS_SHOWN_MAX:],
             works_left_out=max(0, len(works) - WORKS_SHOWN_MAX),
             refused=_group_refused(page.summary)[:REFUSED_SHOWN_MAX],
-            commands=_list_commands(page),
+            commands=_list_commands(),
             query=_write_query(page.summary.job),
             style=Markup(read_file("templates/report.css")),  # noqa: S704 - ours
             scripts=[Markup(script) for script in scripts],  # noqa: S704 - ours
@@ -230,10 +225,10 @@ def _group_refused(job: JobSummary) -> list[tuple[RefusedRow, int]]:
     return [(newest[place], count) for place, count in counts.most_common()]
 
 
-def _list_commands(page: JobPage) -> list[tuple[str, str]]:
+def _list_commands() -> list[tuple[str, str]]:
     return [
         ("status", "kumiai market status ."),
-        ("wallet", f"kumiai wallet reconcile {shlex.quote(page.wallet)} --intents money.sqlite"),
+        ("wallet", "kumiai wallet reconcile --folder ."),
         ("report", "kumiai market report ."),
     ]
 
@@ -269,22 +264,6 @@ def _read_test_accuracy(folder: MarketFolder, model: str) -> int | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if type(found) is int else None
-
-
-def _describe_wallet(places: Places, folder: MarketFolder) -> str:
-    """The wallet's name as a command in the folder takes it, without anything secret."""
-    try:
-        shown = describe_wallet(places.wallet)
-    except InputError:
-        return "WALLET"
-    kind, _, rest = shown.partition(":")
-    if kind == "embedded":
-        path, _, name = rest.partition("#")
-        place = os.path.relpath(Path(path).resolve(), folder.root.resolve())
-        return f"embedded:{place}#{name}" if name else f"embedded:{place}"
-    if kind == "lnbits":
-        return f"lnbits:{_strip_url(rest)}"
-    return f"nwc:{Path(rest).name}" if kind == "nwc" else "nwc:FILE"
 
 
 def _strip_url(url: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kumiai.adapters.payments.open import describe_wallet, open_wallet
+from kumiai.adapters.payments.open import describe_wallet, expand_path, open_wallet
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.base.errors import InputError
 from kumiai.market.nips.urls import normalise_relay_url, normalise_server_url
@@ -58,17 +58,27 @@ def complete_places(
     written: Places | None = None,
     base_dir: Path = Path(),
 ) -> Places:
-    """Fill in what was not said, and check it; InputError names the option that is wrong.
+    """Fill in what was not said, and check it; InputError names where what is wrong was said.
 
     written: of the job file, whose paths are relative to `base_dir`. The result holds absolute
     paths: it means the same in whatever folder it is read again.
     """
     job = written or Places((), (), "")
-    relays = given.relays, job.relays, _split(settings, "RELAYS"), (LOCAL_RELAY,)
-    blobs = given.blobs, job.blobs, _split(settings, "BLOBS"), (LOCAL_BLOBS,)
+    relays = {
+        "--relay": given.relays,
+        "market.relays": job.relays,
+        "KUMIAI_RELAYS": _split(settings, "RELAYS"),
+        "": (LOCAL_RELAY,),
+    }
+    blobs = {
+        "--blobs": given.blobs,
+        "market.blobs": job.blobs,
+        "KUMIAI_BLOBS": _split(settings, "BLOBS"),
+        "": (LOCAL_BLOBS,),
+    }
     return Places(
-        _pick("--relay", normalise_relay_url, *relays),
-        _pick("--blobs", normalise_server_url, *blobs),
+        _pick(relays, normalise_relay_url, "ws://HOST:PORT or wss://HOST"),
+        _pick(blobs, normalise_server_url, "http(s)://HOST:PORT"),
         _fix_path(given.wallet, Path())
         or _fix_path(job.wallet, base_dir)
         or _fix_path(settings.get("WALLET", ""), Path()),
@@ -110,12 +120,13 @@ async def read_spendable(places: Places, settings: Mapping[str, str]) -> int | N
         await wallet.close()
 
 
-def _pick(option: str, normalise: Callable[[str], str], *choices: Sequence[str]) -> tuple[str, ...]:
+def _pick(
+    choices: Mapping[str, Sequence[str]], normalise: Callable[[str], str], forms: str
+) -> tuple[str, ...]:
     """The first choice that names anything, each address in its one form and once."""
-    found = next(choice for choice in choices if choice)
+    option, found = next((option, choice) for option, choice in choices.items() if choice)
     if len(found) > ADDRESSES_MAX:
         raise InputError(option, len(found), f"name at most {ADDRESSES_MAX}")
-    forms = "ws://HOST:PORT or wss://HOST" if option == "--relay" else "http(s)://HOST:PORT"
     kept: dict[str, None] = {}
     for text in found:
         try:
@@ -135,4 +146,4 @@ def _fix_path(text: str, base_dir: Path) -> str:
     if not colon or kind not in _FILES or not rest.partition("#")[0]:
         return text
     path, hash_, name = rest.partition("#")
-    return f"{kind}:{(base_dir / path).resolve()}{hash_}{name}"
+    return f"{kind}:{(base_dir / expand_path(path)).resolve()}{hash_}{name}"

@@ -9,6 +9,7 @@ from kumiai.apps.market.jobfile import JobFile
 from kumiai.base.errors import InputError
 from kumiai.consensus.quorum import compute_quorum
 from kumiai.market.customer import CustomerPlan
+from kumiai.market.fees import compute_fee_max
 from kumiai.market.kinds import Policy
 from kumiai.market.terms import BlobRef, JobTerms
 from kumiai.nodes.market.local import LocalBlobPort
@@ -27,8 +28,13 @@ def make_plan(
     secret: str,
     relays: Sequence[str],
     arbiter: str = "",
+    *,
+    has_fees: bool = False,
 ) -> CustomerPlan:
-    """Put the customer's decisions together; sizes are measured on the prepared blobs."""
+    """Put the customer's decisions together; sizes are measured on the prepared blobs.
+
+    has_fees: whether the wallet's payments may cost fees, which the budget then holds too.
+    """
     task, market = job.task, job.market
     terms = JobTerms(
         task=_UNKNOWN,
@@ -75,7 +81,17 @@ def make_plan(
         attempts_max=market.attempts_max,
         faults_max=market.faults_max,
         refused=market.refused,
+        has_fees=has_fees,
     )
+
+
+def compute_round_msat(job: JobFile, *, has_fees: bool) -> int:
+    """Return what one round may cost at most, with the limit of its fees."""
+    bid_msat = job.market.bid_sat * MSAT
+    works = job.task.data.trainers * job.market.redundancy
+    is_by_invoice = any(policy is not Policy.ESCROW for policy in job.market.policies)
+    fee_msat = compute_fee_max(bid_msat) if has_fees and is_by_invoice else 0
+    return works * (bid_msat + fee_msat)
 
 
 def check_payment(wanted: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kumiai.adapters.nostr.health import LinkState
+from kumiai.adapters.nostr.relays import Relays
 from kumiai.apps.market.assembly import Member
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.saying import take_commands
@@ -30,7 +31,9 @@ async def run_until(
     """
     await take_waiting(member, folder, commands)  # what was said while no node ran
     asking = asyncio.create_task(_pass_on(member, folder, commands))
-    watching = asyncio.create_task(_watch_relays(member, on_relay or (lambda url, fault: None)))
+    watching = asyncio.create_task(
+        watch_relays(member.relays, on_relay or (lambda url, fault: None))
+    )
     waiting = asyncio.create_task(member.node.wait_until(holds))
     try:
         done, _ = await asyncio.wait(
@@ -61,10 +64,14 @@ async def _pass_on(member: Member, folder: MarketFolder, commands: Sequence[type
         await asyncio.sleep(LOOK_S)
 
 
-async def _watch_relays(member: Member, on_relay: OnRelay) -> None:
+async def watch_relays(relays: Relays, on_relay: OnRelay) -> None:
+    """Tell `on_relay` of each relay that is gone, and "" once it answers again, until cancelled."""
     down: set[str] = set()
+    own = set(relays.urls)
     while True:
-        for health in member.relays.get_status():
+        for health in relays.get_status():
+            if health.url not in own:  # where a stranger wants answers is not our trouble
+                continue
             if health.state is LinkState.WAITING and health.url not in down:
                 down.add(health.url)
                 on_relay(health.url, health.last_error or "no connection")

@@ -174,12 +174,8 @@ def summarise(
     )
 
 
-def _is_spent(work: Work) -> bool:
-    return work.stage is Stage.PAID or work.payment == "settled"
-
-
 def _count_money(plan: CustomerPlan, state: CustomerState) -> Money:
-    spent = [work for work in state.works.values() if _is_spent(work)]
+    spent = [work for work in state.works.values() if work.is_spent]
     earned = sum(work.price_msat for work in spent if work.code is Code.ACCEPTED)
     return Money(
         budget_msat=plan.budget_msat,
@@ -205,8 +201,8 @@ def _describe_work(work: Work) -> WorkRow:
         stage=str(work.stage),
         code=str(work.code or ""),
         gain_ppm=work.gain_ppm if is_measured else None,
-        paid_msat=work.price_msat if _is_spent(work) else 0,
-        fee_msat=work.fee_msat if _is_spent(work) else 0,
+        paid_msat=work.price_msat if work.is_spent else 0,
+        fee_msat=work.fee_msat if work.is_spent else 0,
         event=work.result.id if work.result is not None else work.request,
         is_result=work.result is not None,
     )

@@ -132,9 +132,9 @@ def say_reason(row: RefusedRow) -> Markup:
 
 
 def format_sat(msat: int) -> str:
-    """1_234_500 -> "1,234.500 sat"; whole ones without thousandths."""
+    """1_234_500 -> "1,234.5 sat"; no zeros behind the point."""
     whole, rest = divmod(abs(msat), MSAT)
-    amount = texts.format_amount(whole) + (f".{rest:03d}" if rest else "")
+    amount = texts.format_amount(whole) + (f".{rest:03d}".rstrip("0") if rest else "")
     return f"{'−' if msat < 0 else ''}{amount} sat"
 
 

@@ -7,7 +7,9 @@ code. Source: docs/nip-training.md, sections 5 and 8.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kumiai.base.errors import Reject
 from kumiai.base.events import Event
@@ -24,20 +26,22 @@ from kumiai.market.judging_terms import (
 )
 from kumiai.market.kinds import DISPUTABLE, Code, Ruling
 from kumiai.market.letters import JudgementGiven, RulingGiven
+from kumiai.market.terms import BlobRef
 
+PART_BYTES_MAX = 6_000  # of candidates: encrypted, an event has room for 8,192 in all
+SERVERS_BYTES_MAX = 2_000  # of one candidate
 _CODES = {str(code): code for code in Code}
+_TAKEN_BACK = frozenset({"refunding", "refunded"})  # ecash that is ours again after its locktime
 
 
 def ask_judges(turn: Turn, opened: Sequence[Work]) -> None:
     """Send every other member of the committee what it shall judge, in parts."""
-    pieces = [
-        opened[at : at + CANDIDATES_A_PART] for at in range(0, len(opened), CANDIDATES_A_PART)
-    ]
+    pieces = _cut([_describe(turn, work) for work in opened])
     refs = turn.s.refs
     for judge in turn.terms.committee:
         if judge == turn.plan.pubkey:
             continue
-        for part, works in enumerate(pieces):
+        for part, candidates in enumerate(pieces):
             terms = JudgingTerms(
                 round=turn.s.round,
                 attempt=turn.s.attempt,
@@ -46,11 +50,36 @@ def ask_judges(turn: Turn, opened: Sequence[Work]) -> None:
                 seed=turn.derive(f"beacon/{turn.s.round}/{turn.s.attempt}"),
                 model=refs[f"model/{turn.s.model}"],
                 previous_model=refs.get(f"model/{turn.s.previous_model}"),
-                candidates=tuple(_describe(turn, work) for work in works),
+                candidates=tuple(candidates),
             )
             draft = draft_judging(turn.job_id, judge, terms, turn.now_s + turn.terms.judge_s)
             place = f"{turn.s.round}/{turn.s.attempt}/{part}"
             turn.ask(Publish(f"publish/judging/{judge}/{place}", draft))
+
+
+def _cut(candidates: Sequence[CandidateTerms]) -> list[list[CandidateTerms]]:
+    """Cut into parts that an event holds: the providers wrote how long each one is."""
+    pieces: list[list[CandidateTerms]] = []
+    room = 0
+    for one in candidates:
+        size = len(json.dumps(one.list_tags(), ensure_ascii=False).encode())
+        if not pieces or size > room or len(pieces[-1]) == CANDIDATES_A_PART:
+            pieces.append([])
+            room = PART_BYTES_MAX
+        pieces[-1].append(one)
+        room -= size
+    return pieces
+
+
+def _shorten(ref: BlobRef) -> BlobRef:
+    """Name as many of its servers as there is room for; who names a longer one names none."""
+    kept: list[str] = []
+    room = SERVERS_BYTES_MAX
+    for server in ref.servers:
+        room -= len(json.dumps(server).encode())
+        if room >= 0:
+            kept.append(server)
+    return replace(ref, servers=tuple(kept))
 
 
 def _describe(turn: Turn, work: Work) -> CandidateTerms:
@@ -63,7 +92,7 @@ def _describe(turn: Turn, work: Work) -> CandidateTerms:
         contract=member.contract,
         commitment=terms.commitment,
         shard=member.shard,
-        update=terms.update,
+        update=_shorten(terms.update),
         key=work.seal_key,
     )
 
@@ -136,5 +165,5 @@ def on_ruling(turn: Turn, message: RulingGiven, event: Event) -> None:
     jurors = tuple(dict.fromkeys((*turn.s.rulings.get(work.key, ()), message.juror)))
     turn.keep("rulings", work.key, jurors)
     is_decided = 2 * len(jurors) > len(turn.terms.jury)
-    if is_decided and work.payment not in UNPAID_STATES:
+    if is_decided and work.payment not in UNPAID_STATES | _TAKEN_BACK:
         paying.accept(turn, work)

@@ -215,12 +215,12 @@ def _on_failed(turn: Turn, name: str, result: Failed) -> None:
         return
     if name.startswith("pay"):
         turn.put_work(replace(work, payment="failed"))
-        if work.is_open:
+        if work.is_open and result.code == Code.NOT_PAID:
+            paying.leave_undecided(turn, turn.s.works[work.key], Code.NOT_PAID)
+        elif work.is_open:
             rounds.reject(turn, turn.s.works[work.key], Code.BAD_INVOICE)
-        elif (
-            work.stage is Stage.ACCEPTED and name == "pay"
-        ):  # no invoice as agreed: nothing is owed
-            paying.withdraw(turn, work)
+        elif work.stage is Stage.ACCEPTED and name == "pay" and result.code != Code.NOT_PAID:
+            paying.withdraw(turn, work)  # no invoice as agreed: nothing is owed
         return
     if name == "refund":
         paying.on_not_refunded(turn, work)

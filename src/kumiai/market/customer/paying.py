@@ -36,7 +36,7 @@ def accept(turn: Turn, work: Work) -> None:
         turn.ask(SignToken(f"sign/{work.key}", work.token))
         return
     say_verdict(turn, work, Ruling.ACCEPTED, Code.ACCEPTED)
-    if payment is Policy.FAIR or work.payment == "settled":
+    if work.payment == "settled":
         on_settled(turn, work)
     elif payment is Policy.INVOICE:
         _pay(turn, work, f"pay/{work.key}")
@@ -90,13 +90,18 @@ def say_verdict(
 
 
 def on_settled(turn: Turn, work: Work) -> None:
-    """The money has moved, by our own wallet's word."""
+    """The money has moved, by our own wallet's word: it counts, whatever became of the work."""
     if work.stage is Stage.ACCEPTED:
         work = replace(work, stage=Stage.PAID)
-        member = turn.s.members[work.provider]
-        paid = member.paid_msat + work.price_msat
-        turn.put_member(replace(member, paid_msat=paid))
     turn.put_work(work)
+    _count_paid(turn, work.provider)
+
+
+def _count_paid(turn: Turn, provider: str) -> None:
+    member = turn.s.members[provider]
+    mine = (one for one in turn.s.works.values() if one.provider == provider)
+    paid = sum(one.price_msat for one in mine if one.is_spent)
+    turn.put_member(replace(member, paid_msat=paid))
 
 
 def on_unpaid(turn: Turn, work: Work) -> None:
@@ -130,11 +135,11 @@ def withdraw(turn: Turn, work: Work) -> None:
     count_fault(turn, work.provider, Code.BAD_INVOICE, is_grave=True)
 
 
-def leave_undecided(turn: Turn, work: Work) -> None:
+def leave_undecided(turn: Turn, work: Work, code: Code = Code.NOT_JUDGED) -> None:
     """Nobody judged it in time: no pay, and no stain on the provider."""
-    work = replace(work, stage=Stage.REJECTED, ruling=Ruling.INCONCLUSIVE, code=Code.NOT_JUDGED)
+    work = replace(work, stage=Stage.REJECTED, ruling=Ruling.INCONCLUSIVE, code=code)
     turn.put_work(work)
-    say_verdict(turn, work, Ruling.INCONCLUSIVE, Code.NOT_JUDGED)
+    say_verdict(turn, work, Ruling.INCONCLUSIVE, code)
 
 
 def count_fault(turn: Turn, provider: str, code: Code, *, is_grave: bool) -> None:
@@ -195,6 +200,7 @@ def settle_up(turn: Turn) -> None:
     owed = [work for work in turn.s.works.values() if work.stage is Stage.ACCEPTED]
     is_waiting = not all(work.is_accepted_unpaid for work in owed)
     is_waiting = is_waiting or "judge/final" in turn.s.pending or _may_be_disputed(turn)
+    is_waiting = is_waiting or any(turn.s.is_being_paid(work) for work in turn.s.works.values())
     if is_waiting and turn.now_s < turn.s.phase_since_s + turn.plan.payment_s:
         return
     turn.enter(Phase.CLOSED)
@@ -230,6 +236,7 @@ def on_not_refunded(turn: Turn, work: Work) -> None:
     tries = work.tries + 1
     payment = "" if tries < REFUND_TRIES_MAX else "failed"
     turn.put_work(replace(work, tries=tries, payment=payment))
+    _count_paid(turn, work.provider)
 
 
 def rate(turn: Turn, provider: str, points: int, sentence: str) -> None:

@@ -25,6 +25,7 @@ from kumiai.market.effects import (
     Unseal,
     Unsealed,
 )
+from kumiai.market.fees import compute_fee_max
 from kumiai.market.kinds import Code, Policy, Ruling, Status
 from kumiai.market.letters import FeedbackGiven, ResultGiven
 from kumiai.market.sealing import compute_sealed_bytes_max
@@ -39,7 +40,7 @@ _FRAUD = frozenset(
 def start(turn: Turn, round_number: int, attempt: int) -> None:
     """Ask every member with a contract for its work of this round."""
     active = [m for m in turn.s.members.values() if m.standing is Standing.ACTIVE]
-    cost = sum(member.offer.terms.price_msat for member in active)
+    cost = sum(member.offer.terms.price_msat + _compute_fee_max(turn, member) for member in active)
     if not active:
         paying.finish(turn, "no provider is left")
         return
@@ -62,6 +63,7 @@ def _prepare(turn: Turn, member: Member) -> None:
         price_msat=offer.price_msat,
         deadline_s=turn.now_s + turn.terms.train_s,
         model=turn.s.model,
+        fee_msat_max=_compute_fee_max(turn, member),
     )
     if offer.payment is Policy.HOLD:
         work = replace(work, preimage=turn.derive(f"preimage/{work.key}"))
@@ -78,6 +80,14 @@ def _prepare(turn: Turn, member: Member) -> None:
         )
     else:
         _send_request(turn, work, member)
+
+
+def _compute_fee_max(turn: Turn, member: Member) -> int:
+    """What the payment of one round may cost beside the price; ecash is sent without a route."""
+    offer = member.offer.terms
+    if not turn.plan.has_fees or offer.payment is Policy.ESCROW:
+        return 0
+    return compute_fee_max(offer.price_msat)
 
 
 def _send_request(turn: Turn, work: Work, member: Member, token: str = "", ours: str = "") -> None:
@@ -221,6 +231,8 @@ def on_fetched(turn: Turn, work: Work) -> None:
     payment = member.offer.terms.payment
     if payment in (Policy.HOLD, Policy.FAIR):
         preimage = bytes.fromhex(work.preimage)
+        # the key comes with the payment: begun later than this, it comes after the round
+        begin_by_s = work.deadline_s + turn.terms.judge_s if payment is Policy.FAIR else 0
         turn.ask(
             Pay(
                 key=f"pay/{work.key}",
@@ -230,6 +242,7 @@ def on_fetched(turn: Turn, work: Work) -> None:
                 payment_hash=sha256_hex(preimage) if preimage else "",
                 job=turn.job_id,
                 round=work.round,
+                begin_by_s=begin_by_s,
             )
         )
     if work.seal_key and payment is not Policy.FAIR:
@@ -241,12 +254,13 @@ def on_payment(turn: Turn, work: Work, seen: PaymentSeen) -> None:
     work = replace(work, payment=seen.state, fee_msat=seen.fee_msat)
     member = turn.s.members[work.provider]
     if seen.state == "settled":
-        if member.offer.terms.payment is Policy.FAIR and work.stage is Stage.FETCHED:
+        is_fair = member.offer.terms.payment is Policy.FAIR
+        is_key = is_fair and work.stage in (Stage.FETCHED, Stage.LOCKED)
+        if is_key:
             work = replace(work, seal_key=seen.preimage)
-            turn.put_work(work)
-            _open(turn, work)
-            return
         paying.on_settled(turn, work)
+        if is_key:
+            _open(turn, work)
         return
     if seen.state == "accepted" and work.stage is Stage.FETCHED:
         key_by = turn.now_s + turn.terms.reveal_s

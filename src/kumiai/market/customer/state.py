@@ -26,7 +26,7 @@ class CustomerPlan:
     terms: the job; its `task` and `code` references are filled in when they are on the servers.
     shards: one blob each, not sealed. secret: 64 hex digits that derive all keys and preimages.
     offers_s: how long offers are waited for; wanted: how many providers work at once (shards times
-    redundancy). budget_msat: never is more promised than this.
+    redundancy). budget_msat: never is more promised than this, the limit of fees included.
     """
 
     pubkey: str
@@ -49,6 +49,7 @@ class CustomerPlan:
     attempts_max: int = 3  # of one round
     faults_max: int = 2  # rejected or missing results of one provider before it is replaced
     refused: tuple[str, ...] = ()  # keys that get no contract
+    has_fees: bool = False  # payments may cost fees; not those of play money, nor of old plans
 
     @property
     def wanted(self) -> int:
@@ -137,6 +138,7 @@ class Work:
     verdict: str = ""
     payment: str = ""  # the wallet's last word
     fee_msat: int = 0
+    fee_msat_max: int = 0  # reserved beside the price until the payment is settled or dead
     tries: int = 0  # payments of this accepted work, or refunds, that failed for good
 
     @property
@@ -148,6 +150,15 @@ class Work:
     def is_accepted_unpaid(self) -> bool:
         """Tell whether it was accepted and its payment is dead: nothing moves any more."""
         return self.stage is Stage.ACCEPTED and self.payment in UNPAID_STATES
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether its money has left us: by our wallet's word, or because the mint keeps it.
+
+        A refund that was refused for good: the provider and a juror have spent the ecash.
+        """
+        is_kept = bool(self.token) and self.payment == "failed"
+        return self.stage is Stage.PAID or self.payment == "settled" or is_kept
 
     @property
     def is_open(self) -> bool:
@@ -205,39 +216,44 @@ class CustomerState:
     @property
     def spent_msat(self) -> int:
         """What has left our wallet or will: settled, with fees."""
-        return sum(
-            work.price_msat + work.fee_msat for work in self.works.values() if _is_spent(work)
-        )
+        return sum(work.price_msat + work.fee_msat for work in self.works.values() if work.is_spent)
 
     @property
     def reserved_msat(self) -> int:
-        """What is promised and not final."""
-        return sum(work.price_msat for work in self.works.values() if self._is_promised(work))
+        """What is promised and not final, with the most that its payment may cost."""
+        return sum(
+            work.price_msat + work.fee_msat_max
+            for work in self.works.values()
+            if self._is_promised(work)
+        )
 
     def _is_promised(self, work: Work) -> bool:
-        if _is_spent(work):
+        if work.is_spent:
             return False
         if work.is_accepted_unpaid:
             return False
         if work.is_open or work.stage in (Stage.OPENED, Stage.ACCEPTED):
             return True
-        if work.token and work.payment not in ("refunded", "failed"):
+        if work.token and work.payment != "refunded":
             return True  # until it has come back, or was asked for in vain
         if f"lock/{work.key}" in self.pending:
             return True  # the mint may be slow
-        if f"pay/{work.key}" in self.pending and not work.preimage:
-            return True  # under way: only a hold payment cannot end without our preimage
-        return self._may_be_ruled(work)
+        return self.is_being_paid(work) or self._may_be_ruled(work)
+
+    def is_being_paid(self, work: Work) -> bool:
+        """Tell whether it may be paid yet by what is under way, whatever we decide.
+
+        Only a hold payment cannot end without our preimage.
+        """
+        return f"pay/{work.key}" in self.pending and not work.preimage
 
     def _may_be_ruled(self, work: Work) -> bool:
         """A jury may still say that a rejected work is to be paid."""
         if self.terms is None or not self.terms.jury or work.code not in DISPUTABLE:
             return False
+        if self.phase is Phase.CLOSED:
+            return False  # a ruling is followed yet, but nothing is begun any more beside it
         return work.stage is Stage.REJECTED and work.payment not in UNPAID_STATES
-
-
-def _is_spent(work: Work) -> bool:
-    return work.stage is Stage.PAID or work.payment == "settled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kumiai.base.events import Event, check_event
 from kumiai.market.drafts import veil_hash
-from kumiai.market.kinds import EVENT_BYTES_MAX, Kind
+from kumiai.market.kinds import DISPUTABLE, EVENT_BYTES_MAX, Code, Kind, Ruling
 from kumiai.market.letters import DisputeRaised
 from kumiai.market.nips.nip01 import decode_event, get_value
 
@@ -31,10 +31,24 @@ def find_disputed_update(dispute: DisputeRaised, customer: str) -> str:
         raise ValueError("the verdict is about another provider or round")
     if get_value(verdict.tags, "model") != veil_hash(dispute.terms.model.sha256):
         raise ValueError("the update was judged on another model")
+    _check_rejected(verdict)
     update = get_value(verdict.tags, "x")
     if not update:
         raise ValueError("the verdict is about an update that was never opened")
     return update
+
+
+def _check_rejected(verdict: Event) -> None:
+    """Only a rejection can be disputed, for a reason that a jury can measure anew.
+
+    Else a provider could show the verdict on a good work, and the ecash of a bad one.
+    """
+    said = [tag for tag in verdict.tags if tag[:1] == ("status",)]
+    if len(said) != 1 or len(said[0]) < 3 or said[0][1] != Ruling.REJECTED:
+        raise ValueError("the verdict rejected nothing")
+    code = said[0][2]
+    if code in set(Code) - DISPUTABLE:
+        raise ValueError(f"no jury can measure this: {code}")
 
 
 def _find_refs(event: Event, marker: str) -> list[str]:

@@ -29,6 +29,7 @@ from kumiai.market.terms import JobTerms
 
 JOBS_MAX = 100
 SESSIONS_MAX = 1_000
+BYTES_MAX = 2**31  # of a model or an update: as much as providers take
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,8 @@ class _Turn:
         terms = job.terms
         if terms is None or job.id in self.s.jobs:
             return
+        if max(terms.model_bytes, terms.update_bytes_max) > BYTES_MAX:
+            return  # its author alone says how much a judge would download
         is_named = self.policy.pubkey in (*terms.committee, *terms.jury)
         is_ours = is_named and (not self.policy.jobs or job.id in self.policy.jobs)
         if is_ours and self._forget_a_job():
@@ -149,14 +152,26 @@ class _Turn:
             self.s.customers[job.id] = job.customer  # type: ignore[index]
 
     def _forget_a_job(self) -> bool:
-        """Make room: the oldest job about which nothing was asked gives way."""
+        """Make room: the oldest job about which nothing was asked gives way.
+
+        If all were asked about, the one for the longest time not, unless work for it is under way.
+        """
         if len(self.s.jobs) < JOBS_MAX:
             return True
-        used = {session.job for session in self.s.sessions.values()}
-        oldest = next((job for job in self.s.jobs if job not in used), None)
-        if oldest is not None:
-            del self.s.jobs[oldest], self.s.customers[oldest]
-        return oldest is not None
+        sessions = self.s.sessions.values()
+        asked_at = {session.job: at for at, session in enumerate(sessions)}
+        at_work = {session.job for session in sessions if self._is_at_work(session)}
+        idle = [job for job in self.s.jobs if job not in at_work]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda job: asked_at.get(job, -1))
+        del self.s.jobs[oldest], self.s.customers[oldest]
+        for key in [session.key for session in sessions if session.job == oldest]:
+            del self.s.sessions[key]  # type: ignore[attr-defined]
+        return True
+
+    def _is_at_work(self, session: Session) -> bool:
+        return any(key.split("/")[1] == session.key for key in self.s.pending)
 
     def _on_judging(self, message: JudgingAsked) -> None:
         terms = self.s.jobs.get(message.job)
@@ -168,7 +183,7 @@ class _Turn:
         key = f"{message.job}:{asked.round}:{asked.attempt}"
         session = self.s.sessions.get(key)
         if session is None:
-            self._make_room()
+            self._make_room(message.job)
         session = gather(session, key, message)
         self.put(session)
         if session.is_whole and not session.is_begun:
@@ -185,12 +200,30 @@ class _Turn:
                 evidence = {"event": message.id, "author": message.provider}
                 self.refuse(Reject("bad-dispute", str(error), evidence), message.event)
                 return
-            self._make_room()
+            if self._is_heard(message.verdict):
+                evidence = {"event": message.id, "author": message.provider}
+                detail = "this verdict has been disputed before"
+                self.refuse(Reject("second-dispute", detail, evidence), message.event)
+                return
+            self._make_room(message.job)
             self._begin(make_dispute(message, update))
 
-    def _make_room(self) -> None:
-        if len(self.s.sessions) >= SESSIONS_MAX:
-            del self.s.sessions[next(iter(self.s.sessions))]  # type: ignore[attr-defined]
+    def _is_heard(self, verdict: str) -> bool:
+        """Tell whether a dispute about it is judged, or was: each could show other ecash."""
+        return any(
+            session.is_asked or self._is_at_work(session)
+            for session in self.s.sessions.values()
+            if session.dispute is not None and session.dispute.verdict == verdict
+        )
+
+    def _make_room(self, job: str) -> None:
+        """Forget the oldest session; of the same job, if that one has more than its share."""
+        if len(self.s.sessions) < SESSIONS_MAX:
+            return
+        own = [key for key, session in self.s.sessions.items() if session.job == job]
+        has_share = len(own) >= SESSIONS_MAX // JOBS_MAX
+        oldest = own[0] if has_share else next(iter(self.s.sessions))
+        del self.s.sessions[oldest]  # type: ignore[attr-defined]
 
     # -- work --
 

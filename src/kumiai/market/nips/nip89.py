@@ -139,7 +139,8 @@ def _read_object(text: str) -> dict[str, Any]:
     check_text(text, "content", CONTENT_CHARS_MAX)
     try:
         document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:  # also for NaN, and half a surrogate pair
         raise ValueError(f"content is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ValueError("content is not a JSON object")

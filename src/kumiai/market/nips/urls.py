@@ -7,12 +7,14 @@ climb is taken, as relays and blob servers have no use for them.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 URL_CHARS_MAX: Final = 255
+LOCAL_NAMES: Final = (".local", ".internal", ".localhost", ".home.arpa")
 
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
@@ -31,6 +33,28 @@ def normalise_server_url(text: str) -> str:
     if "?" in url:
         raise ValueError(f"server address {text[:80]!r}: it has a query")
     return url
+
+
+def is_server_address(text: str) -> bool:
+    """Tell whether a blob server could be asked there at all: not at port 99999, for one."""
+    try:
+        parts = urlsplit(text)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return is_whole and text.startswith(("http://", "https://")) and not any(map(str.isspace, text))
+
+
+def is_public(url: str) -> bool:
+    """Tell whether an address looks like one on the public network (names are not asked)."""
+    host = (urlsplit(url).hostname or "").rstrip(".")  # "localhost." is localhost
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        pass
+    last = host.rsplit(".", 1)[-1]
+    is_number = last.isdigit() or last.startswith("0x")  # 127.1 and 0x7f.1 are addresses too
+    return "." in host and not is_number and not host.endswith(LOCAL_NAMES)
 
 
 def _normalise(text: str, what: str, ports: Mapping[str, int]) -> str:

@@ -21,6 +21,7 @@ from kumiai.market.provider.state import (
     Contract,
     Stage,
     Standing,
+    Work,
 )
 from kumiai.market.provider.turn import Turn
 
@@ -29,6 +30,7 @@ CODE_BYTES_MAX = 2**20
 PATIENCE_ROUNDS = 4
 FIRST_REQUEST_S = 3600  # whatever times a job declares: so long we wait for its first round
 ANNOUNCEMENT_NAME = "kumiai-training"
+_BEFORE_ACTIVE = ("open-job", "fetch/task", "fetch/shard", "fetch/code", "unseal", "publish/accept")
 BEFORE_DELIVERY = frozenset(
     {
         Stage.ASKED,
@@ -96,7 +98,8 @@ def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
         ecash=policy.ecash,
         expires_at_s=min(job.expires_at_s, turn.now_s + policy.offer_life_s),
     )
-    turn.ask(Publish(f"publish/offer/{job.id}", draft_offer(event, terms), job.relays))
+    relays = turn.get_relays(job.id)
+    turn.ask(Publish(f"publish/offer/{job.id}", draft_offer(event, terms), relays))
 
 
 def _is_busy(turn: Turn) -> bool:
@@ -261,7 +264,7 @@ def on_accepted(turn: Turn, contract: Contract) -> None:
 
 def decline(turn: Turn, contract: Contract, reason: str) -> None:
     """Say that we cannot or will not."""
-    turn.put_contract(replace(contract, standing=Standing.ENDED, reason=reason))
+    _finish(turn, contract, reason)
     draft = draft_feedback(contract.id, contract.job, contract.customer, Status.ERROR, reason)
     turn.ask(Publish(f"publish/decline/{contract.id}", draft, turn.get_relays(contract.job)))
 
@@ -270,6 +273,9 @@ def on_cancelled(turn: Turn, message: Cancelled) -> None:
     """The customer withdrew: what is not delivered is dropped, the rest is judged and paid."""
     named = set(message.requests)
     _end(turn, message.author, named, "cancelled by the customer")
+    for work in [work for key, work in turn.s.works.items() if key in named]:
+        if work.request.customer == message.author:
+            _withdraw(turn, work)
     for job in named & set(turn.s.jobs):
         if turn.s.jobs[job].customer == message.author:
             turn.drop(f"publish/offer/{job}")
@@ -287,11 +293,24 @@ def _end(turn: Turn, customer: str, named: set[str], reason: str) -> None:
             continue
         if contract.id not in named and contract.job not in named:
             continue
-        turn.put_contract(replace(contract, standing=Standing.ENDED, reason=reason))
+        _finish(turn, contract, reason)
         for work in list(turn.s.works.values()):
-            if work.request.contract == contract.id and work.stage in BEFORE_DELIVERY:
-                drop_work(turn, work.key)
-                turn.put_work(replace(work, stage=Stage.FAILED, code="cancelled"))
+            if work.request.contract == contract.id:
+                _withdraw(turn, work)
+
+
+def _finish(turn: Turn, contract: Contract, reason: str) -> None:
+    """It is over: what is still fetched for it would fill our disk for nobody."""
+    for name in _BEFORE_ACTIVE:
+        turn.drop(f"{name}/{contract.id}")
+    turn.put_contract(replace(contract, standing=Standing.ENDED, reason=reason))
+
+
+def _withdraw(turn: Turn, work: Work) -> None:
+    """Drop a work that its customer withdrew, unless it is delivered."""
+    if work.stage in BEFORE_DELIVERY:
+        drop_work(turn, work.key)
+        turn.put_work(replace(work, stage=Stage.FAILED, code="cancelled"))
 
 
 def expire_contracts(turn: Turn) -> None:
@@ -306,8 +325,7 @@ def expire_contracts(turn: Turn) -> None:
         if contract.id not in asked:
             patience_s = min(patience_s, FIRST_REQUEST_S)
         if turn.now_s > contract.since_s + patience_s:
-            ended = replace(contract, standing=Standing.ENDED, reason="the customer is silent")
-            turn.put_contract(ended)
+            _finish(turn, contract, "the customer is silent")
 
 
 def drop_work(turn: Turn, key: str) -> None:

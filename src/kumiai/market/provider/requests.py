@@ -14,6 +14,7 @@ from kumiai.market.provider.turn import Turn
 from kumiai.market.terms import JobTerms, RoundTerms
 
 FAILED_MAX = 100  # of one contract: who asks for what cannot be done is heard no more
+CLOCK_S = 3600  # so far a customer's clock may be ahead of ours
 _UNPAID = frozenset({Stage.DELIVERED, Stage.LOCKED, Stage.ACCEPTED})
 
 
@@ -28,6 +29,8 @@ def find_flaw(turn: Turn, contract: Contract | None, message: RoundAsked) -> str
     asked = message.terms
     if asked.deadline_s <= turn.now_s:
         return f"its deadline {asked.deadline_s} has passed"
+    if asked.deadline_s > turn.now_s + contract.job_terms.train_s + CLOCK_S:
+        return f"its deadline {asked.deadline_s} is later than the job's train_s allows"
     if asked.price_msat != contract.terms.price_msat:
         return f"offers {asked.price_msat} msat, the contract says {contract.terms.price_msat}"
     if asked.round > contract.job_terms.rounds:

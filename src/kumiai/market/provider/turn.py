@@ -11,6 +11,7 @@ from kumiai.base.errors import Reject
 from kumiai.base.events import Event
 from kumiai.market.effects import Effect, Rejected
 from kumiai.market.machine import Outcome, keep_evidence
+from kumiai.market.nips.urls import is_public
 from kumiai.market.provider.state import (
     Contract,
     ProviderPolicy,
@@ -92,9 +93,9 @@ class Turn:
         return terms
 
     def get_relays(self, job: str) -> tuple[str, ...]:
-        """Return where the job asks for answers."""
+        """Return where the job asks for answers, as far as a stranger may send us there."""
         found = self.s.jobs.get(job)
-        return found.relays if found is not None else ()
+        return tuple(filter(is_public, found.relays)) if found is not None else ()
 
     def end(self) -> Outcome[ProviderState]:
         """The step's outcome."""

@@ -136,6 +136,7 @@ def _train(turn: Turn, work: Work) -> None:
             model=work.request.terms.model.sha256,
             shard=contract.shard,
             seed=work.request.terms.seed,
+            seconds=max(1, work.request.terms.deadline_s - turn.now_s),
         )
     )
 

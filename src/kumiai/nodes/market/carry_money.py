@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from kumiai.base.amounts import PPM
 from kumiai.base.canonical import is_hash
 from kumiai.base.errors import InputError
 from kumiai.market.effects import (
@@ -28,6 +27,7 @@ from kumiai.market.effects import (
     WatchInvoice,
     is_final,
 )
+from kumiai.market.fees import compute_fee_max
 from kumiai.market.kinds import Code
 from kumiai.nodes.market.carrying import Carriers, Emit, Insisting, fail
 from kumiai.nodes.market.errors import WalletError
@@ -35,10 +35,8 @@ from kumiai.nodes.market.intents import Action, Debt, Record
 from kumiai.nodes.market.patience import Patience
 from kumiai.nodes.market.ports import Invoice
 
-FEE_PPM_MAX: Final = 10_000  # of the amount: what a route may cost
 # what our own wallet says to us, not about the payment: its owner mends it, the money may be moving
 _SHUT_OUT: Final = frozenset({"UNAUTHORIZED", "RESTRICTED"})
-FEE_MSAT_LEAST: Final = 2_000  # small payments may cost so much: LNbits reserves it of each
 
 
 class CashierPort(Protocol):
@@ -54,6 +52,7 @@ class CashierPort(Protocol):
         payee: str = "",
         payment_hash: str = "",
         fee_msat_max: int = 0,
+        begin_by_s: int = 0,
     ) -> Record: ...
 
     async def check(self, key: str) -> Record: ...
@@ -157,7 +156,6 @@ class MoneyCarrier:
         """Pay once and tell every change; the cashier refuses what was not agreed."""
         key = self._key(effect.key)
         debt = Debt(key, effect.job, effect.round, effect.payee)
-        fee_msat_max = max(FEE_MSAT_LEAST, effect.amount_msat * FEE_PPM_MAX // PPM)
 
         def attempt() -> Awaitable[Record]:
             return self.cashier.pay(
@@ -167,7 +165,8 @@ class MoneyCarrier:
                 effect.amount_msat,
                 payee=effect.payee,
                 payment_hash=effect.payment_hash,
-                fee_msat_max=fee_msat_max,
+                fee_msat_max=compute_fee_max(effect.amount_msat),
+                begin_by_s=effect.begin_by_s,
             )
 
         await self._follow(effect.key, attempt, emit)
@@ -198,8 +197,10 @@ class MoneyCarrier:
             try:
                 record = await self.insisting.call(f"looking at {key}", look)
             except (WalletError, InputError) as error:
-                if getattr(error, "code", "") not in _SHUT_OUT:
-                    emit(fail(key, Code.BAD_INVOICE, error))
+                said = getattr(error, "code", "")
+                if said not in _SHUT_OUT:
+                    code = Code.NOT_PAID if said == "TOO_LATE" else Code.BAD_INVOICE
+                    emit(fail(key, code, error))
                     return
                 self.insisting.report(f"looking at {key}", error)
                 await self.looking.sleep(next(waits))

@@ -59,6 +59,7 @@ class ProviderWork:
             model=effect.model,
             shard=effect.shard,
             seed=effect.seed,
+            seconds=effect.seconds,
         )
         try:
             done = await _work(self.insisting, self.threads, "training", self.work.train, order)

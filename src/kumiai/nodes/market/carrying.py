@@ -26,8 +26,14 @@ DETAIL_CHARS_MAX = 300
 
 
 def fail(key: str, code: str, error: object) -> Failed:
-    """Say that an effect cannot be had, with a sentence of bounded length."""
-    return Failed(key, code, str(error)[:DETAIL_CHARS_MAX])
+    """Say that an effect cannot be had, in one line of bounded length.
+
+    It is written down and told to others, and may quote anybody: so it holds printable text only,
+    which has a form in UTF-8 and in events.
+    """
+    words = " ".join(str(error)[: 2 * DETAIL_CHARS_MAX].split())
+    shown = "".join(it if it.isprintable() else "?" for it in words)
+    return Failed(key, code, shown[:DETAIL_CHARS_MAX])
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,13 +71,18 @@ class Cashier:
         payee: str = "",
         payment_hash: str = "",
         fee_msat_max: int = 0,
+        begin_by_s: int = 0,
     ) -> Record:
         """Pay a debt once. amount, payee and hash are the agreed ones ("": nothing was agreed).
+
+        After begin_by_s (0: never) the wallet is not asked to pay any more: what it has heard of
+        goes on, what it never heard of stays PENDING until it cannot be paid.
 
         The record says SETTLED, ACCEPTED (locked), PENDING (not known yet: call again with the same
         key, or `check`), or that nothing moved and why. Raises WalletError before anything is
         written: AMOUNT_DIFFERS, PAYEE_DIFFERS, LOCK_DIFFERS (the hash), EXPIRED, ALREADY_PAID (by
-        another key; retriable while that one is not known to be settled), OTHER (no invoice).
+        another key; retriable while that one is not known to be settled), TOO_LATE (begin_by_s),
+        OTHER (no invoice).
         """
         await self._resolve_once()
         async with self._turn(f"pay/{debt}"):
@@ -88,6 +93,8 @@ class Cashier:
                     key, debt, bolt11, amount_msat, payee, payment_hash, fee_msat_max
                 )
                 await self._check_unpaid(intent)
+                if self._is_over(begin_by_s):
+                    raise WalletError("TOO_LATE", "what it pays for could not be used any more")
                 self._store.add(intent)
                 known = Record(intent, Outcome(PaymentState.PENDING))
             else:
@@ -97,7 +104,7 @@ class Cashier:
                 if not known.is_open:
                     return known
                 known, found = await self._look(known)
-                if found is not None or not known.is_open:
+                if found is not None or not known.is_open or self._is_over(begin_by_s):
                     return known
                 is_first = False
             return await self._ask_to_pay(known, is_first=is_first)
@@ -202,6 +209,9 @@ class Cashier:
         if lock is None:
             lock = self._turns[name] = asyncio.Lock()
         return lock
+
+    def _is_over(self, begin_by_s: int) -> bool:
+        return 0 < begin_by_s < self._clock()
 
     async def _resolve_once(self) -> None:
         if not self._is_resolved:

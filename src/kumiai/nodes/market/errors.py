@@ -37,7 +37,7 @@ class WalletError(MarketError):
 
     code: NIP-47's word (INSUFFICIENT_BALANCE, NOT_IMPLEMENTED, PAYMENT_FAILED, NOT_FOUND,
     RATE_LIMITED, UNAUTHORIZED, INTERNAL, OTHER) or one of ours: AMOUNT_DIFFERS, PAYEE_DIFFERS,
-    EXPIRED, ALREADY_PAID, LOCK_DIFFERS, SPENT.
+    EXPIRED, TOO_LATE, ALREADY_PAID, LOCK_DIFFERS, SPENT.
     """
 
     def __init__(self, code: str, message: str, *, is_retriable: bool = False) -> None:

@@ -15,7 +15,8 @@ loop is a broken promise of our own, a journal that cannot be written, or `stop`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -318,16 +319,13 @@ class MarketNode(Generic[S]):
     async def _hear(self, filters: tuple[Filter, ...]) -> None:
         waits = self._times.patience.waits()
         while True:
-            stream = self._relay.subscribe(filters)
             try:
-                async for event in stream:
-                    if len(encode_event(event)) <= HEARD_BYTES_MAX:
-                        await self._inbox.put_event(event)
+                async with aclosing(self._relay.subscribe(filters)) as stream:
+                    async for event in stream:
+                        if len(encode_event(event)) <= HEARD_BYTES_MAX:
+                            await self._inbox.put_event(event)
             except RelayError as error:
                 self._observer.on_trouble("listening", error)
-            finally:
-                if isinstance(stream, AsyncGenerator):
-                    await stream.aclose()
             await self._times.patience.sleep(next(waits))
 
     async def _tick(self) -> None:
@@ -343,9 +341,10 @@ class MarketNode(Generic[S]):
         is_first, waits = True, self._times.patience.waits()
         while True:
             try:
-                newest = self._outbox.list_mattering()[-PROBED_MAX:]
-                if is_first or await self._outbox.find_missing(newest):
-                    await self.republish()
+                said = self._outbox.list_mattering()
+                if is_first or await self._outbox.find_missing(said[-PROBED_MAX:]):
+                    for missing in await self._outbox.find_missing(said):
+                        self._send(missing)  # one that no relay takes holds up nothing else
                     is_first = False
                 wait_s = self._times.probe_s
             except RelayError as error:

@@ -27,6 +27,14 @@ class Published:
     refused: tuple[tuple[str, str], ...] = ()
 
 
+class EventStream(Protocol):
+    """Events of a subscription. What is not closed is asked for, and kept, for ever."""
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    async def aclose(self) -> None: ...
+
+
 class RelayPort(Protocol):
     """Several relays as one: events go to all of them and come back once, checked.
 
@@ -35,15 +43,15 @@ class RelayPort(Protocol):
     """
 
     async def publish(self, event: Event, relays: Sequence[str] = ()) -> Published:
-        """Send to all relays (or those named); done when each has answered or is out of time.
+        """Send to all relays, and to those named; done when each has answered or is out of time.
 
         Publishing the same event again is harmless. Raises RelayError (retriable) only if no relay
         took it.
         """
         ...
 
-    def subscribe(self, filters: Sequence[Filter]) -> AsyncIterator[Event]:
-        """Yield stored and then new events, each once, until the iterator is closed.
+    def subscribe(self, filters: Sequence[Filter]) -> EventStream:
+        """Yield stored and then new events, each once, until the stream is closed.
 
         After a lost connection it subscribes again and fetches what was missed.
         """

@@ -41,6 +41,7 @@ class TrainOrder:
     model: str  # global model, integers (learning.fixed_point)
     shard: str
     seed: int  # 63 bits; the same for all providers of one shard and round
+    seconds: int = 0  # what takes longer is in vain, 0 for any time
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ OPTION_MAX = 2**20  # of a recipe's whole-number options
 LAYERS_MAX = 512  # each is a Python object even where it has no memory
 FLOAT_BYTES = 4
 BACKWARD_FACTOR = 3  # a backward pass costs about two forward ones
+# More than any device of the sort does; the processor works on one thread (`exact`).
+FLOP_A_SECOND_MAX = {"cpu": 2 * 10**12, "cuda": 10**14}
 STATES = 4  # of each number: itself, its gradient, two of the optimiser
 
 
@@ -131,12 +133,20 @@ def compute_demand(
     return Demand(memory, BACKWARD_FACTOR * flop)
 
 
-def check_demand(demand: Demand, iteration_count: int, limits: WorkLimits) -> None:
-    """InputError where the work is more than the machine's owner lends."""
+def check_demand(
+    demand: Demand, iteration_count: int, limits: WorkLimits, seconds: int = 0, device: str = "cpu"
+) -> None:
+    """InputError where the work is more than the machine's owner lends, or can do in its time.
+
+    seconds: how long it may take, 0 for any time. Work that is begun cannot be stopped.
+    """
     if demand.memory_bytes > limits.memory_bytes_max:
         fix = f"{demand.memory_bytes} bytes of memory: this machine lends {limits.memory_bytes_max}"
         raise InputError("model", "one iteration", fix)
     flop = demand.flop * iteration_count
     if flop > limits.flop_max:
         fix = f"{flop} operations: this machine lends {limits.flop_max} to an order"
+        raise InputError("training", f"{iteration_count} iterations", fix)
+    if seconds and flop > seconds * FLOP_A_SECOND_MAX.get(device, flop):
+        fix = f"{flop} operations: no machine does them in {seconds} s"
         raise InputError("training", f"{iteration_count} iterations", fix)

@@ -11,7 +11,13 @@ from typing import NoReturn
 import torch
 
 from kumiai.adapters.compute.execution.engine import Engine
-from kumiai.adapters.compute.market.limits import WorkLimits, check_options, check_shape
+from kumiai.adapters.compute.market.limits import (
+    FLOAT_BYTES,
+    STATES,
+    WorkLimits,
+    check_options,
+    check_shape,
+)
 from kumiai.adapters.compute.task_rules import build_task_codec
 from kumiai.adapters.compute.task_work import check_codec, make_settings
 from kumiai.adapters.data.user_file import is_user_reference, load_user_recipe
@@ -166,7 +172,7 @@ def _build_library(
         with torch.device("meta"):  # shapes alone: a giant costs nothing
             module = build_seeded(recipe, 1.0, 0)
             size = sum(t.numel() for t in (*module.parameters(), *module.buffers()))
-        if 4 * size > limits.memory_bytes_max:
+        if FLOAT_BYTES * STATES * size > limits.memory_bytes_max:  # training needs it at least
             fix = f"{size} numbers: this machine lends {limits.memory_bytes_max} bytes"
             raise InputError("model.options", dict(model.options), fix)
         check_nested(recipe)

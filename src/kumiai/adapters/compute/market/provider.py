@@ -58,6 +58,12 @@ class MarketProvider:
         InputError for a task, model or shard that is not what it says or asks for too much;
         RunFailedError where the training diverged: there is no update to deliver.
         """
+        try:
+            return self._train(order)
+        except MemoryError as error:
+            raise InputError("task", order.task, "more memory than this machine has") from error
+
+    def _train(self, order: TrainOrder) -> Trained:
         if not 0 <= order.seed < SEED_MAX:
             raise InputError("seed", order.seed, "a whole number within 0..2**63-1")
         job = self.open(order)
@@ -65,11 +71,14 @@ class MarketProvider:
             raise InputError("round", order.round, f"within 1..{job.task.training.rounds}")
         with exact(job.device):
             shard = self._read_shard(order, job)
-            self._check_work(job, len(shard[1]))
+            self._check_work(job, len(shard[1]), order.seconds)
             self._check_model(order, job)
-            compute = EngineCompute(
-                job.task, job.recipe, job.engine, self._blobs, {MEMBER: shard}, {}
-            )
+            try:
+                compute = EngineCompute(
+                    job.task, job.recipe, job.engine, self._blobs, {MEMBER: shard}, {}
+                )
+            except ValueError as error:  # what its rules for the next model say, too
+                raise InputError("task", order.task, str(error)) from error
             try:
                 (done,) = compute.train([TrainJob(order.round, MEMBER, order.model, order.seed)])
             except RECIPE_FAULTS as error:
@@ -122,13 +131,13 @@ class MarketProvider:
         except ValueError as error:
             raise InputError("model", order.model, str(error)) from error
 
-    def _check_work(self, job: OpenedJob, sample_count: int) -> None:
+    def _check_work(self, job: OpenedJob, sample_count: int, seconds: int) -> None:
         """Refuse work beyond the limits before a number of it is computed."""
         if not job.is_library_recipe:
             return
         demand = compute_demand(job.recipe, job.task, job.input_shape, sample_count)
         (count,) = count_member_iterations(job.engine.settings, (sample_count,))
-        check_demand(demand, count, self._limits)
+        check_demand(demand, count, self._limits, seconds, job.device.type)
 
     def _get(self, field: str, name: str, size_bytes_max: int) -> bytes:
         try:

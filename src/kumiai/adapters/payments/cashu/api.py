@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 from kumiai.adapters.payments.cashu import points
 from kumiai.adapters.payments.cashu.keysets import KEYSET_COUNT_MAX, Keyset, check_keyset
 from kumiai.adapters.payments.cashu.tokens import Dleq
+from kumiai.adapters.payments.checks import check_address
 from kumiai.base.errors import InputError, KumiaiError
 from kumiai.nodes.market.errors import WalletError
 
@@ -48,9 +49,10 @@ class MintRefusedError(WalletError):
         code = "SPENT" if mint_code == SPENT else "OTHER"
         if 10_000 <= mint_code <= 11_000:  # the proofs, or what was shown with them
             code = "UNAUTHORIZED"
+        plain = "".join(c if c.isprintable() else " " for c in detail[:200])
         super().__init__(
             code,
-            f"the mint refused: {detail[:200]} ({mint_code})",
+            f"the mint refused: {plain} ({mint_code})",
             is_retriable=mint_code in _RETRIABLE,
         )
         self.mint_code = mint_code
@@ -92,6 +94,7 @@ class MintApi:
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         if not url.startswith(("http://", "https://")) or len(url) > 512:
             raise InputError("mint", url, "give the mint's address, http:// or https://")
+        check_address("mint", url)
         self.url = url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
@@ -198,7 +201,7 @@ class MintApi:
     def _read(self, parse: Callable[[Any], _T], answer: Any) -> _T:
         try:
             return parse(answer)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise self._unwell(f"a malformed answer: {error}") from error
 
     def _unwell(self, what: str) -> WalletError:
@@ -233,6 +236,8 @@ def _read_keyset_list(answer: Any) -> list[dict[str, Any]]:
     for entry in entries:
         if not isinstance(entry["id"], str) or not entry["id"].isprintable():
             raise ValueError("a keyset without an id")
+        if not isinstance(entry["unit"], str):
+            raise ValueError("a keyset without a unit")
     return entries
 
 

@@ -86,6 +86,7 @@ class EmbeddedEcash:
         self._pubkey = PublicKey.from_secret(key.secret).format().hex()
         self.engine = open_money(path)
         with sqlite.store_errors(path), self.engine.begin() as connection:
+            sqlite.check_purpose(connection, path, _moves.name, "an embedded bank of ecash")
             _metadata.create_all(connection)
             name = connection.execute(select(_bank.c.name)).scalar()
             if name is None:
@@ -221,7 +222,11 @@ class EmbeddedEcash:
         return any(conditions.has_signed(lock.refund, secret, signature) for signature in shown)
 
     def _read(self, text: str) -> _Token:
-        """Parse a token; refuses another bank's. What it says of its amount is not believed."""
+        """Parse a token; refuses another bank's, and one that is written in another way than ours.
+
+        A secret has one text, or the same money could be promised twice; and what is no plain text
+        no database takes. What a token says of its amount is not believed.
+        """
         if not isinstance(text, str) or len(text) > TOKEN_CHARS_MAX:
             raise WalletError("LOCK_DIFFERS", f"a token has at most {TOKEN_CHARS_MAX} characters")
         try:
@@ -232,6 +237,8 @@ class EmbeddedEcash:
                     raise ValueError("not bank, amount and secret")
         except (ValueError, RecursionError) as error:
             raise WalletError("LOCK_DIFFERS", f"no token of this kind: {error}") from error
+        if not token.secret.isascii() or _encode(token) != text:
+            raise WalletError("LOCK_DIFFERS", "a token that no bank writes so")
         if token.bank != self._bank:
             raise WalletError("LOCK_DIFFERS", "a token of another bank")
         return token

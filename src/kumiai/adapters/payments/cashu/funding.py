@@ -6,7 +6,14 @@ outputs are before the mint is asked to sign them.
 
 from __future__ import annotations
 
-from kumiai.adapters.payments.cashu.api import MintApi, Quote
+from dataclasses import replace
+
+from kumiai.adapters.payments.cashu.api import (
+    KEYSET_INACTIVE,
+    MintApi,
+    MintRefusedError,
+    Quote,
+)
 from kumiai.adapters.payments.cashu.store import Operation, WalletStore
 from kumiai.adapters.payments.cashu.swaps import Swaps, blind_all
 from kumiai.nodes.market.errors import WalletError
@@ -35,6 +42,20 @@ class Funding:
 
     async def claim(self, key: str) -> int:
         """Return the units received; WalletError, retriable, until the invoice is paid."""
+        try:
+            return await self._claim(key)
+        except MintRefusedError as refusal:
+            if refusal.mint_code != KEYSET_INACTIVE:
+                raise
+        # What was planned is of keys that the mint has retired: it signed nothing of it and never
+        # will. The money is there all the same, for outputs of the keys of now.
+        operation = self._store.get(key)
+        assert operation is not None
+        self._store.plan(replace(operation, state="quoted", outputs=()))
+        await self._swaps.refresh()
+        return await self._claim(key)
+
+    async def _claim(self, key: str) -> int:
         operation = self._store.get(key)
         if operation is None or operation.kind != "mint":
             raise WalletError("NOT_FOUND", f"no funds were asked for with key {key!r}")

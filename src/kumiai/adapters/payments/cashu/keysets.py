@@ -59,19 +59,21 @@ def compute_fee(ppks: Iterable[int]) -> int:
     return (sum(ppks) + 999) // 1000
 
 
-def split_with_fee(amount: int, keyset: Keyset) -> list[int]:
+def split_with_fee(amount: int, keyset: Keyset, count_max: int = KEY_COUNT_MAX) -> list[int]:
     """Return pieces that are worth `amount` after the fee for spending them, with the least fee.
 
     They may be worth more: by less than one unit of fee where a mint takes little, by several where
-    one large piece costs less to spend than small ones.
+    one large piece costs less to spend than small ones; and where `amount` has more pieces than
+    `count_max`, by as little as makes them so few (of 6 pieces: less than a 63rd).
     """
-    fee = 0
+    total = amount
     while True:
-        parts = split_amount(amount + fee, keyset)
-        wanted = compute_fee([keyset.input_fee_ppk] * len(parts))
-        if wanted <= fee:
+        while total.bit_count() > count_max:
+            total += total & -total  # the next greater sum that has fewer pieces
+        parts = split_amount(total, keyset)
+        if total - compute_fee([keyset.input_fee_ppk] * len(parts)) >= amount:
             return parts
-        fee += 1  # ends: a sum has at most 53 pieces, and fee is bounded by FEE_PPK_MAX
+        total += 1  # ends: a sum has at most 53 pieces, and their fee is bounded by FEE_PPK_MAX
 
 
 def _compute_id_v1(keyset: Keyset) -> str:

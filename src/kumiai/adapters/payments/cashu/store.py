@@ -46,6 +46,13 @@ _operations = Table(
     Column("result", String, nullable=False),
 )
 
+_shown = Table(
+    "shown",
+    _metadata,
+    Column("secret", String, primary_key=True),
+    Column("token", String, nullable=False),  # sha256 of the token that was found good with it
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -174,6 +181,18 @@ class WalletStore:
                 free, held = (free + amount, held) if operation is None else (free, held + amount)
         return free, held
 
+    def keep_shown(self, token: str, secrets: Sequence[str]) -> bool:
+        """Remember in which token others' proofs were shown to us; False if it was another one."""
+        with sqlite.store_errors(self._path), self.engine.begin() as connection:
+            query = select(_shown).where(_shown.c.secret.in_(secrets))
+            known = {row.secret: row.token for row in connection.execute(query)}
+            if any(other != token for other in known.values()):
+                return False
+            rows = [{"secret": it, "token": token} for it in secrets if it not in known]
+            if rows:
+                connection.execute(_shown.insert(), rows)
+            return True
+
     def close(self) -> None:
         """Let go of the file."""
         self.engine.dispose()
@@ -183,6 +202,7 @@ def open_money(path: Path) -> Engine:
     """Open a database whose every transaction is exclusive, on the disk, and its owner's alone.
 
     Shared by all files that hold money here: reading, deciding and writing is one transaction.
+    StoreError where the file cannot be made.
     """
     sqlite.create_private(path)
     engine = sqlite.open_engine(path, is_synced=True)

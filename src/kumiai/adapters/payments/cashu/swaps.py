@@ -20,6 +20,7 @@ from kumiai.adapters.payments.cashu.api import (
     to_dleq,
 )
 from kumiai.adapters.payments.cashu.keysets import (
+    KEY_COUNT_MAX,
     Keyset,
     compute_fee,
     split_amount,
@@ -81,14 +82,22 @@ class Swaps:
         )
 
     async def send(
-        self, key: str, request: str, amount: int, make_secret: Callable[[], str]
+        self,
+        key: str,
+        request: str,
+        amount: int,
+        make_secret: Callable[[], str],
+        count_max: int = KEY_COUNT_MAX,
     ) -> str:
-        """Turn own ecash into a token worth `amount` after the fee; same key, same token."""
+        """Turn own ecash into a token worth `amount` after the fee; same key, same token.
+
+        count_max: of the token's pieces; it is worth a little more where they would be more.
+        """
         for attempt in range(1, _ATTEMPTS + 1):
             operation = self._get(key, "lock", request)
             is_fresh = operation is None
             if operation is None:
-                operation = await self._plan_send(key, request, amount, make_secret)
+                operation = await self._plan_send(key, request, amount, make_secret, count_max)
             try:
                 return await self._swap(operation, [""] * len(operation.inputs), is_fresh)
             except MintRefusedError as refusal:
@@ -183,11 +192,16 @@ class Swaps:
         return operation
 
     async def _plan_send(
-        self, key: str, request: str, amount: int, make_secret: Callable[[], str]
+        self,
+        key: str,
+        request: str,
+        amount: int,
+        make_secret: Callable[[], str],
+        count_max: int,
     ) -> Operation:
         keyset = await self.get_active()
         try:
-            parts = split_with_fee(amount, keyset)
+            parts = split_with_fee(amount, keyset, count_max)
         except ValueError as error:
             raise WalletError("OTHER", str(error)) from error
         if any(proof.keyset not in self._keysets for proof in self._store.list_free()):

@@ -9,7 +9,8 @@ whoever asks first. Who is to be paid redeems before `locktime_s`, with a margin
 clock and for asking again; this adapter does not know which side it is on and does not hinder it.
 
 Whoever takes a token as pay calls `check` first: it needs the DLEQ proofs in the token, because a
-token with signatures of nobody is "unspent" to the mint as long as it never saw it.
+token with signatures of nobody is "unspent" to the mint as long as it never saw it. What was found
+good once is remembered: the same ecash in another token is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from kumiai.adapters.payments.cashu.tokens import (
     Token,
     decode_token,
 )
-from kumiai.base.canonical import hash_document, is_hash
+from kumiai.base.canonical import hash_document, is_hash, sha256_hex
 from kumiai.base.errors import InputError
 from kumiai.base.keys import SIGNATURE_BYTES, SigningKey
 from kumiai.nodes.market.errors import WalletError
@@ -42,6 +43,7 @@ from kumiai.nodes.market.ports import Balance, EcashLock, TokenState
 
 UNITS_MSAT = {"sat": 1_000, "msat": 1}
 KEY_CHARS_MAX = 200
+LOCKED_COUNT_MAX = 6  # of 800 characters each: a result, with its request in it, has no room for 7
 
 
 class CashuWallet:
@@ -79,7 +81,11 @@ class CashuWallet:
         return self._pubkey
 
     async def lock(self, key: str, amount_msat: int, lock: EcashLock) -> str:
-        """Make a token that only `lock` lets spend, worth the amount after redeeming's fee."""
+        """Make a token that only `lock` lets spend, worth the amount after redeeming's fee.
+
+        It has LOCKED_COUNT_MAX pieces at most: where the amount needs more it is worth a little
+        more, less than a 63rd.
+        """
         conditions.check_lock(lock)
         amount = self._read_amount(amount_msat)
         await self._swaps.require(14 if lock.payment_hash else 11)
@@ -92,7 +98,7 @@ class CashuWallet:
             return secret
 
         async with self._hold(key), self._sending:
-            return await self._swaps.send(key, request, amount, make_secret)
+            return await self._swaps.send(key, request, amount, make_secret, LOCKED_COUNT_MAX)
 
     async def send(self, key: str, amount_msat: int) -> str:
         """Make a plain token, money for whoever reads it: to move ecash to another wallet."""
@@ -121,6 +127,12 @@ class CashuWallet:
         states = await self._api.fetch_states([proof.y for proof in parsed.proofs])
         if any(state.state != "UNSPENT" for state in states):
             raise WalletError("SPENT", "the mint says that it was spent or is being spent")
+        # unspent it stays until it is redeemed: who mixes one token's proofs into another, or
+        # writes it in another way, would be served twice for the same money
+        if not self._store.keep_shown(
+            sha256_hex(token.encode()), [proof.secret for proof in parsed.proofs]
+        ):
+            raise WalletError("LOCK_DIFFERS", "its ecash was shown to us in another token before")
 
     async def sign(self, token: str) -> tuple[str, ...]:
         """Return our signatures, one a proof: for the one who shall redeem, and nobody else."""

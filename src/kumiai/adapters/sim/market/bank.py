@@ -14,7 +14,7 @@ from kumiai.base.canonical import sha256_hex
 from kumiai.nodes.market.errors import WalletError
 
 LOCK_S = 2 * 3600  # a payment that is held so long goes back by itself
-FEE_PPM = 1_000
+FEE_PPM = 500_000  # dear, so that a budget that forgot fees would be exceeded
 
 
 @dataclass(slots=True)
@@ -88,6 +88,10 @@ class SimBank:
         paid = [b for b in self.bills.values() if b.payer == owner and b.state in _MOVED]
         tokens = [t for t in self.tokens.values() if t.customer == owner and t.spent_by != owner]
         return sum(b.amount_msat for b in paid) + sum(t.amount_msat for t in tokens)
+
+    def get_fees_msat(self, owner: str) -> int:
+        """What the payments cost that `get_out_msat` counts."""
+        return sum(b.fee_msat for b in self.bills.values() if b.payer == owner)
 
     # -- Lightning --
 

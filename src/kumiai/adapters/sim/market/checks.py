@@ -22,10 +22,10 @@ def check_paid_once(world: MarketWorld) -> str | None:
 
 
 def check_budget(owner: str, budget_msat: int) -> Check:
-    """Return a check that this owner never has more outside than its budget."""
+    """Return a check that this owner never has more outside than its budget, fees included."""
 
     def check(world: MarketWorld) -> str | None:
-        out = world.bank.get_out_msat(owner)
+        out = world.bank.get_out_msat(owner) + world.bank.get_fees_msat(owner)
         return f"{out} msat paid or locked, budget {budget_msat}" if out > budget_msat else None
 
     return check

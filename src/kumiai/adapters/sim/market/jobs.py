@@ -19,6 +19,7 @@ from kumiai.base.keys import derive_key
 from kumiai.market import customer as c
 from kumiai.market import effects as fx
 from kumiai.market import provider as p
+from kumiai.market.fees import compute_fee_max
 from kumiai.market.kinds import Policy
 from kumiai.market.terms import BlobRef, JobTerms
 
@@ -65,6 +66,7 @@ def draw_plan(seed: int, policies: tuple[Policy, ...] = tuple(Policy)) -> JobPla
     count = shards * redundancy + chance.between(0, 2)
     rounds = chance.between(1, 3)
     full = rounds * shards * redundancy * (PRICE_MSAT + 10)
+    fees = shards * redundancy * compute_fee_max(PRICE_MSAT)
     return JobPlan(
         seed=seed,
         policy=policies[chance.between(0, len(policies) - 1)],
@@ -72,7 +74,7 @@ def draw_plan(seed: int, policies: tuple[Policy, ...] = tuple(Policy)) -> JobPla
         shards=shards,
         redundancy=redundancy,
         cheats=tuple(CHEATS[chance.between(0, len(CHEATS) - 1)] for _ in range(count)),
-        budget_msat=full * 3 if chance.between(0, 3) else full * 2 // 3,
+        budget_msat=(full * 3 if chance.between(0, 3) else full * 2 // 3) + fees,
         is_sealed=chance.between(0, 2) == 0,
         is_cancelled=chance.between(0, 9) == 0,
     )
@@ -164,7 +166,7 @@ def _find_provider_flaws(world: MarketWorld, member: SimMember, state: Any) -> l
         flaws.append(f"{member.name} is honest, {owed} msat were accepted, it has {received}")
     if not accepted and received and "fair" not in {str(state.terms.payment[0])}:
         flaws.append(f"{member.name} received {received} msat and nothing of it was accepted")
-    if said != received and str(state.terms.payment[0]) != "fair":
+    if said != received:
         flaws.append(f"the customer counts {said} msat for {member.name}, it has {received}")
     return flaws
 
@@ -215,6 +217,7 @@ def _plan_customer(plan: JobPlan, world: MarketWorld, own: str, arbiter: str) ->
         relays=("ws://127.0.0.1:1",),
         offers_s=30,
         is_sealed=plan.is_sealed,
+        has_fees=True,
     )
 
 

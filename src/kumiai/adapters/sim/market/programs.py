@@ -163,6 +163,9 @@ def _pay(world: MarketWorld, member: SimMember, effect: fx.Pay) -> Program:
 
     def ask() -> tuple[Bill | None]:
         owner = member.key.pubkey
+        is_begun = (owner, effect.key) in world.bank.attempts
+        if 0 < effect.begin_by_s < world.now_s and not is_begun:
+            raise WalletError("TOO_LATE", "what it pays for could not be used any more")
         paid = world.bank.pay(
             owner, effect.key, agreed, effect.job, effect.round, world.now_s, fails
         )
@@ -261,6 +264,7 @@ def _insist(world: MarketWorld, key: str, code: Code, ask: Callable[[], Any]) ->
             answer = None if is_lost and world.chance.happens(500_000) else ask()
         except WalletError as error:
             if not error.is_retriable and not is_lost:
+                code = Code.NOT_PAID if error.code == "TOO_LATE" else code
                 yield fx.Failed(key, code, str(error))
                 return None
             is_lost = True

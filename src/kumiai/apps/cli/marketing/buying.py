@@ -87,7 +87,8 @@ def status(folder: Path, as_json: bool, lang: str | None) -> None:
     if as_json:
         typer.echo(json.dumps(screens.describe_job(plan, state), indent=1))
         return
-    Console(highlight=False).print(screens.render_job(plan, state, _texts(lang)))
+    shown = screens.render_job(plan, state, _texts(lang), _read_names(MarketFolder(folder)))
+    Console(highlight=False).print(shown)
 
 
 def report(folder: Path, out: Path | None, lang: str | None) -> None:
@@ -147,8 +148,10 @@ def find_key(text: str, known: Iterable[str], field: str) -> str:
     """Return the only known key that begins so; InputError otherwise."""
     found = [key for key in known if key.startswith(text.lower())]
     if len(found) != 1 or not text:
-        count = "nothing begins so" if not found else f"{len(found)} begin so: write more of it"
-        raise InputError(field, text, count)
+        fix = f"{len(found)} begin so: write more digits of it"
+        if not found:
+            fix = "nothing begins so: write the first digits as `status` or `offers` shows them"
+        raise InputError(field, text, fix)
     return found[0]
 
 
@@ -173,7 +176,8 @@ def _run(place: MarketFolder, lang: str | None, quiet: bool) -> None:
         spendable_msat = asyncio.run(read_spendable(places, get_settings()))
         say_places(console, places, texts, spendable_msat)
         folder = shlex.quote(str(place.root))
-        with JobScreen(console, plan, texts, folder=folder, state=state) as screen:
+        names = _read_names(place)
+        with JobScreen(console, plan, texts, names, folder, state) as screen:
             state = asyncio.run(run_job(place, screen, get_settings(), screen.on_relay))
     except KeyboardInterrupt:
         _tell(texts.text("market.left", command=_watch(place)))
@@ -189,7 +193,7 @@ def _run(place: MarketFolder, lang: str | None, quiet: bool) -> None:
 def _print_end(
     console: Console, plan: CustomerPlan, state: CustomerState, place: MarketFolder, texts: Texts
 ) -> None:
-    console.print(screens.render_job(plan, state, texts))
+    console.print(screens.render_job(plan, state, texts, _read_names(place)))
     if not is_settled(state):
         say(console, texts.text("market.done.under_way", command=_watch(place)), "yellow")
     model = place.root / "model.safetensors"
@@ -198,6 +202,14 @@ def _print_end(
     page = place.root / "report.html"
     if page.is_file():
         say(console, f"{texts.text('market.done.page')}: {page}")
+
+
+def _read_names(place: MarketFolder) -> dict[str, str]:
+    """What the customer calls keys, each with what `accept` and `rate` know it by."""
+    from kumiai.apps.market.page import read_names
+
+    known = read_names(place).items()
+    return {key: f"{who.name} ({key[: screens.KEY_DIGITS]})" for key, who in known}
 
 
 def _tell(line: str) -> None:

@@ -15,8 +15,11 @@ from kumiai.apps.cli.marketing.options import (
     FolderOption,
     HostOption,
     JsonOption,
+    PointsArgument,
+    PortOption,
     RelayOption,
     SecretOption,
+    SentenceArgument,
     WalletOption,
 )
 from kumiai.apps.cli.options import LangOption, QuietOption, show_examples
@@ -25,11 +28,20 @@ market = typer.Typer(
     help="Buy training: post a job, take offers, train in rounds, pay what was accepted.",
     no_args_is_help=True,
     rich_markup_mode="rich",
+    epilog=show_examples(
+        "kumiai market new my-job",
+        "kumiai market post my-job/job.toml --wallet embedded:bank.sqlite#me",
+        "kumiai market status jobs/my-job",
+    ),
 )
 provider = typer.Typer(
     help="Sell training with your own machine and a wallet you own.",
     no_args_is_help=True,
     rich_markup_mode="rich",
+    epilog=show_examples(
+        "kumiai provider start --price 20 --wallet embedded:bank.sqlite#provider",
+        "kumiai provider status providers/me",
+    ),
 )
 
 
@@ -134,7 +146,12 @@ def offers(folder: DirArgument, json: JsonOption = False, lang: LangOption = Non
 def accept(
     folder: DirArgument,
     providers: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY]...", help="Best first; none: the best.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY]...",
+            help="Providers' keys or their first digits, as `offers` shows them, best first; "
+            "none: the best.",
+        ),
     ] = None,
 ) -> None:
     """Take offers by hand, where the job says automatic = false."""
@@ -156,9 +173,11 @@ def cancel(folder: DirArgument) -> None:
 @market.command(epilog=show_examples("kumiai market rate jobs/my-job 3f2a 95 'fast and honest'"))
 def rate(
     folder: DirArgument,
-    provider_key: Annotated[str, typer.Argument(metavar="KEY", help="Whose work it was.")],
-    points: Annotated[int, typer.Argument(metavar="POINTS", min=0, max=100)],
-    sentence: Annotated[str, typer.Argument(metavar="[SENTENCE]")] = "",
+    provider_key: Annotated[
+        str, typer.Argument(metavar="KEY", help="Whose work it was: the key or its first digits.")
+    ],
+    points: PointsArgument,
+    sentence: SentenceArgument = "",
 ) -> None:
     """Say publicly how a provider's work was."""
     need_extra()
@@ -217,7 +236,7 @@ def provider_start(
     ] = None,
     hardware: Annotated[
         str | None,
-        typer.Option("--hardware", metavar="TEXT", help="What you train on (default auto: look)."),
+        typer.Option("--hardware", metavar="TEXT", help="What you train on (default: looked at)."),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="What others read.")
@@ -239,7 +258,7 @@ def provider_start(
     train_s: Annotated[
         int | None,
         typer.Option(
-            "--train-s", metavar="SECONDS", min=1, help="What a round takes here (default 60)."
+            "--train-s", metavar="SECONDS", min=1, help="How long a round takes here (default 60)."
         ),
     ] = None,
     recipes: Annotated[
@@ -253,7 +272,11 @@ def provider_start(
     contracts: Annotated[
         int | None,
         typer.Option(
-            "--contracts", min=1, max=100, metavar="N", help="At the same time (default 4)."
+            "--contracts",
+            min=1,
+            max=100,
+            metavar="N",
+            help="At the same time, at most (default 4).",
         ),
     ] = None,
     disputes: Annotated[
@@ -313,8 +336,8 @@ def provider_dispute(
 def provider_rate(
     folder: DirArgument,
     contract: Annotated[str, typer.Argument(metavar="CONTRACT", help="As status names it.")],
-    points: Annotated[int, typer.Argument(metavar="POINTS", min=0, max=100)],
-    sentence: Annotated[str, typer.Argument(metavar="[SENTENCE]")] = "",
+    points: PointsArgument,
+    sentence: SentenceArgument = "",
 ) -> None:
     """Say publicly how a customer was."""
     need_extra()
@@ -325,7 +348,7 @@ def provider_rate(
 
 def relay(
     host: HostOption = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="PORT")] = 7447,
+    port: PortOption = 7447,
     folder: Annotated[
         Path | None,
         typer.Option("--folder", metavar="DIR", help="Keep events there; default: in memory."),
@@ -340,8 +363,10 @@ def relay(
 
 def blobs(
     host: HostOption = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="PORT")] = 24242,
-    folder: Annotated[Path, typer.Option("--folder", metavar="DIR")] = Path("blobs"),
+    port: PortOption = 24242,
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="DIR", help="Keep blobs there.")
+    ] = Path("blobs"),
     public_url: Annotated[
         str, typer.Option("--public-url", metavar="URL", help="How others reach it.")
     ] = "",

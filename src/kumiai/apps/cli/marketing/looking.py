@@ -10,14 +10,13 @@ from dataclasses import asdict
 from typing import cast
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from kumiai.apps.cli.entry import get_language, get_settings
-from kumiai.apps.cli.marketing.screens import format_sat
+from kumiai.apps.cli.marketing.screens import make_table
 from kumiai.apps.cli.terminal import clean
+from kumiai.apps.cli.wallet.amounts import show_amount
 from kumiai.apps.market.directory import fetch_providers
 from kumiai.apps.market.places import Places, complete_places
 from kumiai.apps.report.texts import Language, load_texts
@@ -35,15 +34,14 @@ def list_providers(relays: Sequence[str], as_json: bool, lang: str | None) -> No
     if not found:
         console.print(Text(texts.text("market.providers.none"), "dim"))
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in ("provider", "name", "price", "payment", "hardware", "standing"):
-        table.add_column(texts.text(f"market.column.{name}"))
+    heads = ("provider", "name", "price", "payment", "hardware", "standing")
+    table = make_table(texts, heads, ("price",))
     for one in found:
         key = "market.providers.alive" if one.is_alive else "market.providers.silent"
         table.add_row(
             one.provider[:8],
             clean(one.name),
-            format_sat(texts, one.price_msat),
+            show_amount(one.price_msat),
             clean(", ".join(one.payment)),
             clean(one.hardware),
             Text(texts.text(key), "green" if one.is_alive else "dim"),

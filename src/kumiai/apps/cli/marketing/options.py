@@ -10,15 +10,32 @@ import typer
 DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the job or provider.")]
 FolderOption = Annotated[
     Path | None,
-    typer.Option("--folder", metavar="DIR", help="Where to keep everything (default: by name)."),
+    typer.Option(
+        "--folder",
+        metavar="DIR",
+        help="Keep everything there (default: jobs/NAME, providers/me or judges/me).",
+        show_default=False,
+    ),
+]
+PointsArgument = Annotated[
+    int, typer.Argument(metavar="POINTS", min=0, max=100, help="0 (useless) to 100 (as agreed).")
+]
+SentenceArgument = Annotated[
+    str, typer.Argument(metavar="[SENTENCE]", help="Why, for others to read.", show_default=False)
 ]
 RelayOption = Annotated[
     list[str] | None,
-    typer.Option("--relay", metavar="URL", help="A relay, ws:// or wss://; may be repeated."),
+    typer.Option(
+        "--relay", metavar="URL", help="A relay; may be repeated (default ws://127.0.0.1:7447)."
+    ),
 ]
 BlobsOption = Annotated[
     list[str] | None,
-    typer.Option("--blobs", metavar="URL", help="A blob server, http(s)://; may be repeated."),
+    typer.Option(
+        "--blobs",
+        metavar="URL",
+        help="A blob server; may be repeated (default http://127.0.0.1:24242).",
+    ),
 ]
 WalletOption = Annotated[
     str,
@@ -30,7 +47,9 @@ WalletOption = Annotated[
 ]
 SecretOption = Annotated[
     Path | None,
-    typer.Option("--secret-file", metavar="FILE", help="A file with the wallet's key."),
+    typer.Option(
+        "--secret-file", metavar="FILE", help="A file whose first line is the wallet's key."
+    ),
 ]
 EcashOption = Annotated[
     str,
@@ -40,5 +59,9 @@ EcashOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", metavar="", help="Print a document for programs.")
+]
+PortOption = Annotated[
+    int,
+    typer.Option("--port", min=0, max=65535, metavar="PORT", help="0: any free one; it is shown."),
 ]
 HostOption = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen at.")]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -10,28 +11,25 @@ from rich.table import Table
 from rich.text import Text
 
 from kumiai.apps.cli.terminal import clean
-from kumiai.apps.report.texts import Texts, format_amount, format_nat, format_percent
+from kumiai.apps.cli.wallet.amounts import show_amount
+from kumiai.apps.report.texts import Texts, format_nat, format_percent
 from kumiai.market.customer import CustomerPlan, CustomerState, Phase
-from kumiai.market.customer.state import Member, Stage
+from kumiai.market.customer.state import Member
 from kumiai.market.kinds import Code
 from kumiai.market.letters import OfferMade
 from kumiai.market.provider import ProviderPolicy, ProviderState
+from kumiai.market.provider.state import Contract, Work
 from kumiai.market.provider.state import Stage as WorkStage
-from kumiai.market.provider.state import Work
 
 KEY_DIGITS = 8
 WORKS_SHOWN_MAX = 30
-MSAT = 1_000
+CONTRACTS_SHOWN_MAX = 10
+PROVIDER_LINES = 13  # of its screen beside contracts and works
+HEIGHT_MAX = PROVIDER_LINES + CONTRACTS_SHOWN_MAX + WORKS_SHOWN_MAX
 _CODES = frozenset(str(code) for code in Code)
 _GOOD = {"paid": "green", "accepted": "green", "active": "green"}
 _BAD = {"rejected": "red", "failed": "red", "closed": "red", "ended": "dim"}
-
-
-def format_sat(texts: Texts, msat: int) -> str:
-    """Return an amount as people read it: whole satoshi, and thousandths only where there are."""
-    whole, rest = divmod(abs(msat), MSAT)
-    amount = format_amount(whole) + (f".{rest:03d}" if rest else "")
-    return texts.text("market.sat", amount=("-" if msat < 0 else "") + amount)
+_NOTHING = re.compile(r"round (\d+) gave nothing in (\d+) attempts")
 
 
 def render_job(
@@ -40,7 +38,7 @@ def render_job(
     """The whole job for a terminal."""
     parts: list[RenderableType] = [_head(plan, state, texts)]
     if state.members:
-        parts.append(_members(state, texts, names or {}))
+        parts += [Text(), _members(state, texts, names or {})]
     elif state.phase is not Phase.CLOSED:
         parts.append(Text(texts.text("market.nobody"), "dim"))
     return Group(*parts)
@@ -50,31 +48,31 @@ def render_offers(state: CustomerState, texts: Texts) -> RenderableType:
     """The offers that came, cheapest first."""
     if not state.offers:
         return Text(texts.text("market.no_offers"), "dim")
-    table = _table()
-    for name in ("provider", "price", "payment", "time"):
-        table.add_column(texts.text(f"market.column.{name}"), justify="left")
+    table = make_table(texts, ("provider", "price", "payment", "time"), ("price", "time"))
     ranked = sorted(state.offers.values(), key=lambda o: (o.terms.price_msat, o.terms.train_s))
     for offer in ranked:
         table.add_row(
             offer.provider[:KEY_DIGITS],
-            format_sat(texts, offer.terms.price_msat),
+            show_amount(offer.terms.price_msat),
             str(offer.terms.payment),
             f"{offer.terms.train_s} s",
         )
     return table
 
 
-def render_provider(policy: ProviderPolicy, state: ProviderState, texts: Texts) -> RenderableType:
-    """A provider's contracts and its newest work."""
+def render_provider(
+    policy: ProviderPolicy, state: ProviderState, texts: Texts, height: int = HEIGHT_MAX
+) -> RenderableType:
+    """A provider's contracts and its newest work; no more of both than `height` lines hold."""
     title = texts.text(
         "market.provider.head",
         name=clean(policy.name),
-        price=format_sat(texts, policy.price_msat),
+        price=show_amount(policy.price_msat),
         payment=", ".join(policy.payment),
     )
     running = sum(w.stage not in _PROVIDER_ENDS for w in state.works.values())
     earned = texts.text(
-        "market.provider.earned_line", earned=format_sat(texts, state.earned_msat), open=running
+        "market.provider.earned_line", earned=show_amount(state.earned_msat), n=running
     )
     grid = Table.grid(padding=(0, 2))
     grid.add_row(Text(texts.text("market.provider.key"), "dim"), policy.pubkey)
@@ -83,10 +81,17 @@ def render_provider(policy: ProviderPolicy, state: ProviderState, texts: Texts) 
     parts: list[RenderableType] = [Text(title, "bold"), grid]
     if state.announced_s and not state.is_open:
         parts.append(Text(texts.text("market.provider.leaving"), "yellow"))
-    elif not state.contracts:
+    elif all(contract.standing == "ended" for contract in state.contracts.values()):
         key = "market.provider.listening" if state.is_open else "market.provider.nothing"
         parts.append(Text(texts.text(key), "dim"))
-    return Group(*parts, _works(state, texts)) if state.works else Group(*parts)
+    room = max(2, height - PROVIDER_LINES)
+    count = min(CONTRACTS_SHOWN_MAX, len(state.contracts), (room + 2) // 3)
+    if state.contracts:
+        parts += [Text(), _contracts(list(state.contracts.values())[-count:], texts)]
+    if state.works:
+        newest = list(state.works.values())[-min(WORKS_SHOWN_MAX, max(1, room - count)) :]
+        parts += [Text(), _works(newest, texts)]
+    return Group(*parts)
 
 
 def get_reason(code: str, texts: Texts) -> str:
@@ -96,6 +101,8 @@ def get_reason(code: str, texts: Texts) -> str:
 
 def get_outcome(sentence: str, texts: Texts) -> str:
     """Return how a job or contract ended, in the reader's language where the words are ours."""
+    if found := _NOTHING.fullmatch(sentence):
+        return texts.text("market.page.outcome.nothing", round=found[1], attempts=found[2])
     key = "market.ended." + sentence.replace(" ", "-")
     return texts.text(key) if texts.has(key) else clean(sentence)
 
@@ -112,10 +119,9 @@ def _head(plan: CustomerPlan, state: CustomerState, texts: Texts) -> RenderableT
     grid.add_row(texts.text("market.job"), Text(job, "bold"))
     phase = texts.text(f"market.phase.{state.phase}")
     if state.round and state.phase is not Phase.CLOSED:
-        place = texts.text("market.round_of", round=state.round, total=terms.rounds)
-        phase += f", {texts.text('market.round')} {place}"
+        phase = texts.text("market.phase_round", phase=phase, round=state.round, total=terms.rounds)
     if state.phase is Phase.OFFERS:
-        phase += f": {texts.text('market.live.offers', count=len(state.offers))}"
+        phase += f": {texts.text('market.live.offers', n=len(state.offers))}"
     grid.add_row(texts.text("market.phase"), Text(phase, "cyan"))
     if state.outcome:
         grid.add_row(texts.text("market.outcome"), get_outcome(state.outcome, texts))
@@ -123,55 +129,50 @@ def _head(plan: CustomerPlan, state: CustomerState, texts: Texts) -> RenderableT
         texts.text("market.money"),
         texts.text(
             "market.money_line",
-            paid=format_sat(texts, state.spent_msat),
-            promised=format_sat(texts, state.reserved_msat),
-            budget=format_sat(texts, plan.budget_msat),
+            paid=show_amount(state.spent_msat),
+            promised=show_amount(state.reserved_msat),
+            budget=show_amount(plan.budget_msat),
         ),
     )
-    loss, accuracy = _get_quality(state)
-    if loss is not None:
-        line = texts.text(
-            "market.model_line",
-            loss=format_nat(loss, signed=False),
-            accuracy=format_percent(accuracy),
-        )
-        grid.add_row(texts.text("market.model"), line)
+    if quality := _describe_quality(state, texts):
+        grid.add_row(texts.text("market.model"), quality)
     return grid
 
 
-def _get_quality(state: CustomerState) -> tuple[int | None, int | None]:
-    if state.final_loss_ppm is not None:
-        return state.final_loss_ppm, state.final_accuracy_ppm
-    if state.history:
-        return state.history[-1].loss_ppm, state.history[-1].accuracy_ppm
-    return None, None
+def _describe_quality(state: CustomerState, texts: Texts) -> str:
+    """A round's model is measured when the next round is judged, the last one at the end."""
+    last = state.history[-1] if state.history else None
+    loss, accuracy = state.final_loss_ppm, state.final_accuracy_ppm
+    if loss is None and last is not None:
+        loss, accuracy = last.loss_ppm, last.accuracy_ppm
+    if loss is None:
+        return ""
+    shown = {"loss": format_nat(loss, signed=False), "accuracy": format_percent(accuracy)}
+    if state.final_loss_ppm is None and last is not None:
+        return texts.text("market.model_before", round=last.round, **shown)
+    return texts.text("market.model_line", **shown)
 
 
 def _members(state: CustomerState, texts: Texts, names: Mapping[str, str]) -> Table:
-    table = _table()
-    for name, justify in (
-        ("provider", "left"),
-        ("part", "right"),
-        ("accepted", "right"),
-        ("rejected", "right"),
-        ("paid", "right"),
-        ("standing", "left"),
-    ):
-        table.add_column(
-            texts.text(f"market.column.{name}"),
-            justify=justify,  # type: ignore[arg-type]  # one of rich's words
-        )
+    numbers = ("part", "accepted", "rejected", "paid")
+    table = make_table(texts, ("provider", *numbers, "standing"), numbers)
     for member in state.members.values():
         shown = names.get(member.provider, member.provider[:KEY_DIGITS])
         table.add_row(
             clean(shown),
             str(member.shard + 1),
             str(member.accepted),
-            str(member.rejected),
-            format_sat(texts, member.paid_msat),
+            str(_count_not_accepted(member, state)),
+            show_amount(member.paid_msat),
             _describe(member, state, texts),
         )
     return table
+
+
+def _count_not_accepted(member: Member, state: CustomerState) -> int:
+    """Works of its that ended unpaid, silence among them: as the page and the demo count."""
+    codes = [work.code for work in state.works.values() if work.provider == member.provider]
+    return sum(code not in (None, Code.ACCEPTED) for code in codes)
 
 
 def _describe(member: Member, state: CustomerState, texts: Texts) -> Text:
@@ -185,15 +186,21 @@ def _describe(member: Member, state: CustomerState, texts: Texts) -> Text:
     return Text(words, "dim" if member.standing == "ended" else "cyan")
 
 
-def _works(state: ProviderState, texts: Texts) -> Table:
-    table = _table()
-    for name in ("job", "round", "request", "result", "why", "earned"):
-        justify = "right" if name in ("round", "earned") else "left"
-        table.add_column(
-            texts.text(f"market.column.{name}"),
-            justify=justify,  # type: ignore[arg-type]
-        )
-    for work in list(state.works.values())[-WORKS_SHOWN_MAX:]:
+def _contracts(contracts: Sequence[Contract], texts: Texts) -> Table:
+    table = make_table(texts, ("contract", "job", "standing"))
+    for contract in contracts:
+        standing = texts.text(f"market.standing.{contract.standing}")
+        if contract.reason:
+            standing += f": {get_reason(contract.reason, texts)}"
+        style = _GOOD.get(contract.standing, _BAD.get(contract.standing, "cyan"))
+        table.add_row(contract.id[:KEY_DIGITS], contract.job[:KEY_DIGITS], Text(standing, style))
+    return table
+
+
+def _works(works: Sequence[Work], texts: Texts) -> Table:
+    heads = ("job", "round", "request", "result", "why", "earned")
+    table = make_table(texts, heads, ("round", "earned"))
+    for work in works:
         table.add_row(*_describe_work(work, texts))
     return table
 
@@ -207,12 +214,20 @@ def _describe_work(work: Work, texts: Texts) -> tuple[RenderableType, ...]:
         request.id[:KEY_DIGITS],
         Text(texts.text(f"market.stage.{work.stage}"), style),
         get_reason(work.code, texts) if work.code else "",
-        format_sat(texts, work.paid_msat) if work.paid_msat else texts.text("market.none"),
+        show_amount(work.paid_msat) if work.stage in _PROVIDER_ENDS else "",
     )
 
 
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+def make_table(texts: Texts, heads: Sequence[str], numbers: Collection[str] = ()) -> Table:
+    """An empty table with the market's columns of these names; `numbers` stand at the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for head in heads:
+        table.add_column(
+            texts.text(f"market.column.{head}"),
+            justify="right" if head in numbers else "left",
+            overflow="fold",  # Japanese has no spaces: a line of it must not count as one word
+        )
+    return table
 
 
 def describe_job(plan: CustomerPlan, state: CustomerState) -> dict[str, object]:
@@ -260,7 +275,7 @@ def describe_job(plan: CustomerPlan, state: CustomerState) -> dict[str, object]:
                 "gain_ppm": work.gain_ppm,
                 "price_msat": work.price_msat,
                 "fee_msat": work.fee_msat,
-                "is_paid": work.stage is Stage.PAID,
+                "is_paid": work.is_spent,
             }
             for work in state.works.values()
         ],

@@ -18,6 +18,7 @@ from kumiai.apps.cli.entry import EXIT_INTERRUPTED, get_language, get_settings
 from kumiai.apps.cli.marketing import screens
 from kumiai.apps.cli.marketing.buying import find_key
 from kumiai.apps.cli.marketing.watching import ProviderScreen, say, say_places
+from kumiai.apps.cli.wallet.amounts import show_amount
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.places import Places, read_spendable
 from kumiai.apps.market.provider import (
@@ -172,7 +173,7 @@ def _introduce(policy: ProviderPolicy, texts: Texts) -> str:
         "market.begin.provider",
         name=policy.name,
         pubkey=policy.pubkey[:8],
-        price=screens.format_sat(texts, policy.price_msat),
+        price=show_amount(policy.price_msat),
         payment=", ".join(policy.payment),
         hardware=policy.hardware,
     )

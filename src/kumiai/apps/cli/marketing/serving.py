@@ -6,10 +6,12 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 
+from kumiai.apps.cli.entry import get_language
+from kumiai.apps.report.texts import Language, load_texts
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.errors import RelayError
 
@@ -20,15 +22,21 @@ def serve_relay(host: str, port: int, folder: Path | None) -> None:
     """Run the embedded relay."""
     from kumiai.adapters.nostr import embedded
 
-    place = f"keeps events in {folder}" if folder is not None else "keeps events in memory"
+    texts = load_texts(cast(Language, get_language(None)))
+    key = "market.begin.relay" if folder is None else "market.begin.relay_kept"
 
     def tell(url: str) -> None:
-        typer.echo(f"relay at {url} ({place}); Ctrl-C ends it")
+        typer.echo(texts.text(key, url=url, folder=folder))
 
-    asyncio.run(_until_stopped(embedded.serve(host, port, folder, on_start=tell), port))
+    try:
+        asyncio.run(until_stopped(embedded.serve(host, port, folder, on_start=tell)))
+    except RelayError as error:
+        if "in use" in str(error):
+            raise InputError("--port", port, TAKEN) from error
+        raise
 
 
-async def _until_stopped(serving: Coroutine[Any, Any, None], port: int) -> None:
+async def until_stopped(serving: Coroutine[Any, Any, None]) -> None:
     """Serve until SIGINT or SIGTERM: for a server that is no failure."""
     task = asyncio.ensure_future(serving)
     loop = asyncio.get_running_loop()
@@ -38,10 +46,6 @@ async def _until_stopped(serving: Coroutine[Any, Any, None], port: int) -> None:
         await task
     except asyncio.CancelledError:
         return
-    except RelayError as error:
-        if "in use" in str(error):
-            raise InputError("--port", port, TAKEN) from error
-        raise
 
 
 def serve_blobs(host: str, port: int, folder: Path, public_url: str) -> None:
@@ -49,10 +53,10 @@ def serve_blobs(host: str, port: int, folder: Path, public_url: str) -> None:
     from kumiai.adapters.blobs.server import serve
     from kumiai.adapters.blobs.store import BlobStore
 
+    texts = load_texts(cast(Language, get_language(None)))
     folder.mkdir(parents=True, exist_ok=True)
 
     def tell(url: str) -> None:
-        shown = public_url or url
-        typer.echo(f"blob server at {shown} (keeps blobs in {folder}); Ctrl-C ends it")
+        typer.echo(texts.text("market.begin.blobs", url=public_url or url, folder=folder))
 
     serve(BlobStore(folder), host, port, public_url=public_url, on_start=tell)

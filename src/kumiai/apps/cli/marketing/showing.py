@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from kumiai.apps.cli.entry import get_language
-from kumiai.apps.cli.marketing.screens import format_sat, get_reason
+from kumiai.apps.cli.marketing.screens import get_reason, make_table
 from kumiai.apps.cli.marketing.watching import JobScreen
+from kumiai.apps.cli.wallet.amounts import show_amount
 from kumiai.apps.report.texts import (
     Language,
     Texts,
@@ -62,19 +62,8 @@ def demo(seed: int, folder: Path, lang: str | None, quiet: bool) -> None:
 
 def _everybody(outcome: Any, texts: Texts) -> Table:
     """The ledger: one line a member."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name, justify in (
-        ("provider", "left"),
-        ("conduct", "left"),
-        ("accepted", "right"),
-        ("rejected", "right"),
-        ("earned", "right"),
-        ("why", "left"),
-    ):
-        table.add_column(
-            texts.text(f"market.column.{name}"),
-            justify=justify,  # type: ignore[arg-type]  # one of rich's words
-        )
+    numbers = ("accepted", "rejected", "earned")
+    table = make_table(texts, ("provider", "conduct", *numbers, "why"), numbers)
     for one in outcome.cast:
         key = outcome.keys[one.name]
         member = outcome.state.members.get(key)
@@ -86,7 +75,7 @@ def _everybody(outcome: Any, texts: Texts) -> Table:
             texts.text(f"market.conduct.{one.conduct}"),
             str(member.accepted if member is not None else 0),
             str(sum(code != "accepted" for code in codes)),
-            Text(format_sat(texts, earned), "green" if earned else "red"),
+            Text(show_amount(earned), "green" if earned else "red"),
             "; ".join(get_reason(code, texts) for code in faults),
         )
     return table
@@ -99,24 +88,23 @@ def _sum_up(outcome: Any, texts: Texts) -> Padding:
         texts.text(
             "market.done.model",
             accuracy=format_percent(outcome.test_accuracy_ppm),
-            paid=format_sat(texts, outcome.state.spent_msat),
+            paid=show_amount(outcome.state.spent_msat),
             rounds=outcome.plan.terms.rounds,
         ),
         texts.text(
             "market.done.books",
-            funded=format_sat(texts, outcome.funded_msat),
-            held=format_sat(texts, held),
-            there=format_sat(texts, there),
+            funded=show_amount(outcome.funded_msat),
+            held=show_amount(held),
+            there=show_amount(there),
         ),
         texts.text(
             "market.done.events",
             count=outcome.event_count,
             bytes=format_bytes(outcome.event_bytes),
+            seconds=format_seconds(outcome.seconds),
         ),
     ]
-    text = Text("\n".join(lines))
-    text.append(f" {texts.text('market.done.seconds', seconds=format_seconds(outcome.seconds))}.")
-    return Padding(text, (1, 0, 1, 0))
+    return Padding(Text("\n".join(lines)), (1, 0, 1, 0))
 
 
 def _next_steps(folder: Path, texts: Texts) -> Padding:

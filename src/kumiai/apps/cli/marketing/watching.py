@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from kumiai.apps.cli.marketing import screens
+from kumiai.apps.cli.marketing import faults, screens
 from kumiai.apps.cli.terminal import clean, safe
+from kumiai.apps.cli.wallet.amounts import show_amount
 from kumiai.apps.market.places import Places
 from kumiai.apps.report.texts import Texts, format_nat, format_percent
 from kumiai.market.customer import CustomerPlan, CustomerState, Phase
@@ -26,9 +28,9 @@ def say_places(console: Console, places: Places, texts: Texts, spendable_msat: i
     say(console, texts.text("market.begin.places", relays=relays, blobs=blobs), "dim")
     if not places.wallet:
         return
-    shown = places.wallet_shown
+    shown = _shorten(places.wallet_shown)
     if spendable_msat is not None:
-        amount = screens.format_sat(texts, spendable_msat)
+        amount = show_amount(spendable_msat)
         shown = texts.text("market.begin.holds", wallet=shown, amount=amount)
     if places.is_play_money:
         shown = texts.text("market.begin.play", wallet=shown)
@@ -40,12 +42,21 @@ def say(console: Console, line: str, style: str = "") -> None:
     console.print(safe(line, style), soft_wrap=not console.is_terminal)
 
 
+def _shorten(wallet: str) -> str:
+    """The same wallet with its file as one writes it here, where it lies below this folder."""
+    kind, _, rest = wallet.partition(":")
+    here = f"{Path.cwd()}/"
+    is_below = kind in ("embedded", "nwc") and rest.startswith(here)
+    return f"{kind}:{rest.removeprefix(here)}" if is_below else wallet
+
+
 class NodeScreen:
     """A node's observer; `with` it around the node's run."""
 
     def __init__(self, console: Console, texts: Texts, *, is_transient: bool = False) -> None:
         self.console, self.texts = console, texts
         self._troubles: dict[str, str] = {}
+        self._hinted: set[str] = set()
         self._live = (
             Live(
                 console=console,
@@ -78,14 +89,27 @@ class NodeScreen:
 
     def on_trouble(self, what: str, error: Exception) -> None:
         """A service failed and is asked again: said once, until something else is wrong with it."""
-        if what != "stopped" and self._troubles.get(what) != str(error):
-            self._troubles[what] = str(error)
-            self.warn(self.texts.text("market.trouble", what=what, error=error))
+        kind, fault = faults.name_work(what, self.texts), str(error)
+        if what == "stopped" or self._troubles.get(kind) == faults.hide_ids(fault):
+            return
+        self._troubles[kind] = faults.hide_ids(fault)
+        shown = faults.describe_fault(fault, self.texts)
+        self.warn(self.texts.text("market.trouble", what=kind, error=shown))
+        self._say_start(fault)
 
     def on_relay(self, url: str, fault: str) -> None:
         """A relay is gone, or there again."""
         key = "market.relay.lost" if fault else "market.relay.back"
-        self.warn(self.texts.text(key, url=url, fault=fault))
+        shown = faults.describe_fault(fault, self.texts, url)
+        self.warn(self.texts.text(key, url=url, fault=shown))
+        self._say_start(f"{url}: {fault}")
+
+    def _say_start(self, fault: str) -> None:
+        """Whoever forgot to start a server on this machine is told how, once."""
+        command = faults.find_start(fault)
+        if command and command not in self._hinted:
+            self._hinted.add(command)
+            self.warn(self.texts.text("market.start_it", command=command))
 
     def warn(self, line: str) -> None:
         """Say what is wrong with the world."""
@@ -145,7 +169,7 @@ class JobScreen(NodeScreen):
                 rejected=done.rejected,
                 loss=format_nat(done.loss_ppm, signed=False),
                 accuracy=format_percent(done.accuracy_ppm),
-                paid=screens.format_sat(self.texts, state.spent_msat),
+                paid=show_amount(state.spent_msat),
             )
         self._told = len(state.history)
 
@@ -161,8 +185,13 @@ class JobScreen(NodeScreen):
             if not self._plan.is_automatic:
                 self.tell("market.live.take", folder=self._folder)
         elif state.phase is Phase.CONTRACTS:
-            count, taken = len(state.offers), len(state.members)
-            self.tell("market.live.chosen", offers=count, taken=taken)
+            new = (Standing.CHOSEN, Standing.SENT)
+            count = sum(member.standing in new for member in state.members.values())
+            if count < len(state.members):  # others took up work before, or have left it
+                self.tell("market.live.more", n=count)
+                return
+            offers = self.texts.text("market.live.offers", n=len(state.offers))
+            self.tell("market.live.chosen", offers=offers, n=count)
 
 
 class ProviderScreen(NodeScreen):
@@ -176,8 +205,9 @@ class ProviderScreen(NodeScreen):
         super().__init__(console, texts)
 
     def render(self) -> RenderableType:
-        """Contracts and work."""
-        return screens.render_provider(self._policy, self._state, self.texts)
+        """Contracts and work, the newest: what a terminal cannot hold is cut off at its end."""
+        height = self.console.height
+        return screens.render_provider(self._policy, self._state, self.texts, height)
 
     def on_step(self, state: Any, effects: Any) -> None:
         """Take in the node's state."""

@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from kumiai.apps.cli.marketing.extra import need_extra
+from kumiai.apps.cli.marketing.options import RelayOption
 from kumiai.apps.cli.options import LangOption, show_examples
+from kumiai.apps.cli.wallet.amounts import AMOUNT_MSAT_MAX, MSAT_OF_SAT
 
 wallet = typer.Typer(
     name="wallet",
-    help="Lightning wallets: balance, history, and whether every msat is accounted for.",
+    help="Lightning wallets: balance, history, whether every msat is accounted for; and a link to "
+    "one, for programs elsewhere.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=show_examples(
@@ -153,3 +156,60 @@ def fund(
     from kumiai.apps.cli.wallet import showing
 
     showing.fund(showing.Settings(name, None, as_json, lang), amount)
+
+
+@wallet.command(
+    epilog=show_examples(
+        "kumiai wallet serve embedded:bank.sqlite#me --folder wallets/me --budget-sat 500",
+        "kumiai wallet serve lnbits:http://127.0.0.1:5000 --secret-file key.txt "
+        "--relay wss://relay.example --folder wallets/shop",
+        "kumiai provider start --price 20 --wallet nwc:wallets/shop/link.txt",
+    )
+)
+def serve(
+    name: WalletArgument = None,
+    relay: RelayOption = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--folder",
+            metavar="DIR",
+            help="Keeps the link and what was spent through it (default: wallets/me).",
+        ),
+    ] = None,
+    budget_sat: Annotated[
+        int,
+        typer.Option(
+            "--budget-sat",
+            metavar="SAT",
+            min=0,
+            max=AMOUNT_MSAT_MAX // MSAT_OF_SAT,
+            help="May leave the wallet through the link, in all and over restarts, fees included "
+            "(default 0: it can be paid, and pays nothing).",
+        ),
+    ] = 0,
+    fee_sat: Annotated[
+        int,
+        typer.Option(
+            "--fee-sat", metavar="SAT", min=0, max=1_000_000, help="Most of one payment's fees."
+        ),
+    ] = 0,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--methods",
+            metavar="NAMES",
+            help="Only these of NIP-47, e.g. make_invoice,lookup_invoice,get_balance,get_info.",
+        ),
+    ] = None,
+    secret_file: SecretOption = None,
+    lang: LangOption = None,
+) -> None:
+    """Serve a wallet over a relay to whoever has the link that is printed. Ctrl-C ends it.
+
+    The link (nostr+walletconnect://, NIP-47) is a secret: who has it may do what was allowed here.
+    """
+    need_extra()
+    from kumiai.apps.cli.wallet import serving
+
+    serving.serve(name, relay or (), folder, budget_sat, fee_sat, methods, secret_file, lang)

@@ -33,6 +33,8 @@ from kumiai.nodes.market.ports import Payment, WalletPort
 
 DAY_S: Final = 86_400
 INTENTS: Final = Path("intents.db")
+NOT_MOVED: Final = "nothing moved"
+NOT_OURS: Final = "not of this member's jobs"
 
 T = TypeVar("T")
 
@@ -108,7 +110,9 @@ class Settings:
     def print_json(self, document: Mapping[str, object]) -> None:
         """Print one JSON document, if that was asked for."""
         if self.as_json:
-            typer.echo(json.dumps(document, ensure_ascii=False, indent=1))
+            text = json.dumps(document, ensure_ascii=False, indent=1)
+            # a server's JSON can spell half a character, which no terminal or file takes
+            typer.echo(text.encode(errors="replace").decode())
 
 
 def show_balance(settings: Settings) -> None:
@@ -138,16 +142,20 @@ def show_history(settings: Settings, days: int | None) -> None:
     if not found:
         console.print(texts.text("wallet.no_history"))
         return
-    table = _make_table(texts, "time", "way", "amount", "fee", "state", "what")
+    heads = ["time", "way", "amount", "fee", "state", "what"]
+    if not any(it.fee_msat for it in found):
+        heads.remove("fee")
+    table = _make_table(texts, *heads)
     for it in found:
-        table.add_row(
-            show_time(it.settled_at_s or it.created_at_s),
-            texts.name("wallet.way_of", "in" if it.is_incoming else "out"),
-            show_amount(it.amount_msat),
-            show_amount(it.fee_msat) if it.fee_msat else "",
-            texts.name("wallet.state_of", it.state.value),
-            safe(it.description),
-        )
+        cells = {
+            "time": _show_moment(it.settled_at_s or it.created_at_s),
+            "way": texts.name("wallet.way_of", "in" if it.is_incoming else "out"),
+            "amount": show_amount(it.amount_msat),
+            "fee": show_amount(it.fee_msat) if it.fee_msat else "",
+            "state": texts.name("wallet.state_of", it.state.value),
+            "what": safe(it.description),
+        }
+        table.add_row(*(cells[head] for head in heads))
     console.print(table)
 
 
@@ -158,6 +166,7 @@ def show_books(settings: Settings, intents: Path | None, receipts: Path | None) 
     texts, console = settings.texts, settings.console
     if books.lines:
         console.print(_make_lines(books, texts))
+        console.print()
     sums = _make_sums()
     for name, amount in _list_sums(books):
         sums.add_row(texts.text(f"wallet.{name}"), show_amount(amount))
@@ -226,41 +235,58 @@ def _make_lines(books: Books, texts: Texts) -> Table:
     heads = ["time", "way", "amount", "fee", "what", "verdict", "reason"]
     if not any(line.fee_msat for line in books.lines):
         heads.remove("fee")
-    if not any(line.reason for line in books.lines if line.verdict is not Verdict.UNKNOWN):
+    if not any(_get_reason(line) for line in books.lines):
         heads.remove("reason")
     table = _make_table(texts, *heads)
-    for line in books.lines:
+    for line in sorted(books.lines, key=_get_place):
         style = "red" if line.verdict in FAULTS else "dim" if line.verdict in _QUIET else ""
         cells = {
-            "time": show_time(line.at_s),
+            "time": _show_moment(line.at_s),
             "way": texts.name("wallet.way_of", "in" if line.is_incoming else "out"),
             "amount": show_amount(line.amount_msat),
             "fee": show_amount(line.fee_msat) if line.fee_msat else "",
             "what": safe(_say_what_for(line, texts)),
             "verdict": Text(texts.name("wallet.verdict_of", line.verdict.value), style),
-            "reason": safe("" if line.verdict is Verdict.UNKNOWN else line.reason),
+            "reason": safe(_get_reason(line)),
         }
         table.add_row(*(cells[head] for head in heads))
     return table
 
 
+def _get_place(line: Line) -> tuple[int, str, int, str]:
+    """Rounds that were paid in one second stand in their order."""
+    return line.at_s, line.job, line.round, line.description
+
+
+def _get_reason(line: Line) -> str:
+    """What the verdict does not say already."""
+    is_said = line.verdict is Verdict.VOID and line.reason.startswith(NOT_MOVED)
+    return "" if is_said or line.verdict is Verdict.UNKNOWN else line.reason
+
+
 def _say_what_for(line: Line, texts: Texts) -> str:
     """The job and round, where the intent names them; else what the invoice says."""
-    if line.verdict is Verdict.UNKNOWN:
-        return line.reason
+    if line.verdict is Verdict.UNKNOWN:  # the verdict says already that it is not ours
+        return line.reason.removeprefix(NOT_OURS).removeprefix(": ")
     if not line.job:
         return line.description
     return texts.text("wallet.for_round", job=line.job[:8], round=line.round)
 
 
+def _show_moment(at_s: int) -> str:
+    """As people read it; the column's head says that it is UTC."""
+    return show_time(at_s).replace("T", " ").removesuffix("Z")
+
+
 def _make_table(texts: Texts, *heads: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for head in heads:
         is_number, is_short = head in ("amount", "fee"), head not in ("reason", "what")
         table.add_column(
             texts.text(f"wallet.{head}"),
             justify="right" if is_number else "left",
             no_wrap=is_short,
+            overflow="fold",  # Japanese has no spaces: a line of it must not count as one word
         )
     return table
 

@@ -196,6 +196,7 @@ def _read_fault(fault: Any) -> Fault:
         raise ValueError("error is not a JSON object")
     code, message = fault.get("code"), fault.get("message")
     text = message[:MESSAGE_CHARS_MAX] if isinstance(message, str) else ""
+    text = text.encode(errors="replace").decode()  # JSON can spell half a surrogate pair
     if isinstance(code, str) and code in {each.value for each in ErrorCode}:
         return Fault(ErrorCode(code), text)
     return Fault(ErrorCode.OTHER, f"{str(code)[:40]}: {text}"[:MESSAGE_CHARS_MAX])

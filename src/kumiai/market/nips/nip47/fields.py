@@ -87,6 +87,7 @@ def _check(value: Any) -> None:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > TEXT_CHARS_MAX:
         raise ValueError(f"not a text of at most {TEXT_CHARS_MAX} characters")
+    value.encode()  # JSON can spell half a surrogate pair: UnicodeEncodeError is a ValueError
     return value
 
 

@@ -143,6 +143,8 @@ def _open(payload: str, decrypt: Decrypt) -> Tags:
         raise ValueError("encrypted tags are not a list of lists")
     if not all(isinstance(item, str) for tag in found for item in tag):
         raise ValueError("encrypted tags hold more than text")
+    for item in (item for tag in found for item in tag):
+        item.encode()  # JSON can spell half a surrogate pair: UnicodeEncodeError is a ValueError
     if any(not tag or tag[0] not in {"i", "param"} for tag in found):
         raise ValueError("encrypted tags are `i` and `param` only")
     return tuple(tuple(tag) for tag in found)
