@@ -30,7 +30,10 @@ def write_locked(path: Path) -> sqlite3.Connection:
     return other
 
 
-def test_opening_waits_for_who_writes_a_file_that_is_not_yet_in_wal_mode(tmp_path: Path) -> None:
+def test_opening_waits_for_who_writes_a_file_that_is_not_yet_in_wal_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 120.0)
     path = tmp_path / "new.db"
     other = write_locked(path)
     timer = threading.Timer(0.2, lambda: other.execute("COMMIT"))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("market-processes")  # one town for all
 
 FUNDS_MSAT = 1_000_000
 PRICES = {"one": 11, "two": 12}
-SLOW = 25  # epochs: long enough to be killed in the middle of
+SLOW = 50  # epochs: long enough to be killed in the middle of
 ROUND_ONE = r"round 1/2"
 
 
