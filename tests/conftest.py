@@ -1,4 +1,4 @@
-"""What tests of several rooms share: one small Ray, gone when they end, and no limits of time."""
+"""What tests of several rooms share: servers that last until their end, and no limits of time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.services.cashu_mint import Mint, run_mint
+from tests.services.lnbits import Lnbits, run_lnbits
 
 # No test has a limit of time: on a busy machine an example may take any. The rest stays what the
 # environment chose (the same examples each time where CI is set).
@@ -18,6 +20,36 @@ settings.load_profile("untimed")
 
 STORE_BYTES_MAX = 100 * 2**20
 END_SECONDS_MAX = 20.0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep tests of one `xdist_group` on one worker, as `--dist loadgroup` promises.
+
+    pytest-xdist 3.8 writes the group behind a test's id; pytest 9.2 keeps ids in another place, so
+    that this came to nothing and every worker started all servers of a group.
+    """
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        names = {str(mark.args[0]) for mark in item.iter_markers("xdist_group")}
+        group = f"@{'_'.join(sorted(names))}"
+        if names and not item.nodeid.endswith(group) and hasattr(item, "_id"):
+            item._id = type(item._id).parse(item.nodeid + group)
+
+
+@pytest.fixture(scope="session")
+def cashu_mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mint]:
+    """One real mint for all tests of the group "cashu"; skips where nutshell is not installed."""
+    with run_mint(tmp_path_factory.mktemp("mint")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def lnbits_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lnbits]:
+    """One real LNbits for all tests of the group "lnbits"; skips where it is not installed."""
+    with run_lnbits(tmp_path_factory.mktemp("lnbits")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,14 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kumiai.adapters.memory.market_journal import MemoryMarketJournal
+from kumiai.adapters.payments.intents import SqliteIntents
 from kumiai.adapters.store import market_journal, sqlite
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.adapters.store.market_journal import SqliteMarketJournal
@@ -168,6 +170,35 @@ def test_closing_while_somebody_looks(tmp_path: Path) -> None:
     with SqliteMarketJournal(path, OWNER) as last:
         assert last.read() == [entry(1), entry(2)]
     assert {it.name for it in tmp_path.iterdir()} == {"market.db", "market.db.lock"}
+
+
+def test_looking_into_a_file_at_rest_changes_no_byte(tmp_path: Path) -> None:
+    path = tmp_path / "market.db"
+    with SqliteMarketJournal(path, OWNER) as journal:
+        journal.append([entry(1)])
+    with SqliteMarketJournal(path, OWNER, is_readonly=True) as reader:
+        assert reader.read() == [entry(1)]
+        with SqliteMarketJournal(path, OWNER) as journal:  # who writes may begin meanwhile
+            journal.append([entry(2)])
+            assert reader.read() == [entry(1), entry(2)]
+    SqliteMarketJournal(path, OWNER).close()
+    rested = path.read_bytes()
+    with SqliteMarketJournal(path, OWNER, is_readonly=True) as reader:
+        assert reader.read() == [entry(1), entry(2)]
+        assert path.read_bytes() == rested
+    assert path.read_bytes() == rested
+    foreign = tmp_path / "photos.db"
+    with closing(sqlite3.connect(foreign)) as connection:
+        connection.execute("CREATE TABLE photos (name TEXT)")
+        connection.commit()
+    kept = foreign.read_bytes()
+    for look in (
+        lambda: SqliteMarketJournal(foreign, OWNER, is_readonly=True),
+        lambda: SqliteIntents(foreign, is_readonly=True),
+    ):
+        with pytest.raises(StoreError, match="holds no"):
+            look()
+    assert foreign.read_bytes() == kept
 
 
 @pytest.mark.parametrize(

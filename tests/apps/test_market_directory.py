@@ -41,6 +41,18 @@ def test_the_living_come_first_then_the_cheap() -> None:
     assert (one.name, one.hardware, one.price_msat, one.payment) == ("n", "h", 1_000, ("hold",))
 
 
+@pytest.mark.parametrize("cheapest", [0, 1, 2])
+def test_the_price_decides_whatever_the_key_is(cheapest: int) -> None:
+    prices = [2_000, 2_000, 2_000]
+    prices[cheapest] = 1_000
+    listed = list_providers(
+        [announce(KEYS[n], price_msat=price) for n, price in enumerate(prices)], NOW_S
+    )
+    assert listed[0].provider == KEYS[cheapest].pubkey
+    rest = [one.provider for one in listed[1:]]
+    assert rest == sorted(rest)
+
+
 @pytest.mark.parametrize(
     ("expires_at_s", "is_alive"),
     [
@@ -53,6 +65,8 @@ def test_the_living_come_first_then_the_cheap() -> None:
         ("9" * 5_000, False),
         ("soon", False),
         ("-1", False),
+        ("²", False),
+        ("١٨٠٠٠٠٠١٠٠", False),
         ("", False),
         (None, False),
     ],
@@ -126,6 +140,8 @@ def test_long_words_are_cut_and_strange_ones_are_texts() -> None:
     assert len(one.name) == TEXT_CHARS_MAX
     assert one.hardware == "{'gpu': 1}"
     assert one.payment == ("x" * 20, "7") * 4
+    (one,) = list_providers([announce(KEYS[0], name=7)], NOW_S)
+    assert one.name == "7"
 
 
 def test_other_kinds_are_nothing() -> None:

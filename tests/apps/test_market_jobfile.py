@@ -92,6 +92,11 @@ def test_all_flaws_are_told_at_once() -> None:
     assert fields == {"market.budget_sat", "market.jury", "market.payment"}
 
 
+def test_flaws_of_the_task_hide_none_of_the_market() -> None:
+    bad = write(bid_sat=0).replace("seed = 1", "seed = -1")
+    assert {field for field, _ in list_flaws(bad)} == {"market.bid_sat", "seed"}
+
+
 def test_a_job_is_of_assigned_data_unless_it_says_something_else() -> None:
     assert parse_job(GOOD)[0].data.mode == "assigned"
 

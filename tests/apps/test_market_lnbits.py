@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.apps.market_town import JOB, Town
-from tests.services.lnbits import run_lnbits
+from tests.services.lnbits import Lnbits
 
 from kumiai.apps.market.planning import choose_payment
 from kumiai.base.errors import InputError
@@ -16,20 +16,20 @@ from kumiai.nodes.market.ports import WalletInfo
 pytestmark = pytest.mark.xdist_group("lnbits")
 
 
-def test_a_job_is_sold_and_bought_with_wallets_of_lnbits(tmp_path: Path) -> None:
-    (tmp_path / "lnbits").mkdir()
-    with run_lnbits(tmp_path / "lnbits") as server:
-        town = Town(tmp_path)
-        try:
-            _sell(town, server)
-        finally:
-            town.close()
+def test_a_job_is_sold_and_bought_with_wallets_of_lnbits(
+    tmp_path: Path, lnbits_server: Lnbits
+) -> None:
+    town = Town(tmp_path)
+    try:
+        _sell(town, lnbits_server)
+    finally:
+        town.close()
 
 
-def _sell(town: Town, server: object) -> None:
-    wallet = f"lnbits:{server.url}"  # type: ignore[attr-defined]
+def _sell(town: Town, server: Lnbits) -> None:
+    wallet = f"lnbits:{server.url}"
     for name, amount in (("alice", 1_000), ("bob", 0)):
-        keys = server.create_wallet(name, amount)  # type: ignore[attr-defined]
+        keys = server.create_wallet(name, amount)
         (town.root / f"{name}.key").write_text(keys.admin + "\n")
     places = [
         "--relay",

@@ -14,6 +14,8 @@ from tests.apps.market_town import Town, get_port
 pytest.importorskip("aiohttp", reason="pip install 'kumiai[market]'")
 pytest.importorskip("nostr_sdk", reason="pip install 'kumiai[market]'")
 
+pytestmark = pytest.mark.xdist_group("market-processes")  # one town for all
+
 FUNDS_MSAT = 1_000_000
 PRICES = {"one": 11, "two": 12}
 SLOW = 25  # epochs: long enough to be killed in the middle of

@@ -18,9 +18,11 @@ from kumiai.adapters.payments.bank import get_time_s
 from kumiai.adapters.payments.cashu.api import MintApi
 from kumiai.adapters.payments.embedded import EmbeddedBank, EmbeddedWallet
 from kumiai.adapters.payments.intents import SqliteIntents
+from kumiai.adapters.payments.open import describe_wallet
 from kumiai.apps.cli import main
 from kumiai.apps.cli.app import app
 from kumiai.apps.cli.wallet.amounts import read_amount, show_amount
+from kumiai.apps.market.places import Places, complete_places
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.cashier import Cashier
 from kumiai.nodes.market.intents import Debt
@@ -127,6 +129,20 @@ def test_fund_makes_play_money_and_the_bank(
     assert "embedded" in err
 
 
+def test_a_tilde_is_the_home(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `embedded:` no shell replaces it: a folder of that name was made."""
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    ask(capsys, "fund", "embedded:~/bank.db#me", "5sat")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert json.loads(ask(capsys, "balance", f"embedded:{home}/bank.db#me", "--json")[0])
+    places = complete_places(Places((), (), "nwc:~/link.txt", ecash="embedded:~/mint"), {})
+    assert (places.wallet, places.ecash) == (f"nwc:{home}/link.txt", f"embedded:{home}/mint")
+
+
 @pytest.mark.parametrize(
     "name", ["", "bank.db", "ftp:x", "embedded:", "embedded:#me", "embedded:nothing.db#me"]
 )
@@ -202,6 +218,19 @@ def test_secrets_are_never_shown(capsys: pytest.CaptureFixture[str], tmp_path: P
         main(["wallet", "balance", name])
         told = capsys.readouterr()
         assert secret[:12] not in told.out + told.err
+
+
+@pytest.mark.parametrize("address", ["http://c0ffee@h:1", "http://u:c0ffee@h/", "http://h/?c0ffee"])
+def test_no_secret_in_an_address_is_shown_or_handed_on(
+    address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mint's address stands in every token."""
+    monkeypatch.setenv("KUMIAI_LNBITS_KEY", "key")
+    out, err = ask(capsys, "balance", f"lnbits:{address}", code=2)
+    assert "c0ffee" not in out + err + describe_wallet(f"lnbits:{address}")
+    with pytest.raises(InputError, match="no user") as refused:
+        MintApi(address)
+    assert "c0ffee" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

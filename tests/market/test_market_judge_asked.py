@@ -135,6 +135,28 @@ def test_a_judge_measures_what_it_is_shown_with_the_beacon_that_it_is_given() ->
     assert {(name, shard) for name, _, shard in measured[0].candidates} == set(shards.items())
 
 
+def test_nothing_is_measured_before_the_previous_model_is_here() -> None:
+    """Without it a repeated update looks like a new one."""
+    world, customer, providers, judge, asked = make_judged(rounds=2)
+    held: list[fx.Effect] = []
+
+    def hold(_member: Member, effect: fx.Effect) -> fx.Effect | None:
+        if isinstance(effect, fx.Fetch) and effect.key.endswith("/previous"):
+            held.append(effect)
+            return None
+        asked.append(effect)
+        return effect
+
+    judge.twist = hold
+    begin(world, customer, providers)
+    world.pass_time(20)
+    assert len(held) == 1
+    assert count(asked, fx.Judge) == 1
+    world.carry_out(judge, held[0])
+    world.run()
+    assert count(asked, fx.Judge) == 2
+
+
 def test_a_request_in_parts_is_judged_once_and_whole() -> None:
     """Twelve updates are two parts: one judgement names all of them, in their order."""
     world, customer, providers, _judge, asked = make_judged(shards=12, providers=12)

@@ -19,17 +19,14 @@ from tests.market.hostile import (
 )
 from tests.market.small_world import Member, World, make_market, make_terms
 
-from kumiai.apps.market.customer import is_settled
 from kumiai.base.events import Event
 from kumiai.base.keys import derive_key
 from kumiai.market import effects as fx
-from kumiai.market.customer import Phase
-from kumiai.market.customer.state import Stage
-from kumiai.market.drafts import compute_commitment, draft_dispute, draft_job, draft_ruling
+from kumiai.market.drafts import compute_commitment, draft_dispute, draft_job
 from kumiai.market.judge import JudgePolicy, Judging
 from kumiai.market.judge.machine import BYTES_MAX, JOBS_MAX, SESSIONS_MAX
 from kumiai.market.judging_terms import DisputeTerms
-from kumiai.market.kinds import DISPUTABLE, Code, Kind, Policy, Ruling
+from kumiai.market.kinds import DISPUTABLE, Code, Kind, Policy
 from kumiai.market.letters import Draft, Letter
 from kumiai.market.nips.nip01 import encode_event, sign_text
 from kumiai.market.provider.state import Stage as Doing
@@ -138,6 +135,72 @@ def test_a_juror_hears_of_rejections_alone(status: tuple[str, ...]) -> None:
     speak(world, providers[0].key, make_dispute(world, providers[0], 0, verdict))
     assert count_rulings(world) == 0
     assert list_reasons(juror) == ["bad-dispute"]
+
+
+def _swap(event: Event, name: str, *tag: str, marker: str = "") -> list[tuple[str, ...]]:
+    is_it = lambda one: one[0] == name and (not marker or one[-1] == marker)  # noqa: E731
+    return [tag if is_it(one) else one for one in event.tags]
+
+
+BAD_VERDICTS: dict[str, Any] = {
+    "of another kind": lambda key, v: sign_text(key, int(Kind.RULING), v.created_at, "", v.tags),
+    "that nobody signed": lambda key, v: replace(v, sig="ab" * 64),
+    "with another id": lambda key, v: replace(v, id=OTHER),
+    "on another job": lambda key, v: _sign(
+        key, v, _swap(v, "e", "e", OTHER, "", "job", marker="job")
+    ),
+    "on no job": lambda key, v: _sign(key, v, [t for t in v.tags if t[-1] != "job"]),
+    "on another contract": lambda key, v: _sign(
+        key, v, _swap(v, "e", "e", OTHER, "", "contract", marker="contract")
+    ),
+    "on another round": lambda key, v: _sign(key, v, _swap(v, "n", "n", "2")),
+    "on another provider": lambda key, v: _sign(key, v, _swap(v, "p", "p", OTHER)),
+    "on what was never opened": lambda key, v: _sign(key, v, [t for t in v.tags if t[0] != "x"]),
+    "on another model": lambda key, v: _sign(key, v, _swap(v, "model", "model", OTHER)),
+}
+
+
+def _sign(key: Any, verdict: Event, tags: list[tuple[str, ...]]) -> Event:
+    return sign_text(key, verdict.kind, verdict.created_at, "x", tags)
+
+
+@pytest.mark.parametrize("name", BAD_VERDICTS)
+def test_a_juror_hears_of_the_customers_own_verdict_on_this_work_alone(name: str) -> None:
+    world, customer, providers, juror = make_tried()
+    play(world, customer, providers, 60)
+    true = next(iter(providers[0].state.works.values())).verdict
+    made = BAD_VERDICTS[name](customer.key, true)
+    speak(world, providers[0].key, make_dispute(world, providers[0], 0, made))
+    assert list_reasons(juror) == ["bad-dispute"]
+    assert count_rulings(world) == 0
+
+
+def test_a_juror_is_told_which_verdict_a_dispute_is_about() -> None:
+    """The event names one verdict and shows another, that is true as well."""
+    world, customer, providers, juror = make_tried()
+    play(world, customer, providers, 60)
+    draft = make_dispute(world, providers[0], 0)
+    speak(world, providers[0].key, with_tag(draft, "e", OTHER, marker="verdict"))
+    assert list_reasons(juror) == ["bad-dispute"]
+
+
+def test_a_dispute_about_a_second_attempt_is_of_that_attempt() -> None:
+    """Its commitment names the attempt: another one is another work."""
+    world, customer, providers, _ = make_tried()
+    customer.machine = replace(
+        customer.machine, plan=replace(customer.machine.plan, attempts_max=2)
+    )
+    providers[1].twist = providers[2].twist = providers[0].twist  # nobody does good work
+    play(world, customer, providers, 60)
+    second = list(providers[0].state.works.values())[1]
+    assert second.request.terms.attempt == 1
+    tell = world.judging
+    world.judging = lambda e: replace(
+        tell(e), lines=tuple(replace(line, gain=9) for line in tell(e).lines)
+    )
+    speak(world, providers[0].key, make_dispute(world, providers[0], 1))
+    said = find_letters(world, Kind.RULING)[0].event
+    assert next(tag[1] for tag in said.tags if tag[0] == "status") == "accepted"
 
 
 def test_a_verdict_is_judged_anew_once() -> None:
@@ -324,58 +387,3 @@ def test_one_customer_cannot_push_out_what_others_asked() -> None:
     assert f"{first}:1:0" in judge.state.sessions
     assert f"{second}:2:0" not in judge.state.sessions
     assert len(judge.state.sessions) == SESSIONS_MAX
-
-
-# -- what the customer makes of a jury's word --
-
-
-def rule(world: World, customer: Member) -> None:
-    (work,) = [w for w in customer.state.works.values() if w.stage is Stage.REJECTED]
-    contract = customer.state.members[work.provider].contract
-    place = (customer.state.job.id, contract, OTHER, work.verdict, customer.key.pubkey)
-    speak(world, JUROR, draft_ruling(*place, Ruling.ACCEPTED, Code.ACCEPTED))
-
-
-def test_a_ruling_after_the_refund_pays_nobody_in_words_alone() -> None:
-    """The ecash was ours again; the customer signed it away and booked it as paid."""
-    world, customer, providers, _ = make_tried(Policy.ESCROW)
-    play(world, customer, providers, 60)
-    world.pass_time(26 * 3_600, 600)
-    (work,) = [w for w in customer.state.works.values() if w.stage is Stage.REJECTED]
-    assert work.payment == "refunded"
-    spent_msat = customer.state.spent_msat
-    rule(world, customer)
-    (work,) = [w for w in customer.state.works.values() if w.key == work.key]
-    assert work.stage is Stage.REJECTED
-    assert customer.state.spent_msat == spent_msat == 1_001 + 1_002
-
-
-@pytest.mark.parametrize("policy", [Policy.ESCROW, Policy.INVOICE, Policy.HOLD, Policy.FAIR])
-def test_a_job_with_a_jury_comes_to_rest(policy: Policy) -> None:
-    """A rejected work stayed reserved for ever: whoever watched a closed job never ended."""
-    world, customer, providers, _ = make_tried(policy)
-    play(world, customer, providers, 60)
-    world.pass_time(30 * 3_600, 600)
-    assert customer.state.phase is Phase.CLOSED
-    assert customer.state.reserved_msat == 0
-    assert is_settled(customer.state)
-
-
-def test_ecash_that_a_mint_gives_back_to_nobody_is_spent() -> None:
-    """The provider and a juror spent it while we heard of no ruling: it left the budget's sight."""
-    world, customer, providers, _ = make_tried(Policy.ESCROW)
-
-    def refuse(member: Member, effect: fx.Effect) -> fx.Effect | None:
-        if not isinstance(effect, fx.RedeemToken):
-            return effect
-        member.take(fx.Failed(effect.key, "bad-invoice", "it was spent"))
-        return None
-
-    customer.twist = refuse
-    play(world, customer, providers, 60)
-    world.pass_time(60 * 3_600, 600)
-    (work,) = [w for w in customer.state.works.values() if w.stage is Stage.REJECTED]
-    assert work.payment == "failed"
-    assert customer.state.spent_msat == 3_003
-    assert customer.state.members[work.provider].paid_msat == 1_000
-    assert customer.state.reserved_msat == 0

@@ -23,10 +23,11 @@ from kumiai.market.judging_terms import JudgementLine
 from kumiai.market.kinds import Kind, Policy, Ruling
 from kumiai.market.letters import Letter
 from kumiai.market.nips.nip01 import sign_text
+from kumiai.market.params import ParamError
 from kumiai.market.provider import Start
 from kumiai.market.provider.state import Stage, Standing
 from kumiai.market.reading import read_message
-from kumiai.market.terms import OfferTerms
+from kumiai.market.terms import OfferTerms, find_blob
 
 NOW = 1_000_000
 POSTER = derive_key(b"provider doors", "poster")
@@ -136,6 +137,18 @@ def test_what_was_delivered_cannot_be_withdrawn() -> None:
     assert work.stage is Stage.DELIVERED
     speak(world, customer.key, draft_cancel([(work.key, Kind.ROUND_REQUEST)]))
     assert provider.state.works[work.key] == work
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["", "http://", "http://[", "http://a:99999", "http://a:b:c", "http://:80", "http://[1.2.3.4]",
+     "ftp://a.example", "http://a b"],
+)  # fmt: skip
+def test_a_blob_lies_at_an_address_or_is_refused(server: str) -> None:
+    """A contract, a request or a result that named port 99999 ended whoever fetched it."""
+    uri = f"blossom:{'ab' * 32}.sealed?xs={server}&sz=5"
+    with pytest.raises(ParamError, match="xs"):
+        find_blob([("i", uri, "url", "", "shard")], "shard")
 
 
 def test_what_is_for_everybody_is_not_hidden() -> None:

@@ -286,6 +286,7 @@ def test_a_jury_pays_once() -> None:
     rule(world, customer, 0)
     assert customer.state.members[work.provider] == member
     assert (member.accepted, member.paid_msat) == (1, 1_000)
+    assert not customer.rejected, "a juror that comes second did nothing wrong"
 
 
 def test_a_jury_cannot_give_back_what_the_provider_let_go() -> None:

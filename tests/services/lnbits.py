@@ -2,12 +2,8 @@
 
 ::
 
-    @pytest.fixture(scope="session")
-    def lnbits(tmp_path_factory) -> Iterator[Lnbits]:
-        with run_lnbits(tmp_path_factory.mktemp("lnbits")) as server:  # skips where not installed
-            yield server
-
-    wallet = server.create_wallet("alice", 100_000)   # its two keys, and so many satoshi in it
+    def test_something(lnbits_server):  # tests/conftest.py: one for all; skips where not installed
+        wallet = lnbits_server.create_wallet("alice", 100_000)   # its two keys, and so many satoshi
 
 `make services` installs it. Its wheel looks for its pages in a folder `lnbits/` below the working
 directory, so the folder gets a link there.

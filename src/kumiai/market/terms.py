@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kumiai.market.kinds import Policy
+from kumiai.market.nips.urls import is_server_address
 from kumiai.market.params import INTEGER_MAX, ParamError, Params, read_int, write_param
 
 MSAT_MAX = 21_000_000 * 100_000_000 * 1_000
@@ -351,7 +352,7 @@ def find_blob(tags: Sequence[Tag], role: str) -> BlobRef | None:
     if len(sizes) != 1 or len(servers) > SERVERS_MAX:
         raise ParamError(f"i ({role})", uri[:80], f"needs one sz and at most {SERVERS_MAX} xs")
     for server in servers:
-        if not server.startswith(("http://", "https://")) or any(c.isspace() for c in server):
+        if not is_server_address(server):
             raise ParamError(f"i ({role})", server[:80], "xs must be an http(s) address")
     size_bytes = read_int(f"i ({role}) sz", sizes[0], 0, BLOB_BYTES_MAX)
     return BlobRef(matched[1], size_bytes, tuple(servers))

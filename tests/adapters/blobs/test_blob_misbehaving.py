@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ pytest.importorskip("aiohttp", reason="the extra `market` is not installed")
 
 from tests.adapters.blobs.servers import ALICE, QUICK, Naughty, answer, make_bytes, name_of
 
+from kumiai.adapters.blobs import client as client_module
 from kumiai.adapters.blobs.client import HttpBlobs
 from kumiai.adapters.blobs.options import ClientOptions
 from kumiai.adapters.blobs.server import BlobServer
@@ -343,6 +344,58 @@ def test_a_stranger_cannot_make_us_knock_at_our_own_network(tmp_path, host):
 
     asyncio.run(play())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_public_server_cannot_send_us_into_our_own_network(tmp_path, monkeypatch):
+    """Where it redirects to was asked, whatever it was, as long as it named the blob."""
+    asked: list[str] = []
+
+    async def inner(request: str, writer: asyncio.StreamWriter) -> None:
+        asked.append(request)
+        writer.write(answer("200 OK", DATA))
+
+    async def play():
+        async with Naughty(inner) as inside:
+
+            async def redirect(request: str, writer: asyncio.StreamWriter) -> None:
+                writer.write(answer("302 Found", b"", Location=f"{inside.url}/{name_of(DATA)}"))
+
+            async with Naughty(redirect) as stranger:
+                is_stranger = stranger.url.rpartition(":")[2]
+
+                async def seems_public(origin: str) -> bool:
+                    return is_stranger in origin
+
+                monkeypatch.setattr(client_module, "is_public_server", seems_public)
+                wanted = BlobLocation(name_of(DATA), len(DATA), (stranger.url,))
+                for own, is_had in (([], False), ([stranger.url], True)):
+                    options = replace(QUICK, is_private_allowed=False)
+                    client = HttpBlobs(ALICE, own, options)
+                    with nullcontext() if is_had else pytest.raises(BlobError, match="network of"):
+                        await client.download(wanted, tmp_path / "blob", len(DATA))
+                    await client.close()
+                    assert bool(asked) is is_had
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://[", "http://[]", "http://[::1", "http://::::", "http://a:99999", "http://:80",
+     "http://a:b:c", "http://[1.2.3.4]", "http://]", "http://8.8.8.8:0", "http://8.8.8.8:-1"],
+)  # fmt: skip
+@pytest.mark.parametrize("is_private_allowed", [True, False])
+def test_an_address_that_is_none_is_a_blob_error(tmp_path, text, is_private_allowed):
+    """Any other error ends the node that asks: strangers name these addresses."""
+
+    async def play():
+        options = replace(QUICK, is_private_allowed=is_private_allowed)
+        client = HttpBlobs(ALICE, [], options)
+        with pytest.raises(BlobError):
+            await client.download(BlobLocation("ab" * 32, 10, (text,)), tmp_path / "blob", 100)
+        await client.close()
+
+    asyncio.run(play())
 
 
 def test_our_own_server_may_be_private(tmp_path):

@@ -10,6 +10,7 @@ from safetensors.numpy import save
 from tests.adapters.market_work.market_jobs import get_world, make_task, make_world
 
 from kumiai.adapters.compute.market import MarketJudge, open_job
+from kumiai.adapters.compute.market.customer import CANDIDATES_MAX
 from kumiai.adapters.sim.market_work import CopyingWork, GarbageWork, LyingWork
 from kumiai.base.errors import InputError, RunFailedError
 from kumiai.learning import fixed_point
@@ -197,6 +198,22 @@ def test_misuse_is_told_to_our_own_code():
         world.judge(ada, ada)
     with pytest.raises(ValueError, match="hex digits"):
         world.judge(ada, seed="")
+
+
+def test_what_a_customer_sends_a_judge_does_not_end_it():
+    """A model that is none, or 300 updates, raised what only our own faults may raise."""
+    world = get_world()
+    ada = honest_round(world)[0]
+    garbage = world.blobs.put(b"garbage")
+    short = world.blobs.put(fixed_point.encode_vector("model", np.zeros(3, np.int32)))
+    for name in (garbage, short, ada[1]):
+        for field in ("model", "previous_model"):
+            with pytest.raises(InputError) as found:
+                world.judge(ada, **{field: name})
+            assert found.value.field_name == "model"
+    many = [(f"{number:064x}", *ada[1:]) for number in range(CANDIDATES_MAX + 1)]
+    with pytest.raises(InputError, match="at most"):
+        world.judge(*many)
 
 
 def test_nothing_of_the_hold_out_is_published():

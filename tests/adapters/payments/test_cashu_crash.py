@@ -2,21 +2,19 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.services.cashu_mint import Mint, run_mint
+from tests.services.cashu_mint import Mint
 
 pytestmark = pytest.mark.xdist_group("cashu")
 
 CRASHER = Path(__file__).with_name("ecash_crash.py")
 
 
-@pytest.fixture(scope="module")
-def mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mint]:
-    with run_mint(tmp_path_factory.mktemp("mint")) as running:
-        yield running
+@pytest.fixture
+def mint(cashu_mint: Mint) -> Mint:
+    return cashu_mint
 
 
 def test_a_kill_at_every_step_moves_money_once(mint: Mint, tmp_path: Path) -> None:

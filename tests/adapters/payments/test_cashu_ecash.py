@@ -1,22 +1,20 @@
 """Ecash at a real mint (nutshell) passes the contract of all ecash."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.adapters.payments.cashu_bank import open_bank
 from tests.adapters.payments.ecash_contract import AMOUNT_MSAT, Bank, EcashContract, two_of_three
-from tests.services.cashu_mint import Mint, run_mint
+from tests.services.cashu_mint import Mint
 
 from kumiai.base.errors import InputError
 
 pytestmark = pytest.mark.xdist_group("cashu")
 
 
-@pytest.fixture(scope="module")
-def mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mint]:
-    with run_mint(tmp_path_factory.mktemp("mint")) as running:
-        yield running
+@pytest.fixture
+def mint(cashu_mint: Mint) -> Mint:
+    return cashu_mint
 
 
 class TestCashuEcash(EcashContract):

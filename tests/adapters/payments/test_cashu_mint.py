@@ -5,7 +5,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from itertools import count
@@ -37,10 +37,9 @@ pytestmark = pytest.mark.xdist_group("cashu")
 _serial = count()
 
 
-@pytest.fixture(scope="module")
-def mint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mint]:
-    with run_mint(tmp_path_factory.mktemp("mint")) as running:
-        yield running
+@pytest.fixture
+def mint(cashu_mint: Mint) -> Mint:
+    return cashu_mint
 
 
 # -- a mint that lies --

@@ -1,4 +1,4 @@
-"""The LNbits wallet against a real LNbits server (FakeWallet), started once for this file."""
+"""The LNbits wallet against a real LNbits server (FakeWallet)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.adapters.payments.nwc_faults import MemoryRelays
 from tests.adapters.payments.wallet_contract import FUNDED_MSAT, WalletContract, Wallets
-from tests.services.lnbits import Keys, Lnbits, run_lnbits
+from tests.services.lnbits import Keys, Lnbits
 
 from kumiai.adapters.payments import bolt11
 from kumiai.adapters.payments.lnbits import LnbitsWallet
@@ -32,10 +32,9 @@ pytestmark = pytest.mark.xdist_group("lnbits")
 NUMBERS = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lnbits]:
-    with run_lnbits(tmp_path_factory.mktemp("lnbits")) as running:
-        yield running
+@pytest.fixture
+def server(lnbits_server: Lnbits) -> Lnbits:
+    return lnbits_server
 
 
 @dataclass

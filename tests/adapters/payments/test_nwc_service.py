@@ -11,6 +11,7 @@ import pytest
 from tests.adapters.payments.nwc_world import SEED, Clock, NwcWorld, open_nwc_world
 
 from kumiai.adapters.nostr.relays import Relays
+from kumiai.adapters.payments.checks import compute_payment_hash
 from kumiai.adapters.payments.nwc_budget import NwcBudgets
 from kumiai.adapters.payments.nwc_desk import METHODS, Grant
 from kumiai.adapters.payments.nwc_service import AGE_S, NwcService
@@ -297,5 +298,26 @@ def test_open_by_name(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             await open_wallet(text.replace("relay=", "r="))
         assert secret not in str(caught.value)
+
+    play(tmp_path, scene)
+
+
+def test_locked_payments_do_not_keep_others_from_being_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hold payment is answered when it ends, which takes as long as its job."""
+    monkeypatch.setattr("kumiai.adapters.payments.nwc_service.UNDER_WAY_MAX", 4)
+
+    async def scene(world: NwcWorld) -> None:
+        preimages = [f"{number:064x}" for number in range(12)]
+        for number, preimage in enumerate(preimages):
+            payment_hash = compute_payment_hash(preimage)
+            hold = await world.payee.make_hold_invoice(f"h{number}", 1_000, payment_hash)
+            locked = await world.payer.pay(f"p{number}", hold.bolt11, 1_000)
+            assert locked.state is PaymentState.ACCEPTED
+        assert (await world.payer.get_balance()).held_msat == 12_000
+        for preimage in preimages:
+            await world.payee.settle(preimage)
+        assert (await world.payee.get_balance()).spendable_msat == 12_000
 
     play(tmp_path, scene)

@@ -88,6 +88,7 @@ class Town:
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, reserve_port()
         self.troubles: list[str] = []
+        self.streams_left = 0  # open at relays though their node has ended
         self.bank = EmbeddedBank(folder / "bank.db")
         self.closers: list[Any] = []
         self.nodes: dict[str, MarketNode[Any]] = {}
@@ -164,6 +165,7 @@ class Town:
         try:
             await node.run()
         finally:
+            self.streams_left += len(relays._subscriptions)
             await remote.close()
             await relays.close()
             for close in closers:
@@ -266,6 +268,7 @@ def test_a_sealed_job_over_real_parts(tmp_path: Path, policy: Policy) -> None:
             entries = town.journals["customer"].read()
             machine = make_customer(town, 2, policy)[1]
             assert replay(machine, InputCodec(*COMMANDS), entries) == state
+        assert not town.streams_left
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE_S))
 

@@ -129,13 +129,14 @@ class HttpBlobs:
         gains a GET for a sha256 at an address of its choice.
         """
         servers = [_check_server(text) for text in wanted.servers]
-        if self._options.is_private_allowed:
-            return servers
-        kept = [s for s in servers if s in self._servers or await is_public_server(s)]
+        kept = [s for s in servers if self._is_trusted(s) or await is_public_server(s)]
         if servers and not kept:
             fix = "name it with --blobs if you trust it, or allow private addresses"
             raise BlobError(f"blob {wanted.sha256}: {servers[0]} is no public server: {fix}")
         return kept
+
+    def _is_trusted(self, server: str) -> bool:
+        return self._options.is_private_allowed or server.rstrip("/") in self._servers
 
     async def has(self, wanted: BlobLocation) -> bool:
         """Tell whether one of the blob's servers says that it has it."""
@@ -255,6 +256,8 @@ class HttpBlobs:
                 raise BlobError("redirects to no address") from error
             if sha256 not in url.path or url.scheme not in {"http", "https"}:
                 raise BlobError("redirects to what is not this blob")
+            if not (self._is_trusted(server) or await is_public_server(str(url))):
+                raise BlobError("redirects into a network of our own")
         raise BlobError("redirects without end")
 
     def _get_session(self) -> aiohttp.ClientSession:
@@ -301,6 +304,13 @@ def _check_answer(answer: aiohttp.ClientResponse, start: int, end: int, total: i
 
 
 def _check_server(text: str) -> str:
-    if not re.fullmatch(r"https?://[A-Za-z0-9.\-_\[\]:]+(?:/[A-Za-z0-9._~/-]*)?", text):
+    from yarl import URL
+
+    is_one = re.fullmatch(r"https?://[A-Za-z0-9.\-_\[\]:]+(?:/[A-Za-z0-9._~/-]*)?", text)
+    try:
+        is_one = is_one and URL(text).port
+    except ValueError:  # brackets that hold no address, a port that is none
+        is_one = None
+    if not is_one:
         raise BlobError(f"{text!r:.100} is no address of a blob server")
     return text.rstrip("/")

@@ -132,13 +132,13 @@ async def is_public_server(origin: str) -> bool:
     """Tell whether an http(s) address leads to public addresses only; False if it leads nowhere."""
     from yarl import URL
 
-    url = URL(origin)
     try:
+        url = URL(origin)
         async with asyncio.timeout(CONNECT_S):
             found = await asyncio.get_running_loop().getaddrinfo(
                 url.host, url.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
             )
-    except (OSError, TimeoutError, UnicodeError):
+    except (OSError, TimeoutError, ValueError):  # UnicodeError is one, for a name that is none
         return False
     return bool(found) and all(is_public(str(item[4][0])) for item in found)
 

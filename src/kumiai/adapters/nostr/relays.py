@@ -248,7 +248,8 @@ class Relays:
         if len(relays) > RELAYS_MAX:
             raise InputError("relays", list(relays), f"name at most {RELAYS_MAX}")
         named = [url for url in dict.fromkeys(map(normalize_url, relays)) if url not in self._links]
-        barred = [url for url in named if not await self._is_allowed(url)]
+        allowed = await asyncio.gather(*map(self._is_allowed, named))
+        barred = [url for url, may in zip(named, allowed, strict=True) if not may]
         guests = [self._get_guest(url) for url in named if url not in barred]
         return [*self._links.values(), *guests], barred
 

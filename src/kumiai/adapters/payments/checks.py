@@ -33,7 +33,8 @@ def check_unexpired(invoice: Invoice, now_s: float) -> None:
 def check_address(field: str, url: str) -> None:
     """Raise InputError for an address that no connection can be made to, whatever is there.
 
-    What was given is not shown: it may hold a secret.
+    Nor may it hold a user, a query or a fragment: it is shown, and a mint's stands in every token
+    that others are given. What was given is not repeated: it may hold a secret.
     """
     fix = "write http:// or https:// and a host, and perhaps a port"
     try:
@@ -44,6 +45,8 @@ def check_address(field: str, url: str) -> None:
         raise InputError(field, "***", f"{fix}: {error}") from None
     if not is_whole:
         raise InputError(field, "***", fix)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InputError(field, parts.hostname, "write no user, query or fragment in it")
 
 
 def check_hash(payment_hash: str) -> None:

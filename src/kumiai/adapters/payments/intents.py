@@ -86,7 +86,7 @@ class SqliteIntents:
     def __init__(self, path: Path, *, is_synced: bool = True, is_readonly: bool = False) -> None:
         self._path = path
         if is_readonly:
-            self._engine = sqlite.open_engine(path)
+            self._engine = sqlite.open_engine(path, is_looking=True)
             with sqlite.store_errors(path):
                 if not path.is_file() or not inspect(self._engine).has_table(_intents.name):
                     raise StoreError(f"{path}: holds no intents")

@@ -60,6 +60,7 @@ class NwcDesk:
         self._on_invoice = on_invoice
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._under_way: Counter[str] = Counter()  # payment hashes, by requests that see to them
+        self.followed_count = 0  # payments that were handed over and have not ended
 
     async def list_methods(self) -> tuple[str, ...]:
         """Return what can be asked here: granted, and possible with this wallet."""
@@ -172,12 +173,25 @@ class NwcDesk:
             self._under_way += Counter()  # forgets what is at zero
 
     async def _pay_and_follow(self, invoice: Invoice, wait_s: float) -> nip47.Paid | Fault | None:
-        payment_hash = invoice.payment_hash
-        lock = self._locks.setdefault(payment_hash, asyncio.Lock())
+        lock = self._locks.setdefault(invoice.payment_hash, asyncio.Lock())
         async with lock:  # who pays the same again must find what became of the first
             sent = await self._send(invoice)
         if isinstance(sent, Fault):
             return sent
+        self.followed_count += 1
+        try:
+            paid = await self._follow(sent, wait_s)
+        finally:
+            self.followed_count -= 1
+        if paid is None:
+            return None
+        self._write_spend(paid)
+        if paid.state is PaymentState.SETTLED and paid.preimage is not None:
+            return nip47.Paid(paid.preimage, paid.fee_msat)
+        return Fault(ErrorCode.PAYMENT_FAILED, f"the payment is {paid.state.value}")
+
+    async def _follow(self, sent: Payment, wait_s: float) -> Payment | None:
+        """Wait until the payment ends; None where that takes longer."""
         paid: Payment | None = sent
         deadline, pause_s = time.monotonic() + wait_s, LOOK_S[0]
         while paid is None or paid.state in _OPEN:
@@ -185,11 +199,8 @@ class NwcDesk:
                 return None
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LOOK_S[1])
-            paid = await self._wallet.lookup(payment_hash, is_incoming=False)
-        self._write_spend(paid)
-        if paid.state is PaymentState.SETTLED and paid.preimage is not None:
-            return nip47.Paid(paid.preimage, paid.fee_msat)
-        return Fault(ErrorCode.PAYMENT_FAILED, f"the payment is {paid.state.value}")
+            paid = await self._wallet.lookup(sent.payment_hash, is_incoming=False)
+        return paid
 
     async def _send(self, invoice: Invoice) -> Payment | Fault:
         """Set the amount aside and pay; where that fails, see that it counts no more."""

@@ -37,7 +37,8 @@ from kumiai.nodes.market.ports import Invoice, Payment, PaymentState, RelayPort,
 
 AGE_S: Final = 120  # an older request is not done any more, nor one from so far ahead
 PAY_WAIT_S: Final = 3_600.0  # then a payment under way gets no answer: it is looked up
-UNDER_WAY_MAX: Final = 64  # requests of one connection at once
+UNDER_WAY_MAX: Final = 64  # requests of one connection at once, beside payments that wait
+FOLLOWED_MAX: Final = 1_024  # payments of one connection that wait for their end: locked, say
 ANSWERS_MAX: Final = 1_024  # of one connection, kept for requests that come again
 WATCHED_MAX: Final = 256  # unpaid invoices of one connection that are looked at
 POLL_S: Final = 0.5
@@ -176,7 +177,10 @@ class NwcService:
             return
         else:
             method = METHOD_NAMES[type(request)]
-            if len(line.under_way) > UNDER_WAY_MAX:
+            followed = line.desk.followed_count
+            is_paying = isinstance(request, nip47.PayInvoice)
+            is_full = is_paying and followed >= FOLLOWED_MAX
+            if is_full or len(line.under_way) - followed > UNDER_WAY_MAX:
                 outcome = nip47.Fault(nip47.ErrorCode.RATE_LIMITED, "too many requests at once")
             else:
                 outcome = await line.desk.do(request, event.id, PAY_WAIT_S)
@@ -187,7 +191,7 @@ class NwcService:
         if len(line.answers) > ANSWERS_MAX:
             line.answers.popitem(last=False)
         await self._publish(response)
-        if isinstance(outcome, nip47.Paid) and isinstance(request, nip47.PayInvoice):
+        if isinstance(outcome, nip47.Paid):
             await self._tell_sent(line, outcome)
 
     def _write(

@@ -10,6 +10,8 @@ imported when such a wallet is opened; a further kind is one function and one li
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,7 +89,9 @@ def describe_wallet(text: str) -> str:
     kind, rest = _split(text)
     if kind in (NWC, "nwc"):
         return f"{NWC}:..." if kind == NWC else f"nwc:{rest}"
-    return f"{kind}:{rest.split('?', 1)[0]}"
+    if kind == "lnbits":  # who writes a password into it is told so when it is opened, not before
+        rest = re.sub("//.*@", "//", rest.split("?", 1)[0])
+    return f"{kind}:{rest}"
 
 
 def read_secret(path: Path) -> str:
@@ -100,6 +104,13 @@ def read_secret(path: Path) -> str:
     if not line:
         raise InputError("secret file", str(path), "its first line is empty")
     return line
+
+
+def expand_path(text: str) -> Path:
+    """Return the path; `~` is the home: after a kind and a colon no shell has seen to it."""
+    with contextlib.suppress(RuntimeError):  # nobody is called so
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -117,9 +128,9 @@ def _open_bank(rest: str, *, may_create: bool) -> tuple[EmbeddedBank, str]:
     path, _, name = rest.partition("#")
     if not path:
         raise InputError("wallet", rest, "a file is missing: embedded:PATH#NAME")
-    if not may_create and not Path(path).is_file():
+    if not may_create and not expand_path(path).is_file():
         raise InputError("wallet", rest, "there is no such file; `kumiai wallet fund` begins one")
-    bank = EmbeddedBank(Path(path))
+    bank = EmbeddedBank(expand_path(path))
     name = name or DEFAULT_NAME
     if not may_create and not bank.has_member(name):
         bank.close()
@@ -157,7 +168,7 @@ async def _open_nwc(source: WalletSource) -> WalletPort:
 
 
 async def _open_nwc_file(source: WalletSource) -> WalletPort:
-    address = read_secret(Path(source.rest))
+    address = read_secret(expand_path(source.rest))
     kind, rest = _split(address)
     if kind != NWC:
         raise InputError("wallet", f"nwc:{source.rest}", f"the file holds no {NWC}://... address")

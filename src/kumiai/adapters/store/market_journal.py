@@ -83,7 +83,9 @@ class SqliteMarketJournal:
             if not is_readonly:
                 _make_private(path)
             with sqlite.store_errors(path):
-                self._engine: Engine = sqlite.open_engine(path, is_synced=is_synced)
+                self._engine: Engine = sqlite.open_engine(
+                    path, is_synced=is_synced, is_looking=is_readonly
+                )
                 if not is_readonly:
                     _metadata.create_all(self._engine)
                 self._check_format(owner)

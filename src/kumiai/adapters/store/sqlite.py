@@ -40,17 +40,19 @@ _SENTENCES: dict[int, tuple[str, bool]] = {
 }
 
 
-def open_engine(path: Path, *, is_synced: bool = False) -> Engine:
+def open_engine(path: Path, *, is_synced: bool = False, is_looking: bool = False) -> Engine:
     """Open or create the database at `path` for writing.
 
     `is_synced` waits for the disk at every transaction, so that also a power cut loses nothing;
-    without it a power cut may lose the last transactions, a killed process none.
+    without it a power cut may lose the last transactions, a killed process none. `is_looking`: only
+    to read, while others may write; a file at rest stays at rest.
     """
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
-            _enter_wal(connection)
+            if not is_looking:
+                _enter_wal(connection)
             connection.execute(f"PRAGMA synchronous={'FULL' if is_synced else 'NORMAL'}")
         except BaseException:
             connection.close()

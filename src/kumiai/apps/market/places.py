@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kumiai.adapters.payments.open import describe_wallet, open_wallet
+from kumiai.adapters.payments.open import describe_wallet, expand_path, open_wallet
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.base.errors import InputError
 from kumiai.market.nips.urls import normalise_relay_url, normalise_server_url
@@ -146,4 +146,4 @@ def _fix_path(text: str, base_dir: Path) -> str:
     if not colon or kind not in _FILES or not rest.partition("#")[0]:
         return text
     path, hash_, name = rest.partition("#")
-    return f"{kind}:{(base_dir / path).resolve()}{hash_}{name}"
+    return f"{kind}:{(base_dir / expand_path(path)).resolve()}{hash_}{name}"

@@ -158,10 +158,13 @@ async def serve_wallet(
     secret_file = Path(places.secret_file) if places.secret_file else None
     wallet = await open_wallet(places.wallet, settings=settings, secret_file=secret_file)
     try:
-        methods = allowed.choose_methods(await wallet.get_info())
+        info = await wallet.get_info()
+        methods = allowed.choose_methods(info)
         balance = await wallet.get_balance()
         with folder.hold():
-            seed = folder.open_seed(places.wallet_shown)
+            shown = places.wallet_shown
+            # two wallets of one server differ by their keys alone: they are told apart by name
+            seed = folder.open_seed(shown if places.is_play_money else f"{shown} ({info.name})")
             # two links to one wallet must not take each other's payments for their own
             name = hashlib.sha256(b"served" + seed).hexdigest()[:16]
             grant = Grant(name, allowed.budget_msat, methods, allowed.fee_msat)

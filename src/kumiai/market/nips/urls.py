@@ -35,6 +35,16 @@ def normalise_server_url(text: str) -> str:
     return url
 
 
+def is_server_address(text: str) -> bool:
+    """Tell whether a blob server could be asked there at all: not at port 99999, for one."""
+    try:
+        parts = urlsplit(text)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return is_whole and text.startswith(("http://", "https://")) and not any(map(str.isspace, text))
+
+
 def is_public(url: str) -> bool:
     """Tell whether an address looks like one on the public network (names are not asked)."""
     host = (urlsplit(url).hostname or "").rstrip(".")  # "localhost." is localhost

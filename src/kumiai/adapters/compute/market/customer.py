@@ -48,15 +48,20 @@ class MarketJudge:
         self._measure = HoldoutMeasure(job.recipe, job.layout, [holdout])
 
     def judge(self, order: JudgeOrder) -> Judgement:
-        """Measure a round's updates; see `judging`. ValueError for an order that is no round's."""
+        """Measure a round's updates; see `judging`. ValueError for an order that is no round's.
+
+        InputError for models that are none, or more updates than are judged: a judge has both from
+        a customer whom it need not trust.
+        """
         providers = [candidate.provider for candidate in order.candidates]
-        if len(set(providers)) != len(providers) or len(providers) > CANDIDATES_MAX:
-            raise ValueError(
-                f"{len(providers)} candidates of {len(set(providers))} providers: "
-                f"each once, at most {CANDIDATES_MAX}"
-            )
+        if len(set(providers)) != len(providers):
+            raise ValueError(f"{len(providers)} candidates of fewer providers: each once")
+        if len(providers) > CANDIDATES_MAX:
+            raise InputError("candidates", len(providers), f"at most {CANDIDATES_MAX} a round")
         if not canonical.is_hash(order.seed):
             raise ValueError(f"seed {order.seed!r} is not {SEED_DIGITS} hex digits")
+        for name in filter(None, (order.model, order.previous_model)):
+            self._check_model(name)
         with exact(self.job.device):
             return judge_updates(self.job, self._measure, self._decoded, order)
 
@@ -89,6 +94,12 @@ class MarketJudge:
         """Return a model's tensors by the names of the recipe's network, at full width."""
         tensors = extract_width(self.job.recipe, self._read(model), 1.0)
         return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+    def _check_model(self, name: str) -> None:
+        try:
+            self._decoded.get("model", name)
+        except ValueError as error:
+            raise InputError("model", name, str(error)) from error
 
     def _read(self, model: str) -> torch.Tensor:
         size = self.job.layout.size
