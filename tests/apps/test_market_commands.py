@@ -178,6 +178,17 @@ def test_a_prepared_job_is_there_and_not_prepared_twice(ask: Ask, tmp_path: Path
     assert (MarketFolder(tmp_path / "jobs/job")).has_commands
 
 
+def test_a_job_that_ended_early_ends_so_whoever_looks(ask: Ask, tmp_path: Path) -> None:
+    nowhere = ("--relay", "ws://127.0.0.1:9", "--blobs", "http://127.0.0.1:9")
+    ask(*POST, *ME, *nowhere, code=0)
+    ask("market", "cancel", "jobs/job", code=0)
+    for _ in range(2):  # the one that closes the job, and one that finds it closed
+        said = ask("market", "watch", "jobs/job", "--quiet", code=4)
+        assert "The job ended early: cancelled by the customer" in said
+    status = json.loads(ask("market", "status", "jobs/job", "--json", code=0))
+    assert status["phase"] == "closed" and status["spent_msat"] == 0
+
+
 def test_what_is_not_said_is_looked_for_in_order(tmp_path: Path) -> None:
     nothing = Places((), (), "")
     found = complete_places(nothing, {})

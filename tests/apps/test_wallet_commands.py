@@ -89,7 +89,7 @@ def test_reconcile_says_when_all_agree(market: str, capsys: pytest.CaptureFixtur
 def test_accounts_are_whole_in_a_narrow_japanese_terminal(
     market: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "76")
+    monkeypatch.setenv("COLUMNS", "62")
     for command in ("reconcile", "history"):
         out, _ = ask(capsys, command, market, "--lang", "ja")
         assert "…" not in out and not re.search(r"\dT\d", out) and "not of this" not in out

@@ -77,6 +77,7 @@ def watch(folder: Path, places: Places, lang: str | None, quiet: bool) -> None:
     is_over = state.phase is Phase.CLOSED and is_settled(state) and not place.has_commands
     if is_over or (state.phase is Phase.CLOSED and place.is_running):
         _print_end(Console(quiet=quiet, highlight=False), plan, state, place, _texts(lang))
+        _check_end(state, _texts(lang))
         return
     _run(place, lang, quiet)
 
@@ -182,9 +183,12 @@ def _run(place: MarketFolder, lang: str | None, quiet: bool) -> None:
     except KeyboardInterrupt:
         _tell(texts.text("market.left", command=_watch(place)))
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    if quiet:
-        typer.echo(str(place.root))
     _print_end(console, plan, state, place, texts)
+    _check_end(state, texts)
+
+
+def _check_end(state: CustomerState, texts: Texts) -> None:
+    """RunFailedError for a job that ended early, however often one looks at it."""
     if state.outcome != GOOD_END:
         outcome = screens.get_outcome(state.outcome, texts)
         raise RunFailedError(texts.text("market.done.early", outcome=outcome))
@@ -193,6 +197,8 @@ def _run(place: MarketFolder, lang: str | None, quiet: bool) -> None:
 def _print_end(
     console: Console, plan: CustomerPlan, state: CustomerState, place: MarketFolder, texts: Texts
 ) -> None:
+    if console.quiet:
+        typer.echo(str(place.root))
     console.print(screens.render_job(plan, state, texts, _read_names(place)))
     if not is_settled(state):
         say(console, texts.text("market.done.under_way", command=_watch(place)), "yellow")

@@ -146,7 +146,7 @@ def show_history(settings: Settings, days: int | None) -> None:
     if not any(it.fee_msat for it in found):
         heads.remove("fee")
     table = _make_table(texts, *heads)
-    for it in found:
+    for it in sorted(found, key=lambda it: (it.settled_at_s or it.created_at_s, it.description)):
         cells = {
             "time": _show_moment(it.settled_at_s or it.created_at_s),
             "way": texts.name("wallet.way_of", "in" if it.is_incoming else "out"),
