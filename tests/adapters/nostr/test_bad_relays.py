@@ -472,14 +472,15 @@ def test_authentication_is_asked_for_and_given() -> None:
     asyncio.run(play())
 
 
-def test_a_challenge_that_is_no_text_ends_nothing() -> None:
-    """JSON may hold half of a character: such a challenge cannot be signed."""
+@pytest.mark.parametrize("text", ["\\ud800", "a\\u0000b"], ids=["half", "control"])
+def test_a_challenge_that_is_no_text_ends_nothing(text: str) -> None:
+    """JSON may hold half of a character, or a control one: such a challenge cannot be signed."""
 
     async def play() -> None:
         async with run_bad_relay() as relay, members(relay.url, count=1) as (provider,):
 
             async def challenge(socket) -> None:
-                await socket.send('["AUTH","\\ud800"]')
+                await socket.send(f'["AUTH","{text}"]')
 
             relay.on_open = challenge
             true = make_event("true")

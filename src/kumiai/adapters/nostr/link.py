@@ -264,7 +264,11 @@ class Link:
             self._blame(connection, "another challenge")
             return
         tags = [["relay", self.url], ["challenge", challenge]]
-        event = nip01.sign_text(key, AUTH_KIND, int(time.time()), "", tags)
+        try:
+            event = nip01.sign_text(key, AUTH_KIND, int(time.time()), "", tags)
+        except ValueError as error:  # no text that an event may hold
+            self._blame(connection, f"a challenge that cannot be signed: {error}")
+            return
         connection.auth_id = event.id
         self._tell(connection, frames.encode_auth(nip01.encode_event(event).decode()))
 
