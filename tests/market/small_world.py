@@ -220,18 +220,23 @@ class World:
             "accepted",
             member.key.pubkey,
             effect.locktime_s,
+            effect.about,
         ]
         member.take(fx.TokenMade(effect.key, token, "02" + member.key.pubkey))
 
     def do_checktoken(self, member: Member, effect: fx.CheckToken) -> None:
         token = self.bank.invoices.get(effect.token)
-        if token is None or token[:3] != [member.key.pubkey, effect.amount_msat, "accepted"]:
+        wanted = [member.key.pubkey, effect.amount_msat, "accepted"]
+        if token is None or token[:3] != wanted or token[5] != effect.about:
             member.take(fx.Failed(effect.key, "bad-invoice", "not the promised ecash"))
         else:
             member.take(fx.Done(effect.key))
 
     def do_signtoken(self, member: Member, effect: fx.SignToken) -> None:
-        member.take(fx.TokenSigned(effect.key, ("signature",)))
+        if self.bank.invoices[effect.token][5] != effect.about:
+            member.take(fx.Failed(effect.key, "bad-invoice", "it pays for something else"))
+        else:
+            member.take(fx.TokenSigned(effect.key, ("signature",)))
 
     def do_redeemtoken(self, member: Member, effect: fx.RedeemToken) -> None:
         token = self.bank.invoices[effect.token]

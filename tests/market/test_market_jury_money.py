@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from tests.market.hostile import play, speak
+from tests.market.hostile import find_letters, play, speak, with_param
 from tests.market.small_world import Member, World
-from tests.market.test_market_judge_rules import JUROR, OTHER, make_tried
+from tests.market.test_market_judge_rules import JUROR, OTHER, make_dispute, make_tried
 
 from kumiai.apps.market.customer import is_settled
 from kumiai.market import effects as fx
 from kumiai.market.customer import Phase
 from kumiai.market.customer.state import Stage
 from kumiai.market.drafts import draft_ruling
-from kumiai.market.kinds import Code, Policy, Ruling
+from kumiai.market.kinds import Code, Kind, Policy, Ruling
+from kumiai.market.nips.nip01 import sign_text
 
 
 def rule(world: World, customer: Member) -> None:
@@ -34,6 +35,27 @@ def test_a_ruling_after_the_refund_pays_nobody_in_words_alone() -> None:
     (work,) = [w for w in customer.state.works.values() if w.key == work.key]
     assert work.stage is Stage.REJECTED
     assert customer.state.spent_msat == spent_msat == 1_001 + 1_002
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_juror_signs_the_ecash_of_the_disputed_work_alone(is_own: bool) -> None:
+    """Who wins a dispute, perhaps with itself as the customer, gets no other job's ecash by it."""
+    world, customer, providers, juror = make_tried(Policy.ESCROW, rounds=2)
+    play(world, customer, providers, 60)
+    good, other = providers[0].state.works.values()
+    tags = [
+        ("status", "rejected", "no-gain", "x") if tag[0] == "status" else tag
+        for tag in good.verdict.tags
+    ]
+    verdict = sign_text(customer.key, good.verdict.kind, world.now_s, "x", tags)
+    draft = make_dispute(world, providers[0], 0, verdict)
+    if not is_own:
+        draft = with_param(draft, "token", other.request.terms.token)
+    speak(world, providers[0].key, draft)
+    rulings = find_letters(world, Kind.RULING)
+    assert len(rulings) == 2
+    assert any(("encrypted",) in letter.event.tags for letter in rulings) == is_own
+    assert juror.state.pending == {}
 
 
 @pytest.mark.parametrize("policy", [Policy.ESCROW, Policy.INVOICE, Policy.HOLD, Policy.FAIR])

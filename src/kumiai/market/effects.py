@@ -167,13 +167,14 @@ class CancelInvoice:
 
 @dataclass(frozen=True, slots=True)
 class LockToken:
-    """Make ecash for 2 of (provider, us, arbiter) -> `TokenMade`."""
+    """Make ecash for 2 of (provider, us, arbiter), for this work -> `TokenMade`."""
 
     key: str
     amount_msat: int
     provider: str
     arbiter: str
     locktime_s: int
+    about: str  # `escrow.name_work`
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +187,16 @@ class CheckToken:
     customer: str
     arbiter: str
     locktime_s: int
+    about: str
 
 
 @dataclass(frozen=True, slots=True)
 class SignToken:
-    """Our signatures for another who redeems -> `TokenSigned`."""
+    """Our signatures for another who redeems -> `TokenSigned`, or `Failed` if not for `about`."""
 
     key: str
     token: str
+    about: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,7 @@ class EcashContract:
                 replace(good, signatures_required=4),
                 replace(good, locktime_s=0),
                 replace(good, payment_hash="00"),
+                replace(good, about="00"),
             ):
                 with pytest.raises(InputError):
                     await b.customer.lock("a", AMOUNT_MSAT, bad)
@@ -147,6 +148,22 @@ class EcashContract:
                 await refuse(b.provider.check(token, AMOUNT_MSAT, other), "LOCK_DIFFERS")
             with pytest.raises(InputError):
                 await b.provider.check(token, AMOUNT_MSAT, replace(lock, refund=""))
+
+        self.run(tmp_path, check)
+
+    def test_a_token_pays_for_one_thing_alone(self, tmp_path: Path) -> None:
+        async def check(b: Bank) -> None:
+            lock = replace(two_of_three(b), about="ab" * 32)
+            token = await b.customer.lock("a", AMOUNT_MSAT, lock)
+            await b.provider.check(token, AMOUNT_MSAT, lock)
+            other = replace(lock, about="cd" * 32)
+            await refuse(b.provider.check(token, AMOUNT_MSAT, other), "LOCK_DIFFERS")
+            await refuse(b.committee.sign(token, other.about), "LOCK_DIFFERS")
+            unbound = await b.customer.lock("b", AMOUNT_MSAT, two_of_three(b))
+            await refuse(b.provider.check(unbound, AMOUNT_MSAT, lock), "LOCK_DIFFERS")
+            await refuse(b.committee.sign(unbound, lock.about), "LOCK_DIFFERS")
+            signed = await b.committee.sign(token, lock.about)
+            assert await b.provider.redeem("r", token, [signed]) >= AMOUNT_MSAT
 
         self.run(tmp_path, check)
 

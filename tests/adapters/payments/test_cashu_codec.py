@@ -1,6 +1,7 @@
 """What Cashu tokens, locks and keys consist of: the documents' own vectors, and bad input."""
 
 import base64
+import hashlib
 import json
 from contextlib import suppress
 from dataclasses import replace
@@ -192,6 +193,25 @@ def test_a_lock_reads_back(lock: EcashLock) -> None:
     assert conditions.find_kind(secret) == ("HTLC" if lock.payment_hash else "P2PK")
     spaced = json.dumps(json.loads(secret), indent=1)
     assert conditions.decode_secret(spaced) == lock
+
+
+def test_a_nonce_says_what_it_is_for() -> None:
+    nonces = {conditions.make_nonce("ab" * 32) for _ in range(100)}
+    nonces |= {conditions.make_nonce() for _ in range(100)}
+    assert len(nonces) == 200 and {len(nonce) for nonce in nonces} == {32}
+    nonce = conditions.make_nonce("ab" * 32)
+    bound = hashlib.sha256((nonce[:8] + "ab" * 32).encode()).hexdigest()
+    assert nonce == nonce[:8] + bound[:24]  # as docs/nip-training.md, section 6, says it
+    secret = conditions.encode_secret(LOCK, nonce)
+    assert conditions.is_about(secret, "ab" * 32)
+    for other in ("ab" * 31 + "ac", ""):
+        assert not conditions.is_about(secret, other)
+    longer = json.loads(secret)
+    for wrong in (nonce + "0", nonce[:-1], "", nonce.upper() + "g", None, 7, "\ud800" + nonce):
+        longer[1]["nonce"] = wrong
+        assert not conditions.is_about(json.dumps(longer), "ab" * 32)
+    for text in ("", "ab" * 32, "[" * 100_000, "[]", '["P2PK", 1]'):
+        assert not conditions.is_about(text, "ab" * 32)
 
 
 def test_plain_secrets_are_no_locks() -> None:

@@ -10,6 +10,7 @@ from kumiai.market.customer.state import Phase, Stage, Standing, Work
 from kumiai.market.customer.turn import Turn
 from kumiai.market.drafts import draft_cancel, draft_closing, draft_rating, draft_verdict
 from kumiai.market.effects import Judge, Judged, Pay, Publish, RedeemToken, SignToken
+from kumiai.market.escrow import name_work
 from kumiai.market.kinds import Code, Kind, Policy, Ruling
 
 PAYMENT_TRIES_MAX = 3  # after the first
@@ -25,6 +26,12 @@ def compute_locktime(turn: Turn, work: Work) -> int:
     return work.deadline_s + 3 * terms.judge_s + terms.reveal_s + ESCROW_MARGIN_S
 
 
+def name_token(turn: Turn, work: Work) -> str:
+    """What the ecash of a work is locked for."""
+    contract = turn.s.members[work.provider].contract
+    return name_work(turn.job_id, contract, work.round, work.attempt)
+
+
 def accept(turn: Turn, work: Work) -> None:
     """The update is worth its price: release the money the way the policy says."""
     member = turn.s.members[work.provider]
@@ -33,7 +40,7 @@ def accept(turn: Turn, work: Work) -> None:
     turn.put_work(work)
     payment = member.offer.terms.payment
     if payment is Policy.ESCROW:
-        turn.ask(SignToken(f"sign/{work.key}", work.token))
+        turn.ask(SignToken(f"sign/{work.key}", work.token, name_token(turn, work)))
         return
     say_verdict(turn, work, Ruling.ACCEPTED, Code.ACCEPTED)
     if work.payment == "settled":

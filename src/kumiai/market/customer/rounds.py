@@ -76,6 +76,7 @@ def _prepare(turn: Turn, member: Member) -> None:
                 offer.ecash,
                 turn.terms.arbiter,
                 paying.compute_locktime(turn, work),
+                paying.name_token(turn, work),
             )
         )
     else:

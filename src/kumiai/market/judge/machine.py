@@ -15,6 +15,7 @@ from kumiai.base.errors import Reject
 from kumiai.base.events import Event
 from kumiai.market import effects as fx
 from kumiai.market.drafts import compute_commitment, draft_judgement, draft_ruling
+from kumiai.market.escrow import name_work
 from kumiai.market.judge.disputes import find_disputed_update
 from kumiai.market.judge.session import Session, Sheet, gather, is_ready, make_dispute
 from kumiai.market.judging_terms import JudgementLine
@@ -331,7 +332,9 @@ class _Turn:
             )
             self.ask(fx.Publish(f"publish/{session.key}/judgement", draft))
         elif session.dispute.terms.token and lines[0].ruling is Ruling.ACCEPTED:
-            self.ask(fx.SignToken(f"sign/{session.key}", session.dispute.terms.token))
+            it = session.dispute
+            about = name_work(it.job, it.contract, it.round, it.terms.attempt)
+            self.ask(fx.SignToken(f"sign/{session.key}", it.terms.token, about))
         else:
             self._rule(session, ())
 

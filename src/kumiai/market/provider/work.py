@@ -33,6 +33,7 @@ from kumiai.market.effects import (
     Trained,
     WatchInvoice,
 )
+from kumiai.market.escrow import name_work
 from kumiai.market.judging_terms import DisputeTerms
 from kumiai.market.kinds import DISPUTABLE, Policy, Ruling, Status
 from kumiai.market.letters import Draft, RoundAsked, RulingGiven, VerdictGiven
@@ -85,7 +86,7 @@ def _begin(turn: Turn, work: Work) -> None:
     terms = turn.get_terms(work)
     if turn.get_contract(work).terms.payment is Policy.ESCROW:
         turn.put_work(replace(work, stage=Stage.CHECKING))
-        asked = work.request.terms
+        request, asked = work.request, work.request.terms
         turn.ask(
             CheckToken(
                 f"check/{work.key}",
@@ -94,6 +95,7 @@ def _begin(turn: Turn, work: Work) -> None:
                 asked.customer_ecash,
                 terms.arbiter,
                 asked.locktime_s,
+                name_work(request.job, request.contract, asked.round, asked.attempt),
             )
         )
         return

@@ -53,7 +53,7 @@ class EcashCarrier:
     async def lock(self, effect: LockToken, emit: Emit) -> None:
         """Make a token for the provider, us and the arbiter, any two; the refund is ours."""
         ours = self.ecash.pubkey
-        lock = make_lock(effect.provider, ours, effect.arbiter, effect.locktime_s)
+        lock = make_lock(effect.provider, ours, effect.arbiter, effect.locktime_s, effect.about)
 
         async def attempt() -> Result:
             key = f"{self.name}/{effect.key}"
@@ -64,7 +64,9 @@ class EcashCarrier:
 
     async def check(self, effect: CheckToken, emit: Emit) -> None:
         """As the provider: is it worth that much, and locked so?"""
-        lock = make_lock(self.ecash.pubkey, effect.customer, effect.arbiter, effect.locktime_s)
+        lock = make_lock(
+            self.ecash.pubkey, effect.customer, effect.arbiter, effect.locktime_s, effect.about
+        )
 
         async def attempt() -> Result:
             await self.ecash.check(effect.token, effect.amount_msat, lock)
@@ -73,10 +75,10 @@ class EcashCarrier:
         await self._tell(effect.key, attempt, emit)
 
     async def sign(self, effect: SignToken, emit: Emit) -> None:
-        """Our signatures, for another who redeems."""
+        """Our signatures, for another who redeems: if it is the work's token and no other's."""
 
         async def attempt() -> Result:
-            return TokenSigned(effect.key, await self.ecash.sign(effect.token))
+            return TokenSigned(effect.key, await self.ecash.sign(effect.token, effect.about))
 
         await self._tell(effect.key, attempt, emit)
 
@@ -98,7 +100,9 @@ class EcashCarrier:
             emit(fail(key, Code.BAD_INVOICE, error))
 
 
-def make_lock(provider: str, customer: str, arbiter: str, locktime_s: int) -> EcashLock:
+def make_lock(
+    provider: str, customer: str, arbiter: str, locktime_s: int, about: str = ""
+) -> EcashLock:
     """Two of three (two of two without an arbiter) until the locktime, then the customer alone."""
     signers = (provider, customer, arbiter) if arbiter else (provider, customer)
-    return EcashLock(signers, SIGNATURES_REQUIRED, locktime_s, customer)
+    return EcashLock(signers, SIGNATURES_REQUIRED, locktime_s, customer, about=about)

@@ -228,7 +228,8 @@ class EcashLock:
 
     signers and signatures_required: that many of these must sign. hash: the preimage must be shown
     too (HTLC); "" for none. From locktime_s on, `refund` alone may spend as well: who is paid must
-    redeem before it.
+    redeem before it. about: 64 hex digits of what the token pays for, written into it so that
+    nobody takes it for another; "" for nothing.
     """
 
     signers: tuple[str, ...]
@@ -236,6 +237,7 @@ class EcashLock:
     locktime_s: int
     refund: str
     payment_hash: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +266,11 @@ class EcashPort(Protocol):
         """
         ...
 
-    async def sign(self, token: str) -> tuple[str, ...]:
-        """Return this member's signatures, one a proof, that let another redeem."""
+    async def sign(self, token: str, about: str = "") -> tuple[str, ...]:
+        """Return this member's signatures, one a proof, that let another redeem.
+
+        WalletError if the token was not locked for `about`, where that is given.
+        """
         ...
 
     async def redeem(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from typing import Any
 
 from kumiai.adapters.payments.cashu import points
@@ -26,6 +27,7 @@ from kumiai.nodes.market.ports import EcashLock
 
 SIGNER_COUNT_MAX = 8
 LOCKTIME_MAX_S = 2**40
+_CHANCE_DIGITS = 8  # of a nonce; pieces of one token are no more than a few
 _SINGLE_TAGS = frozenset({"sigflag", "locktime", "n_sigs", "n_sigs_refund"})
 _LIST_TAGS = frozenset({"refund", "pubkeys"})
 
@@ -51,6 +53,31 @@ def check_lock(lock: EcashLock) -> None:
         raise InputError("lock.locktime_s", lock.locktime_s, "give a time in seconds since 1970")
     if lock.payment_hash and not is_hash(lock.payment_hash):
         raise InputError("lock.payment_hash", lock.payment_hash, "give 64 lower-case hex digits")
+    if lock.about and not is_hash(lock.about):
+        raise InputError("lock.about", lock.about, "give 64 lower-case hex digits")
+
+
+def make_nonce(about: str = "") -> str:
+    """Return 32 hex digits unlike all others; with `about`, `is_about` finds that in them."""
+    if not about:
+        return secrets.token_hex(16)
+    return _bind(secrets.token_hex(4), about)
+
+
+def is_about(secret: str, about: str) -> bool:
+    """Tell whether the nonce of a secret was made for `about`; False for what is no lock."""
+    try:
+        match json.loads(secret):
+            case [str(), {"nonce": str(nonce)}]:
+                return nonce == _bind(nonce[:_CHANCE_DIGITS], about)
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
+def _bind(chance: str, about: str) -> str:
+    bound = hashlib.sha256((chance + about).encode(errors="replace")).hexdigest()
+    return chance + bound[: 32 - _CHANCE_DIGITS]
 
 
 def encode_secret(lock: EcashLock, nonce: str) -> str:

@@ -109,7 +109,7 @@ class EmbeddedEcash:
             if (known := self._find_move(connection, key, request)) is not None:
                 return known
             self._add(connection, -amount_msat)
-            secret = conditions.encode_secret(lock, secrets.token_hex(16))
+            secret = conditions.encode_secret(lock, conditions.make_nonce(lock.about))
             row = {"secret": secret, "amount_msat": amount_msat, "spent_by": "", "preimage": ""}
             connection.execute(_tokens.insert(), [row])
             token = _encode(_Token(self._bank, amount_msat, secret))
@@ -125,6 +125,8 @@ class EmbeddedEcash:
         found = _read_lock(parsed.secret)
         if not conditions.is_same_lock(found, lock):
             raise WalletError("LOCK_DIFFERS", f"locked as {found}, not as {lock}")
+        if lock.about:
+            _check_about(parsed.secret, lock.about)
         with sqlite.store_errors(self._path), self.engine.begin() as connection:
             row = _find_token(connection, parsed)
         if row.amount_msat < amount_msat:
@@ -132,12 +134,14 @@ class EmbeddedEcash:
         if row.spent_by:
             raise WalletError("SPENT", "it was spent")
 
-    async def sign(self, token: str) -> tuple[str, ...]:
+    async def sign(self, token: str, about: str = "") -> tuple[str, ...]:
         """Return our signature, for the one who shall redeem and nobody else."""
         parsed = self._read(token)
         lock = _read_lock(parsed.secret)
         if self._pubkey not in {*lock.signers, lock.refund}:
             raise WalletError("LOCK_DIFFERS", "this token is not locked to our key")
+        if about:
+            _check_about(parsed.secret, about)
         return (conditions.sign_secret(self._key, parsed.secret),)
 
     async def redeem(
@@ -280,6 +284,11 @@ def _read_lock(secret: str) -> EcashLock:
     if lock is None:
         raise WalletError("LOCK_DIFFERS", "not locked: the sender may still spend it")
     return lock
+
+
+def _check_about(secret: str, about: str) -> None:
+    if not conditions.is_about(secret, about):
+        raise WalletError("LOCK_DIFFERS", "this token was made to pay for something else")
 
 
 def _find_token(connection: Connection, token: _Token) -> Any:

@@ -92,7 +92,7 @@ class CashuWallet:
         request = hash_document(["lock", amount, _describe(lock)])
 
         def make_secret() -> str:
-            secret = conditions.encode_secret(lock, secrets.token_hex(16))
+            secret = conditions.encode_secret(lock, conditions.make_nonce(lock.about))
             if len(secret) > SECRET_CHARS_MAX:
                 raise InputError("lock.signers", len(lock.signers), "too many for one secret")
             return secret
@@ -134,7 +134,7 @@ class CashuWallet:
         ):
             raise WalletError("LOCK_DIFFERS", "its ecash was shown to us in another token before")
 
-    async def sign(self, token: str) -> tuple[str, ...]:
+    async def sign(self, token: str, about: str = "") -> tuple[str, ...]:
         """Return our signatures, one a proof: for the one who shall redeem, and nobody else."""
         parsed = _decode(token)
         signatures = []
@@ -145,6 +145,8 @@ class CashuWallet:
                 raise WalletError("LOCK_DIFFERS", str(error)) from error
             if lock is None or self._pubkey not in {*lock.signers, lock.refund}:
                 raise WalletError("LOCK_DIFFERS", "this token is not locked to our key")
+            if about:
+                _check_about(proof, about)
             signatures.append(conditions.sign_secret(self._key, proof.secret))
         return tuple(signatures)
 
@@ -252,6 +254,8 @@ class CashuWallet:
             raise WalletError("LOCK_DIFFERS", "not locked: the sender may still spend it")
         if not conditions.is_same_lock(lock, wanted):
             raise WalletError("LOCK_DIFFERS", f"locked as {lock}, not as {wanted}")
+        if wanted.about:
+            _check_about(proof, wanted.about)
 
     async def _check_signature(self, proof: Proof) -> None:
         key = (await self._swaps.get_keyset(proof.keyset)).keys[proof.amount]
@@ -272,6 +276,11 @@ class CashuWallet:
             return ""
         signatures = [conditions.sign_secret(self._key, proof.secret), *given]
         return conditions.encode_witness(signatures, preimage if kind == "HTLC" else None)
+
+
+def _check_about(proof: Proof, about: str) -> None:
+    if not conditions.is_about(proof.secret, about):
+        raise WalletError("LOCK_DIFFERS", "this token was made to pay for something else")
 
 
 def _decode(text: str) -> Token:
@@ -306,4 +315,5 @@ def _describe(lock: EcashLock) -> list[object]:
         lock.locktime_s,
         lock.refund,
         lock.payment_hash,
+        *([lock.about] if lock.about else []),
     ]

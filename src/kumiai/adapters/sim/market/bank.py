@@ -43,6 +43,7 @@ class Token:
     arbiter: str
     amount_msat: int
     locktime_s: int
+    about: str = ""
     spent_by: str = ""
 
 

@@ -206,6 +206,7 @@ def _lock(world: MarketWorld, member: SimMember, effect: fx.LockToken) -> Progra
         effect.arbiter[2:],
         effect.amount_msat,
         effect.locktime_s,
+        effect.about,
     )
     name = yield from _insist(
         world, effect.key, Code.BAD_INVOICE, lambda: world.bank.lock(ours, effect.key, token)
@@ -223,6 +224,7 @@ def _check_token(world: MarketWorld, member: SimMember, effect: fx.CheckToken) -
         effect.arbiter[2:],
         effect.amount_msat,
         effect.locktime_s,
+        effect.about,
         "",
     )
     found = token and (
@@ -231,6 +233,7 @@ def _check_token(world: MarketWorld, member: SimMember, effect: fx.CheckToken) -
         token.arbiter,
         token.amount_msat,
         token.locktime_s,
+        token.about,
         token.spent_by,
     )
     if found == wanted:
@@ -241,7 +244,11 @@ def _check_token(world: MarketWorld, member: SimMember, effect: fx.CheckToken) -
 
 def _sign_token(world: MarketWorld, member: SimMember, effect: fx.SignToken) -> Program:
     yield 1
-    yield fx.TokenSigned(effect.key, (f"{member.key.pubkey}/{effect.token}",))
+    token = world.bank.tokens.get(effect.token)
+    if token is None or token.about != effect.about:
+        yield fx.Failed(effect.key, Code.BAD_INVOICE, "this token pays for something else")
+    else:
+        yield fx.TokenSigned(effect.key, (f"{member.key.pubkey}/{effect.token}",))
 
 
 def _redeem(world: MarketWorld, member: SimMember, effect: fx.RedeemToken) -> Program:
