@@ -90,11 +90,25 @@ def test_who_opens_a_file_twice_keeps_its_locks(tmp_path: Path, kind: str) -> No
         assert connection.execute("SELECT a FROM mine").fetchall() == [(1,)]
 
 
+def run_at_once(work: Callable[[Path], None], path: Path) -> None:
+    """Let four threads do it to one file, beginning together."""
+    barrier = threading.Barrier(4)
+
+    def begin() -> None:
+        barrier.wait()
+        work(path)
+
+    workers = [threading.Thread(target=begin) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
 def test_many_that_open_a_new_file_at_once(tmp_path: Path) -> None:
     failures: list[DBAPIError] = []
 
-    def work(path: Path, barrier: threading.Barrier) -> None:
-        barrier.wait()
+    def work(path: Path) -> None:
         engine = sqlite.open_engine(path)
         try:
             with sqlite.begin_writing(engine) as connection:
@@ -104,13 +118,7 @@ def test_many_that_open_a_new_file_at_once(tmp_path: Path) -> None:
         engine.dispose()
 
     for number in range(20):
-        barrier = threading.Barrier(4)
-        path = tmp_path / f"{number}.db"
-        workers = [threading.Thread(target=work, args=(path, barrier)) for _ in range(4)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        run_at_once(work, tmp_path / f"{number}.db")
     assert failures == []
 
 
@@ -119,8 +127,7 @@ def test_many_that_begin_a_file_at_once(tmp_path: Path, kind: str) -> None:
     open_file = NwcBudgets if kind == "budgets" else FILES[kind]
     failures: list[Exception] = []
 
-    def work(path: Path, barrier: threading.Barrier) -> None:
-        barrier.wait()
+    def work(path: Path) -> None:
         try:
             it: Any = open_file(path)
         except Exception as error:  # noqa: BLE001 - shown below
@@ -129,11 +136,5 @@ def test_many_that_begin_a_file_at_once(tmp_path: Path, kind: str) -> None:
             (it.engine if kind == "ecash" else it._engine).dispose()
 
     for number in range(10):
-        barrier = threading.Barrier(4)
-        path = tmp_path / f"{number}.db"
-        workers = [threading.Thread(target=work, args=(path, barrier)) for _ in range(4)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        run_at_once(work, tmp_path / f"{number}.db")
     assert failures == []
