@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from kumiai.adapters.payments.open import open_wallet
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.adapters.store.market_journal import SqliteMarketJournal
 from kumiai.apps.market.assembly import Services, assemble
@@ -16,7 +15,7 @@ from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job, read_job_file
 from kumiai.apps.market.places import Places, complete_places, need_wallet, read_spendable
 from kumiai.apps.market.planning import MSAT, compute_round_msat, make_plan
-from kumiai.apps.market.purses import open_ecash
+from kumiai.apps.market.purses import open_purses
 from kumiai.apps.market.running import OnRelay, run_until
 from kumiai.base.errors import InputError
 from kumiai.market.customer import (
@@ -174,18 +173,11 @@ async def run_job(
     from kumiai.adapters.compute.market.customer import MarketCustomer
 
     plan, places, job = read_plan(folder)
-    secret_file = Path(places.secret_file) if places.secret_file else None
     was_closed = read_state(folder)[1].phase is Phase.CLOSED
     async with AsyncExitStack() as opened:
-        wallet = await open_wallet(
-            places.wallet, settings=settings, secret_file=secret_file, may_create=False
-        )
-        opened.push_async_callback(wallet.close)
-        ecash = open_ecash(places.ecash, folder)
-        if ecash is not None:
-            opened.push_async_callback(ecash.close)
-        work = MarketCustomer(job.task, job.base_dir, LocalBlobs(folder.blobs_path))
-        opened.callback(work.close)
+        wallet, ecash = await opened.enter_async_context(open_purses(places, folder, settings))
+        blobs = LocalBlobs(folder.blobs_path)
+        work = opened.enter_context(closing(MarketCustomer(job.task, job.base_dir, blobs)))
         member = assemble(
             folder,
             Customer(plan),

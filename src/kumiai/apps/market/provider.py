@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from kumiai.apps.market.assembly import Services, assemble
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.places import Places, complete_places, need_wallet
 from kumiai.apps.market.planning import MSAT, check_payment, choose_payment, describe_hardware
-from kumiai.apps.market.purses import open_ecash
+from kumiai.apps.market.purses import open_ecash, open_purses
 from kumiai.apps.market.running import OnRelay, run_until
 from kumiai.base.errors import InputError
 from kumiai.market.customer.state import UNPAID_STATES
@@ -159,17 +159,12 @@ async def run_provider(
     from kumiai.adapters.compute.market.provider import MarketProvider
 
     policy, places = read_policy(folder)
-    secret_file = Path(places.secret_file) if places.secret_file else None
     async with AsyncExitStack() as opened:
-        wallet = await open_wallet(
-            places.wallet, settings=settings, secret_file=secret_file, may_create=False
+        wallet, ecash = await opened.enter_async_context(open_purses(places, folder, settings))
+        blobs = LocalBlobs(folder.blobs_path)
+        work = opened.enter_context(
+            closing(MarketProvider(blobs, lambda code: code in policy.code))
         )
-        opened.push_async_callback(wallet.close)
-        ecash = open_ecash(places.ecash, folder)
-        if ecash is not None:
-            opened.push_async_callback(ecash.close)
-        work = MarketProvider(LocalBlobs(folder.blobs_path), lambda code: code in policy.code)
-        opened.callback(work.close)
         member = assemble(
             folder,
             Provider(policy),
