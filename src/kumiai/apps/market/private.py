@@ -24,13 +24,11 @@ def create_private(path: Path, text: str) -> None:
         return
     partial = _write_beside(path, text)
     try:
-        with contextlib.suppress(FileExistsError):
-            try:
-                os.link(partial, path)
-            except FileExistsError:
-                raise
-            except OSError:  # a disk without links
-                partial.replace(path)
+        os.link(partial, path)
+    except FileExistsError:
+        pass  # the other one was faster
+    except OSError:  # a disk without links
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     _sync_folder(path.parent)
