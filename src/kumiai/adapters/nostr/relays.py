@@ -92,10 +92,9 @@ class Relays:
         def hand_over(link: Link) -> Coroutine[Any, Any, Answer]:
             return link.publish(event.id, text, timeout_s, is_kept=is_kept)
 
-        answers: dict[str, Answer] = {}
         if len(links) == 1:
             answers = {links[0].url: await hand_over(links[0])}
-        elif links:
+        else:
             answers = await self._gather(links, hand_over)
         answers |= dict.fromkeys(barred, (False, "blocked: inside a private network"))
         accepted = tuple(url for url, answer in answers.items() if answer[0])
