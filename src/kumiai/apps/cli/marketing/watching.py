@@ -26,8 +26,12 @@ def say_places(console: Console, places: Places, texts: Texts, spendable_msat: i
     """Say where the node meets others and whose money it moves, before it starts."""
     relays, blobs = ", ".join(places.relays), ", ".join(places.blobs)
     say(console, texts.text("market.begin.places", relays=relays, blobs=blobs), "dim")
-    if not places.wallet:
-        return
+    if places.wallet:
+        say_wallet(console, places, texts, spendable_msat)
+
+
+def say_wallet(console: Console, places: Places, texts: Texts, spendable_msat: int | None) -> None:
+    """Say which wallet it is and, where that is known, what can be spent from it."""
     shown = _shorten(places.wallet_shown)
     if spendable_msat is not None:
         amount = show_amount(spendable_msat)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from kumiai.apps.cli.entry import get_language, get_settings
 from kumiai.apps.cli.marketing.serving import until_stopped
-from kumiai.apps.cli.marketing.watching import NodeScreen, say
+from kumiai.apps.cli.marketing.watching import NodeScreen, say, say_wallet
 from kumiai.apps.cli.options import Lang
 from kumiai.apps.cli.wallet.amounts import MSAT_OF_SAT, show_amount
 from kumiai.apps.market.places import Places, complete_places
@@ -48,7 +48,7 @@ def serve(
     screen = NodeScreen(console, texts)
 
     def show(opened: Opened) -> None:
-        say(console, _introduce(places, opened, texts))
+        say_wallet(console, places, texts, opened.balance.spendable_msat)
         for line in _list_allowed(allowed, opened, texts):
             say(console, line)
         path = shlex.quote(str(opened.link_path))
@@ -61,14 +61,6 @@ def serve(
 
     work = serve_wallet(place, places, allowed, settings, show, tell_ready, screen.on_relay)
     asyncio.run(until_stopped(work))
-
-
-def _introduce(places: Places, opened: Opened, texts: Texts) -> str:
-    amount = show_amount(opened.balance.spendable_msat)
-    shown = texts.text("market.begin.holds", wallet=places.wallet_shown, amount=amount)
-    if places.is_play_money:
-        shown = texts.text("market.begin.play", wallet=shown)
-    return texts.text("market.begin.wallet", wallet=shown)
 
 
 def _list_allowed(allowed: Allowance, opened: Opened, texts: Texts) -> list[str]:
