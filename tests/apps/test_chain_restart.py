@@ -12,9 +12,10 @@ import pytest
 from tests.adapters.evm.anvil import run_anvil
 from tests.apps.tiny import write_task
 
-from kumiai.apps import wiring
+from kumiai.apps import settling, wiring
 from kumiai.apps.verify import verify_path
 from kumiai.apps.view import ProgressEvent
+from kumiai.rounds.state import RunState
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,10 @@ def wait_for_dump(state: Path) -> None:
     raise AssertionError("the node never wrote its state")
 
 
-def test_a_node_that_restarts_in_mid_settlement_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["in a round", "when all are paid", "when books are read"])
+def test_a_node_that_restarts_in_mid_settlement_is_waited_for(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = wiring.read_task(
         write_task(tmp_path), {"settlement.kind": "evm", "training.rounds": "4"}
     )
@@ -42,6 +46,8 @@ def test_a_node_that_restarts_in_mid_settlement_is_waited_for(tmp_path: Path) ->
         restarts: list[float] = []
 
         def restart() -> None:
+            # no block after what it writes: one that was settled and is lost is another matter
+            node.request("evm_setIntervalMining", 0)
             wait_for_dump(state)
             node.kill()
             restarts.append(time.monotonic())
@@ -50,10 +56,25 @@ def test_a_node_that_restarts_in_mid_settlement_is_waited_for(tmp_path: Path) ->
 
         worker = threading.Thread(target=restart)
 
-        def watch(event: ProgressEvent) -> None:
-            if event.kind == "round" and event.round == 2 and not worker.ident:
+        def start_once() -> None:
+            if not worker.ident:
                 worker.start()
 
+        def watch(event: ProgressEvent) -> None:
+            if moment == "in a round" and event.kind == "round" and event.round == 2:
+                start_once()
+
+        def pay_out(run: settling.ChainRun, state: RunState) -> None:
+            if moment == "when all are paid":
+                start_once()
+            paid(run, state)
+            if moment == "when books are read":
+                start_once()
+                while not restarts:  # the questions that follow find nobody
+                    time.sleep(0.05)
+
+        paid = settling.ChainRun._pay_out
+        monkeypatch.setattr(settling.ChainRun, "_pay_out", pay_out)
         view = wiring.run_local(
             task,
             wiring.cast_locally(task),

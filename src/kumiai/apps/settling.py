@@ -23,7 +23,7 @@ from kumiai.adapters.evm.chain.chain import EmbeddedChain, Options, open_chain
 from kumiai.adapters.evm.chain.doors import EmbeddedTransport
 from kumiai.adapters.evm.chain.engine import GenesisAccount
 from kumiai.adapters.evm.chain.genesis import Genesis
-from kumiai.adapters.evm.errors import RevertedError
+from kumiai.adapters.evm.errors import RevertedError, UnexplainedError
 from kumiai.adapters.evm.in_process import InProcessTransport
 from kumiai.adapters.evm.ledger import Cast, EvmLedger, Judge, Sent
 from kumiai.adapters.evm.outbox_request import OutboxPolicy, Request
@@ -91,15 +91,16 @@ class ChainRun:
         ledger, sender = self.ledger, self.ledger.sender
         ledger.wait()
         for left in reversed(range(FORWARD_MAX)):
-            sender.ask(_set_forward(sender, 1 + compute_window_seconds(self.task)))
+            sender.insist(lambda: _set_forward(sender, 1 + compute_window_seconds(self.task)))
             try:
                 self._pay_out(state)
                 break
             except RevertedError as error:
                 # a node that was started again has forgotten that its clock was set forward
-                if not left or not any(name in error.detail for name in EARLY):
+                is_early = any(name in error.detail for name in EARLY)
+                if not left or not (is_early or isinstance(error, UnexplainedError)):
                     raise
-        books = sender.ask(read_run_books(sender.node, ledger.desk, state))
+        books = sender.insist(lambda: read_run_books(sender.node, ledger.desk, state))
         differing = compare_run_books(books, ledger.judge.accounts(), state)
         self._note_transactions(differing)
 
@@ -132,7 +133,7 @@ class ChainRun:
         sender, sent = self.ledger.sender, self.ledger.sent
         outcomes = [sender.get_outcome(each.key) for each in sent]
         hashes = [o.hash for o in outcomes if o is not None and o.hash is not None]
-        receipts = sender.ask(sender.node.get_receipts(hashes))
+        receipts = sender.insist(lambda: sender.node.get_receipts(hashes))
         found = {r.transaction_hash: r for r in receipts if r is not None}
         rows = [
             {

@@ -33,6 +33,7 @@ from kumiai.adapters.evm.errors import (
     InsufficientFundsError,
     RetriableChainError,
     RevertedError,
+    UnexplainedError,
 )
 from kumiai.adapters.evm.fees import GWEI, FeePolicy
 from kumiai.adapters.evm.node import Node, Standing
@@ -332,6 +333,38 @@ def test_a_refusal_is_explained_and_can_be_tried_again(anvil: Anvil, tmp_path: P
                 await box.wait("failing")
             assert caught.value.error == TooLoud(2000, 1000)
             assert await node.get_nonce(OWNER.address) == 2
+
+    play(body)
+
+
+def test_what_failed_by_its_own_block_is_explained_by_it(anvil: Anvil, tmp_path: Path) -> None:
+    """The parent's state lets it pass; what came before it in its block does not."""
+
+    async def body() -> None:
+        async with opened(anvil.url, tmp_path / "box.db") as (box, _):
+            box.submit(OWNER.address, [deploy()])
+            await settle(box, anvil)
+            less = Request("less", BELL, allow(5).data, gas=RING_GAS)
+            loud = Request("loud", BELL, ring_times(6).data, gas=RING_GAS)
+            box.submit(OWNER.address, [less, loud])
+            await settle(box, anvil)
+            with pytest.raises(RevertedError) as caught:
+                await box.wait("loud")
+            assert caught.value.error == TooLoud(6, 5)
+
+    play(body)
+
+
+def test_what_would_pass_alone_is_told_as_a_race(anvil: Anvil, tmp_path: Path) -> None:
+    async def body() -> None:
+        async with opened(anvil.url, tmp_path / "box.db") as (box, _):
+            box.submit(OWNER.address, [deploy()])
+            await settle(box, anvil)
+            starved = Request("starved", BELL, ring_times(900).data, gas=RING_GAS)
+            box.submit(OWNER.address, [starved])
+            await settle(box, anvil)
+            with pytest.raises(UnexplainedError, match=r"out of gas, or a race.*Try it again"):
+                await box.wait("starved")
 
     play(body)
 

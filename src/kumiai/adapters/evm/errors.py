@@ -148,6 +148,13 @@ class RevertedError(PermanentChainError):
         super().__init__(message)
 
 
+class UnexplainedError(RevertedError):
+    """It failed on chain, and the states around it do not tell why: another try may pass."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"failed on chain{why}", advice="Nothing was changed. Try it again.")
+
+
 class RefusedError(RevertedError):
     """A refusal that was written down earlier, whole: the text has its advice already."""
 

@@ -26,6 +26,7 @@ from kumiai.adapters.evm.errors import (
     LyingNodeError,
     RetriableChainError,
     RevertedError,
+    UnexplainedError,
     WrongChainIdError,
 )
 from kumiai.adapters.evm.shapes import Header, Receipt
@@ -243,15 +244,20 @@ class Node:
     async def replay(
         self, sender: str, to: str | None, value: int, data: bytes, block: int
     ) -> RevertedError:
-        """Return why a transaction failed in `block`, as far as its parent's state tells."""
+        """Return why a transaction failed in `block`, as far as the states around it tell.
+
+        Its parent's state comes first: it is what the transaction met, but for those before it in
+        its block and for the block's own time, which the block's state has.
+        """
         call = shapes.write_call(to, data, sender=sender, value=value)
         try:
-            await self._ask("eth_call", call, hex(max(0, block - 1)))
+            for number in (max(0, block - 1), block):
+                await self._ask("eth_call", call, hex(number))
         except RevertedError as error:
             return error
         except ChainError as error:
-            return RevertedError(f"failed on chain; the reason cannot be had ({error.detail})")
-        return RevertedError("failed on chain, though it would pass alone: out of gas, or a race")
+            return UnexplainedError(f"; the reason cannot be had ({error.detail})")
+        return UnexplainedError(", though it would pass alone: out of gas, or a race")
 
     async def send_raw(self, raws: Sequence[bytes]) -> list[str | ChainError]:
         """Hand signed transactions over; for each its hash as the node says it, or its error."""

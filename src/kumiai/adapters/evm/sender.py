@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 from kumiai.adapters.evm.accounts import Account
 from kumiai.adapters.evm.advice import ADVICE
 from kumiai.adapters.evm.bindings.iarena.errors import ERRORS
-from kumiai.adapters.evm.errors import NodeUnreachableError
+from kumiai.adapters.evm.errors import NodeUnreachableError, RetriableChainError
 from kumiai.adapters.evm.node import Node
 from kumiai.adapters.evm.outbox import Outbox
 from kumiai.adapters.evm.outbox_request import OutboxPolicy, Outcome, Request
@@ -23,6 +24,7 @@ from kumiai.adapters.evm.transport import Transport
 
 T = TypeVar("T")
 WAIT_SECONDS_MAX = 300.0
+INSIST_SECONDS = 0.5
 
 
 class Sender:
@@ -98,6 +100,20 @@ class Sender:
     def ask(self, question: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine (a question to `node`) in the loop; return what it returns."""
         return asyncio.run_coroutine_threadsafe(question, self._loop).result()
+
+    def insist(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run what `ask` makes, again while the node is away, for `wait_seconds`; return its value.
+
+        Raises what keeps the chain from it after that, and at once what no waiting cures.
+        """
+        deadline = time.monotonic() + self._wait_seconds
+        while True:
+            try:
+                return self.ask(ask())
+            except RetriableChainError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(INSIST_SECONDS)
 
     def close(self) -> None:
         """Stop sending and close the file and the connections; a second call does nothing."""
