@@ -45,7 +45,7 @@ from kumiai.market.letters import (
 )
 from kumiai.market.machine import Outcome
 from kumiai.market.nips.nip01 import Filter
-from kumiai.market.provider import contracts, work
+from kumiai.market.provider import announcing, contracts, jobs, work
 from kumiai.market.provider.state import (
     Command,
     Contract,
@@ -82,8 +82,8 @@ class Provider:
         elif isinstance(item, Start | Leave | Dispute | RateCustomer):
             _on_command(turn, item)
         elif isinstance(item, Ticked):
-            contracts.beat(turn)
-            contracts.forget_expired(turn)
+            announcing.beat(turn)
+            jobs.forget_expired(turn)
             contracts.expire_contracts(turn)
         else:
             _on_result(turn, item)
@@ -118,7 +118,7 @@ def _on_letter(turn: Turn, letter: Letter) -> None:
     if isinstance(message, Reject):
         turn.refuse_with(message, event)
     elif isinstance(message, JobPosted):
-        contracts.on_job(turn, message, event)
+        jobs.on_job(turn, message, event)
     elif isinstance(message, ContractSent):
         if message.provider == turn.policy.pubkey:
             contracts.on_contract(turn, message, event)
@@ -138,7 +138,7 @@ def _on_letter(turn: Turn, letter: Letter) -> None:
 def _on_command(turn: Turn, command: Command) -> None:
     if isinstance(command, Start):
         turn.set(is_open=True)
-        contracts.announce(turn)
+        announcing.announce(turn)
     elif isinstance(command, Leave):
         turn.set(is_open=False)
     elif isinstance(command, Dispute):
@@ -196,7 +196,7 @@ def _on_published(turn: Turn, name: str, last: str, result: Published) -> None:
     if name == "publish/offer":
         message = read_message(Letter(result.event), 0)
         if isinstance(message, OfferMade) and last in turn.s.jobs:
-            contracts.on_offered(turn, last, result.event, message.terms)
+            jobs.on_offered(turn, last, result.event, message.terms)
     elif name == "publish/accept" and last in turn.s.contracts:
         contracts.on_accepted(turn, turn.s.contracts[last])
     elif name.startswith("publish/dispute/") and last in turn.s.works:
