@@ -40,6 +40,8 @@ COMMANDS = (Start, Leave, Dispute, RateCustomer)
 AUTO = "auto"
 PROBE_S = 60  # an invoice that is only looked at expires
 OWED = frozenset({Stage.LOCKED, Stage.ACCEPTED, Stage.DISPUTED})
+# a folder from before these bounds goes on as it began: its journal was folded without them
+_UNBOUND = {"wait_s_max": 0}
 _OWED = ("watch/", "settle/", "cancel/", "redeem/", "publish/")
 
 
@@ -57,6 +59,7 @@ class Wishes:
     contracts_max: int = 4
     disputes: bool = False
     refused: tuple[str, ...] = ()
+    wait_s_max: int = 24 * 3600
 
 
 async def create_provider(
@@ -98,6 +101,7 @@ async def create_provider(
         hardware=describe_hardware() if wishes.hardware == AUTO else wishes.hardware,
         refused=wishes.refused,
         disputes=wishes.disputes,
+        wait_s_max=wishes.wait_s_max,
     )
     save_provider(folder, policy, places)
     return policy
@@ -130,7 +134,7 @@ def read_policy(folder: MarketFolder) -> tuple[ProviderPolicy, Places]:
     """Return what a provider's folder holds; InputError if it is none."""
     document = folder.read_plan(KIND)
     try:
-        policy = decode_value(ProviderPolicy, document["policy"])
+        policy = decode_value(ProviderPolicy, {**_UNBOUND, **document["policy"]})
         return policy, decode_value(Places, document["places"])
     except (ValueError, KeyError) as error:
         raise InputError("DIR", str(folder.plan_path), f"cannot be read: {error}") from error

@@ -15,6 +15,7 @@ from kumiai.market.kinds import Status
 from kumiai.market.letters import Cancelled, Closed, ContractSent
 from kumiai.market.params import ParamError, read_params
 from kumiai.market.provider.jobs import find_objection, is_busy
+from kumiai.market.provider.requests import compute_patience_s
 from kumiai.market.provider.state import (
     CONTRACTS_MAX,
     Contract,
@@ -26,7 +27,6 @@ from kumiai.market.provider.turn import Turn
 
 TASK_BYTES_MAX = 2**20
 CODE_BYTES_MAX = 2**20
-PATIENCE_ROUNDS = 4
 FIRST_REQUEST_S = 3600  # whatever times a job declares: so long we wait for its first round
 _BEFORE_ACTIVE = ("open-job", "fetch/task", "fetch/shard", "fetch/code", "unseal", "publish/accept")
 BEFORE_DELIVERY = frozenset(
@@ -208,7 +208,7 @@ def expire_contracts(turn: Turn) -> None:
         terms = contract.job_terms
         if contract.standing is Standing.ENDED or contract.id in busy or terms is None:
             continue
-        patience_s = PATIENCE_ROUNDS * (terms.train_s + terms.reveal_s + terms.judge_s)
+        patience_s = compute_patience_s(terms)
         if contract.id not in asked:
             patience_s = min(patience_s, FIRST_REQUEST_S)
         if turn.now_s > contract.since_s + patience_s:

@@ -10,6 +10,7 @@ from kumiai.market import terms as t
 from kumiai.market.drafts import draft_offer
 from kumiai.market.effects import Publish
 from kumiai.market.letters import JobPosted
+from kumiai.market.provider.requests import compute_wait_s
 from kumiai.market.provider.state import JOBS_KEPT_MAX, Standing
 from kumiai.market.provider.turn import Turn
 
@@ -80,6 +81,10 @@ def find_objection(turn: Turn, job: JobPosted, terms: t.JobTerms | None) -> str:
             return f"its code {terms.code.sha256} is not among what we run"
     elif policy.recipes and terms.recipe not in policy.recipes:
         return f"recipe {terms.recipe} is not among what we train"
+    wait_s = compute_wait_s(terms)
+    if 0 < policy.wait_s_max < wait_s:
+        limit = policy.wait_s_max
+        return f"its times can hold a place or pay here for {wait_s} s, more than our {limit}"
     if terms.train_s < policy.train_s:
         return f"{terms.train_s} s are less than the {policy.train_s} that a round takes here"
     return ""

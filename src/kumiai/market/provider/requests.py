@@ -15,6 +15,8 @@ from kumiai.market.terms import JobTerms, RoundTerms
 
 FAILED_MAX = 100  # of one contract: who asks for what cannot be done is heard no more
 CLOCK_S = 3600  # so far a customer's clock may be ahead of ours
+PATIENCE_ROUNDS = 4
+INVOICE_SLACK_S = 600
 _UNPAID = frozenset({Stage.DELIVERED, Stage.LOCKED, Stage.ACCEPTED})
 
 
@@ -77,6 +79,21 @@ def _find_unpayable(turn: Turn, terms: JobTerms, message: RoundAsked) -> str:
 def compute_locktime_least(asked: RoundTerms, terms: JobTerms) -> int:
     """Return until when the ecash of a request must be locked at least: verdict and dispute."""
     return asked.deadline_s + terms.reveal_s + 3 * terms.judge_s
+
+
+def compute_patience_s(terms: JobTerms) -> int:
+    """Return for how long a customer that asked for work may be silent and keep its place."""
+    return PATIENCE_ROUNDS * (terms.train_s + terms.reveal_s + terms.judge_s)
+
+
+def compute_invoice_life_s(terms: JobTerms) -> int:
+    """Return how long a delivered work's invoice lives: verdict, dispute, and a little more."""
+    return terms.train_s + terms.reveal_s + 3 * terms.judge_s + INVOICE_SLACK_S
+
+
+def compute_wait_s(terms: JobTerms) -> int:
+    """Return how long a job's own times can hold a place here, or a delivered work's pay."""
+    return max(compute_patience_s(terms), compute_invoice_life_s(terms))
 
 
 def count_unpaid(turn: Turn, contract: str) -> int:

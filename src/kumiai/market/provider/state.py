@@ -47,6 +47,7 @@ class ProviderPolicy:
     unpaid_max: int = 1  # rounds of one contract that may be delivered and not yet settled
     losses_max: int = 3  # rounds of one contract in a row that may be rejected; then it is ended
     disputes: bool = False  # ask the jury, where a job has one, about work that was judged bad
+    wait_s_max: int = 24 * 3600  # a job's own times may hold a place or pay so long; 0: any time
 
 
 class Standing(StrEnum):

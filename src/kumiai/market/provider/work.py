@@ -44,8 +44,6 @@ from kumiai.market.provider.state import Stage, Work
 from kumiai.market.provider.turn import Turn
 from kumiai.market.terms import ResultTerms
 
-INVOICE_SLACK_S = 600
-
 
 def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
     """Take a request of a contract of ours, once."""
@@ -170,14 +168,12 @@ def on_stored(turn: Turn, work: Work, stored: Stored) -> None:
     if payment is Policy.ESCROW:
         _deliver(turn, work)
         return
-    terms = turn.get_terms(work)
-    life = terms.train_s + terms.reveal_s + 3 * terms.judge_s + INVOICE_SLACK_S
     request = work.request
     turn.ask(
         MakeInvoice(
             key=f"invoice/{work.key}",
             amount_msat=work.amount_msat,
-            expiry_s=life,
+            expiry_s=requests.compute_invoice_life_s(turn.get_terms(work)),
             description=f"training, round {request.terms.round} of job {request.job[:12]}",
             payment_hash=request.terms.payment_hash if payment is Policy.HOLD else "",
             preimage=_seal_key(turn, work) if payment is Policy.FAIR else "",
@@ -370,9 +366,8 @@ def expire(turn: Turn) -> None:
 
 def _compute_dispute_end(turn: Turn, work: Work) -> int:
     """A jury that says nothing until our invoice's life is over will not speak any more."""
-    return (
-        requests.compute_locktime_least(work.request.terms, turn.get_terms(work)) + INVOICE_SLACK_S
-    )
+    least_s = requests.compute_locktime_least(work.request.terms, turn.get_terms(work))
+    return least_s + requests.INVOICE_SLACK_S
 
 
 def _publish(turn: Turn, work: Work, name: str, draft: Draft) -> None:

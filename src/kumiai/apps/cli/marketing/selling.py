@@ -45,6 +45,8 @@ FOLDER = Path("providers/me")
 PAYMENT = "hold,fair,invoice"
 TRAIN_S = 60
 CONTRACTS_MAX = 4
+HOUR_S = 3600
+WAIT_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Said:
     allow_code: Sequence[str] | None
     contracts: int | None
     disputes: bool | None
+    wait_hours: int | None
 
     def make_wishes(self) -> Wishes:
         """Put them together with what is meant where nothing is said."""
@@ -76,6 +79,7 @@ class Said:
             code=tuple(self.allow_code or ()),
             contracts_max=self.contracts or CONTRACTS_MAX,
             disputes=bool(self.disputes),
+            wait_s_max=HOUR_S * (self.wait_hours or WAIT_HOURS),
         )
 
     def check_unsaid(self, places: Places, root: Path) -> None:
