@@ -138,9 +138,7 @@ def main() -> None:
         if earned_msat != works * PRICE_MSAT:
             raise SystemExit(f"{works} works earned {earned_msat} msat: the journal is wrong")
         each_us = 1e6 * seconds / replayed.entry_count
-        table.add_row(
-            f"{works:,}", f"{replayed.entry_count:,}", f"{seconds:.2f}", f"{each_us:.0f}"
-        )
+        table.add_row(f"{works:,}", f"{replayed.entry_count:,}", f"{seconds:.2f}", f"{each_us:.0f}")
     out.show(table)
     out.save()
 

@@ -19,7 +19,7 @@ from kumiai.base.errors import InputError
 from kumiai.market.provider import ProviderPolicy
 
 PLACES = Places(("ws://127.0.0.1:1",), ("http://127.0.0.1:1",), "")
-BOUNDS = ("wait_s_max",)
+BOUNDS = ("wait_s_max", "offers_max", "offers_of_one_max")
 
 
 def say(**options: Any) -> Said:

@@ -41,7 +41,7 @@ AUTO = "auto"
 PROBE_S = 60  # an invoice that is only looked at expires
 OWED = frozenset({Stage.LOCKED, Stage.ACCEPTED, Stage.DISPUTED})
 # a folder from before these bounds goes on as it began: its journal was folded without them
-_UNBOUND = {"wait_s_max": 0}
+_UNBOUND = {"wait_s_max": 0, "offers_max": 0, "offers_of_one_max": 0}
 _OWED = ("watch/", "settle/", "cancel/", "redeem/", "publish/")
 
 

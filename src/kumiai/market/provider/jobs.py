@@ -5,6 +5,8 @@ Source: docs/nip-training.md, sections 3 and 4.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from kumiai.base.events import Event
 from kumiai.market import terms as t
 from kumiai.market.drafts import draft_offer
@@ -14,12 +16,16 @@ from kumiai.market.provider.requests import compute_wait_s
 from kumiai.market.provider.state import JOBS_KEPT_MAX, Standing
 from kumiai.market.provider.turn import Turn
 
+COUNTED_S_MIN = 600  # so long an offer counts, however soon its job ends
+
 
 def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
     """Offer for a job that fits the policy; others are passed over in silence, and not kept."""
     if not turn.s.is_open or job.id in turn.s.jobs:
         return
-    if is_busy(turn) or find_objection(turn, job, job.terms) or not _make_room(turn):
+    if is_busy(turn) or find_objection(turn, job, job.terms) or not _may_offer(turn, job.customer):
+        return
+    if not _make_room(turn):
         return
     turn.keep("jobs", job.id, job)
     turn.keep("job_events", job.id, event)
@@ -32,8 +38,36 @@ def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
         ecash=policy.ecash,
         expires_at_s=min(job.expires_at_s, turn.now_s + policy.offer_life_s),
     )
+    counted_s = max(terms.expires_at_s, turn.now_s + COUNTED_S_MIN)
+    turn.keep("open_until_s", job.id, counted_s)
     relays = turn.get_relays(job.id)
     turn.ask(Publish(f"publish/offer/{job.id}", draft_offer(event, terms), relays))
+
+
+def _may_offer(turn: Turn, customer: str) -> bool:
+    """Tell whether one more offer is within bounds: each is two entries of our journal.
+
+    Who has paid us before needs no place among strangers', whose keys cost nothing.
+    """
+    policy = turn.policy
+    open_count = Counter(turn.s.jobs[job].customer for job in list_open(turn))
+    if 0 < policy.offers_of_one_max <= open_count[customer]:
+        return False
+    if not policy.offers_max or open_count.total() < policy.offers_max:
+        return True
+    return any(c.paid_msat and c.customer == customer for c in turn.s.contracts.values())
+
+
+def list_open(turn: Turn) -> list[str]:
+    """Return the jobs for which an offer of ours is open: it has not ended nor come to anything.
+
+    A contract that was ended before it paid us anything takes no offer's place, nor does a cancel:
+    else who posts and withdraws would get offers without end.
+    """
+    contracts = turn.s.contracts.values()
+    taken = {c.job for c in contracts if c.standing is not Standing.ENDED or c.paid_msat}
+    until_s = turn.s.open_until_s
+    return [job for job in until_s if until_s[job] > turn.now_s and job not in taken]
 
 
 def is_busy(turn: Turn) -> bool:
@@ -57,6 +91,7 @@ def forget_job(turn: Turn, job: str) -> None:
     """Keep nothing of a job, nor of our offer for it."""
     turn.forget("jobs", job)
     turn.forget("job_events", job)
+    turn.forget("open_until_s", job)
     turn.drop(f"publish/offer/{job}")
     for offer in [name for name, (of, _) in turn.s.offers.items() if of == job]:
         turn.forget("offers", offer)
@@ -99,5 +134,6 @@ def forget_expired(turn: Turn) -> None:
     """Jobs that are past and without a contract take no room."""
     used = {contract.job for contract in turn.s.contracts.values()}
     for job in list(turn.s.jobs.values()):
-        if job.expires_at_s <= turn.now_s and job.id not in used:
+        until_s = max(job.expires_at_s, turn.s.open_until_s.get(job.id, 0))
+        if until_s <= turn.now_s and job.id not in used:
             forget_job(turn, job.id)

@@ -48,6 +48,8 @@ class ProviderPolicy:
     losses_max: int = 3  # rounds of one contract in a row that may be rejected; then it is ended
     disputes: bool = False  # ask the jury, where a job has one, about work that was judged bad
     wait_s_max: int = 24 * 3600  # a job's own times may hold a place or pay so long; 0: any time
+    offers_max: int = 100  # open at once, to customers that never paid us; 0: any number
+    offers_of_one_max: int = 4  # open at once, to one customer; 0: any number
 
 
 class Standing(StrEnum):
@@ -94,6 +96,7 @@ class Contract:
     since_s: int = 0  # of the last thing that its customer said
     needs: tuple[str, ...] = ()  # blobs that are still on their way
     reason: str = ""
+    paid_msat: int = 0  # by our own wallet's word
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ class ProviderState:
     offers: Mapping[str, tuple[str, OfferTerms]] = field(
         default_factory=dict
     )  # offer -> job, terms
+    open_until_s: Mapping[str, int] = field(default_factory=dict)  # job -> end of our offer for it
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     works: Mapping[str, Work] = field(default_factory=dict)
     disputes: Mapping[str, str] = field(default_factory=dict)  # dispute event -> work

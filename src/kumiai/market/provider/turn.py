@@ -20,7 +20,16 @@ from kumiai.market.provider.state import (
 )
 from kumiai.market.terms import JobTerms
 
-_MAPPINGS = ("jobs", "job_events", "offers", "contracts", "works", "disputes", "pending")
+_MAPPINGS = (
+    "jobs",
+    "job_events",
+    "offers",
+    "open_until_s",
+    "contracts",
+    "works",
+    "disputes",
+    "pending",
+)
 
 
 class Turn:

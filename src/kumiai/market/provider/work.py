@@ -247,6 +247,8 @@ def on_paid(turn: Turn, work: Work, amount_msat: int) -> None:
         turn.drop(f"{name}/{work.key}")
     stage = work.stage if work.stage is Stage.REJECTED else Stage.PAID
     turn.put_work(replace(work, stage=stage, paid_msat=amount_msat))
+    contract = turn.get_contract(work)
+    turn.put_contract(replace(contract, paid_msat=contract.paid_msat + amount_msat))
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.SUCCESS, "paid")
     _publish(turn, work, "success", draft)
