@@ -89,12 +89,15 @@ def test_every_ending_is_said_in_japanese(ending: str) -> None:
     assert not re.search("[a-z]", screens.get_outcome(ending, load_texts("ja")))
 
 
-DECLINES = ("its times can hold a place or pay here for 86404 s, more than our 86400",)
+DECLINES = (
+    "its times can hold a place or pay here for 86404 s, more than our 86400",
+    "we have left the market since we offered",
+)
 
 
 @pytest.mark.parametrize("why", DECLINES)
 def test_why_a_provider_declined_is_said_in_japanese(why: str) -> None:
-    """As its machine says it: tests/market/test_market_waiting.py."""
+    """As its machine says it: tests/market/test_market_waiting.py, test_market_leaving.py."""
     assert screens.get_reason(why, load_texts("en")) == why
     said = screens.get_reason(why, load_texts("ja"))
     assert not re.search("[a-z]", said)

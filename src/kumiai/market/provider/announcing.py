@@ -9,9 +9,14 @@ from kumiai.base import canonical
 from kumiai.market.effects import Publish
 from kumiai.market.kinds import HEARTBEAT_LIFE_S, HEARTBEAT_S, TOPIC, VERSION, Kind
 from kumiai.market.letters import Draft
+from kumiai.market.provider.jobs import forget_job
+from kumiai.market.provider.state import ProviderState, Standing
 from kumiai.market.provider.turn import Turn
 
 ANNOUNCEMENT_NAME = "kumiai-training"
+GOODBYE_LIFE_S = 60  # a reader that knows no status takes it for a heartbeat
+ONLINE, OFFLINE = "online", "offline"
+_HEARTBEAT, _GOODBYE, _OFFER = "publish/heartbeat", "publish/goodbye", "publish/offer/"
 
 
 def announce(turn: Turn) -> None:
@@ -33,18 +38,52 @@ def announce(turn: Turn) -> None:
 
 
 def beat(turn: Turn) -> None:
-    """Say that we are there, every five minutes; what we said expires by itself."""
-    if not turn.s.is_open or turn.now_s < turn.s.announced_s + HEARTBEAT_S:
+    """Say that we are there, every five minutes, or once that we are not; both expire.
+
+    Two of one second could not be told apart: relays keep one a key, the newer.
+    """
+    is_there = turn.s.is_open and not turn.s.is_away
+    if turn.now_s <= turn.s.announced_s or not (is_there or turn.s.is_shown):
         return
-    turn.set(announced_s=turn.now_s)
-    turn.drop("publish/heartbeat")
+    if not is_there:
+        _say(turn, OFFLINE, GOODBYE_LIFE_S)
+    elif not turn.s.is_shown or turn.now_s >= turn.s.announced_s + HEARTBEAT_S:
+        _say(turn, ONLINE, HEARTBEAT_LIFE_S)
+
+
+def pause(turn: Turn) -> None:
+    """The machine is switched off: say so, unless somebody counts on its coming back."""
+    if all(c.standing is Standing.ENDED for c in turn.s.contracts.values()):
+        turn.set(is_away=True)
+        beat(turn)
+
+
+def leave(turn: Turn) -> None:
+    """Take no more work: what was not offered yet is offered no more."""
+    turn.set(is_open=False)
+    for key in [key for key in turn.s.pending if key.startswith(_OFFER)]:
+        forget_job(turn, key.removeprefix(_OFFER))
+    beat(turn)
+
+
+def is_said(state: ProviderState) -> bool:
+    """Tell whether what should be on the relays about us is signed."""
+    is_there = state.is_open and not state.is_away
+    return state.is_shown == is_there and _GOODBYE not in state.pending
+
+
+def _say(turn: Turn, status: str, life_s: int) -> None:
+    turn.set(announced_s=turn.now_s, is_shown=status == ONLINE)
+    for key in (_HEARTBEAT, _GOODBYE):
+        turn.drop(key)
     address = f"{int(Kind.ANNOUNCEMENT)}:{turn.policy.pubkey}:{ANNOUNCEMENT_NAME}"
     tags = (
         ("v", VERSION),
         ("t", TOPIC),
         ("a", address),
         ("d", ANNOUNCEMENT_NAME),
-        ("status", "online"),
-        ("expiration", str(turn.now_s + HEARTBEAT_LIFE_S)),
+        ("status", status),
+        ("expiration", str(turn.now_s + life_s)),
     )
-    turn.ask(Publish("publish/heartbeat", Draft(Kind.HEARTBEAT, tags)))
+    key = _HEARTBEAT if status == ONLINE else _GOODBYE
+    turn.ask(Publish(key, Draft(Kind.HEARTBEAT, tags)))

@@ -81,6 +81,9 @@ def on_contract(turn: Turn, message: ContractSent, event: Event) -> None:
         Standing.FETCHING,
         since_s=turn.now_s,
     )
+    if not turn.s.is_open:
+        decline(turn, contract, "we have left the market since we offered")
+        return
     if is_busy(turn):
         decline(turn, contract, "other contracts have taken our room since we offered")
         return

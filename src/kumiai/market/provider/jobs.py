@@ -21,7 +21,7 @@ COUNTED_S_MIN = 600  # so long an offer counts, however soon its job ends
 
 def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
     """Offer for a job that fits the policy; others are passed over in silence, and not kept."""
-    if not turn.s.is_open or job.id in turn.s.jobs:
+    if not turn.s.is_open or turn.s.is_away or job.id in turn.s.jobs:
         return
     if is_busy(turn) or find_objection(turn, job, job.terms) or not _may_offer(turn, job.customer):
         return

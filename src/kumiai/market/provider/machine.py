@@ -51,6 +51,7 @@ from kumiai.market.provider.state import (
     Contract,
     Dispute,
     Leave,
+    Pause,
     ProviderPolicy,
     ProviderState,
     RateCustomer,
@@ -79,7 +80,7 @@ class Provider:
         turn = Turn(self.policy, state, now_s)
         if isinstance(item, Heard):
             _on_letter(turn, item.letter)
-        elif isinstance(item, Start | Leave | Dispute | RateCustomer):
+        elif isinstance(item, Start | Leave | Pause | Dispute | RateCustomer):
             _on_command(turn, item)
         elif isinstance(item, Ticked):
             announcing.beat(turn)
@@ -137,10 +138,12 @@ def _on_letter(turn: Turn, letter: Letter) -> None:
 
 def _on_command(turn: Turn, command: Command) -> None:
     if isinstance(command, Start):
-        turn.set(is_open=True)
+        turn.set(is_open=True, is_away=False)
         announcing.announce(turn)
     elif isinstance(command, Leave):
-        turn.set(is_open=False)
+        announcing.leave(turn)
+    elif isinstance(command, Pause):
+        announcing.pause(turn)
     elif isinstance(command, Dispute):
         work.dispute(turn, command.request)
     else:

@@ -132,7 +132,9 @@ class ProviderState:
     """The whole of it; a plain value."""
 
     is_open: bool = False
-    announced_s: int = 0
+    is_away: bool = False  # switched off for now
+    is_shown: bool = False  # our last heartbeat says that we are there
+    announced_s: int = 0  # of the last heartbeat
     jobs: Mapping[str, JobPosted] = field(default_factory=dict)
     job_events: Mapping[str, Event] = field(default_factory=dict)
     offers: Mapping[str, tuple[str, OfferTerms]] = field(
@@ -162,6 +164,11 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Command: the machine is about to be switched off; `Start` comes back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dispute:
     """Command: ask the job's jury about the verdict on this request."""
 
@@ -177,4 +184,4 @@ class RateCustomer:
     sentence: str = ""
 
 
-Command = Start | Leave | Dispute | RateCustomer
+Command = Start | Leave | Pause | Dispute | RateCustomer
