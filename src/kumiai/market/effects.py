@@ -230,6 +230,13 @@ class Ticked:
 
 
 @dataclass(frozen=True, slots=True)
+class Woken:
+    """For so long we were not there, and heard nobody; comes before the tick that would judge."""
+
+    missed_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """The event is signed and remembered; it is being sent, or has been."""
 

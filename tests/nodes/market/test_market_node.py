@@ -434,3 +434,45 @@ def test_time_never_runs_backwards_in_a_journal() -> None:
     times = [entry["at_s"] for entry in world.journal.read()]
     assert times == sorted(times)
     assert min(times) >= 1_000
+
+
+def test_a_node_that_was_away_is_told_for_how_long_before_time_is_judged() -> None:
+    world = World()
+
+    async def main() -> list[tuple[int, ...]]:
+        told = []
+        for away_s in (0, 500, 20):  # a beginning, a night, a quick restart
+            world.now_s += away_s
+            node = world.make()
+            running = asyncio.create_task(node.run())
+            await node.say(Go())
+            await _wait_ticked(world, node)
+            told.append(node.state.missed_s)
+            node.stop()
+            await running
+        return told
+
+    assert asyncio.run(main()) == [(), (500,), (500,)]
+
+
+def test_a_node_whose_machine_slept_is_told_so_and_a_clock_set_back_is_no_sleep() -> None:
+    world = World()
+
+    async def main() -> tuple[int, ...]:
+        node = world.make()
+        running = asyncio.create_task(node.run())
+        await node.say(Go())
+        for step_s in (1, 100, -50, 10, 30):
+            world.now_s += step_s
+            await _wait_ticked(world, node)
+        node.stop()
+        await running
+        found: tuple[int, ...] = node.state.missed_s
+        return found
+
+    assert asyncio.run(main()) == (100,)
+
+
+async def _wait_ticked(world: World, node: MarketNode[Any]) -> None:
+    """Until the node has looked at the clock: a command is answered by the step that does."""
+    await asyncio.wait_for(node.say(Forget(str(world.now_s))), PATIENCE_S)

@@ -32,6 +32,7 @@ from kumiai.market.effects import (
     Published,
     Rejected,
     Ticked,
+    Woken,
 )
 from kumiai.market.kinds import EVENT_BYTES_MAX, Code
 from kumiai.market.machine import Machine
@@ -94,6 +95,8 @@ class _Ended:
 
 _Answer = tuple[asyncio.Future[tuple[Reject, ...]], tuple[Reject, ...]]
 _TICK: Final = Ticked()
+ASLEEP_S: Final = 30  # between two ticks: longer than any step of ours takes
+MARK_S: Final = 5
 HEARD_BYTES_MAX: Final = 2 * EVENT_BYTES_MAX  # above that not even evidence is kept
 PROBED_MAX: Final = 64  # newest events of ours that are looked for
 
@@ -134,7 +137,7 @@ class MarketNode(Generic[S]):
         self._outbox = Outbox(relay, clock, self._times.patience, self._observer.on_trouble)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._filters: tuple[Filter, ...] = ()
-        self._ticked_s = -1
+        self._ticked_s = self._marked_s = 0
         self._moved = asyncio.Condition()
         self._is_stopping = False
         self._answers: set[asyncio.Future[tuple[Reject, ...]]] = set()
@@ -202,6 +205,9 @@ class MarketNode(Generic[S]):
     def _begin(self) -> None:
         replayed = replay_all(self._machine, self._codec, self._journal.read())
         self._fold.begin(replayed)
+        if replayed.entry_count:
+            awake_s = max(replayed.at_s, self._journal.find_mark())
+            self._ticked_s = min(awake_s, self._clock())  # it may have been set back
         for said in replayed.said:
             self._outbox.remember(said)
         self._listen()
@@ -226,6 +232,9 @@ class MarketNode(Generic[S]):
         for answer, refused in answers:
             if not answer.done():
                 answer.set_result(refused)
+        if self._ticked_s >= self._marked_s + MARK_S:
+            self._marked_s = self._ticked_s
+            self._journal.mark(self._ticked_s)
         if folded.entries:
             self._listen()
             self._observer.on_step(self.state, folded.effects)
@@ -236,6 +245,8 @@ class MarketNode(Generic[S]):
         folded, answers = Folded(), []
         now_s = self._clock()
         if now_s > self._ticked_s:  # what time does is not laid to a stranger's letter
+            if self._ticked_s and now_s - self._ticked_s > ASLEEP_S:
+                self._fold.take(now_s, Woken(now_s - self._ticked_s), folded)
             self._ticked_s = now_s
             self._fold.take(now_s, _TICK, folded)
             self._fold.take_waiting(now_s, folded)
