@@ -17,8 +17,6 @@ from kumiai.base.events import Event
 from kumiai.market.letters import Draft, Letter
 from kumiai.market.terms import BlobRef, Tag
 
-# --- effects ----------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True)
 class Publish:
@@ -210,11 +208,8 @@ class RedeemToken:
 
 Effect = (
     Publish | OpenJob | Fetch | Unseal | Store | Train | Judge | Combine | MakeInvoice |
-    WatchInvoice | Pay | Settle | CancelInvoice | LockToken | CheckToken | SignToken |
-    RedeemToken
+    WatchInvoice | Pay | Settle | CancelInvoice | LockToken | CheckToken | SignToken | RedeemToken
 )  # fmt: skip
-
-# --- inputs -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
