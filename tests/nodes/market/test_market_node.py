@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -476,3 +477,60 @@ def test_a_node_whose_machine_slept_is_told_so_and_a_clock_set_back_is_no_sleep(
 async def _wait_ticked(world: World, node: MarketNode[Any]) -> None:
     """Until the node has looked at the clock: a command is answered by the step that does."""
     await asyncio.wait_for(node.say(Forget(str(world.now_s))), PATIENCE_S)
+
+
+class _Slow(MemoryMarketJournal):
+    """A disk that takes until it is let go; `is_closed` as its owner would set it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.is_closed = self.was_late = False
+
+    def append(self, entries: Any) -> None:
+        self.begun.set()
+        assert self.may_end.wait(PATIENCE_S)
+        self.was_late = self.is_closed
+        super().append(entries)
+
+
+def test_while_the_disk_is_slow_the_loop_goes_on_and_nothing_is_carried_out() -> None:
+    world, journal = World(), _Slow()
+
+    async def main() -> None:
+        node = world.make(journal=journal)
+        running = asyncio.create_task(node.run())
+        going = asyncio.create_task(node.say(Go()))
+        while not journal.begun.is_set():
+            await asyncio.sleep(0.001)  # this very loop is not held up
+        assert not going.done() and not world.carried, "carried out before it was on the disk"
+        others = [asyncio.create_task(node.say(Forget(str(i)))) for i in range(5)]
+        await asyncio.sleep(0.01)
+        assert not any(other.done() for other in others)
+        journal.may_end.set()
+        await asyncio.wait_for(asyncio.gather(going, *others), PATIENCE_S)
+        node.stop()
+        await running
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_node_leaves_no_write_under_way() -> None:
+    world, journal = World(), _Slow()
+
+    async def main() -> None:
+        node = world.make(journal=journal)
+        running = asyncio.create_task(node.run())
+        going = asyncio.create_task(node.say(Go()))
+        while not journal.begun.is_set():
+            await asyncio.sleep(0.001)
+        running.cancel()
+        await asyncio.sleep(0.01)
+        assert not running.done()
+        journal.may_end.set()
+        await asyncio.wait({running, going}, timeout=PATIENCE_S)
+        journal.is_closed = True
+        assert running.cancelled()
+
+    asyncio.run(main())
+    assert journal.read() and not journal.was_late

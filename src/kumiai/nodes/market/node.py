@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -140,6 +141,7 @@ class MarketNode(Generic[S]):
         self._ticked_s = self._marked_s = 0
         self._moved = asyncio.Condition()
         self._is_stopping = False
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="market-journal")
         self._answers: set[asyncio.Future[tuple[Reject, ...]]] = set()
 
     @property
@@ -164,6 +166,7 @@ class MarketNode(Generic[S]):
             raise InternalError(f"the market node stopped: {error!r}") from error
         finally:
             await self._end_tasks()
+            self._disk.shutdown()
 
     def stop(self) -> None:
         """End `run` after the step under way; nothing is lost, another run goes on from here."""
@@ -268,13 +271,23 @@ class MarketNode(Generic[S]):
             return
         for wait_s in self._times.patience.waits():
             try:
-                self._journal.append(entries)
+                await self._append(entries)
                 return
             except StoreError as error:
                 if not error.is_retriable:
                     raise
                 self._observer.on_trouble("writing the journal", error)
             await self._times.patience.sleep(wait_s)
+
+    async def _append(self, entries: list[dict[str, object]]) -> None:
+        """Wait for the disk in a thread: what comes in meanwhile shares the next write."""
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._disk, self._journal.append, entries)
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait({writing})  # whoever ends us closes the journal next
+            raise
 
     # -- effects --
 
