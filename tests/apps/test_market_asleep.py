@@ -1,4 +1,4 @@
-"""A customer whose machine sleeps for longer than a round may take, as a process that is stopped."""
+"""A customer whose machine sleeps through a round's deadline, as a process that is stopped."""
 
 from __future__ import annotations
 
