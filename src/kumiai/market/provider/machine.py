@@ -46,7 +46,7 @@ from kumiai.market.letters import (
 )
 from kumiai.market.machine import Outcome
 from kumiai.market.nips.nip01 import Filter
-from kumiai.market.provider import announcing, contracts, jobs, work
+from kumiai.market.provider import announcing, contracts, disputes, jobs, work
 from kumiai.market.provider.state import (
     Command,
     Contract,
@@ -132,7 +132,7 @@ def _on_letter(turn: Turn, letter: Letter) -> None:
     elif isinstance(message, VerdictGiven):
         work.on_verdict(turn, message, event)
     elif isinstance(message, RulingGiven):
-        work.on_ruling(turn, message, event)
+        disputes.on_ruling(turn, message, event)
     elif isinstance(message, Cancelled):
         contracts.on_cancelled(turn, message)
     elif isinstance(message, Closed):
@@ -148,7 +148,7 @@ def _on_command(turn: Turn, command: Command) -> None:
     elif isinstance(command, Pause):
         announcing.pause(turn)
     elif isinstance(command, Dispute):
-        work.dispute(turn, command.request)
+        disputes.dispute(turn, command.request)
     else:
         contract = turn.s.contracts.get(command.contract)
         if contract is not None:

@@ -12,19 +12,14 @@ from dataclasses import replace
 
 from kumiai.base.events import Event
 from kumiai.market.drafts import (
-    compute_commitment,
-    draft_dispute,
     draft_feedback,
-    draft_result,
 )
 from kumiai.market.effects import (
-    CancelInvoice,
     CheckToken,
     Fetch,
     InvoiceMade,
     MakeInvoice,
     PaymentSeen,
-    Publish,
     RedeemToken,
     Settle,
     Store,
@@ -34,15 +29,12 @@ from kumiai.market.effects import (
     WatchInvoice,
 )
 from kumiai.market.escrow import name_work
-from kumiai.market.judging_terms import DisputeTerms
 from kumiai.market.kinds import DISPUTABLE, Policy, Ruling, Status
-from kumiai.market.letters import Draft, RoundAsked, RulingGiven, VerdictGiven
-from kumiai.market.nips.nip01 import encode_event
-from kumiai.market.provider import requests
+from kumiai.market.letters import RoundAsked, VerdictGiven
+from kumiai.market.provider import answers, disputes, requests
 from kumiai.market.provider.contracts import BEFORE_DELIVERY, decline, drop_work
 from kumiai.market.provider.state import Stage, Work
 from kumiai.market.provider.turn import Turn
-from kumiai.market.terms import ResultTerms
 
 
 def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
@@ -67,7 +59,7 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
     turn.put_work(replace(work, stage=Stage.OWED))
     said = f"{unpaid} delivered rounds are neither paid nor rejected"
     draft = draft_feedback(work.key, message.job, message.customer, Status.PAYMENT_REQUIRED, said)
-    _publish(turn, work, "payment-required", draft)
+    answers.publish(turn, work, "payment-required", draft)
 
 
 def begin_owed(turn: Turn) -> None:
@@ -104,7 +96,7 @@ def start(turn: Turn, work: Work) -> None:
     """Say that we work, and fetch the model."""
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.PROCESSING)
-    _publish(turn, work, "processing", draft)
+    answers.publish(turn, work, "processing", draft)
     turn.put_work(replace(work, stage=Stage.FETCHING))
     size_max = turn.get_terms(work).model_bytes
     deadline = request.terms.deadline_s
@@ -157,7 +149,7 @@ def on_trained(turn: Turn, work: Work, trained: Trained) -> None:
             loss_ppm=trained.loss_ppm,
         )
     )
-    turn.ask(Store(f"store/{work.key}", trained.update, _seal_key(turn, work)))
+    turn.ask(Store(f"store/{work.key}", trained.update, answers.get_seal_key(turn, work)))
 
 
 def on_stored(turn: Turn, work: Work, stored: Stored) -> None:
@@ -176,7 +168,7 @@ def on_stored(turn: Turn, work: Work, stored: Stored) -> None:
             expiry_s=requests.compute_invoice_life_s(turn.get_terms(work)),
             description=f"training, round {request.terms.round} of job {request.job[:12]}",
             payment_hash=request.terms.payment_hash if payment is Policy.HOLD else "",
-            preimage=_seal_key(turn, work) if payment is Policy.FAIR else "",
+            preimage=answers.get_seal_key(turn, work) if payment is Policy.FAIR else "",
         )
     )
 
@@ -193,27 +185,7 @@ def _deliver(turn: Turn, work: Work) -> None:
     if turn.now_s > request.terms.deadline_s or work.sealed is None:
         fail(turn, work, "too late")
         return
-    payment = turn.get_contract(work).terms.payment
-    is_open = payment in (Policy.INVOICE, Policy.ESCROW)
-    terms = ResultTerms(
-        update=work.sealed,
-        commitment=_commit(turn, work),
-        samples=work.samples,
-        iterations=work.iterations,
-        flop=work.flop,
-        loss_ppm=work.loss_ppm,
-        key=_seal_key(turn, work) if is_open else "",
-    )
-    draft = draft_result(
-        request.event,
-        request.job,
-        request.contract,
-        request.terms.round,
-        terms,
-        work.amount_msat,
-        work.bolt11,
-    )
-    _publish(turn, work, "result", draft)
+    answers.publish(turn, work, "result", answers.make_result(turn, work))
 
 
 def on_delivered(turn: Turn, work: Work, event: Event) -> None:
@@ -230,11 +202,11 @@ def on_payment(turn: Turn, work: Work, seen: PaymentSeen) -> None:
     payment = turn.get_contract(work).terms.payment
     if seen.state == "accepted" and payment is Policy.HOLD and work.stage is Stage.DELIVERED:
         turn.put_work(replace(work, stage=Stage.LOCKED))
-        request, key = work.request, _seal_key(turn, work)
+        request, key = work.request, answers.get_seal_key(turn, work)
         draft = draft_feedback(
             request.id, request.job, request.customer, Status.PARTIAL, "the key", key
         )
-        _publish(turn, work, "key", draft)
+        answers.publish(turn, work, "key", draft)
     elif seen.state == "settled":
         on_paid(turn, work, work.amount_msat)
 
@@ -251,7 +223,7 @@ def on_paid(turn: Turn, work: Work, amount_msat: int) -> None:
     turn.put_contract(replace(contract, paid_msat=contract.paid_msat + amount_msat))
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.SUCCESS, "paid")
-    _publish(turn, work, "success", draft)
+    answers.publish(turn, work, "success", draft)
 
 
 def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
@@ -275,9 +247,9 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
         stage = work.stage if work.stage is Stage.PAID else Stage.REJECTED
         turn.put_work(replace(work, stage=stage))
         if turn.policy.disputes and message.code in DISPUTABLE and turn.get_terms(work).jury:
-            dispute(turn, work.key)
+            disputes.dispute(turn, work.key)
         else:
-            _give_back(turn, work)
+            disputes.give_back(turn, work)
         return
     if work.stage is not Stage.PAID:
         work = replace(work, stage=Stage.ACCEPTED)
@@ -289,70 +261,13 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
         turn.ask(RedeemToken(f"redeem/{work.key}", token, message.signatures))
 
 
-def on_ruling(turn: Turn, message: RulingGiven, event: Event) -> None:
-    """A juror's word; with ecash, its signature pays us.
-
-    When more than half of the jury is against us, the locked money goes back.
-    """
-    key = turn.s.disputes.get(message.dispute)
-    work = turn.s.works.get(key) if key is not None else None
-    if work is None or work.stage is not Stage.DISPUTED:
-        return
-    jury = turn.get_terms(work).jury
-    if message.juror not in jury:
-        turn.refuse("not-a-juror", "rules without being of the job's jury", event)
-        return
-    if message.ruling is Ruling.ACCEPTED:
-        if message.signatures:
-            token = work.request.terms.token
-            turn.ask(RedeemToken(f"redeem/{work.key}", token, message.signatures))
-        return
-    against = tuple(dict.fromkeys((*work.against, message.juror)))
-    work = replace(work, against=against)
-    turn.put_work(work)
-    if 2 * len(against) >= len(jury):
-        turn.put_work(replace(work, stage=Stage.REJECTED))
-        _give_back(turn, work)
-
-
-def _give_back(turn: Turn, work: Work) -> None:
-    """Release money that is locked for us and not ours."""
-    if turn.get_contract(work).terms.payment is Policy.HOLD and work.payment_hash:
-        turn.ask(CancelInvoice(f"cancel/{work.key}", work.payment_hash))
-
-
-def dispute(turn: Turn, key: str) -> None:
-    """Ask every juror of the job about a rejected work."""
-    work = turn.s.works.get(key)
-    if work is None or work.stage is not Stage.REJECTED or work.sealed is None:
-        return
-    if work.verdict is None:
-        return
-    request = work.request
-    terms = DisputeTerms(
-        update=work.sealed,
-        key=_seal_key(turn, work),
-        model=request.terms.model,
-        attempt=request.terms.attempt,
-        commitment=_commit(turn, work),
-        token=request.terms.token,
-        verdict=encode_event(work.verdict).decode(),
-    )
-    for juror in turn.get_terms(work).jury:
-        draft = draft_dispute(
-            request.job, request.contract, work.verdict.id, request.terms.round, juror, terms
-        )
-        _publish(turn, work, f"dispute/{juror}", draft)
-        turn.put_work(replace(work, stage=Stage.DISPUTED))
-
-
 def fail(turn: Turn, work: Work, reason: str) -> None:
     """We cannot deliver: say so, it costs the round's pay and nothing else."""
     drop_work(turn, work.key)
     turn.put_work(replace(work, stage=Stage.FAILED, code=reason))
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.ERROR, reason)
-    _publish(turn, work, "error", draft)
+    answers.publish(turn, work, "error", draft)
 
 
 def expire(turn: Turn) -> None:
@@ -361,28 +276,6 @@ def expire(turn: Turn) -> None:
         if work.stage in BEFORE_DELIVERY and turn.now_s > work.request.terms.deadline_s:
             is_unpaid = work.stage is Stage.OWED
             fail(turn, work, "the round before was not paid" if is_unpaid else "too late")
-        elif work.stage is Stage.DISPUTED and turn.now_s > _compute_dispute_end(turn, work):
+        elif work.stage is Stage.DISPUTED and turn.now_s > disputes.compute_end(turn, work):
             turn.put_work(replace(work, stage=Stage.REJECTED))
-            _give_back(turn, work)
-
-
-def _compute_dispute_end(turn: Turn, work: Work) -> int:
-    """A jury that says nothing until our invoice's life is over will not speak any more."""
-    least_s = requests.compute_locktime_least(work.request.terms, turn.get_terms(work))
-    return least_s + requests.INVOICE_SLACK_S
-
-
-def _publish(turn: Turn, work: Work, name: str, draft: Draft) -> None:
-    """Answer where the job asked for answers, beside our own relays."""
-    relays = turn.get_relays(work.request.job)
-    turn.ask(Publish(f"publish/{name}/{work.key}", draft, relays))
-
-
-def _commit(turn: Turn, work: Work) -> str:
-    request = work.request
-    place = (request.job, request.contract, request.terms.round, request.terms.attempt)
-    return compute_commitment(*place, turn.policy.pubkey, work.update)
-
-
-def _seal_key(turn: Turn, work: Work) -> str:
-    return turn.derive(f"update/{work.key}")
+            disputes.give_back(turn, work)
