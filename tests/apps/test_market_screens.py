@@ -92,12 +92,15 @@ def test_every_ending_is_said_in_japanese(ending: str) -> None:
 DECLINES = (
     "its times can hold a place or pay here for 86404 s, more than our 86400",
     "we have left the market since we offered",
+    "a result for it could have 12001 bytes, 12000 are allowed",
+    "a dispute for it could have 12001 bytes, 12000 are allowed",
+    "the contract is too long for an acceptance to hold it",
 )
 
 
 @pytest.mark.parametrize("why", DECLINES)
 def test_why_a_provider_declined_is_said_in_japanese(why: str) -> None:
-    """As its machine says it: tests/market/test_market_waiting.py, test_market_leaving.py."""
+    """As its machine says it: tests/market/test_market_{waiting,leaving,lengths}.py."""
     assert screens.get_reason(why, load_texts("en")) == why
     said = screens.get_reason(why, load_texts("ja"))
     assert not re.search("[a-z]", said)

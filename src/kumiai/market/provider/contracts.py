@@ -11,7 +11,7 @@ from kumiai.base.events import Event
 from kumiai.market import terms as t
 from kumiai.market.drafts import draft_acceptance, draft_feedback
 from kumiai.market.effects import Fetch, JobOpened, OpenJob, Publish, Unseal, Unsealed
-from kumiai.market.kinds import Status
+from kumiai.market.kinds import EVENT_BYTES_MAX, Status
 from kumiai.market.letters import Cancelled, Closed, ContractSent
 from kumiai.market.params import ParamError, read_params
 from kumiai.market.provider.jobs import find_objection, is_busy
@@ -24,6 +24,7 @@ from kumiai.market.provider.state import (
     Work,
 )
 from kumiai.market.provider.turn import Turn
+from kumiai.market.sizes import compute_event_bytes
 
 TASK_BYTES_MAX = 2**20
 CODE_BYTES_MAX = 2**20
@@ -83,6 +84,9 @@ def on_contract(turn: Turn, message: ContractSent, event: Event) -> None:
     )
     if not turn.s.is_open:
         decline(turn, contract, "we have left the market since we offered")
+        return
+    if compute_event_bytes(draft_acceptance(event, message.job)) > EVENT_BYTES_MAX:
+        decline(turn, contract, "the contract is too long for an acceptance to hold it")
         return
     if is_busy(turn):
         decline(turn, contract, "other contracts have taken our room since we offered")

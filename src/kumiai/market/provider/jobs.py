@@ -11,10 +11,12 @@ from kumiai.base.events import Event
 from kumiai.market import terms as t
 from kumiai.market.drafts import draft_offer
 from kumiai.market.effects import Publish
+from kumiai.market.kinds import EVENT_BYTES_MAX
 from kumiai.market.letters import JobPosted
 from kumiai.market.provider.requests import compute_wait_s
 from kumiai.market.provider.state import JOBS_KEPT_MAX, Standing
 from kumiai.market.provider.turn import Turn
+from kumiai.market.sizes import compute_event_bytes
 
 COUNTED_S_MIN = 600  # so long an offer counts, however soon its job ends
 
@@ -25,10 +27,6 @@ def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
         return
     if is_busy(turn) or find_objection(turn, job, job.terms) or not _may_offer(turn, job.customer):
         return
-    if not _make_room(turn):
-        return
-    turn.keep("jobs", job.id, job)
-    turn.keep("job_events", job.id, event)
     policy = turn.policy
     terms = t.OfferTerms(
         price_msat=policy.price_msat,
@@ -38,10 +36,15 @@ def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
         ecash=policy.ecash,
         expires_at_s=min(job.expires_at_s, turn.now_s + policy.offer_life_s),
     )
+    draft = draft_offer(event, terms)
+    if compute_event_bytes(draft) > EVENT_BYTES_MAX or not _make_room(turn):
+        return  # an offer embeds its job
+    turn.keep("jobs", job.id, job)
+    turn.keep("job_events", job.id, event)
     counted_s = max(terms.expires_at_s, turn.now_s + COUNTED_S_MIN)
     turn.keep("open_until_s", job.id, counted_s)
     relays = turn.get_relays(job.id)
-    turn.ask(Publish(f"publish/offer/{job.id}", draft_offer(event, terms), relays))
+    turn.ask(Publish(f"publish/offer/{job.id}", draft, relays))
 
 
 def _may_offer(turn: Turn, customer: str) -> bool:

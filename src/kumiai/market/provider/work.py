@@ -50,8 +50,12 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
     if losses >= turn.policy.losses_max:
         decline(turn, contract, f"the last {losses} rounds were rejected")
         return
-    turn.put_contract(replace(contract, since_s=turn.now_s))
     work = Work(message, Stage.ASKED, amount_msat=message.terms.price_msat)
+    overlong = answers.find_overlong(turn, message)
+    if overlong:
+        fail(turn, work, overlong)
+        return
+    turn.put_contract(replace(contract, since_s=turn.now_s))
     unpaid = requests.count_unpaid(turn, contract.id)
     if unpaid < turn.policy.unpaid_max:
         _begin(turn, work)
@@ -242,11 +246,16 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
         if hashlib.sha256(preimage).hexdigest() != work.payment_hash:
             turn.refuse("wrong-preimage", "an accepting verdict without what it owes", event)
             return  # it decides nothing: one that fits may still come
+    is_rejected = message.ruling is Ruling.REJECTED
+    has_jury = bool(turn.get_terms(work).jury)
+    if is_rejected and has_jury and not answers.has_room_to_dispute(turn, work, event):
+        turn.refuse("too-long", "a verdict that no dispute has room for decides nothing", event)
+        return
     work = replace(work, verdict=event, code=message.code)
     if not is_accepted:
         stage = work.stage if work.stage is Stage.PAID else Stage.REJECTED
         turn.put_work(replace(work, stage=stage))
-        if turn.policy.disputes and message.code in DISPUTABLE and turn.get_terms(work).jury:
+        if turn.policy.disputes and message.code in DISPUTABLE and has_jury:
             disputes.dispute(turn, work.key)
         else:
             disputes.give_back(turn, work)

@@ -42,6 +42,14 @@ _NUMBERED = (
         ),
         "market.ended.waits-too-long",
     ),
+    (
+        re.compile(r"a result for it could have (?P<size>\d+) bytes, (?P<limit>\d+) are allowed"),
+        "market.ended.result-too-long",
+    ),
+    (
+        re.compile(r"a dispute for it could have (?P<size>\d+) bytes, (?P<limit>\d+) are allowed"),
+        "market.ended.dispute-too-long",
+    ),
 )
 
 
