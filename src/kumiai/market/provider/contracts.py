@@ -167,9 +167,9 @@ def on_cancelled(turn: Turn, message: Cancelled) -> None:
     """The customer withdrew: what is not delivered is dropped, the rest is judged and paid."""
     named = set(message.requests)
     _end(turn, message.author, named, "cancelled by the customer")
-    for work in [work for key, work in turn.s.works.items() if key in named]:
+    for work in [turn.s.works[key] for key in message.requests if key in turn.s.works]:
         if work.request.customer == message.author:
-            _withdraw(turn, work)
+            _withdraw(turn, turn.s.works[work.key])
     for job in named & set(turn.s.jobs):
         if turn.s.jobs[job].customer == message.author:
             turn.drop(f"publish/offer/{job}")
@@ -188,9 +188,8 @@ def _end(turn: Turn, customer: str, named: set[str], reason: str) -> None:
         if contract.id not in named and contract.job not in named:
             continue
         _finish(turn, contract, reason)
-        for work in list(turn.s.works.values()):
-            if work.request.contract == contract.id:
-                _withdraw(turn, work)
+        for work in turn.list_open(contract.id):
+            _withdraw(turn, work)
 
 
 def _finish(turn: Turn, contract: Contract, reason: str) -> None:
@@ -209,14 +208,13 @@ def _withdraw(turn: Turn, work: Work) -> None:
 
 def expire_contracts(turn: Turn) -> None:
     """A customer that has asked for nothing for long has no claim on our room any more."""
-    busy = {w.request.contract for w in turn.s.works.values() if w.stage in BEFORE_DELIVERY}
-    asked = {work.request.contract for work in turn.s.works.values()}
+    busy = {w.request.contract for w in turn.list_open() if w.stage in BEFORE_DELIVERY}
     for contract in list(turn.s.contracts.values()):
         terms = contract.job_terms
         if contract.standing is Standing.ENDED or contract.id in busy or terms is None:
             continue
         patience_s = compute_patience_s(terms)
-        if contract.id not in asked:
+        if not contract.asked_count:
             patience_s = min(patience_s, FIRST_REQUEST_S)
         if turn.now_s > contract.since_s + patience_s:
             _finish(turn, contract, "the customer is silent")
@@ -244,4 +242,4 @@ def _forget_ended(turn: Turn) -> None:
             turn.forget("contracts", contract.id)
             for work in works:
                 if work.request.contract == contract.id:
-                    turn.forget("works", work.key)
+                    turn.forget_work(work)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kumiai.base.canonical import sha256_hex
 from kumiai.base.events import Event
 from kumiai.market.effects import Effect, Rejected
 from kumiai.market.kinds import Policy
@@ -81,6 +82,9 @@ class Stage(StrEnum):
     DISPUTED = "disputed"
 
 
+OVER = frozenset({Stage.PAID, Stage.REJECTED, Stage.FAILED})
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """An agreement with a customer; id: its event."""
@@ -97,6 +101,8 @@ class Contract:
     needs: tuple[str, ...] = ()  # blobs that are still on their way
     reason: str = ""
     paid_msat: int = 0  # by our own wallet's word
+    asked_count: int = 0  # requests that we took
+    failed_count: int = 0  # of these could not be worked on
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,8 @@ class ProviderState:
     open_until_s: Mapping[str, int] = field(default_factory=dict)  # job -> end of our offer for it
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     works: Mapping[str, Work] = field(default_factory=dict)
+    open_works: Mapping[str, str] = field(default_factory=dict)  # work that is not over -> contract
+    names: Mapping[str, str] = field(default_factory=dict)  # what names a work -> the work
     disputes: Mapping[str, str] = field(default_factory=dict)  # dispute event -> work
     pending: Mapping[str, Effect] = field(default_factory=dict)
     rejected: tuple[Rejected, ...] = ()
@@ -151,6 +159,37 @@ class ProviderState:
     def earned_msat(self) -> int:
         """What our own wallet has said to be settled."""
         return sum(work.paid_msat for work in self.works.values())
+
+
+def name_round(request: RoundAsked) -> str:
+    """Return the name of a request's place in its contract."""
+    return f"round/{request.contract}/{request.terms.round}/{request.terms.attempt}"
+
+
+def name_hash(payment_hash: str) -> str:
+    """Return the name of a work that money was to be locked for."""
+    return f"hash/{payment_hash}"
+
+
+def name_token(token: str) -> str:
+    """Return the name of a work that ecash came for."""
+    return f"token/{sha256_hex(token.encode())}"
+
+
+def name_result(result: str) -> str:
+    """Return the name of a work by its result's event."""
+    return f"result/{result}"
+
+
+def list_names(request: RoundAsked) -> list[str]:
+    """Return what of a request no other may have."""
+    terms = request.terms
+    names = [name_round(request)]
+    if terms.payment_hash:
+        names.append(name_hash(terms.payment_hash))
+    if terms.token:
+        names.append(name_token(terms.token))
+    return names
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from kumiai.market.kinds import DISPUTABLE, Policy, Ruling, Status
 from kumiai.market.letters import RoundAsked, VerdictGiven
 from kumiai.market.provider import answers, disputes, requests
 from kumiai.market.provider.contracts import BEFORE_DELIVERY, decline, drop_work
-from kumiai.market.provider.state import Stage, Work
+from kumiai.market.provider.state import Stage, Work, name_result
 from kumiai.market.provider.turn import Turn
 
 
@@ -68,7 +68,7 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
 
 def begin_owed(turn: Turn) -> None:
     """Take up what waited for the pay of the rounds before."""
-    for work in list(turn.s.works.values()):
+    for work in turn.list_open():
         if work.stage is Stage.OWED:
             unpaid = requests.count_unpaid(turn, work.request.contract)
             if unpaid < turn.policy.unpaid_max:
@@ -109,7 +109,7 @@ def start(turn: Turn, work: Work) -> None:
 
 def train_next(turn: Turn) -> None:
     """Start the oldest waiting work if the machine is free."""
-    works = turn.s.works.values()
+    works = turn.list_open()
     if any(work.stage is Stage.TRAINING for work in works):
         return
     for work in works:
@@ -232,11 +232,10 @@ def on_paid(turn: Turn, work: Work, amount_msat: int) -> None:
 
 def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
     """Accepted: take what it releases. Rejected: give the locked money back."""
-    found = [work for work in turn.s.works.values() if work.result == message.result]
-    if not found or found[0].request.customer != message.judge:
+    work = turn.s.works.get(turn.s.names.get(name_result(message.result), ""))
+    if work is None or work.request.customer != message.judge:
         turn.refuse("not-the-judge", "a verdict on no result of ours, or by a stranger", event)
         return
-    work = found[0]
     if work.verdict and not (work.stage is Stage.DISPUTED and message.ruling is Ruling.ACCEPTED):
         return
     payment = turn.get_contract(work).terms.payment
@@ -281,7 +280,7 @@ def fail(turn: Turn, work: Work, reason: str) -> None:
 
 def expire(turn: Turn) -> None:
     """Work that can no longer be in time is dropped."""
-    for work in list(turn.s.works.values()):
+    for work in turn.list_open():
         if work.stage in BEFORE_DELIVERY and turn.now_s > work.request.terms.deadline_s:
             is_unpaid = work.stage is Stage.OWED
             fail(turn, work, "the round before was not paid" if is_unpaid else "too late")
