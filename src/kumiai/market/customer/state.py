@@ -218,6 +218,7 @@ class CustomerState:
     rejected: tuple[Rejected, ...] = ()
     is_cancelled: bool = False
     outcome: str = ""
+    missed_s: int = 0  # in all, when we were not there although somebody was waited for
 
     @property
     def spent_msat(self) -> int:

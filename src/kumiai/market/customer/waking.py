@@ -20,7 +20,10 @@ _WAITING_STANDINGS = frozenset({Standing.CHOSEN, Standing.SENT})
 
 def wake(turn: Turn, missed_s: int) -> None:
     """Wait longer, by what was missed, for everything that is waited for."""
+    if turn.s.phase in (Phase.DRAFT, Phase.CLOSED):
+        return
     more_s = missed_s + WAKE_S
+    turn.set(missed_s=turn.s.missed_s + missed_s)
     for work in list(turn.s.works.values()):
         if rounds.is_unasked(work) and turn.now_s > work.deadline_s:
             rounds.ask_anew(turn, work)
