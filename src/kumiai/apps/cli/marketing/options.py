@@ -71,6 +71,10 @@ ContractsOption = Annotated[
         "--contracts", min=1, max=100, metavar="N", help="At the same time, at most (default 4)."
     ),
 ]
+DisputesOption = Annotated[
+    bool | None,
+    typer.Option("--disputes", metavar="", help="Ask a job's jury about rejections."),
+]
 WaitOption = Annotated[
     int | None,
     typer.Option(
