@@ -271,6 +271,24 @@ def test_held_money_is_taken_or_given_back(tmp_path: Path, is_taken: bool) -> No
     assert purses.spendable("payer") == (9_300 if is_taken else 10_000)
 
 
+@pytest.mark.parametrize("code", ["QUOTA_EXCEEDED", "INSUFFICIENT_BALANCE", "PAYMENT_FAILED"])
+def test_a_limit_of_our_own_wallet_is_told_to_its_owner(tmp_path: Path, code: str) -> None:
+    purses = Purses(tmp_path)
+    made = purses.ask()
+    cashier: Any = purses.payer.cashier
+
+    async def refuse(*_arguments: Any, **_options: Any) -> Any:
+        raise WalletError(code, "no more of it")
+
+    cashier._wallet.pay = refuse
+    told: list[tuple[str, str]] = []
+    purses.payer.insisting = Insisting(FAST, lambda what, error: told.append((what, str(error))))
+    [seen] = carry(purses.payer.pay, purses.pay(made))
+    assert seen.state == "failed" and purses.spendable("payer") == 10_000
+    is_limit = code != "PAYMENT_FAILED"
+    assert told == ([("paying p", f"{code}: no more of it")] if is_limit else [])
+
+
 def test_a_wallet_that_lets_us_in_no_more_says_nothing_about_the_money(tmp_path: Path) -> None:
     """A key that was withdrawn while money was locked: `Failed` would have ended the matter."""
     purses = Purses(tmp_path)

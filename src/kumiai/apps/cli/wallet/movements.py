@@ -1,4 +1,4 @@
-"""Movements of ecash, and what a wallet refuses, as people read them."""
+"""Movements of ecash as people and programs read them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from dataclasses import asdict
 from rich.console import RenderableType
 
 from kumiai.adapters.payments.accounts_csv import show_time
-from kumiai.apps.cli.terminal import clean
 from kumiai.apps.cli.wallet.amounts import show_amount
 from kumiai.apps.cli.wallet.tables import make_table
 from kumiai.apps.report.texts import Texts
-from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.purse import Movement
-
-_FAULTS = "wallet.fault_of"
 
 
 def describe_movement(movement: Movement) -> dict[str, object]:
@@ -43,10 +39,3 @@ def show_movements(movements: Sequence[Movement], texts: Texts) -> RenderableTyp
         }
         table.add_row(*(cells[head] for head in heads))
     return table
-
-
-def explain(error: WalletError, texts: Texts) -> str:
-    """Say in plain words what a wallet or mint refused, and what to do, where that is known."""
-    key = f"{_FAULTS}.{error.code}"
-    detail = clean(str(error).removeprefix(f"{error.code}: "))
-    return texts.text(key, detail=detail) if texts.has(key) else detail

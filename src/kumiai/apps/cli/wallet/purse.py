@@ -17,10 +17,11 @@ from rich.console import Console
 
 from kumiai.adapters.payments import bolt11 as invoices
 from kumiai.apps.cli.entry import EXIT_INTERRUPTED, get_language
+from kumiai.apps.cli.marketing.faults import explain_wallet
 from kumiai.apps.cli.options import Lang
 from kumiai.apps.cli.terminal import safe
 from kumiai.apps.cli.wallet.amounts import MSAT_OF_SAT, read_amount, show_amount
-from kumiai.apps.cli.wallet.movements import describe_movement, explain
+from kumiai.apps.cli.wallet.movements import describe_movement
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.purses import hold_purse, name_ecash, open_purse
 from kumiai.apps.report.texts import Language, Texts, load_texts
@@ -84,7 +85,7 @@ class Settings:
         try:
             return asyncio.run(inside())
         except WalletError as error:
-            raise MarketError(explain(error, self.texts)) from error
+            raise MarketError(explain_wallet(error, self.texts)) from error
         except KeyboardInterrupt:
             self.say("wallet.ecash.left", "yellow", folder=self.shown)
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -99,7 +100,7 @@ def tell_taken_up(settings: Settings, taken: TakenUp) -> None:
             amount, fee = show_amount(it.amount_msat), show_amount(it.fee_msat)
             settings.say(key, "green", amount=amount, fee=fee)
     if taken.fault is not None:
-        fault = explain(taken.fault, settings.texts)
+        fault = explain_wallet(taken.fault, settings.texts)
         settings.say("wallet.ecash.not_looked", "yellow", fault=fault)
 
 
@@ -240,7 +241,7 @@ async def _insist(settings: Settings, attempt: Callable[[], Awaitable[T]]) -> T:
         except WalletError as error:
             if not error.is_retriable:
                 raise
-            fault = explain(error, settings.texts)
+            fault = explain_wallet(error, settings.texts)
             if error.code != "OTHER" and fault != said:
                 settings.say("wallet.ecash.again", "yellow", fault=fault)
                 said = fault

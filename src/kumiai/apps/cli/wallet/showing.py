@@ -21,10 +21,11 @@ from kumiai.adapters.payments.accounts_csv import save_csv, show_time
 from kumiai.adapters.payments.intents import SqliteIntents
 from kumiai.adapters.payments.open import SETTINGS, describe_wallet, open_bank, open_wallet
 from kumiai.apps.cli.entry import get_language, get_setting
+from kumiai.apps.cli.marketing.faults import explain_wallet
 from kumiai.apps.cli.options import Lang
 from kumiai.apps.cli.terminal import safe
 from kumiai.apps.cli.wallet.amounts import read_amount, show_amount
-from kumiai.apps.cli.wallet.movements import describe_movement, explain, show_movements
+from kumiai.apps.cli.wallet.movements import describe_movement, show_movements
 from kumiai.apps.cli.wallet.purse import Settings as PurseSettings
 from kumiai.apps.cli.wallet.purse import tell_taken_up
 from kumiai.apps.cli.wallet.tables import make_sums, make_table
@@ -114,7 +115,8 @@ class Settings:
         try:
             return asyncio.run(inside())
         except WalletError as error:
-            raise MarketError(explain(error, self.texts)) from error
+            shown = describe_wallet(self.get_name())
+            raise MarketError(explain_wallet(error, self.texts, shown)) from error
 
     def print_json(self, document: Mapping[str, object]) -> None:
         """Print one JSON document, if that was asked for."""
@@ -296,7 +298,7 @@ def _make_lines(books: Books, texts: Texts) -> Table:
     heads = ["time", "way", "amount", "fee", "what", "verdict", "reason"]
     if not any(line.fee_msat for line in books.lines):
         heads.remove("fee")
-    if not any(_get_reason(line) for line in books.lines):
+    if not any(_get_reason(line, texts) for line in books.lines):
         heads.remove("reason")
     table = make_table(texts, *heads)
     for line in sorted(books.lines, key=_get_place):
@@ -308,7 +310,7 @@ def _make_lines(books: Books, texts: Texts) -> Table:
             "fee": show_amount(line.fee_msat) if line.fee_msat else "",
             "what": safe(_say_what_for(line, texts)),
             "verdict": Text(texts.name("wallet.verdict_of", line.verdict.value), style),
-            "reason": safe(_get_reason(line)),
+            "reason": safe(_get_reason(line, texts)),
         }
         table.add_row(*(cells[head] for head in heads))
     return table
@@ -319,8 +321,11 @@ def _get_place(line: Line) -> tuple[int, str, int, str]:
     return line.at_s, line.job, line.round, line.description
 
 
-def _get_reason(line: Line) -> str:
+def _get_reason(line: Line, texts: Texts) -> str:
     """What the verdict does not say already."""
+    limit = f"wallet.limit_of.{line.reason.partition(':')[0]}"
+    if texts.has(limit):
+        return texts.text(limit)
     is_said = line.verdict is Verdict.VOID and line.reason.startswith(NOT_MOVED)
     return "" if is_said or line.verdict is Verdict.UNKNOWN else line.reason
 
