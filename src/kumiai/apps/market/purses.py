@@ -83,17 +83,24 @@ async def open_purse(folder: MarketFolder) -> AsyncIterator[PursePort]:
 
 
 @asynccontextmanager
-async def hold_purse(folder: MarketFolder) -> AsyncIterator[None]:
-    """Wait until no other command moves this member's ecash, and keep others waiting."""
+async def hold_purse(folder: MarketFolder, *, waits: bool = True) -> AsyncIterator[bool]:
+    """Wait until no other command moves this member's ecash, and keep others waiting.
+
+    waits=False: where another does, go on without (False is yielded), to look and move nothing.
+    """
     try:
         lock = (folder.root / LOCK).open("wb")
     except OSError as error:
         raise StoreError(f"{folder.root / LOCK}: {error.strerror}") from error
     with lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(POLL_S)
-        yield
+        while not (is_held := _try_lock(lock.fileno())) and waits:
+            await asyncio.sleep(POLL_S)
+        yield is_held
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

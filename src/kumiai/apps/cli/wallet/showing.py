@@ -262,8 +262,10 @@ def _read_purse(settings: Settings) -> Purse | None:
 
     async def ask() -> tuple[TakenUp, Purse]:
         async with open_purse(place) as purse:
-            async with hold_purse(place):
-                taken = await purse.take_up()
+            taken = TakenUp(())
+            async with hold_purse(place, waits=False) as is_held:
+                if is_held:  # else whoever holds it learns what became of it
+                    taken = await purse.take_up()
             return taken, Purse(name, await purse.get_balance(), await purse.list_movements())
 
     taken, purse = asyncio.run(ask())
