@@ -50,6 +50,22 @@ def test_what_was_appended_is_read_in_order(journal: MarketJournalPort) -> None:
     assert journal.read() == [entry(1), entry(2), entry(3)]
 
 
+def test_a_mark_is_found_and_is_no_entry(journal: MarketJournalPort) -> None:
+    journal.append([entry(1)])
+    journal.mark(1_234)
+    assert journal.find_mark() == 1_234
+    journal.mark(1_300)
+    assert (journal.find_mark(), journal.read()) == (1_300, [entry(1)])
+
+
+def test_a_mark_outlives_the_process(tmp_path: Path) -> None:
+    with SqliteMarketJournal(tmp_path / "market.db", OWNER) as opened:
+        opened.append([entry(1)])
+        opened.mark(1_234)
+    with SqliteMarketJournal(tmp_path / "market.db", OWNER) as again:
+        assert again.find_mark() == 1_234
+
+
 @pytest.mark.parametrize("bad", [{"x": 1.5}, {"x": 2**60}, {"x": "\ud800"}, {"x": "y" * 2**23}])
 def test_a_batch_with_a_bad_entry_leaves_nothing(journal: MarketJournalPort, bad: Any) -> None:
     journal.append([entry(1)])

@@ -17,8 +17,6 @@ from kumiai.base.events import Event
 from kumiai.market.letters import Draft, Letter
 from kumiai.market.terms import BlobRef, Tag
 
-# --- effects ----------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True)
 class Publish:
@@ -210,11 +208,8 @@ class RedeemToken:
 
 Effect = (
     Publish | OpenJob | Fetch | Unseal | Store | Train | Judge | Combine | MakeInvoice |
-    WatchInvoice | Pay | Settle | CancelInvoice | LockToken | CheckToken | SignToken |
-    RedeemToken
+    WatchInvoice | Pay | Settle | CancelInvoice | LockToken | CheckToken | SignToken | RedeemToken
 )  # fmt: skip
-
-# --- inputs -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +222,13 @@ class Heard:
 @dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed: deadlines are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """For so long we were not there, and heard nobody; comes before the tick that would judge."""
+
+    missed_s: int
 
 
 @dataclass(frozen=True, slots=True)

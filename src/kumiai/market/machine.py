@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from kumiai.market.effects import Effect, Heard, Rejected, Result, Ticked
+from kumiai.market.effects import Effect, Heard, Rejected, Result, Ticked, Woken
 from kumiai.market.nips.nip01 import Filter
 
 REJECTED_KEPT_MAX = 1_000
@@ -36,7 +36,7 @@ class Machine(Protocol[S, C_contra]):
         ...
 
     def step(
-        self, state: S, now_s: int, item: Heard | Ticked | Result | C_contra
+        self, state: S, now_s: int, item: Heard | Ticked | Woken | Result | C_contra
     ) -> Outcome[S]: ...
 
     def get_pending(self, state: S) -> Mapping[str, Effect]:

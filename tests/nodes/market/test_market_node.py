@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -434,3 +435,102 @@ def test_time_never_runs_backwards_in_a_journal() -> None:
     times = [entry["at_s"] for entry in world.journal.read()]
     assert times == sorted(times)
     assert min(times) >= 1_000
+
+
+def test_a_node_that_was_away_is_told_for_how_long_before_time_is_judged() -> None:
+    world = World()
+
+    async def main() -> list[tuple[int, ...]]:
+        told = []
+        for away_s in (0, 500, 20):  # a beginning, a night, a quick restart
+            world.now_s += away_s
+            node = world.make()
+            running = asyncio.create_task(node.run())
+            await node.say(Go())
+            await _wait_ticked(world, node)
+            told.append(node.state.missed_s)
+            node.stop()
+            await running
+        return told
+
+    assert asyncio.run(main()) == [(), (500,), (500,)]
+
+
+def test_a_node_whose_machine_slept_is_told_so_and_a_clock_set_back_is_no_sleep() -> None:
+    world = World()
+
+    async def main() -> tuple[int, ...]:
+        node = world.make()
+        running = asyncio.create_task(node.run())
+        await node.say(Go())
+        for step_s in (1, 100, -50, 10, 30):
+            world.now_s += step_s
+            await _wait_ticked(world, node)
+        node.stop()
+        await running
+        found: tuple[int, ...] = node.state.missed_s
+        return found
+
+    assert asyncio.run(main()) == (100,)
+
+
+async def _wait_ticked(world: World, node: MarketNode[Any]) -> None:
+    """Until the node has looked at the clock: a command is answered by the step that does."""
+    await asyncio.wait_for(node.say(Forget(str(world.now_s))), PATIENCE_S)
+
+
+class _Slow(MemoryMarketJournal):
+    """A disk that takes until it is let go; `is_closed` as its owner would set it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.is_closed = self.was_late = False
+
+    def append(self, entries: Any) -> None:
+        self.begun.set()
+        assert self.may_end.wait(PATIENCE_S)
+        self.was_late = self.is_closed
+        super().append(entries)
+
+
+def test_while_the_disk_is_slow_the_loop_goes_on_and_nothing_is_carried_out() -> None:
+    world, journal = World(), _Slow()
+
+    async def main() -> None:
+        node = world.make(journal=journal)
+        running = asyncio.create_task(node.run())
+        going = asyncio.create_task(node.say(Go()))
+        while not journal.begun.is_set():
+            await asyncio.sleep(0.001)  # this very loop is not held up
+        assert not going.done() and not world.carried, "carried out before it was on the disk"
+        others = [asyncio.create_task(node.say(Forget(str(i)))) for i in range(5)]
+        await asyncio.sleep(0.01)
+        assert not any(other.done() for other in others)
+        journal.may_end.set()
+        await asyncio.wait_for(asyncio.gather(going, *others), PATIENCE_S)
+        node.stop()
+        await running
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_node_leaves_no_write_under_way() -> None:
+    world, journal = World(), _Slow()
+
+    async def main() -> None:
+        node = world.make(journal=journal)
+        running = asyncio.create_task(node.run())
+        going = asyncio.create_task(node.say(Go()))
+        while not journal.begun.is_set():
+            await asyncio.sleep(0.001)
+        running.cancel()
+        await asyncio.sleep(0.01)
+        assert not running.done()
+        journal.may_end.set()
+        await asyncio.wait({running, going}, timeout=PATIENCE_S)
+        journal.is_closed = True
+        assert running.cancelled()
+
+    asyncio.run(main())
+    assert journal.read() and not journal.was_late

@@ -53,6 +53,7 @@ class ToyState:
     seen: tuple[fx.PaymentSeen, ...] = ()
     failed: tuple[fx.Failed, ...] = ()
     rejected: tuple[fx.Rejected, ...] = ()
+    missed_s: tuple[int, ...] = ()
 
 
 def _draft(word: str) -> Draft:
@@ -91,6 +92,8 @@ class Errand:
             return Outcome(replace(state, pending=left))
         if isinstance(item, fx.Heard):
             return self._hear(state, now_s, item)
+        if isinstance(item, fx.Woken):
+            return Outcome(replace(state, missed_s=(*state.missed_s, item.missed_s)))
         if isinstance(item, fx.Ticked) or item.key not in state.pending:
             return Outcome(state)
         if isinstance(item, fx.PaymentSeen) and item not in state.seen:

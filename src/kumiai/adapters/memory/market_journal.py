@@ -12,6 +12,7 @@ class MemoryMarketJournal:
 
     def __init__(self) -> None:
         self._entries: list[bytes] = []
+        self._mark_s = 0
 
     def append(self, entries: Sequence[Mapping[str, object]]) -> None:
         """Add all entries or, if one has no written form (ValueError), none."""
@@ -20,3 +21,11 @@ class MemoryMarketJournal:
     def read(self) -> list[Mapping[str, object]]:
         """Return all entries, oldest first."""
         return [decode_entry(body) for body in self._entries]
+
+    def mark(self, at_s: int) -> None:
+        """Keep that time."""
+        self._mark_s = at_s
+
+    def find_mark(self) -> int:
+        """Return it."""
+        return self._mark_s

@@ -18,6 +18,7 @@ import fcntl
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -131,6 +132,19 @@ class SqliteMarketJournal:
                 raise StoreError(f"{self._path}: damaged: entry {number} does not follow")
             found.append(entry)
         return found
+
+    def mark(self, at_s: int) -> None:
+        """Set the time of the lock's file: no disk is waited for."""
+        if self._lock is not None:
+            with suppress(OSError):
+                os.utime(self._lock, (at_s, at_s))
+
+    def find_mark(self) -> int:
+        """Return the time of the lock's file: of the last mark, or of its making."""
+        try:
+            return int(os.fstat(self._lock).st_mtime) if self._lock is not None else 0
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Let go of file and lock; twice is harmless. A file that was written is put to rest.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kumiai.base.errors import Reject
-from kumiai.market.customer import committee, judging, offers, paying, rounds
+from kumiai.market.customer import committee, judging, offers, paying, rounds, waking
 from kumiai.market.customer.state import (
     Accept,
     Begin,
@@ -31,6 +31,7 @@ from kumiai.market.effects import (
     Combined,
     Effect,
     Failed,
+    Fetch,
     Fetched,
     Heard,
     Judged,
@@ -43,6 +44,7 @@ from kumiai.market.effects import (
     TokenMade,
     TokenSigned,
     Unsealed,
+    Woken,
     is_final,
 )
 from kumiai.market.kinds import Code, Kind
@@ -71,7 +73,7 @@ class Customer:
         return CustomerState()
 
     def step(
-        self, state: CustomerState, now_s: int, item: Heard | Ticked | Result | Command
+        self, state: CustomerState, now_s: int, item: Heard | Ticked | Woken | Result | Command
     ) -> Outcome[CustomerState]:
         """Take one input at that time of the customer's clock."""
         turn = Turn(self.plan, state, now_s)
@@ -79,6 +81,8 @@ class Customer:
             _on_letter(turn, item.letter)
         elif isinstance(item, Begin | Accept | Cancel | Rate):
             _on_command(turn, item)
+        elif isinstance(item, Woken):
+            waking.wake(turn, item.missed_s)
         elif not isinstance(item, Ticked):
             _on_result(turn, item)
         _advance(turn)
@@ -143,14 +147,16 @@ def _enter_contracts(turn: Turn) -> None:
 
 
 def _on_result(turn: Turn, result: Result) -> None:
-    if result.key not in turn.s.pending:
+    asked = turn.s.pending.get(result.key)
+    if asked is None:
         return
     if is_final(result):
         turn.drop(result.key)
     parts = result.key.split("/")
     name = "/".join(parts[:2]) if parts[0] in ("publish", "store") else parts[0]
     if isinstance(result, Failed):
-        _on_failed(turn, name, result)
+        if not (isinstance(asked, Fetch) and rounds.fetch_longer(turn, asked)):
+            _on_failed(turn, name, result)
         return
     work = turn.s.works.get("/".join(parts[2 if "/" in name else 1 :]))
     if isinstance(result, Stored):
@@ -215,7 +221,9 @@ def _on_failed(turn: Turn, name: str, result: Failed) -> None:
         return
     if name.startswith("pay"):
         turn.put_work(replace(work, payment="failed"))
-        if work.is_open and result.code == Code.NOT_PAID:
+        # it may have expired while we were not there
+        is_ours = result.code == Code.NOT_PAID or work.grace_s > 0
+        if work.is_open and is_ours:
             paying.leave_undecided(turn, turn.s.works[work.key], Code.NOT_PAID)
         elif work.is_open:
             rounds.reject(turn, turn.s.works[work.key], Code.BAD_INVOICE)

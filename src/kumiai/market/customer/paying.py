@@ -126,7 +126,8 @@ def on_unpaid(turn: Turn, work: Work) -> None:
         return
     if not work.is_open:
         return
-    if work.payment == "failed":  # an invoice as agreed that our wallet could not pay
+    # an invoice as agreed that our wallet could not pay, or that ended while we were not there
+    if work.payment == "failed" or work.grace_s:
         leave_undecided(turn, work)
         return
     turn.put_work(replace(work, stage=Stage.REJECTED, code=Code.BAD_INVOICE))

@@ -118,6 +118,26 @@ def on_token(turn: Turn, work: Work, made: TokenMade) -> None:
         _send_request(turn, work, turn.s.members[work.provider], made.token, made.customer)
 
 
+def is_unasked(work: Work) -> bool:
+    """Tell whether the request of an open work was never signed."""
+    return work.stage is Stage.ASKED and not work.request
+
+
+def ask_anew(turn: Turn, work: Work) -> None:
+    """Ask with a new deadline for what was never asked before the old one passed.
+
+    Ecash is bound to the old one: such a work is closed, and comes back after its locktime.
+    """
+    member = turn.s.members[work.provider]
+    if member.offer.terms.payment is Policy.ESCROW:
+        _close_unanswered(turn, work)
+        return
+    turn.drop(f"publish/round/{work.key}")
+    work = replace(work, deadline_s=turn.now_s + turn.terms.train_s)
+    turn.put_work(work)
+    _send_request(turn, work, member)
+
+
 def on_asked(turn: Turn, work: Work, event: Event) -> None:
     """The request is out; answers are matched by its id."""
     turn.keep("requests", event.id, work.key)
@@ -173,15 +193,28 @@ def on_result(turn: Turn, message: ResultGiven, event: Event) -> None:
         reject(turn, work, code)
         return
     sealed_max = compute_sealed_bytes_max(turn.terms.update_bytes_max)
-    deadline = work.deadline_s + turn.terms.judge_s
     turn.put_work(replace(work, price_msat=message.amount_msat, seal_key=message.terms.key))
-    turn.ask(Fetch(f"fetch/{work.key}", message.terms.update, sealed_max, deadline))
+    until_s = _get_fetch_end(turn, work)
+    turn.ask(Fetch(f"fetch/{work.key}", message.terms.update, sealed_max, until_s))
+
+
+def fetch_longer(turn: Turn, asked: Fetch) -> bool:
+    """Ask again for an update that was given up at a time that we slept over; tell if so."""
+    work = turn.s.works.get(asked.key.removeprefix("fetch/"))
+    if work is None or not work.is_open or asked.deadline_s >= _get_fetch_end(turn, work):
+        return False
+    turn.ask(replace(asked, deadline_s=_get_fetch_end(turn, work)))
+    return True
+
+
+def _get_fetch_end(turn: Turn, work: Work) -> int:
+    return work.until_s + turn.terms.judge_s
 
 
 def _find_fault(turn: Turn, work: Work, message: ResultGiven) -> Code | None:
     member = turn.s.members[work.provider]
     payment = member.offer.terms.payment
-    if turn.now_s > work.deadline_s:
+    if turn.now_s > work.until_s:
         return Code.LATE
     place = (message.job, message.contract, message.round)
     if place != (turn.job_id, member.contract, work.round):
@@ -233,7 +266,7 @@ def on_fetched(turn: Turn, work: Work) -> None:
     if payment in (Policy.HOLD, Policy.FAIR):
         preimage = bytes.fromhex(work.preimage)
         # the key comes with the payment: begun later than this, it comes after the round
-        begin_by_s = work.deadline_s + turn.terms.judge_s if payment is Policy.FAIR else 0
+        begin_by_s = work.until_s + turn.terms.judge_s if payment is Policy.FAIR else 0
         turn.ask(
             Pay(
                 key=f"pay/{work.key}",
@@ -300,14 +333,14 @@ def expire(turn: Turn) -> None:
     for work in list(turn.s.works.values()):
         if not work.is_open:
             continue
-        if work.stage is Stage.ASKED and turn.now_s > work.deadline_s - _get_silence_s(turn):
+        if work.stage is Stage.ASKED and turn.now_s > work.until_s - _get_silence_s(turn):
             _close_unanswered(turn, work)
-        elif work.stage is Stage.WORKING and turn.now_s > work.deadline_s:
+        elif work.stage is Stage.WORKING and turn.now_s > work.until_s:
             close(turn, work, Code.LATE)
         elif work.stage is Stage.LOCKED:  # its time counts from the lock
             if turn.now_s > work.key_by_s:
                 reject(turn, work, Code.NO_KEY)
-        elif turn.now_s <= work.deadline_s + turn.terms.judge_s + turn.terms.reveal_s:
+        elif turn.now_s <= work.until_s + turn.terms.judge_s + turn.terms.reveal_s:
             continue
         elif work.stage is Stage.FETCHED and not work.seal_key:
             paying.leave_undecided(
@@ -324,7 +357,7 @@ def _get_silence_s(turn: Turn) -> int:
 
 def _close_unanswered(turn: Turn, work: Work) -> None:
     """Who was asked and is silent is gone; whom our own mint kept us from asking is not."""
-    if work.request:
+    if not is_unasked(work):
         close(turn, work, Code.NO_REPLY)
         return
     turn.drop(f"publish/round/{work.key}")

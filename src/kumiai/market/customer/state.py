@@ -140,11 +140,17 @@ class Work:
     fee_msat: int = 0
     fee_msat_max: int = 0  # reserved beside the price until the payment is settled or dead
     tries: int = 0  # payments of this accepted work, or refunds, that failed for good
+    grace_s: int = 0  # in which we were not there to hear of it
 
     @property
     def key(self) -> str:
         """Name of this work in effects."""
         return f"{self.round}/{self.attempt}/{self.provider}"
+
+    @property
+    def until_s(self) -> int:
+        """How long we wait for its update: to the deadline, and as long as we missed."""
+        return self.deadline_s + self.grace_s
 
     @property
     def is_accepted_unpaid(self) -> bool:
@@ -212,6 +218,7 @@ class CustomerState:
     rejected: tuple[Rejected, ...] = ()
     is_cancelled: bool = False
     outcome: str = ""
+    missed_s: int = 0  # in all, when we were not there although somebody was waited for
 
     @property
     def spent_msat(self) -> int:

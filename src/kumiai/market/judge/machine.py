@@ -69,13 +69,16 @@ class Judging:
         return JudgeState()
 
     def step(
-        self, state: JudgeState, now_s: int, item: fx.Heard | fx.Ticked | fx.Result | Sit
+        self,
+        state: JudgeState,
+        now_s: int,
+        item: fx.Heard | fx.Ticked | fx.Woken | fx.Result | Sit,
     ) -> Outcome[JudgeState]:
         """Take one input at that time of the judge's clock."""
         turn = _Turn(self.policy, state, now_s)
         if isinstance(item, fx.Heard):
             turn.on_letter(item.letter)
-        elif not isinstance(item, fx.Ticked | Sit):
+        elif not isinstance(item, fx.Ticked | fx.Woken | Sit):
             turn.on_result(item)
         return Outcome(turn.s, tuple(turn.effects), tuple(turn.rejected))
 

@@ -328,6 +328,13 @@ def expire_contracts(turn: Turn) -> None:
             _finish(turn, contract, "the customer is silent")
 
 
+def wake(turn: Turn, missed_s: int) -> None:
+    """We were not there: that our customers asked for nothing meanwhile is not their silence."""
+    for contract in list(turn.s.contracts.values()):
+        if contract.standing is not Standing.ENDED:
+            turn.put_contract(replace(contract, since_s=contract.since_s + missed_s))
+
+
 def drop_work(turn: Turn, key: str) -> None:
     """Wait for nothing of a work that is over before it was delivered."""
     for name in ("check", "fetch/model", "train", "store", "invoice", "publish/result"):

@@ -29,6 +29,7 @@ from kumiai.market.effects import (
     Ticked,
     Trained,
     Unsealed,
+    Woken,
     is_final,
 )
 from kumiai.market.kinds import TOPIC, Kind
@@ -73,7 +74,7 @@ class Provider:
         return ProviderState()
 
     def step(
-        self, state: ProviderState, now_s: int, item: Heard | Ticked | Result | Command
+        self, state: ProviderState, now_s: int, item: Heard | Ticked | Woken | Result | Command
     ) -> Outcome[ProviderState]:
         """Take one input at that time of the provider's clock."""
         turn = Turn(self.policy, state, now_s)
@@ -81,6 +82,8 @@ class Provider:
             _on_letter(turn, item.letter)
         elif isinstance(item, Start | Leave | Dispute | RateCustomer):
             _on_command(turn, item)
+        elif isinstance(item, Woken):
+            contracts.wake(turn, item.missed_s)
         elif isinstance(item, Ticked):
             contracts.beat(turn)
             contracts.forget_expired(turn)

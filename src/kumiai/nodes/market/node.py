@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -32,6 +33,7 @@ from kumiai.market.effects import (
     Published,
     Rejected,
     Ticked,
+    Woken,
 )
 from kumiai.market.kinds import EVENT_BYTES_MAX, Code
 from kumiai.market.machine import Machine
@@ -94,6 +96,8 @@ class _Ended:
 
 _Answer = tuple[asyncio.Future[tuple[Reject, ...]], tuple[Reject, ...]]
 _TICK: Final = Ticked()
+ASLEEP_S: Final = 30  # between two ticks: longer than any step of ours takes
+MARK_S: Final = 5
 HEARD_BYTES_MAX: Final = 2 * EVENT_BYTES_MAX  # above that not even evidence is kept
 PROBED_MAX: Final = 64  # newest events of ours that are looked for
 
@@ -134,9 +138,10 @@ class MarketNode(Generic[S]):
         self._outbox = Outbox(relay, clock, self._times.patience, self._observer.on_trouble)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._filters: tuple[Filter, ...] = ()
-        self._ticked_s = -1
+        self._ticked_s = self._marked_s = 0
         self._moved = asyncio.Condition()
         self._is_stopping = False
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="market-journal")
         self._answers: set[asyncio.Future[tuple[Reject, ...]]] = set()
 
     @property
@@ -161,6 +166,7 @@ class MarketNode(Generic[S]):
             raise InternalError(f"the market node stopped: {error!r}") from error
         finally:
             await self._end_tasks()
+            self._disk.shutdown()
 
     def stop(self) -> None:
         """End `run` after the step under way; nothing is lost, another run goes on from here."""
@@ -202,6 +208,9 @@ class MarketNode(Generic[S]):
     def _begin(self) -> None:
         replayed = replay_all(self._machine, self._codec, self._journal.read())
         self._fold.begin(replayed)
+        if replayed.entry_count:
+            awake_s = max(replayed.at_s, self._journal.find_mark())
+            self._ticked_s = min(awake_s, self._clock())  # it may have been set back
         for said in replayed.said:
             self._outbox.remember(said)
         self._listen()
@@ -226,6 +235,9 @@ class MarketNode(Generic[S]):
         for answer, refused in answers:
             if not answer.done():
                 answer.set_result(refused)
+        if self._ticked_s >= self._marked_s + MARK_S:
+            self._marked_s = self._ticked_s
+            self._journal.mark(self._ticked_s)
         if folded.entries:
             self._listen()
             self._observer.on_step(self.state, folded.effects)
@@ -236,6 +248,8 @@ class MarketNode(Generic[S]):
         folded, answers = Folded(), []
         now_s = self._clock()
         if now_s > self._ticked_s:  # what time does is not laid to a stranger's letter
+            if self._ticked_s and now_s - self._ticked_s > ASLEEP_S:
+                self._fold.take(now_s, Woken(now_s - self._ticked_s), folded)
             self._ticked_s = now_s
             self._fold.take(now_s, _TICK, folded)
             self._fold.take_waiting(now_s, folded)
@@ -257,13 +271,23 @@ class MarketNode(Generic[S]):
             return
         for wait_s in self._times.patience.waits():
             try:
-                self._journal.append(entries)
+                await self._append(entries)
                 return
             except StoreError as error:
                 if not error.is_retriable:
                     raise
                 self._observer.on_trouble("writing the journal", error)
             await self._times.patience.sleep(wait_s)
+
+    async def _append(self, entries: list[dict[str, object]]) -> None:
+        """Wait for the disk in a thread: what comes in meanwhile shares the next write."""
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._disk, self._journal.append, entries)
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait({writing})  # whoever ends us closes the journal next
+            raise
 
     # -- effects --
 

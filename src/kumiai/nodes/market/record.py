@@ -24,6 +24,7 @@ ENTRY_FIELDS: Final = frozenset({"at_s", "type", "value"})
 INPUTS: Final[tuple[type, ...]] = (
     effects.Heard,
     effects.Ticked,
+    effects.Woken,
     *typing.get_args(effects.Result),
 )
 

@@ -23,7 +23,7 @@ from kumiai.adapters.sim.market.member import SimMember
 from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import InternalError
 from kumiai.base.events import Event
-from kumiai.market.effects import Heard, Ticked
+from kumiai.market.effects import Heard, Ticked, Woken
 from kumiai.market.letters import Draft, Letter
 from kumiai.market.nips.nip01 import sign_text
 from kumiai.market.terms import Tag
@@ -35,6 +35,7 @@ TICK_MS: Final = 5_000
 CALM_TICK_MS: Final = 300_000
 PROBE_TICKS: Final = 6
 RETRY_MS: Final = 2_000
+ASLEEP_MS: Final = 10_000  # a third of the longest time that a crash takes here
 
 Program = Iterator[Any]  # yields milliseconds to wait, or a result
 Check = Callable[["MarketWorld"], "str | None"]
@@ -171,12 +172,15 @@ class MarketWorld:
             return False
         member.crash()
         self.crashes += 1
-        self._at(self.chance.between(1, self.faults.down_ms_max), lambda: self._restart(member))
+        down_ms = self.chance.between(1, self.faults.down_ms_max)
+        self._at(down_ms, lambda: self._restart(member, down_ms))
         return True
 
-    def _restart(self, member: SimMember) -> None:
+    def _restart(self, member: SimMember, down_ms: int) -> None:
         for effect in member.restart():
             self.carry(member, effect)
+        if down_ms > ASLEEP_MS and not self.take(member, Woken(down_ms // 1000)):
+            return
         self._back_fill(member)
         self._resend(member)
 

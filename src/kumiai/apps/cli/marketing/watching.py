@@ -157,6 +157,7 @@ class JobScreen(NodeScreen):
         self._state = state or CustomerState()
         self._told = len(self._state.history)
         self._phase: Phase = self._state.phase
+        self._missed_s = self._state.missed_s
         members = self._state.members.values()
         self._out = {m.provider for m in members if m.standing is Standing.ENDED}
         super().__init__(console, texts, is_transient=True, wallet=wallet)
@@ -171,6 +172,10 @@ class JobScreen(NodeScreen):
     def on_step(self, state: Any, effects: Any) -> None:
         """Take in the node's state."""
         self._state = state
+        if state.missed_s > self._missed_s:
+            minutes = max(1, round((state.missed_s - self._missed_s) / 60))
+            self._missed_s = state.missed_s
+            self.warn(self.texts.text("market.live.away", n=minutes))
         self._tell_phase(state)
         for member in state.members.values():
             is_out = member.standing is Standing.ENDED and member.reason != state.outcome
