@@ -95,7 +95,9 @@ def test_a_link_whose_budget_is_used_up_is_named_to_the_customer(street: Street)
 
 def _post(street: Street, places: Sequence[str]) -> None:
     settings = {"trainers": 1, "rounds": 2, "epochs": SLOW, "offers_s": 20, "automatic": "true"}
-    text = JOB.format(name="job", **settings) + 'payment = ["hold", "fair", "invoice"]\n'
+    text = (
+        JOB.format(name="job", train_s=240, **settings) + 'payment = ["hold", "fair", "invoice"]\n'
+    )
     (street.root / "job.toml").write_text(text)
     wallet = ["--wallet", street.get_nwc("customer")]
     street.start("buyer", "market", "post", "job.toml", *wallet, *places)
