@@ -295,8 +295,10 @@ def test_an_empty_purse_is_told_to_its_owner(tmp_path: Path) -> None:
     ecash = EmbeddedEcash(tmp_path / "bank.sqlite", derive_key(b"me", "ecash"))
     told: list[str] = []
     carrier = EcashCarrier("job", ecash, Insisting(FAST, lambda what, _: told.append(what)))
-    provider, arbiter = ("02" + "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
-                         "02" + "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5")  # fmt: skip
+    others = [
+        EmbeddedEcash(tmp_path / "bank.sqlite", derive_key(it, "ecash")) for it in (b"a", b"b")
+    ]
+    provider, arbiter = (it.pubkey for it in others)
     wanted = fx.LockToken("t", 1_000, provider, arbiter, 2_000_000_000, "ab" * 32)
     [failed] = carry(carrier.lock, wanted)
     assert type(failed) is fx.Failed and told == ["ecash t"]
