@@ -162,13 +162,14 @@ class PurseContract:
     def test_many_ask_at_once_and_it_is_paid_once(self, tmp_path: Path) -> None:
         async def check(open_one: Open) -> None:
             purses, text = [open_one("me") for _ in range(2)], make_invoice()
-            await fill(purses[0])
+            for key in ("one", "two"):  # a coin for each, if each paid
+                await fill(purses[0], key=key)
             calls = (pay(purse, text) for purse in purses * 2)
             answers = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(it, Movement | WalletError) for it in answers), answers
             while (paid := await pay(purses[0], text)).state is PaymentState.PENDING:
                 await asyncio.sleep(POLL_S)
-            assert await get_msat(purses[1]) == FILLED_MSAT - AMOUNT_MSAT - paid.fee_msat
+            assert await get_msat(purses[1]) == 2 * FILLED_MSAT - AMOUNT_MSAT - paid.fee_msat
 
         self.run(tmp_path, check)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coincurve import PublicKey
 from tests.adapters.payments.cashu_bank import open_wallet
 from tests.adapters.payments.ecash_contract import refuse
 from tests.adapters.payments.purse_contract import (
@@ -32,6 +33,9 @@ pytestmark = pytest.mark.xdist_group("cashu")
 MELT, LOOK, FILL = "/v1/melt/bolt11", "/v1/melt/quote/bolt11", "/v1/mint/quote/bolt11"
 
 
+SIGNATURE = {"amount": 1, "id": "00" * 8, "C_": PublicKey.from_secret(b"\x11" * 32).format().hex()}
+
+
 @pytest.fixture
 def mint(cashu_mint: Mint) -> Mint:
     return cashu_mint
@@ -51,7 +55,7 @@ def test_a_mint_that_asks_for_more_is_refused(mint: Mint, tmp_path: Path) -> Non
             ("amount", "300"), ("amount", True), ("amount", -1), ("amount", 2**60),
             ("fee_reserve", None), ("state", "GONE"), ("quote", "../../x"), ("quote", "x" * 300),
             ("expiry", "soon"), ("expiry", 2**60), ("payment_preimage", "0" * 10**4),
-            ("change", "x"), ("change", [{}]), ("change", [{}] * 65),
+            ("change", "x"), ("change", [{}]), ("change", [SIGNATURE] * 65),
         ):  # fmt: skip
             liar.alter(LOOK, change(**{field: value}))
             await refuse_for_now(pay(purse, make_invoice()), "INTERNAL")
@@ -133,7 +137,7 @@ def test_more_change_than_blanks_is_refused(mint: Mint, tmp_path: Path) -> None:
     async def check(liar: LyingMint, purse: CashuPurse) -> None:
         text = make_invoice()
         liar.alter(MELT, multiply)
-        await refuse(pay(purse, text), "INTERNAL")
+        assert "more change" in str(await refuse(pay(purse, text), "INTERNAL"))
         liar.alter(MELT, None)
         assert (await pay(purse, text)).state is PaymentState.SETTLED
 
@@ -151,6 +155,26 @@ def test_paid_is_not_believed_while_the_ecash_is_unspent(mint: Mint, tmp_path: P
         assert (await purse.get_balance()).held_msat >= AMOUNT_MSAT
         liar.alter("/v1/checkstate", None)
         assert (await pay(purse, text)).state is PaymentState.SETTLED
+
+    run(mint.url, tmp_path, check)
+
+
+def test_no_is_not_believed_while_the_ecash_is_under_way(mint: Mint, tmp_path: Path) -> None:
+    """Freed now, it would be spent a second time, and the invoice paid all the same."""
+
+    async def check(liar: LyingMint, purse: CashuPurse) -> None:
+        liar.alter(MELT, lambda *_: (400, b'{"code": 20004, "detail": "no"}'))
+        liar.alter(LOOK, change(state="UNPAID"))
+        states = b'"SPENT"', b'"PENDING"'
+        liar.alter("/v1/checkstate", lambda status, body: (status, body.replace(*states)))
+        text = make_invoice()
+        for _ in range(2):
+            await refuse_for_now(pay(purse, text), "OTHER")
+            assert (await purse.get_balance()).held_msat >= AMOUNT_MSAT
+        for path in (MELT, LOOK, "/v1/checkstate"):
+            liar.alter(path, None)
+        assert (await pay(purse, text)).state is PaymentState.SETTLED
+        assert await count_moved(purse) == await get_msat(purse)
 
     run(mint.url, tmp_path, check)
 

@@ -86,13 +86,17 @@ def test_a_payment_under_way_is_told_so_until_it_ends(tmp_path: Path, word: str)
         run(mint.url, tmp_path, check)
 
 
-def test_a_lost_answer_pays_once(mint: Mint, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_paid_again", [True, False])
+def test_a_lost_answer_pays_once(mint: Mint, tmp_path: Path, is_paid_again: bool) -> None:
     async def check(liar: LyingMint, purse: CashuPurse) -> None:
         text = make_invoice()
         liar.alter(MELT, lose)
         await refuse_for_now(pay(purse, text), "INTERNAL")
         assert (await purse.get_balance()).held_msat >= AMOUNT_MSAT
-        [ended] = (await purse.take_up()).ended
+        if is_paid_again:  # the mint is asked what became of it, not to pay
+            ended = await pay(purse, text)
+        else:
+            [ended] = (await purse.take_up()).ended
         assert ended.state is PaymentState.SETTLED
         assert await pay(purse, text) == ended
         assert liar.requests.count(MELT) == 1
