@@ -159,17 +159,18 @@ def test_paid_is_not_believed_while_the_ecash_is_unspent(mint: Mint, tmp_path: P
     run(mint.url, tmp_path, check)
 
 
-def test_no_is_not_believed_while_the_ecash_is_under_way(mint: Mint, tmp_path: Path) -> None:
-    """Freed now, it would be spent a second time, and the invoice paid all the same."""
+@pytest.mark.parametrize("word", ["PENDING", "SPENT"])
+def test_no_is_not_believed_while_the_ecash_is_taken(mint: Mint, tmp_path: Path, word: str) -> None:
+    """Given up now, the change would be lost; freed, it would be spent a second time."""
 
     async def check(liar: LyingMint, purse: CashuPurse) -> None:
         liar.alter(MELT, lambda *_: (400, b'{"code": 20004, "detail": "no"}'))
         liar.alter(LOOK, change(state="UNPAID"))
-        states = b'"SPENT"', b'"PENDING"'
+        states = b'"SPENT"', f'"{word}"'.encode()
         liar.alter("/v1/checkstate", lambda status, body: (status, body.replace(*states)))
         text = make_invoice()
         for _ in range(2):
-            await refuse_for_now(pay(purse, text), "OTHER")
+            await refuse_for_now(pay(purse, text), "OTHER" if word == "PENDING" else "INTERNAL")
             assert (await purse.get_balance()).held_msat >= AMOUNT_MSAT
         for path in (MELT, LOOK, "/v1/checkstate"):
             liar.alter(path, None)

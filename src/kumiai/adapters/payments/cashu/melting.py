@@ -79,7 +79,7 @@ class Melting:
         last_s = max(facts.expires_at_s, invoice.expires_at_s) + GRACE_S
         if state != "UNPAID" or self._clock() < last_s:
             return state == "PAID"
-        await self._swaps.drop(operation)
+        await self._free(operation)
         return True
 
     async def _plan(self, key: str, invoice: Invoice, fee_max: int) -> Operation:
@@ -130,9 +130,17 @@ class Melting:
             if error.is_retriable and state == "UNPAID":
                 raise
         if state == "UNPAID":
-            await self._swaps.drop(operation)
+            await self._free(operation, is_spent=refusal.code == "SPENT")
             raise refusal
         return state
+
+    async def _free(self, operation: Operation, *, is_spent: bool = False) -> None:
+        """Free the inputs of what was not paid; is_spent: some of them were, for something else."""
+        states = await self._api.fetch_states([proof.y for proof in operation.inputs])
+        if not is_spent and any(state.state == "SPENT" for state in states):
+            message = "the mint says not paid, but has taken the ecash"
+            raise WalletError("INTERNAL", message, is_retriable=True)
+        await self._swaps.drop(operation)
 
     async def _finish(self, operation: Operation, quote: MeltQuote) -> None:
         """It is paid: check that the mint took the ecash, and the change that it gave."""
