@@ -41,7 +41,7 @@ bid_sat = 20
 budget_sat = 200
 offers_s = {offers_s}
 offers_enough = {trainers}
-train_s = {train_s}
+train_s = 240
 automatic = {automatic}
 min_gain_ppm = -1000000000  # all that is whole is taken: who was paid must not depend on luck
 peer_margin_ppm = 1000000000
@@ -140,9 +140,11 @@ class Town:
 
     def post(self, name: str, places: Sequence[str], *words: str, **options: Any) -> None:
         """Write a job file and post it in the background, as a process of the job's name."""
-        settings = {"trainers": 2, "rounds": 2, "epochs": 1, "offers_s": 120, "train_s": 240}
-        settings |= {"automatic": "true", **options}
-        (self.root / f"{name}.toml").write_text(JOB.format(name=name, **settings))
+        settings = {"trainers": 2, "rounds": 2, "epochs": 1, "offers_s": 120, "automatic": "true"}
+        train_s = options.pop("train_s", 240)
+        settings |= options
+        text = JOB.format(name=name, **settings).replace("train_s = 240", f"train_s = {train_s}")
+        (self.root / f"{name}.toml").write_text(text)
         wallet = ("--wallet", "embedded:bank.sqlite#customer")
         self.start(name, "market", "post", f"{name}.toml", *wallet, *places, *words)
 
