@@ -55,7 +55,7 @@ def prepare(town: Town, mint: Mint) -> None:
 
 def test_ecash_is_filled_earned_and_paid_out(town: Town, cashu_mint: Mint) -> None:
     prepare(town, cashu_mint)
-    town.run("wallet", "invoice", "100sat", "--folder", "jobs/job")
+    town.run("wallet", "invoice", "100sat", "--no-wait", "--folder", "jobs/job")
     town.start("buyer", "market", "watch", "jobs/job")
     assert "100 sat to spend; `kumiai wallet invoice" in town.wait_end("buyer")
     left, earned = read_ecash(town, "jobs/job"), read_ecash(town, "seller")

@@ -113,6 +113,21 @@ def test_ctrl_c_says_how_to_go_on_and_an_unpaid_invoice_is_shown_again(shop: Sho
         assert "ecash cashu:" in said
 
 
+def test_a_payment_that_takes_long_is_told_so_and_may_be_left(shop: Shop) -> None:
+    waits = {"FAKEWALLET_PAY_INVOICE_STATE": "PENDING", "FAKEWALLET_PAYMENT_STATE": "PENDING"}
+    text = make_invoice(300_000)
+    with run_mint(shop.root / "mint", settings=waits) as mint:
+        shop.open(mint)
+        shop.run("wallet", "invoice", "1_000sat", *FOLDER)
+        shop.start("pay", "wallet", "pay", text, *FOLDER)
+        shop.wait("pay", "The payment is under way at the mint")
+        shop.kill("pay", signal.SIGINT)
+        assert "nothing is lost" in shop.read("pay") and "Traceback" not in shop.read("pay")
+        said = shop.run("wallet", "pending", *FOLDER)
+        assert "payment of 300 sat, under way" in said and text in said.splitlines()
+        assert shop.read_ecash()["held_msat"] >= 300_000
+
+
 def test_a_mint_that_is_away_is_said_plainly(shop: Shop, tmp_path: Path) -> None:
     with run_mint(shop.root / "mint", settings={"FAKEWALLET_BRR": "FALSE"}) as mint:
         shop.open(mint)

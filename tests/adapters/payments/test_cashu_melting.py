@@ -1,7 +1,8 @@
 """A real mint (nutshell) that pays, fails, keeps waiting, or is asked too late."""
 
+import sqlite3
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.services.lying_mint import LyingMint, lose
 
 from kumiai.adapters.payments import bolt11
 from kumiai.adapters.payments.cashu.purse import CashuPurse
+from kumiai.base.keys import derive_key
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.ports import PaymentState
 
@@ -152,6 +154,27 @@ def test_fees_are_limited_before_anything_moves(mint: Mint, tmp_path: Path) -> N
         liar.alter(LOOK, change(fee_reserve=10**6))
         await refuse(pay(purse, text), "FEE_TOO_HIGH", "INSUFFICIENT_BALANCE")
         assert await get_msat(purse) == FILLED_MSAT and MELT not in liar.requests
+
+    run(mint.url, tmp_path, check)
+
+
+def test_a_wallets_file_from_before_goes_on(mint: Mint, tmp_path: Path) -> None:
+    """It knew neither times nor payments; an invoice that it asked for is money all the same."""
+
+    async def check(liar: LyingMint, purse: CashuPurse) -> None:
+        await purse.fill("old", FILLED_MSAT)
+        await purse.close()
+        with closing(sqlite3.connect(tmp_path / "me")) as connection:
+            connection.execute("DROP TABLE facts")
+            connection.commit()
+        key = derive_key(str(tmp_path / "me").encode(), "ecash")
+        again = CashuPurse(liar.url, key, tmp_path / "me")
+        await again.fill("old", FILLED_MSAT)
+        await claim(again, "old")
+        assert await get_msat(again) == 2 * FILLED_MSAT == await count_moved(again)
+        await pay(again, make_invoice())
+        assert await get_msat(again) == await count_moved(again)
+        await again.close()
 
     run(mint.url, tmp_path, check)
 

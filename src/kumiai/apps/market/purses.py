@@ -69,14 +69,6 @@ def name_ecash(folder: MarketFolder) -> str:
     return read_places(folder).ecash
 
 
-async def read_ecash(folder: MarketFolder) -> int | None:
-    """What of a member's ecash can be spent, in msat, as it is on file; None if it has none."""
-    if not name_ecash(folder):
-        return None
-    async with open_purse(folder) as purse:
-        return (await purse.get_balance()).spendable_msat
-
-
 @asynccontextmanager
 async def open_purse(folder: MarketFolder) -> AsyncIterator[PursePort]:
     """Open a member's ecash for its owner, and close it; InputError if it has none."""

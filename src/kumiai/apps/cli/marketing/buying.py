@@ -17,6 +17,7 @@ from kumiai.apps.cli.entry import EXIT_INTERRUPTED, get_language, get_settings
 from kumiai.apps.cli.marketing import screens
 from kumiai.apps.cli.marketing.watching import JobScreen, NodeScreen, say, say_places
 from kumiai.apps.cli.wallet.amounts import show_amount
+from kumiai.apps.cli.wallet.purse import Settings, read_purse
 from kumiai.apps.market.customer import (
     check_job,
     create_job,
@@ -30,7 +31,6 @@ from kumiai.apps.market.customer import (
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import read_job_file
 from kumiai.apps.market.places import Places, read_spendable
-from kumiai.apps.market.purses import read_ecash
 from kumiai.apps.market.saying import leave_command
 from kumiai.apps.report.texts import Language, Texts, load_texts
 from kumiai.base.errors import InputError, RunFailedError
@@ -182,10 +182,11 @@ def _run(place: MarketFolder, lang: str | None, quiet: bool) -> None:
         spendable_msat = asyncio.run(read_spendable(places, get_settings()))
         say_places(console, places, texts, spendable_msat)
         folder = shlex.quote(str(place.root))
-        ecash_msat = asyncio.run(read_ecash(place))
-        if ecash_msat is not None:
-            held = {"ecash": places.ecash, "amount": show_amount(ecash_msat), "folder": folder}
-            say(console, texts.text("market.begin.ecash", **held), "dim")
+        if places.ecash:  # what was paid for is fetched before a round needs it
+            purse = read_purse(Settings(place.root, quiet, lang))
+            held = show_amount(purse.balance.spendable_msat)
+            shown = texts.text("market.begin.ecash", ecash=purse.name, amount=held, folder=folder)
+            say(console, shown, "dim")
         names, shown = _read_names(place), places.wallet_shown
         with JobScreen(console, plan, texts, names, folder, state, shown) as screen:
             _tell_limit(place, screen)

@@ -29,7 +29,7 @@ from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import InputError
 from kumiai.market.fees import compute_fee_max
 from kumiai.nodes.market.errors import MarketError, WalletError
-from kumiai.nodes.market.ports import PaymentState
+from kumiai.nodes.market.ports import Balance, PaymentState
 from kumiai.nodes.market.purse import MoveKind, Movement, PursePort, TakenUp
 
 POLL_S: Final = 2.0
@@ -104,6 +104,32 @@ def tell_taken_up(settings: Settings, taken: TakenUp) -> None:
         settings.say("wallet.ecash.not_looked", "yellow", fault=fault)
 
 
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """A member's ecash, as it is on file."""
+
+    name: str
+    balance: Balance
+    movements: list[Movement]
+
+
+def read_purse(settings: Settings) -> Purse:
+    """Tell what ended meanwhile, and return what is there; waits for no other command."""
+
+    async def ask() -> tuple[TakenUp, Purse]:
+        async with open_purse(settings.place) as purse:
+            taken = TakenUp(())
+            async with hold_purse(settings.place, waits=False) as is_held:
+                if is_held:  # else whoever holds it learns what became of it
+                    taken = await purse.take_up()
+            balance, movements = await purse.get_balance(), await purse.list_movements()
+        return taken, Purse(name_ecash(settings.place), balance, movements)
+
+    taken, found = asyncio.run(ask())
+    tell_taken_up(settings, taken)
+    return found
+
+
 def fill(settings: Settings, amount: str, wait: bool) -> None:
     """Show an invoice and, if wanted, stay until its ecash is there."""
     amount_msat = read_amount("AMOUNT", amount)
@@ -146,6 +172,8 @@ def pay(settings: Settings, text: str, fee_sat: int | None) -> None:
             if not error.is_retriable or invoice.bolt11 not in known:
                 raise  # nothing was begun
             paid = await _insist(settings, lambda: attempt(purse))
+        if paid.state is PaymentState.PENDING:
+            settings.say("wallet.ecash.under_way", "dim")
         while paid.state is PaymentState.PENDING:
             await asyncio.sleep(POLL_S)
             paid = await _insist(settings, lambda: attempt(purse))

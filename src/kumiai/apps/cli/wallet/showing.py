@@ -26,17 +26,16 @@ from kumiai.apps.cli.options import Lang
 from kumiai.apps.cli.terminal import safe
 from kumiai.apps.cli.wallet.amounts import read_amount, show_amount
 from kumiai.apps.cli.wallet.movements import describe_movement, show_movements
+from kumiai.apps.cli.wallet.purse import Purse, read_purse
 from kumiai.apps.cli.wallet.purse import Settings as PurseSettings
-from kumiai.apps.cli.wallet.purse import tell_taken_up
 from kumiai.apps.cli.wallet.tables import make_sums, make_table
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.places import read_places
-from kumiai.apps.market.purses import hold_purse, name_ecash, open_purse
+from kumiai.apps.market.purses import name_ecash
 from kumiai.apps.report.texts import Language, Texts, load_texts
 from kumiai.base.errors import InputError, VerificationError
 from kumiai.nodes.market.errors import MarketError, WalletError
-from kumiai.nodes.market.ports import Balance, Payment, WalletPort
-from kumiai.nodes.market.purse import Movement, TakenUp
+from kumiai.nodes.market.ports import Payment, WalletPort
 
 DAY_S: Final = 86_400
 INTENTS: Final = Path("intents.db")
@@ -124,15 +123,6 @@ class Settings:
             text = json.dumps(document, ensure_ascii=False, indent=1)
             # a server's JSON can spell half a character, which no terminal or file takes
             typer.echo(text.encode(errors="replace").decode())
-
-
-@dataclass(frozen=True, slots=True)
-class Purse:
-    """A member's ecash, as it is on file."""
-
-    name: str
-    balance: Balance
-    movements: list[Movement]
 
 
 def show_balance(settings: Settings) -> None:
@@ -252,25 +242,10 @@ def describe_books(books: Books) -> dict[str, object]:
 
 
 def _read_purse(settings: Settings) -> Purse | None:
-    """The ecash of the member whose folder was named, once it is known what ended meanwhile."""
-    if settings.folder is None or settings.name:
+    """The ecash of the member whose folder was named."""
+    if settings.folder is None or settings.name or not name_ecash(MarketFolder(settings.folder)):
         return None
-    place = MarketFolder(settings.folder)
-    name = name_ecash(place)
-    if not name:
-        return None
-
-    async def ask() -> tuple[TakenUp, Purse]:
-        async with open_purse(place) as purse:
-            taken = TakenUp(())
-            async with hold_purse(place, waits=False) as is_held:
-                if is_held:  # else whoever holds it learns what became of it
-                    taken = await purse.take_up()
-            return taken, Purse(name, await purse.get_balance(), await purse.list_movements())
-
-    taken, purse = asyncio.run(ask())
-    tell_taken_up(PurseSettings(settings.folder, settings.as_json, settings.lang), taken)
-    return purse
+    return read_purse(PurseSettings(settings.folder, settings.as_json, settings.lang))
 
 
 def _make_books(settings: Settings, intents: Path | None, receipts: Path | None) -> Books:
