@@ -21,7 +21,7 @@ from tests.adapters.payments.purse_contract import (
 )
 from tests.adapters.payments.purse_world import change, refuse_for_now, run
 from tests.services.cashu_mint import Mint
-from tests.services.lying_mint import LyingMint
+from tests.services.lying_mint import LyingMint, lose
 
 from kumiai.adapters.payments.cashu.purse import CashuPurse
 from kumiai.adapters.payments.checks import compute_payment_hash
@@ -123,6 +123,25 @@ def test_change_that_is_none_is_not_taken(mint: Mint, tmp_path: Path) -> None:
                 liar.alter(path, None)
             paid = await pay(purse, text)
             assert await get_msat(purse) == before - AMOUNT_MSAT - paid.fee_msat
+        assert await count_moved(purse) == await get_msat(purse)
+
+    run(mint.url, tmp_path, check)
+
+
+def test_a_lie_about_one_payment_hides_no_other(mint: Mint, tmp_path: Path) -> None:
+    async def check(liar: LyingMint, purse: CashuPurse) -> None:
+        await fill(purse, FILLED_MSAT, "more")
+        texts = [make_invoice(), make_invoice()]
+        liar.alter(MELT, lose)
+        for text in texts:
+            await refuse_for_now(pay(purse, text), "INTERNAL")
+        about_first = f"{LOOK}/{purse._store.list_open()[0].result}"
+        liar.alter(about_first, change(quote="another"))
+        taken = await purse.take_up()
+        assert [it.bolt11 for it in taken.ended] == texts[1:]
+        assert taken.fault is not None and taken.fault.code == "INTERNAL"
+        liar.alter(about_first, None)
+        assert [it.bolt11 for it in (await purse.take_up()).ended] == texts[:1]
         assert await count_moved(purse) == await get_msat(purse)
 
     run(mint.url, tmp_path, check)

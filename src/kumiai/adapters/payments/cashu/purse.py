@@ -20,6 +20,8 @@ from kumiai.base.keys import SigningKey
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.purse import MoveKind, Movement, TakenUp
 
+FAULTS_MAX = 3  # of one look at what is open
+
 
 class CashuPurse(CashuWallet):
     """`PursePort` at the mint `url`; `path` is the wallet's file, as for `CashuWallet`."""
@@ -65,20 +67,20 @@ class CashuPurse(CashuWallet):
     async def take_up(self) -> TakenUp:
         """Learn what became of what a crash cut off; see `PursePort`."""
         ended: list[Movement] = []
-        fault: WalletError | None = None
+        faults: list[WalletError] = []
         for operation in self._store.list_open():
             try:
                 async with self._hold(operation.key):
                     has_ended = await self._take_up(operation)
             except WalletError as error:
-                fault = error
-                if error.code == "INTERNAL":  # the mint is away: the rest would wait for it too
+                faults.append(error)
+                if len(faults) == FAULTS_MAX:  # the mint is away: the rest would wait for it too
                     break
                 continue
             if has_ended:
                 known = {it.key: it for it in await self.list_movements()}
                 ended += [it for key, it in known.items() if key.endswith(operation.key)][-1:]
-        return TakenUp(tuple(ended), fault)
+        return TakenUp(tuple(ended), faults[-1] if faults else None)
 
     async def _take_up(self, operation: Operation) -> bool:
         """Tell whether it has ended now."""
