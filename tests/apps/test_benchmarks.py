@@ -20,6 +20,7 @@ SMALL = {
     "codecs.py": "--size 5000 --drift-size 2000 --rounds 2 --repeats 1",
     "codecs_accuracy.py": "--rounds 2 --codec dense ef|int8",
     "economics_noise.py": "--seeds 1",
+    "market_replay.py": "--works 30",
     "market_wallet.py": "--payments 3",
     "order_pot.py": "--rows 0 --rates 30",
     "overhead.py": "--trainers 4 --rounds 3 --data digits",

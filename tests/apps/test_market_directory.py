@@ -150,3 +150,14 @@ def test_other_kinds_are_nothing() -> None:
     assert list_providers([other], NOW_S) == []
     (one,) = list_providers([announce(KEYS[1]), wrong], NOW_S)
     assert not one.is_alive
+
+
+@pytest.mark.parametrize("gap_s", [-1, 1])
+def test_who_said_goodbye_is_not_there_whatever_another_relay_still_shows(gap_s: int) -> None:
+    """One relay has the goodbye, another the heartbeat before it, or after a new start."""
+    tags = [("expiration", str(NOW_S + 60)), ("status", "offline")]
+    goodbye = sign_text(KEYS[0], int(Kind.HEARTBEAT), NOW_S - 10, "", tags)
+    online = beat(KEYS[0], NOW_S + 500, NOW_S - 10 + gap_s)
+    for events in ([goodbye, online], [online, goodbye]):
+        (one,) = list_providers([announce(KEYS[0]), *events], NOW_S)
+        assert one.is_alive is (gap_s > 0)

@@ -90,6 +90,24 @@ def test_every_ending_is_said_in_japanese(ending: str) -> None:
     assert not re.search("[a-z]", screens.get_outcome(ending, load_texts("ja")))
 
 
+DECLINES = (
+    "its times can hold a place or pay here for 86404 s, more than our 86400",
+    "we have left the market since we offered",
+    "a result for it could have 12001 bytes, 12000 are allowed",
+    "a dispute for it could have 12001 bytes, 12000 are allowed",
+    "the contract is too long for an acceptance to hold it",
+)
+
+
+@pytest.mark.parametrize("why", DECLINES)
+def test_why_a_provider_declined_is_said_in_japanese(why: str) -> None:
+    """As its machine says it: tests/market/test_market_{waiting,leaving,lengths}.py."""
+    assert screens.get_reason(why, load_texts("en")) == why
+    said = screens.get_reason(why, load_texts("ja"))
+    assert not re.search("[a-z]", said)
+    assert re.findall(r"\d+", said) == re.findall(r"\d+", why)
+
+
 def test_one_of_a_thing_is_not_said_as_many() -> None:
     texts = load_texts("en")
     offers = texts.text("market.live.offers", n=1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
 
 from kumiai.market.effects import Effect, Heard, Rejected, Result, Ticked, Woken
 from kumiai.market.nips.nip01 import Filter
@@ -46,6 +46,38 @@ class Machine(Protocol[S, C_contra]):
     def list_filters(self, state: S) -> tuple[Filter, ...]:
         """Return what to subscribe to; it may grow with the state."""
         ...
+
+
+class Scratch(Generic[S]):
+    """A state under change, for one step: a frozen dataclass whose mappings are dictionaries.
+
+    A mapping is copied when it is first written to; the others stay the very same objects, so that
+    a step costs what it changes, and whoever compares two states can begin with `is`.
+    """
+
+    def __init__(self, state: S) -> None:
+        self.s = state
+        self._own: set[str] = set()
+
+    def set(self, **fields: Any) -> None:
+        """Change fields of the state."""
+        self.s = replace(self.s, **fields)  # type: ignore[type-var]  # S is a dataclass
+
+    def keep(self, mapping: str, key: str, value: object) -> None:
+        """Set one entry of one of the state's mappings."""
+        self._get_own(mapping)[key] = value
+
+    def forget(self, mapping: str, key: str) -> None:
+        """Remove one entry of one of the state's mappings, if it is there."""
+        if key in getattr(self.s, mapping):
+            del self._get_own(mapping)[key]
+
+    def _get_own(self, mapping: str) -> dict[str, Any]:
+        if mapping not in self._own:
+            self._own.add(mapping)
+            self.set(**{mapping: dict(getattr(self.s, mapping))})
+        own: dict[str, Any] = getattr(self.s, mapping)
+        return own
 
 
 def keep_evidence(

@@ -130,7 +130,7 @@ const RULES = {
     clear: { blobs: {}, params: {} }, content: () => true,
   },
   11998: {
-    markers: [], p: false, tags: { a: one((value) => /^31990:[0-9a-f]{64}:/.test(value)), d: text, status: one((v) => v === 'online'), expiration: int },
+    markers: [], p: false, tags: { a: one((value) => /^31990:[0-9a-f]{64}:/.test(value)), d: text, status: one((v) => v === 'online' || v === 'offline'), expiration: int },
     encrypted: 'never', clear: { blobs: {}, params: {} },
   },
   31990: {

@@ -12,7 +12,7 @@ from kumiai.base.keys import derive_key
 from kumiai.market import drafts, terms
 from kumiai.market.kinds import Kind, Policy, Status
 from kumiai.market.nips import bud, heartbeat, nip09, nip44, nip89, nip90
-from kumiai.market.provider import Provider, ProviderPolicy, Start
+from kumiai.market.provider import Leave, Provider, ProviderPolicy, Start
 from kumiai.nodes.market.letterbox import sign_draft
 
 CUSTOMER, PROVIDER = derive_key(b"wire", "c"), derive_key(b"wire", "p")
@@ -120,7 +120,8 @@ def test_a_providers_announcement_and_heartbeat_are_read_as_such():
         PROVIDER.pubkey, HASH, "a name", 21_000, POINT, (Policy.HOLD,), recipes=("mlp",)
     )
     machine = Provider(policy)
-    said = [e.draft for e in machine.step(machine.begin(), NOW, Start()).effects]
+    begun = machine.step(machine.begin(), NOW, Start())
+    said = [e.draft for e in begun.effects]
     announcement, beat = (sign(PROVIDER, draft) for draft in said)
     handler = nip89.decode_handler(announcement)
     assert handler.kinds == (5_600,)
@@ -129,6 +130,9 @@ def test_a_providers_announcement_and_heartbeat_are_read_as_such():
     assert (alive.name, alive.expires_at_s, alive.status) == (handler.name, NOW + 600, "online")
     (listed,) = list_providers([announcement, beat], NOW + 1)
     assert (listed.is_alive, listed.price_msat, listed.payment) == (True, 21_000, ("hold",))
+    (goodbye,) = machine.step(begun.state, NOW + 5, Leave()).effects
+    gone = heartbeat.decode_heartbeat(sign(PROVIDER, goodbye.draft))
+    assert (gone.name, gone.expires_at_s, gone.status) == (handler.name, NOW + 65, "offline")
 
 
 def test_the_blob_servers_authorisations_are_those_of_bud_11():

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from kumiai.adapters.nostr.relays import Relays
 from kumiai.base.events import Event
 from kumiai.market.kinds import HEARTBEAT_LIFE_S, TOPIC, Kind
-from kumiai.market.nips.nip01 import Filter, get_value
+from kumiai.market.nips.nip01 import Filter, get_value, get_values
+from kumiai.market.provider.announcing import OFFLINE
 from kumiai.market.terms import MSAT_MAX
 
 TEXT_CHARS_MAX = 200
@@ -51,16 +52,23 @@ def list_providers(events: Sequence[Event], now_s: int) -> list[Listed]:
     latest = now_s + 2 * HEARTBEAT_LIFE_S
     alive = {
         event.pubkey
-        for event in events
-        if event.kind == Kind.HEARTBEAT and now_s < _get_expiration(event) <= latest
+        for event in _list_newest(events, Kind.HEARTBEAT)
+        if now_s < _get_expiration(event) <= latest
+        and OFFLINE not in get_values(event.tags, "status")
     }
-    newest: dict[str, Event] = {}
-    for event in sorted(events, key=lambda one: one.created_at):
-        if event.kind == Kind.ANNOUNCEMENT:
-            newest[event.pubkey] = event
-    found = [_read(event, event.pubkey in alive) for event in newest.values()]
+    newest = _list_newest(events, Kind.ANNOUNCEMENT)
+    found = [_read(event, event.pubkey in alive) for event in newest]
     listed = [one for one in found if one is not None]
     return sorted(listed, key=lambda one: (not one.is_alive, one.price_msat, one.provider))
+
+
+def _list_newest(events: Sequence[Event], kind: Kind) -> list[Event]:
+    """Return each author's newest event of a kind; of one second the lowest id, as relays do."""
+    newest: dict[str, Event] = {}
+    for event in sorted(events, key=lambda one: (-one.created_at, one.id)):
+        if event.kind == kind:
+            newest.setdefault(event.pubkey, event)
+    return list(newest.values())
 
 
 def _read(event: Event, is_alive: bool) -> Listed | None:

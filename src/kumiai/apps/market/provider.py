@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, closing
@@ -12,7 +14,7 @@ from kumiai.adapters.payments import bolt11
 from kumiai.adapters.payments.open import open_wallet
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.adapters.store.market_journal import SqliteMarketJournal
-from kumiai.apps.market.assembly import Services, assemble
+from kumiai.apps.market.assembly import Member, Services, assemble
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.places import Places, complete_places, need_wallet
 from kumiai.apps.market.planning import MSAT, check_payment, choose_payment, describe_hardware
@@ -23,12 +25,14 @@ from kumiai.market.customer.state import UNPAID_STATES
 from kumiai.market.provider import (
     Dispute,
     Leave,
+    Pause,
     Provider,
     ProviderPolicy,
     ProviderState,
     RateCustomer,
     Start,
 )
+from kumiai.market.provider.announcing import is_said
 from kumiai.market.provider.state import Stage, Standing
 from kumiai.nodes.market.node import Observer
 from kumiai.nodes.market.ports import WalletPort
@@ -36,10 +40,13 @@ from kumiai.nodes.market.record import InputCodec, decode_value, encode_value
 from kumiai.nodes.market.replay import replay
 
 KIND = "provider"
-COMMANDS = (Start, Leave, Dispute, RateCustomer)
+COMMANDS = (Start, Leave, Pause, Dispute, RateCustomer)
 AUTO = "auto"
+GOODBYE_S = 3.0
 PROBE_S = 60  # an invoice that is only looked at expires
 OWED = frozenset({Stage.LOCKED, Stage.ACCEPTED, Stage.DISPUTED})
+# a folder from before these bounds goes on as it began: its journal was folded without them
+_UNBOUND = {"wait_s_max": 0, "offers_max": 0, "offers_of_one_max": 0}
 _OWED = ("watch/", "settle/", "cancel/", "redeem/", "publish/")
 
 
@@ -57,6 +64,7 @@ class Wishes:
     contracts_max: int = 4
     disputes: bool = False
     refused: tuple[str, ...] = ()
+    wait_s_max: int = 24 * 3600
 
 
 async def create_provider(
@@ -98,6 +106,7 @@ async def create_provider(
         hardware=describe_hardware() if wishes.hardware == AUTO else wishes.hardware,
         refused=wishes.refused,
         disputes=wishes.disputes,
+        wait_s_max=wishes.wait_s_max,
     )
     save_provider(folder, policy, places)
     return policy
@@ -130,7 +139,7 @@ def read_policy(folder: MarketFolder) -> tuple[ProviderPolicy, Places]:
     """Return what a provider's folder holds; InputError if it is none."""
     document = folder.read_plan(KIND)
     try:
-        policy = decode_value(ProviderPolicy, document["policy"])
+        policy = decode_value(ProviderPolicy, {**_UNBOUND, **document["policy"]})
         return policy, decode_value(Places, document["places"])
     except (ValueError, KeyError) as error:
         raise InputError("DIR", str(folder.plan_path), f"cannot be read: {error}") from error
@@ -175,14 +184,33 @@ async def run_provider(
             observer=observer,
         )
         async with member:
-            await member.node.say(Start())
-            state: ProviderState = await run_until(member, folder, has_left, COMMANDS, on_relay)
-            return state
+            try:
+                await member.node.say(Start())
+                state: ProviderState = await run_until(member, folder, has_left, COMMANDS, on_relay)
+                return state
+            except asyncio.CancelledError:
+                await say_goodbye(member)
+                raise
+
+
+async def say_goodbye(member: Member) -> None:
+    """Tell the relays that the machine is switched off, unless something is under way.
+
+    Takes GOODBYE_S at most: what is not said by then ends by itself within ten minutes.
+    """
+    if member.task.done():
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE_S):
+            await member.node.say(Pause())
+            if member.node.state.is_away:
+                await member.node.wait_until(is_said)
+                await member.node.wait_sent(GOODBYE_S)
 
 
 def has_left(state: ProviderState) -> bool:
     """Tell whether nothing is owed any more after `Leave`."""
-    if state.is_open or not state.announced_s:
+    if state.is_open or not state.announced_s or not is_said(state):
         return False
     works = state.works.values()
     if any(work.stage in OWED and work.payment not in UNPAID_STATES for work in works):

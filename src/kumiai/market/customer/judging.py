@@ -36,7 +36,7 @@ def judge(turn: Turn) -> None:
         _again(turn)
         return
     turn.enter(Phase.JUDGING)
-    turn.s.votes.clear()  # type: ignore[attr-defined]  # our own copy
+    turn.set(votes={})
     committee.ask_judges(turn, opened)
     if turn.terms.committee and turn.plan.pubkey not in turn.terms.committee:
         return

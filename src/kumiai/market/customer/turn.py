@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import replace
-from typing import Any
 
 from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import Reject
@@ -17,35 +15,18 @@ from kumiai.market.customer.state import (
     Work,
 )
 from kumiai.market.effects import Effect, Rejected
-from kumiai.market.machine import Outcome, keep_evidence
+from kumiai.market.machine import Outcome, Scratch, keep_evidence
 from kumiai.market.terms import JobTerms
 
-_MAPPINGS = (
-    "refs",
-    "offers",
-    "members",
-    "contracts",
-    "works",
-    "requests",
-    "votes",
-    "rulings",
-    "pending",
-)
 
-
-class Turn:
+class Turn(Scratch[CustomerState]):
     """The state being changed (`s`), and what this step asks for. Lives for one step only."""
 
     def __init__(self, plan: CustomerPlan, state: CustomerState, now_s: int) -> None:
+        super().__init__(state)
         self.plan, self.now_s = plan, now_s
-        copies: dict[str, Any] = {name: dict(getattr(state, name)) for name in _MAPPINGS}
-        self.s = replace(state, **copies)
         self._effects: list[Effect] = []
         self._rejected: list[Rejected] = []
-
-    def set(self, **fields: Any) -> None:
-        """Change fields of the state."""
-        self.s = replace(self.s, **fields)
 
     def enter(self, phase: Phase) -> None:
         """Go to a phase."""
@@ -54,28 +35,20 @@ class Turn:
     def ask(self, effect: Effect) -> None:
         """Ask for an effect, unless the very same is under way."""
         if effect.key not in self.s.pending:
-            self.s.pending[effect.key] = effect  # type: ignore[index]  # our own copy
+            self.keep("pending", effect.key, effect)
             self._effects.append(effect)
 
     def drop(self, key: str) -> None:
         """Wait no longer for an effect's result."""
-        self.s.pending.pop(key, None)  # type: ignore[attr-defined]
+        self.forget("pending", key)
 
     def put_member(self, member: Member) -> None:
         """Keep a member's new standing."""
-        self.s.members[member.provider] = member  # type: ignore[index]
+        self.keep("members", member.provider, member)
 
     def put_work(self, work: Work) -> None:
         """Keep a work's new stage."""
-        self.s.works[work.key] = work  # type: ignore[index]
-
-    def keep(self, mapping: str, key: str, value: object) -> None:
-        """Set one entry of one of the state's mappings."""
-        getattr(self.s, mapping)[key] = value
-
-    def forget(self, mapping: str, key: str) -> None:
-        """Remove one entry of one of the state's mappings."""
-        getattr(self.s, mapping).pop(key, None)
+        self.keep("works", work.key, work)
 
     def refuse(self, reject: Reject, event: Event | None = None) -> None:
         """Keep what a peer did wrong, with the event that proves it."""

@@ -21,7 +21,7 @@ from kumiai.market.judge.session import Session, Sheet, gather, is_ready, make_d
 from kumiai.market.judging_terms import JudgementLine
 from kumiai.market.kinds import TOPIC, Code, Kind, Ruling
 from kumiai.market.letters import DisputeRaised, JobPosted, JudgingAsked, Letter
-from kumiai.market.machine import Outcome, keep_evidence
+from kumiai.market.machine import Outcome, Scratch, keep_evidence
 from kumiai.market.nips.nip01 import Filter
 from kumiai.market.reading import read_message
 from kumiai.market.rules import judge_lines
@@ -95,26 +95,20 @@ class Judging:
         )
 
 
-class _Turn:
+class _Turn(Scratch[JudgeState]):
     def __init__(self, policy: JudgePolicy, state: JudgeState, now_s: int) -> None:
+        super().__init__(state)
         self.policy, self.now_s = policy, now_s
-        self.s = replace(
-            state,
-            jobs=dict(state.jobs),
-            customers=dict(state.customers),
-            sessions=dict(state.sessions),
-            pending=dict(state.pending),
-        )
         self.effects: list[fx.Effect] = []
         self.rejected: list[fx.Rejected] = []
 
     def ask(self, effect: fx.Effect) -> None:
         if effect.key not in self.s.pending:
-            self.s.pending[effect.key] = effect  # type: ignore[index]  # our own copy
+            self.keep("pending", effect.key, effect)
             self.effects.append(effect)
 
     def put(self, session: Session) -> None:
-        self.s.sessions[session.key] = session  # type: ignore[index]
+        self.keep("sessions", session.key, session)
 
     def refuse(self, reject: Reject, event: Event) -> None:
         item = fx.Rejected(self.now_s, reject, event)
@@ -152,8 +146,8 @@ class _Turn:
         is_named = self.policy.pubkey in (*terms.committee, *terms.jury)
         is_ours = is_named and (not self.policy.jobs or job.id in self.policy.jobs)
         if is_ours and self._forget_a_job():
-            self.s.jobs[job.id] = terms  # type: ignore[index]
-            self.s.customers[job.id] = job.customer  # type: ignore[index]
+            self.keep("jobs", job.id, terms)
+            self.keep("customers", job.id, job.customer)
 
     def _forget_a_job(self) -> bool:
         """Make room: the oldest job about which nothing was asked gives way.
@@ -169,9 +163,10 @@ class _Turn:
         if not idle:
             return False
         oldest = min(idle, key=lambda job: asked_at.get(job, -1))
-        del self.s.jobs[oldest], self.s.customers[oldest]
+        for mapping in ("jobs", "customers"):
+            self.forget(mapping, oldest)
         for key in [session.key for session in sessions if session.job == oldest]:
-            del self.s.sessions[key]  # type: ignore[attr-defined]
+            self.forget("sessions", key)
         return True
 
     def _is_at_work(self, session: Session) -> bool:
@@ -227,7 +222,7 @@ class _Turn:
         own = [key for key, session in self.s.sessions.items() if session.job == job]
         has_share = len(own) >= SESSIONS_MAX // JOBS_MAX
         oldest = own[0] if has_share else next(iter(self.s.sessions))
-        del self.s.sessions[oldest]  # type: ignore[attr-defined]
+        self.forget("sessions", oldest)
 
     # -- work --
 
@@ -246,7 +241,7 @@ class _Turn:
         if result.key not in self.s.pending:
             return
         if fx.is_final(result):
-            del self.s.pending[result.key]  # type: ignore[attr-defined]
+            self.forget("pending", result.key)
         name, key, what = (*result.key.split("/"), "")[:3]
         session = self.s.sessions.get(key)
         if session is None:

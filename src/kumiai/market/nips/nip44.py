@@ -101,6 +101,13 @@ def compute_padded_size(size_bytes: int) -> int:
     return chunk * ((size_bytes - 1) // chunk + 1)
 
 
+def compute_payload_chars(size_bytes: int) -> int:
+    """Return how long the payload of `size_bytes` of text is."""
+    prefix_bytes = _LENGTH_BYTES if size_bytes <= _SHORT_MAX else _LONG_PREFIX_BYTES
+    raw_bytes = 1 + NONCE_BYTES + prefix_bytes + compute_padded_size(size_bytes) + _MAC_BYTES
+    return 4 * ((raw_bytes + 2) // 3)
+
+
 @lru_cache(maxsize=CONVERSATIONS_KEPT_MAX)
 def _conversation_key(secret: bytes, peer_pubkey: str) -> bytes:
     try:

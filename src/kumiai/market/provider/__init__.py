@@ -4,6 +4,7 @@ from kumiai.market.provider.machine import Provider
 from kumiai.market.provider.state import (
     Dispute,
     Leave,
+    Pause,
     ProviderPolicy,
     ProviderState,
     RateCustomer,
@@ -13,6 +14,7 @@ from kumiai.market.provider.state import (
 __all__ = [
     "Dispute",
     "Leave",
+    "Pause",
     "Provider",
     "ProviderPolicy",
     "ProviderState",

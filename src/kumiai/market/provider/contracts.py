@@ -1,35 +1,34 @@
-"""From an announcement to a contract: which jobs are offered for, and what is fetched first.
+"""From a contract that names our offer to the yes, and to its end: what is fetched first.
 
-Source: docs/nip-training.md, sections 3, 4 and 9.
+Source: docs/nip-training.md, sections 4 and 8.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from kumiai.base import canonical
 from kumiai.base.events import Event
 from kumiai.market import terms as t
-from kumiai.market.drafts import draft_acceptance, draft_feedback, draft_offer
+from kumiai.market.drafts import draft_acceptance, draft_feedback
 from kumiai.market.effects import Fetch, JobOpened, OpenJob, Publish, Unseal, Unsealed
-from kumiai.market.kinds import HEARTBEAT_LIFE_S, HEARTBEAT_S, TOPIC, VERSION, Kind, Status
-from kumiai.market.letters import Cancelled, Closed, ContractSent, Draft, JobPosted
+from kumiai.market.kinds import EVENT_BYTES_MAX, Status
+from kumiai.market.letters import Cancelled, Closed, ContractSent
 from kumiai.market.params import ParamError, read_params
+from kumiai.market.provider.jobs import find_objection, is_busy
+from kumiai.market.provider.requests import compute_patience_s
 from kumiai.market.provider.state import (
     CONTRACTS_MAX,
-    JOBS_KEPT_MAX,
     Contract,
     Stage,
     Standing,
     Work,
 )
 from kumiai.market.provider.turn import Turn
+from kumiai.market.sizes import compute_event_bytes
 
 TASK_BYTES_MAX = 2**20
 CODE_BYTES_MAX = 2**20
-PATIENCE_ROUNDS = 4
 FIRST_REQUEST_S = 3600  # whatever times a job declares: so long we wait for its first round
-ANNOUNCEMENT_NAME = "kumiai-training"
 _BEFORE_ACTIVE = ("open-job", "fetch/task", "fetch/shard", "fetch/code", "unseal", "publish/accept")
 BEFORE_DELIVERY = frozenset(
     {
@@ -43,116 +42,6 @@ BEFORE_DELIVERY = frozenset(
         Stage.INVOICING,
     }
 )
-
-
-def announce(turn: Turn) -> None:
-    """Say who we are and what we take (NIP-89)."""
-    policy = turn.policy
-    about = {
-        "name": policy.name,
-        "about": policy.about,
-        "hardware": policy.hardware,
-        "recipes": list(policy.recipes),
-        "price_msat": policy.price_msat,
-        "payment": [str(name) for name in policy.payment],
-        "encryption": ["nip44_v2"],
-    }
-    tags = (("d", ANNOUNCEMENT_NAME), ("k", str(int(Kind.JOB))), ("t", TOPIC), ("v", VERSION))
-    text = canonical.encode_checked(about).decode()
-    turn.ask(Publish("publish/announcement", Draft(Kind.ANNOUNCEMENT, tags, text=text)))
-    beat(turn)
-
-
-def beat(turn: Turn) -> None:
-    """Say that we are there, every five minutes; what we said expires by itself."""
-    if not turn.s.is_open or turn.now_s < turn.s.announced_s + HEARTBEAT_S:
-        return
-    turn.set(announced_s=turn.now_s)
-    turn.drop("publish/heartbeat")
-    address = f"{int(Kind.ANNOUNCEMENT)}:{turn.policy.pubkey}:{ANNOUNCEMENT_NAME}"
-    tags = (
-        ("v", VERSION),
-        ("t", TOPIC),
-        ("a", address),
-        ("d", ANNOUNCEMENT_NAME),
-        ("status", "online"),
-        ("expiration", str(turn.now_s + HEARTBEAT_LIFE_S)),
-    )
-    turn.ask(Publish("publish/heartbeat", Draft(Kind.HEARTBEAT, tags)))
-
-
-def on_job(turn: Turn, job: JobPosted, event: Event) -> None:
-    """Offer for a job that fits the policy; others are passed over in silence, and not kept."""
-    if not turn.s.is_open or job.id in turn.s.jobs:
-        return
-    if _is_busy(turn) or find_objection(turn, job, job.terms) or not _make_room(turn):
-        return
-    turn.keep("jobs", job.id, job)
-    turn.keep("job_events", job.id, event)
-    policy = turn.policy
-    terms = t.OfferTerms(
-        price_msat=policy.price_msat,
-        payment=next(name for name in job.payment if name in policy.payment),
-        payee=policy.payee,
-        train_s=policy.train_s,
-        ecash=policy.ecash,
-        expires_at_s=min(job.expires_at_s, turn.now_s + policy.offer_life_s),
-    )
-    relays = turn.get_relays(job.id)
-    turn.ask(Publish(f"publish/offer/{job.id}", draft_offer(event, terms), relays))
-
-
-def _is_busy(turn: Turn) -> bool:
-    active = [c for c in turn.s.contracts.values() if c.standing is not Standing.ENDED]
-    return len(active) >= turn.policy.contracts_max
-
-
-def _make_room(turn: Turn) -> bool:
-    """Forget the oldest job that nobody works on: a flood of jobs keeps nobody out."""
-    if len(turn.s.jobs) < JOBS_KEPT_MAX:
-        return True
-    used = {c.job for c in turn.s.contracts.values() if c.standing is not Standing.ENDED}
-    oldest = next((job for job in turn.s.jobs if job not in used), None)
-    if oldest is not None:
-        _forget_job(turn, oldest)
-    return oldest is not None
-
-
-def _forget_job(turn: Turn, job: str) -> None:
-    turn.forget("jobs", job)
-    turn.forget("job_events", job)
-    turn.drop(f"publish/offer/{job}")
-    for offer in [name for name, (of, _) in turn.s.offers.items() if of == job]:
-        turn.forget("offers", offer)
-
-
-def find_objection(turn: Turn, job: JobPosted, terms: t.JobTerms | None) -> str:
-    """Return why a job is not for us, "" if it is. terms: None while it is sealed."""
-    policy = turn.policy
-    if job.customer in policy.refused or job.customer == policy.pubkey:
-        return "we do not work for this customer"
-    if policy.price_msat > job.bid_msat:
-        return f"the bid of {job.bid_msat} msat is below our price of {policy.price_msat}"
-    if not set(job.payment if terms is None else terms.payment) & set(policy.payment):
-        return "no way of payment that both take"
-    if terms is None:
-        return ""
-    biggest = max(terms.shard_bytes, terms.model_bytes, terms.update_bytes_max)
-    if biggest > policy.bytes_max:
-        return f"{biggest} bytes are more than the {policy.bytes_max} that we take"
-    if terms.code is not None:
-        if terms.code.sha256 not in policy.code:
-            return f"its code {terms.code.sha256} is not among what we run"
-    elif policy.recipes and terms.recipe not in policy.recipes:
-        return f"recipe {terms.recipe} is not among what we train"
-    if terms.train_s < policy.train_s:
-        return f"{terms.train_s} s are less than the {policy.train_s} that a round takes here"
-    return ""
-
-
-def on_offered(turn: Turn, job: str, event: Event, terms: t.OfferTerms) -> None:
-    """Our offer is out: a contract may name it."""
-    turn.keep("offers", event.id, (job, terms))
 
 
 def on_contract(turn: Turn, message: ContractSent, event: Event) -> None:
@@ -184,7 +73,6 @@ def on_contract(turn: Turn, message: ContractSent, event: Event) -> None:
         return
     if len(turn.s.contracts) >= CONTRACTS_MAX:
         _forget_ended(turn)
-    is_busy = _is_busy(turn)
     contract = Contract(
         message.id,
         message.job,
@@ -194,7 +82,13 @@ def on_contract(turn: Turn, message: ContractSent, event: Event) -> None:
         Standing.FETCHING,
         since_s=turn.now_s,
     )
-    if is_busy:
+    if not turn.s.is_open:
+        decline(turn, contract, "we have left the market since we offered")
+        return
+    if compute_event_bytes(draft_acceptance(event, message.job)) > EVENT_BYTES_MAX:
+        decline(turn, contract, "the contract is too long for an acceptance to hold it")
+        return
+    if is_busy(turn):
         decline(turn, contract, "other contracts have taken our room since we offered")
         return
     if job.terms is None:
@@ -273,9 +167,9 @@ def on_cancelled(turn: Turn, message: Cancelled) -> None:
     """The customer withdrew: what is not delivered is dropped, the rest is judged and paid."""
     named = set(message.requests)
     _end(turn, message.author, named, "cancelled by the customer")
-    for work in [work for key, work in turn.s.works.items() if key in named]:
+    for work in [turn.s.works[key] for key in message.requests if key in turn.s.works]:
         if work.request.customer == message.author:
-            _withdraw(turn, work)
+            _withdraw(turn, turn.s.works[work.key])
     for job in named & set(turn.s.jobs):
         if turn.s.jobs[job].customer == message.author:
             turn.drop(f"publish/offer/{job}")
@@ -294,9 +188,8 @@ def _end(turn: Turn, customer: str, named: set[str], reason: str) -> None:
         if contract.id not in named and contract.job not in named:
             continue
         _finish(turn, contract, reason)
-        for work in list(turn.s.works.values()):
-            if work.request.contract == contract.id:
-                _withdraw(turn, work)
+        for work in turn.list_open(contract.id):
+            _withdraw(turn, work)
 
 
 def _finish(turn: Turn, contract: Contract, reason: str) -> None:
@@ -315,14 +208,13 @@ def _withdraw(turn: Turn, work: Work) -> None:
 
 def expire_contracts(turn: Turn) -> None:
     """A customer that has asked for nothing for long has no claim on our room any more."""
-    busy = {w.request.contract for w in turn.s.works.values() if w.stage in BEFORE_DELIVERY}
-    asked = {work.request.contract for work in turn.s.works.values()}
+    busy = {w.request.contract for w in turn.list_open() if w.stage in BEFORE_DELIVERY}
     for contract in list(turn.s.contracts.values()):
         terms = contract.job_terms
         if contract.standing is Standing.ENDED or contract.id in busy or terms is None:
             continue
-        patience_s = PATIENCE_ROUNDS * (terms.train_s + terms.reveal_s + terms.judge_s)
-        if contract.id not in asked:
+        patience_s = compute_patience_s(terms)
+        if not contract.asked_count:
             patience_s = min(patience_s, FIRST_REQUEST_S)
         if turn.now_s > contract.since_s + patience_s:
             _finish(turn, contract, "the customer is silent")
@@ -341,14 +233,6 @@ def drop_work(turn: Turn, key: str) -> None:
         turn.drop(f"{name}/{key}")
 
 
-def forget_expired(turn: Turn) -> None:
-    """Jobs that are past and without a contract take no room."""
-    used = {contract.job for contract in turn.s.contracts.values()}
-    for job in list(turn.s.jobs.values()):
-        if job.expires_at_s <= turn.now_s and job.id not in used:
-            _forget_job(turn, job.id)
-
-
 def _forget_ended(turn: Turn) -> None:
     """Contracts that have ended and under which nothing was delivered, with what failed."""
     works = list(turn.s.works.values())
@@ -358,4 +242,4 @@ def _forget_ended(turn: Turn) -> None:
             turn.forget("contracts", contract.id)
             for work in works:
                 if work.request.contract == contract.id:
-                    turn.forget("works", work.key)
+                    turn.forget_work(work)

@@ -46,12 +46,13 @@ from kumiai.market.letters import (
 )
 from kumiai.market.machine import Outcome
 from kumiai.market.nips.nip01 import Filter
-from kumiai.market.provider import contracts, work
+from kumiai.market.provider import announcing, contracts, disputes, jobs, work
 from kumiai.market.provider.state import (
     Command,
     Contract,
     Dispute,
     Leave,
+    Pause,
     ProviderPolicy,
     ProviderState,
     RateCustomer,
@@ -80,13 +81,13 @@ class Provider:
         turn = Turn(self.policy, state, now_s)
         if isinstance(item, Heard):
             _on_letter(turn, item.letter)
-        elif isinstance(item, Start | Leave | Dispute | RateCustomer):
+        elif isinstance(item, Start | Leave | Pause | Dispute | RateCustomer):
             _on_command(turn, item)
         elif isinstance(item, Woken):
             contracts.wake(turn, item.missed_s)
         elif isinstance(item, Ticked):
-            contracts.beat(turn)
-            contracts.forget_expired(turn)
+            announcing.beat(turn)
+            jobs.forget_expired(turn)
             contracts.expire_contracts(turn)
         else:
             _on_result(turn, item)
@@ -121,7 +122,7 @@ def _on_letter(turn: Turn, letter: Letter) -> None:
     if isinstance(message, Reject):
         turn.refuse_with(message, event)
     elif isinstance(message, JobPosted):
-        contracts.on_job(turn, message, event)
+        jobs.on_job(turn, message, event)
     elif isinstance(message, ContractSent):
         if message.provider == turn.policy.pubkey:
             contracts.on_contract(turn, message, event)
@@ -131,7 +132,7 @@ def _on_letter(turn: Turn, letter: Letter) -> None:
     elif isinstance(message, VerdictGiven):
         work.on_verdict(turn, message, event)
     elif isinstance(message, RulingGiven):
-        work.on_ruling(turn, message, event)
+        disputes.on_ruling(turn, message, event)
     elif isinstance(message, Cancelled):
         contracts.on_cancelled(turn, message)
     elif isinstance(message, Closed):
@@ -140,12 +141,14 @@ def _on_letter(turn: Turn, letter: Letter) -> None:
 
 def _on_command(turn: Turn, command: Command) -> None:
     if isinstance(command, Start):
-        turn.set(is_open=True)
-        contracts.announce(turn)
+        turn.set(is_open=True, is_away=False)
+        announcing.announce(turn)
     elif isinstance(command, Leave):
-        turn.set(is_open=False)
+        announcing.leave(turn)
+    elif isinstance(command, Pause):
+        announcing.pause(turn)
     elif isinstance(command, Dispute):
-        work.dispute(turn, command.request)
+        disputes.dispute(turn, command.request)
     else:
         contract = turn.s.contracts.get(command.contract)
         if contract is not None:
@@ -199,7 +202,7 @@ def _on_published(turn: Turn, name: str, last: str, result: Published) -> None:
     if name == "publish/offer":
         message = read_message(Letter(result.event), 0)
         if isinstance(message, OfferMade) and last in turn.s.jobs:
-            contracts.on_offered(turn, last, result.event, message.terms)
+            jobs.on_offered(turn, last, result.event, message.terms)
     elif name == "publish/accept" and last in turn.s.contracts:
         contracts.on_accepted(turn, turn.s.contracts[last])
     elif name.startswith("publish/dispute/") and last in turn.s.works:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kumiai.base.canonical import sha256_hex
 from kumiai.base.events import Event
 from kumiai.market.effects import Effect, Rejected
 from kumiai.market.kinds import Policy
@@ -47,6 +48,9 @@ class ProviderPolicy:
     unpaid_max: int = 1  # rounds of one contract that may be delivered and not yet settled
     losses_max: int = 3  # rounds of one contract in a row that may be rejected; then it is ended
     disputes: bool = False  # ask the jury, where a job has one, about work that was judged bad
+    wait_s_max: int = 24 * 3600  # a job's own times may hold a place or pay so long; 0: any time
+    offers_max: int = 100  # open at once, to customers that never paid us; 0: any number
+    offers_of_one_max: int = 4  # open at once, to one customer; 0: any number
 
 
 class Standing(StrEnum):
@@ -78,6 +82,9 @@ class Stage(StrEnum):
     DISPUTED = "disputed"
 
 
+OVER = frozenset({Stage.PAID, Stage.REJECTED, Stage.FAILED})
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """An agreement with a customer; id: its event."""
@@ -93,6 +100,9 @@ class Contract:
     since_s: int = 0  # of the last thing that its customer said
     needs: tuple[str, ...] = ()  # blobs that are still on their way
     reason: str = ""
+    paid_msat: int = 0  # by our own wallet's word
+    asked_count: int = 0  # requests that we took
+    failed_count: int = 0  # of these could not be worked on
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +138,19 @@ class ProviderState:
     """The whole of it; a plain value."""
 
     is_open: bool = False
-    announced_s: int = 0
+    is_away: bool = False  # switched off for now
+    is_shown: bool = False  # our last heartbeat says that we are there
+    announced_s: int = 0  # of the last heartbeat
     jobs: Mapping[str, JobPosted] = field(default_factory=dict)
     job_events: Mapping[str, Event] = field(default_factory=dict)
     offers: Mapping[str, tuple[str, OfferTerms]] = field(
         default_factory=dict
     )  # offer -> job, terms
+    open_until_s: Mapping[str, int] = field(default_factory=dict)  # job -> end of our offer for it
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     works: Mapping[str, Work] = field(default_factory=dict)
+    open_works: Mapping[str, str] = field(default_factory=dict)  # work that is not over -> contract
+    names: Mapping[str, str] = field(default_factory=dict)  # what names a work -> the work
     disputes: Mapping[str, str] = field(default_factory=dict)  # dispute event -> work
     pending: Mapping[str, Effect] = field(default_factory=dict)
     rejected: tuple[Rejected, ...] = ()
@@ -146,6 +161,37 @@ class ProviderState:
         return sum(work.paid_msat for work in self.works.values())
 
 
+def name_round(request: RoundAsked) -> str:
+    """Return the name of a request's place in its contract."""
+    return f"round/{request.contract}/{request.terms.round}/{request.terms.attempt}"
+
+
+def name_hash(payment_hash: str) -> str:
+    """Return the name of a work that money was to be locked for."""
+    return f"hash/{payment_hash}"
+
+
+def name_token(token: str) -> str:
+    """Return the name of a work that ecash came for."""
+    return f"token/{sha256_hex(token.encode())}"
+
+
+def name_result(result: str) -> str:
+    """Return the name of a work by its result's event."""
+    return f"result/{result}"
+
+
+def list_names(request: RoundAsked) -> list[str]:
+    """Return what of a request no other may have."""
+    terms = request.terms
+    names = [name_round(request)]
+    if terms.payment_hash:
+        names.append(name_hash(terms.payment_hash))
+    if terms.token:
+        names.append(name_token(terms.token))
+    return names
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """Command: announce, and take work."""
@@ -154,6 +200,11 @@ class Start:
 @dataclass(frozen=True, slots=True)
 class Leave:
     """Command: take no more work; what was agreed on is finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Command: the machine is about to be switched off; `Start` comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,4 +223,4 @@ class RateCustomer:
     sentence: str = ""
 
 
-Command = Start | Leave | Dispute | RateCustomer
+Command = Start | Leave | Pause | Dispute | RateCustomer

@@ -4,64 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import replace
-from typing import Any
 
 from kumiai.base.canonical import sha256_hex
 from kumiai.base.errors import Reject
 from kumiai.base.events import Event
 from kumiai.market.effects import Effect, Rejected
-from kumiai.market.machine import Outcome, keep_evidence
+from kumiai.market.machine import Outcome, Scratch, keep_evidence
 from kumiai.market.nips.urls import is_public
 from kumiai.market.provider.state import (
+    OVER,
     Contract,
     ProviderPolicy,
     ProviderState,
+    Stage,
     Work,
+    list_names,
+    name_result,
 )
 from kumiai.market.terms import JobTerms
 
-_MAPPINGS = ("jobs", "job_events", "offers", "contracts", "works", "disputes", "pending")
 
-
-class Turn:
+class Turn(Scratch[ProviderState]):
     """The state being changed (`s`), and what this step asks for. Lives for one step only."""
 
     def __init__(self, policy: ProviderPolicy, state: ProviderState, now_s: int) -> None:
+        super().__init__(state)
         self.policy, self.now_s = policy, now_s
-        copies: dict[str, Any] = {name: dict(getattr(state, name)) for name in _MAPPINGS}
-        self.s = replace(state, **copies)
         self._effects: list[Effect] = []
         self._rejected: list[Rejected] = []
-
-    def set(self, **fields: Any) -> None:
-        """Change fields of the state."""
-        self.s = replace(self.s, **fields)
 
     def ask(self, effect: Effect) -> None:
         """Ask for an effect, unless the very same is under way."""
         if effect.key not in self.s.pending:
-            self.s.pending[effect.key] = effect  # type: ignore[index]  # our own copy
+            self.keep("pending", effect.key, effect)
             self._effects.append(effect)
 
     def drop(self, key: str) -> None:
         """Wait no longer for an effect's result."""
-        self.s.pending.pop(key, None)  # type: ignore[attr-defined]
-
-    def keep(self, mapping: str, key: str, value: object) -> None:
-        """Set one entry of one of the state's mappings."""
-        getattr(self.s, mapping)[key] = value
-
-    def forget(self, mapping: str, key: str) -> None:
-        """Remove one entry of one of the state's mappings."""
-        getattr(self.s, mapping).pop(key, None)
+        self.forget("pending", key)
 
     def put_contract(self, contract: Contract) -> None:
         """Keep a contract's new standing."""
         self.keep("contracts", contract.id, contract)
 
     def put_work(self, work: Work) -> None:
-        """Keep a work's new stage."""
+        """Keep a work's new stage, and find it by what names it."""
+        before = self.s.works.get(work.key)
+        if before is None:
+            self._add_work(work)
         self.keep("works", work.key, work)
+        if work.result and (before is None or before.result != work.result):
+            self.keep("names", name_result(work.result), work.key)
+        if work.stage in OVER:
+            self.forget("open_works", work.key)
+        elif work.key not in self.s.open_works:
+            self.keep("open_works", work.key, work.request.contract)
+        if work.stage is Stage.FAILED and (before is None or before.stage is not Stage.FAILED):
+            contract = self.get_contract(work)
+            self.put_contract(replace(contract, failed_count=contract.failed_count + 1))
+
+    def _add_work(self, work: Work) -> None:
+        contract = self.get_contract(work)
+        self.put_contract(replace(contract, asked_count=contract.asked_count + 1))
+        for name in list_names(work.request):
+            if name not in self.s.names:
+                self.keep("names", name, work.key)
+
+    def forget_work(self, work: Work) -> None:
+        """Keep nothing of a work."""
+        for name in (*list_names(work.request), name_result(work.result)):
+            if self.s.names.get(name) == work.key:
+                self.forget("names", name)
+        for mapping in ("works", "open_works"):
+            self.forget(mapping, work.key)
+
+    def list_open(self, contract: str = "") -> list[Work]:
+        """Return the works that are not over, oldest first; of one contract, if it is named."""
+        open_works = self.s.open_works.items()
+        return [self.s.works[key] for key, of in open_works if contract in ("", of)]
 
     def refuse(self, reason: str, detail: str, event: Event) -> None:
         """Keep what a peer did wrong, with the event that proves it."""

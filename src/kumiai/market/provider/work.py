@@ -12,19 +12,14 @@ from dataclasses import replace
 
 from kumiai.base.events import Event
 from kumiai.market.drafts import (
-    compute_commitment,
-    draft_dispute,
     draft_feedback,
-    draft_result,
 )
 from kumiai.market.effects import (
-    CancelInvoice,
     CheckToken,
     Fetch,
     InvoiceMade,
     MakeInvoice,
     PaymentSeen,
-    Publish,
     RedeemToken,
     Settle,
     Store,
@@ -34,17 +29,12 @@ from kumiai.market.effects import (
     WatchInvoice,
 )
 from kumiai.market.escrow import name_work
-from kumiai.market.judging_terms import DisputeTerms
 from kumiai.market.kinds import DISPUTABLE, Policy, Ruling, Status
-from kumiai.market.letters import Draft, RoundAsked, RulingGiven, VerdictGiven
-from kumiai.market.nips.nip01 import encode_event
-from kumiai.market.provider import requests
+from kumiai.market.letters import RoundAsked, VerdictGiven
+from kumiai.market.provider import answers, disputes, requests
 from kumiai.market.provider.contracts import BEFORE_DELIVERY, decline, drop_work
-from kumiai.market.provider.state import Stage, Work
+from kumiai.market.provider.state import Stage, Work, name_result
 from kumiai.market.provider.turn import Turn
-from kumiai.market.terms import ResultTerms
-
-INVOICE_SLACK_S = 600
 
 
 def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
@@ -60,8 +50,12 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
     if losses >= turn.policy.losses_max:
         decline(turn, contract, f"the last {losses} rounds were rejected")
         return
-    turn.put_contract(replace(contract, since_s=turn.now_s))
     work = Work(message, Stage.ASKED, amount_msat=message.terms.price_msat)
+    overlong = answers.find_overlong(turn, message)
+    if overlong:
+        fail(turn, work, overlong)
+        return
+    turn.put_contract(replace(contract, since_s=turn.now_s))
     unpaid = requests.count_unpaid(turn, contract.id)
     if unpaid < turn.policy.unpaid_max:
         _begin(turn, work)
@@ -69,12 +63,12 @@ def on_round(turn: Turn, message: RoundAsked, event: Event) -> None:
     turn.put_work(replace(work, stage=Stage.OWED))
     said = f"{unpaid} delivered rounds are neither paid nor rejected"
     draft = draft_feedback(work.key, message.job, message.customer, Status.PAYMENT_REQUIRED, said)
-    _publish(turn, work, "payment-required", draft)
+    answers.publish(turn, work, "payment-required", draft)
 
 
 def begin_owed(turn: Turn) -> None:
     """Take up what waited for the pay of the rounds before."""
-    for work in list(turn.s.works.values()):
+    for work in turn.list_open():
         if work.stage is Stage.OWED:
             unpaid = requests.count_unpaid(turn, work.request.contract)
             if unpaid < turn.policy.unpaid_max:
@@ -106,7 +100,7 @@ def start(turn: Turn, work: Work) -> None:
     """Say that we work, and fetch the model."""
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.PROCESSING)
-    _publish(turn, work, "processing", draft)
+    answers.publish(turn, work, "processing", draft)
     turn.put_work(replace(work, stage=Stage.FETCHING))
     size_max = turn.get_terms(work).model_bytes
     deadline = request.terms.deadline_s
@@ -115,7 +109,7 @@ def start(turn: Turn, work: Work) -> None:
 
 def train_next(turn: Turn) -> None:
     """Start the oldest waiting work if the machine is free."""
-    works = turn.s.works.values()
+    works = turn.list_open()
     if any(work.stage is Stage.TRAINING for work in works):
         return
     for work in works:
@@ -159,7 +153,7 @@ def on_trained(turn: Turn, work: Work, trained: Trained) -> None:
             loss_ppm=trained.loss_ppm,
         )
     )
-    turn.ask(Store(f"store/{work.key}", trained.update, _seal_key(turn, work)))
+    turn.ask(Store(f"store/{work.key}", trained.update, answers.get_seal_key(turn, work)))
 
 
 def on_stored(turn: Turn, work: Work, stored: Stored) -> None:
@@ -170,17 +164,15 @@ def on_stored(turn: Turn, work: Work, stored: Stored) -> None:
     if payment is Policy.ESCROW:
         _deliver(turn, work)
         return
-    terms = turn.get_terms(work)
-    life = terms.train_s + terms.reveal_s + 3 * terms.judge_s + INVOICE_SLACK_S
     request = work.request
     turn.ask(
         MakeInvoice(
             key=f"invoice/{work.key}",
             amount_msat=work.amount_msat,
-            expiry_s=life,
+            expiry_s=requests.compute_invoice_life_s(turn.get_terms(work)),
             description=f"training, round {request.terms.round} of job {request.job[:12]}",
             payment_hash=request.terms.payment_hash if payment is Policy.HOLD else "",
-            preimage=_seal_key(turn, work) if payment is Policy.FAIR else "",
+            preimage=answers.get_seal_key(turn, work) if payment is Policy.FAIR else "",
         )
     )
 
@@ -197,27 +189,7 @@ def _deliver(turn: Turn, work: Work) -> None:
     if turn.now_s > request.terms.deadline_s or work.sealed is None:
         fail(turn, work, "too late")
         return
-    payment = turn.get_contract(work).terms.payment
-    is_open = payment in (Policy.INVOICE, Policy.ESCROW)
-    terms = ResultTerms(
-        update=work.sealed,
-        commitment=_commit(turn, work),
-        samples=work.samples,
-        iterations=work.iterations,
-        flop=work.flop,
-        loss_ppm=work.loss_ppm,
-        key=_seal_key(turn, work) if is_open else "",
-    )
-    draft = draft_result(
-        request.event,
-        request.job,
-        request.contract,
-        request.terms.round,
-        terms,
-        work.amount_msat,
-        work.bolt11,
-    )
-    _publish(turn, work, "result", draft)
+    answers.publish(turn, work, "result", answers.make_result(turn, work))
 
 
 def on_delivered(turn: Turn, work: Work, event: Event) -> None:
@@ -234,11 +206,11 @@ def on_payment(turn: Turn, work: Work, seen: PaymentSeen) -> None:
     payment = turn.get_contract(work).terms.payment
     if seen.state == "accepted" and payment is Policy.HOLD and work.stage is Stage.DELIVERED:
         turn.put_work(replace(work, stage=Stage.LOCKED))
-        request, key = work.request, _seal_key(turn, work)
+        request, key = work.request, answers.get_seal_key(turn, work)
         draft = draft_feedback(
             request.id, request.job, request.customer, Status.PARTIAL, "the key", key
         )
-        _publish(turn, work, "key", draft)
+        answers.publish(turn, work, "key", draft)
     elif seen.state == "settled":
         on_paid(turn, work, work.amount_msat)
 
@@ -251,18 +223,19 @@ def on_paid(turn: Turn, work: Work, amount_msat: int) -> None:
         turn.drop(f"{name}/{work.key}")
     stage = work.stage if work.stage is Stage.REJECTED else Stage.PAID
     turn.put_work(replace(work, stage=stage, paid_msat=amount_msat))
+    contract = turn.get_contract(work)
+    turn.put_contract(replace(contract, paid_msat=contract.paid_msat + amount_msat))
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.SUCCESS, "paid")
-    _publish(turn, work, "success", draft)
+    answers.publish(turn, work, "success", draft)
 
 
 def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
     """Accepted: take what it releases. Rejected: give the locked money back."""
-    found = [work for work in turn.s.works.values() if work.result == message.result]
-    if not found or found[0].request.customer != message.judge:
+    work = turn.s.works.get(turn.s.names.get(name_result(message.result), ""))
+    if work is None or work.request.customer != message.judge:
         turn.refuse("not-the-judge", "a verdict on no result of ours, or by a stranger", event)
         return
-    work = found[0]
     if work.verdict and not (work.stage is Stage.DISPUTED and message.ruling is Ruling.ACCEPTED):
         return
     payment = turn.get_contract(work).terms.payment
@@ -272,14 +245,19 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
         if hashlib.sha256(preimage).hexdigest() != work.payment_hash:
             turn.refuse("wrong-preimage", "an accepting verdict without what it owes", event)
             return  # it decides nothing: one that fits may still come
+    is_rejected = message.ruling is Ruling.REJECTED
+    has_jury = bool(turn.get_terms(work).jury)
+    if is_rejected and has_jury and not answers.has_room_to_dispute(turn, work, event):
+        turn.refuse("too-long", "a verdict that no dispute has room for decides nothing", event)
+        return
     work = replace(work, verdict=event, code=message.code)
     if not is_accepted:
         stage = work.stage if work.stage is Stage.PAID else Stage.REJECTED
         turn.put_work(replace(work, stage=stage))
-        if turn.policy.disputes and message.code in DISPUTABLE and turn.get_terms(work).jury:
-            dispute(turn, work.key)
+        if turn.policy.disputes and message.code in DISPUTABLE and has_jury:
+            disputes.dispute(turn, work.key)
         else:
-            _give_back(turn, work)
+            disputes.give_back(turn, work)
         return
     if work.stage is not Stage.PAID:
         work = replace(work, stage=Stage.ACCEPTED)
@@ -291,101 +269,21 @@ def on_verdict(turn: Turn, message: VerdictGiven, event: Event) -> None:
         turn.ask(RedeemToken(f"redeem/{work.key}", token, message.signatures))
 
 
-def on_ruling(turn: Turn, message: RulingGiven, event: Event) -> None:
-    """A juror's word; with ecash, its signature pays us.
-
-    When more than half of the jury is against us, the locked money goes back.
-    """
-    key = turn.s.disputes.get(message.dispute)
-    work = turn.s.works.get(key) if key is not None else None
-    if work is None or work.stage is not Stage.DISPUTED:
-        return
-    jury = turn.get_terms(work).jury
-    if message.juror not in jury:
-        turn.refuse("not-a-juror", "rules without being of the job's jury", event)
-        return
-    if message.ruling is Ruling.ACCEPTED:
-        if message.signatures:
-            token = work.request.terms.token
-            turn.ask(RedeemToken(f"redeem/{work.key}", token, message.signatures))
-        return
-    against = tuple(dict.fromkeys((*work.against, message.juror)))
-    work = replace(work, against=against)
-    turn.put_work(work)
-    if 2 * len(against) >= len(jury):
-        turn.put_work(replace(work, stage=Stage.REJECTED))
-        _give_back(turn, work)
-
-
-def _give_back(turn: Turn, work: Work) -> None:
-    """Release money that is locked for us and not ours."""
-    if turn.get_contract(work).terms.payment is Policy.HOLD and work.payment_hash:
-        turn.ask(CancelInvoice(f"cancel/{work.key}", work.payment_hash))
-
-
-def dispute(turn: Turn, key: str) -> None:
-    """Ask every juror of the job about a rejected work."""
-    work = turn.s.works.get(key)
-    if work is None or work.stage is not Stage.REJECTED or work.sealed is None:
-        return
-    if work.verdict is None:
-        return
-    request = work.request
-    terms = DisputeTerms(
-        update=work.sealed,
-        key=_seal_key(turn, work),
-        model=request.terms.model,
-        attempt=request.terms.attempt,
-        commitment=_commit(turn, work),
-        token=request.terms.token,
-        verdict=encode_event(work.verdict).decode(),
-    )
-    for juror in turn.get_terms(work).jury:
-        draft = draft_dispute(
-            request.job, request.contract, work.verdict.id, request.terms.round, juror, terms
-        )
-        _publish(turn, work, f"dispute/{juror}", draft)
-        turn.put_work(replace(work, stage=Stage.DISPUTED))
-
-
 def fail(turn: Turn, work: Work, reason: str) -> None:
     """We cannot deliver: say so, it costs the round's pay and nothing else."""
     drop_work(turn, work.key)
     turn.put_work(replace(work, stage=Stage.FAILED, code=reason))
     request = work.request
     draft = draft_feedback(request.id, request.job, request.customer, Status.ERROR, reason)
-    _publish(turn, work, "error", draft)
+    answers.publish(turn, work, "error", draft)
 
 
 def expire(turn: Turn) -> None:
     """Work that can no longer be in time is dropped."""
-    for work in list(turn.s.works.values()):
+    for work in turn.list_open():
         if work.stage in BEFORE_DELIVERY and turn.now_s > work.request.terms.deadline_s:
             is_unpaid = work.stage is Stage.OWED
             fail(turn, work, "the round before was not paid" if is_unpaid else "too late")
-        elif work.stage is Stage.DISPUTED and turn.now_s > _compute_dispute_end(turn, work):
+        elif work.stage is Stage.DISPUTED and turn.now_s > disputes.compute_end(turn, work):
             turn.put_work(replace(work, stage=Stage.REJECTED))
-            _give_back(turn, work)
-
-
-def _compute_dispute_end(turn: Turn, work: Work) -> int:
-    """A jury that says nothing until our invoice's life is over will not speak any more."""
-    return (
-        requests.compute_locktime_least(work.request.terms, turn.get_terms(work)) + INVOICE_SLACK_S
-    )
-
-
-def _publish(turn: Turn, work: Work, name: str, draft: Draft) -> None:
-    """Answer where the job asked for answers, beside our own relays."""
-    relays = turn.get_relays(work.request.job)
-    turn.ask(Publish(f"publish/{name}/{work.key}", draft, relays))
-
-
-def _commit(turn: Turn, work: Work) -> str:
-    request = work.request
-    place = (request.job, request.contract, request.terms.round, request.terms.attempt)
-    return compute_commitment(*place, turn.policy.pubkey, work.update)
-
-
-def _seal_key(turn: Turn, work: Work) -> str:
-    return turn.derive(f"update/{work.key}")
+            disputes.give_back(turn, work)

@@ -18,6 +18,7 @@ from kumiai.market.kinds import EVENT_BYTES_MAX
 from kumiai.market.letters import Draft, Letter
 from kumiai.market.nips import nip44
 from kumiai.market.nips.nip01 import encode_event, get_values, sign_text
+from kumiai.market.sizes import encode_hidden
 from kumiai.market.terms import Tag
 from kumiai.nodes.market.local import Nonces
 
@@ -32,7 +33,7 @@ def sign_draft(key: SigningKey, draft: Draft, at_s: int, nonces: Nonces) -> Even
     if draft.hidden is not None:
         if draft.text:
             raise ValueError(f"a draft of kind {draft.kind} with text and hidden tags")
-        text = json.dumps(draft.hidden, ensure_ascii=False, separators=(",", ":"))
+        text = encode_hidden(draft.hidden)
         nonce = nonces(nip44.NONCE_BYTES)
         if draft.job_key:
             content = nip44.encrypt_with(bytes.fromhex(draft.job_key), text, nonce)

@@ -88,7 +88,9 @@ def _is_same(before: object, after: object) -> bool:
     if type(before) is not type(after) or not is_dataclass(before):
         return before == after
     names = [one.name for one in fields(before) if one.name != "rejected"]
-    return all(getattr(before, name) == getattr(after, name) for name in names)
+    pairs = ((getattr(before, name), getattr(after, name)) for name in names)
+    # what a step did not touch is the same object: two dictionaries compare each of their entries
+    return all(one is other or one == other for one, other in pairs)
 
 
 def get_relays(machine: Machine[S, Any], state: S, key: str) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def make_world(plan: JobPlan, faults: Faults = ROUGH) -> MarketWorld:
             ecash=f"02{own.pubkey}",
             train_s=10,
         )
-        commands = PlainCodec(p.Start, p.Leave, p.Dispute, p.RateCustomer)
+        commands = PlainCodec(p.Start, p.Leave, p.Pause, p.Dispute, p.RateCustomer)
         member = SimMember(f"p{number}", own, p.Provider(policy), commands)
         member.twist = _TWISTS[cheat](world, member)
         world.add(member)

@@ -10,7 +10,9 @@ import typer
 from kumiai.apps.cli.marketing.extra import need_extra
 from kumiai.apps.cli.marketing.options import (
     BlobsOption,
+    ContractsOption,
     DirArgument,
+    DisputesOption,
     EcashOption,
     FolderOption,
     HostOption,
@@ -20,6 +22,7 @@ from kumiai.apps.cli.marketing.options import (
     RelayOption,
     SecretOption,
     SentenceArgument,
+    WaitOption,
     WalletOption,
 )
 from kumiai.apps.cli.options import LangOption, QuietOption, show_examples
@@ -269,20 +272,9 @@ def provider_start(
         list[str] | None,
         typer.Option("--allow-code", metavar="SHA256", help="Foreign code that may run here."),
     ] = None,
-    contracts: Annotated[
-        int | None,
-        typer.Option(
-            "--contracts",
-            min=1,
-            max=100,
-            metavar="N",
-            help="At the same time, at most (default 4).",
-        ),
-    ] = None,
-    disputes: Annotated[
-        bool | None,
-        typer.Option("--disputes", metavar="", help="Ask a job's jury about rejections."),
-    ] = None,
+    contracts: ContractsOption = None,
+    disputes: DisputesOption = None,
+    wait_hours: WaitOption = None,
     lang: LangOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -296,7 +288,16 @@ def provider_start(
     from kumiai.apps.cli.marketing.buying import make_places
 
     said = selling.Said(
-        price, hardware, name, payment, train_s, recipes, allow_code or None, contracts, disputes
+        price=price,
+        hardware=hardware,
+        name=name,
+        payment=payment,
+        train_s=train_s,
+        recipes=recipes,
+        allow_code=allow_code or None,
+        contracts=contracts,
+        disputes=disputes,
+        wait_hours=wait_hours,
     )
     places = make_places(relay, blobs, wallet, secret_file, ecash)
     selling.start(folder, said, places, lang, quiet)

@@ -65,3 +65,22 @@ PortOption = Annotated[
     typer.Option("--port", min=0, max=65535, metavar="PORT", help="0: any free one; it is shown."),
 ]
 HostOption = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen at.")]
+ContractsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--contracts", min=1, max=100, metavar="N", help="At the same time, at most (default 4)."
+    ),
+]
+DisputesOption = Annotated[
+    bool | None,
+    typer.Option("--disputes", metavar="", help="Ask a job's jury about rejections."),
+]
+WaitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--wait-hours",
+        metavar="HOURS",
+        min=1,
+        help="Pass over jobs whose own times can hold a place or pay for longer (default 24).",
+    ),
+]

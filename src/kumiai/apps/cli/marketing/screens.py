@@ -29,7 +29,28 @@ HEIGHT_MAX = PROVIDER_LINES + CONTRACTS_SHOWN_MAX + WORKS_SHOWN_MAX
 _CODES = frozenset(str(code) for code in Code)
 _GOOD = {"paid": "green", "accepted": "green", "active": "green"}
 _BAD = {"rejected": "red", "failed": "red", "closed": "red", "ended": "dim"}
-_NOTHING = re.compile(r"round (\d+) gave nothing in (\d+) attempts")
+# sentences of ours with numbers in them
+_NUMBERED = (
+    (
+        re.compile(r"round (?P<round>\d+) gave nothing in (?P<attempts>\d+) attempts"),
+        "market.page.outcome.nothing",
+    ),
+    (
+        re.compile(
+            r"its times can hold a place or pay here for (?P<seconds>\d+) s, "
+            r"more than our (?P<limit>\d+)"
+        ),
+        "market.ended.waits-too-long",
+    ),
+    (
+        re.compile(r"a result for it could have (?P<size>\d+) bytes, (?P<limit>\d+) are allowed"),
+        "market.ended.result-too-long",
+    ),
+    (
+        re.compile(r"a dispute for it could have (?P<size>\d+) bytes, (?P<limit>\d+) are allowed"),
+        "market.ended.dispute-too-long",
+    ),
+)
 
 
 def render_job(
@@ -101,8 +122,9 @@ def get_reason(code: str, texts: Texts) -> str:
 
 def get_outcome(sentence: str, texts: Texts) -> str:
     """Return how a job or contract ended, in the reader's language where the words are ours."""
-    if found := _NOTHING.fullmatch(sentence):
-        return texts.text("market.page.outcome.nothing", round=found[1], attempts=found[2])
+    for pattern, name in _NUMBERED:
+        if found := pattern.fullmatch(sentence):
+            return texts.text(name, **found.groupdict())
     key = "market.ended." + sentence.replace(" ", "-")
     return texts.text(key) if texts.has(key) else clean(sentence)
 

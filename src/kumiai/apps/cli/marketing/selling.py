@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import typer
 from rich.console import Console
@@ -45,6 +46,8 @@ FOLDER = Path("providers/me")
 PAYMENT = "hold,fair,invoice"
 TRAIN_S = 60
 CONTRACTS_MAX = 4
+HOUR_S = 3600
+WAIT_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Said:
     allow_code: Sequence[str] | None
     contracts: int | None
     disputes: bool | None
+    wait_hours: int | None
 
     def make_wishes(self) -> Wishes:
         """Put them together with what is meant where nothing is said."""
@@ -76,6 +80,7 @@ class Said:
             code=tuple(self.allow_code or ()),
             contracts_max=self.contracts or CONTRACTS_MAX,
             disputes=bool(self.disputes),
+            wait_s_max=HOUR_S * (self.wait_hours or WAIT_HOURS),
         )
 
     def check_unsaid(self, places: Places, root: Path) -> None:
@@ -107,12 +112,20 @@ def start(folder: Path | None, said: Said, places: Places, lang: str | None, qui
         say(console, _introduce(policy, texts))
         say_places(console, full, texts, spendable_msat)
         with ProviderScreen(console, policy, texts) as screen:
-            asyncio.run(run_provider(place, screen, get_settings(), screen.on_relay))
-    except KeyboardInterrupt:
+            running = run_provider(place, screen, get_settings(), screen.on_relay)
+            asyncio.run(_until_terminated(running))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         line = texts.text("market.left", command=_start(place))
         print(f"kumiai: {line}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(EXIT_INTERRUPTED) from None
     say(console, texts.text("market.provider.gone", folder=place.root))
+
+
+async def _until_terminated(running: Coroutine[Any, Any, object]) -> None:
+    """Take SIGTERM as Ctrl-C is taken."""
+    task = asyncio.ensure_future(running)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
 
 
 def status(folder: Path, as_json: bool, lang: str | None) -> None:
