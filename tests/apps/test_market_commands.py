@@ -27,7 +27,9 @@ from kumiai.base.errors import InputError
 
 pytest.importorskip("bolt11", reason="pip install 'kumiai[market]'")
 
-GOOD = JOB.format(name="job", trainers=2, rounds=1, epochs=1, offers_s=5, automatic="true")
+GOOD = JOB.format(
+    name="job", trainers=2, rounds=1, epochs=1, offers_s=5, train_s=240, automatic="true"
+)
 Ask = Callable[..., str]
 
 

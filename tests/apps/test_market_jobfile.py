@@ -16,7 +16,9 @@ from kumiai.base.errors import InputError
 from kumiai.market.terms import COMMITTEE_MAX
 from kumiai.tasks.errors import TaskError
 
-GOOD = JOB.format(name="job", trainers=2, rounds=1, epochs=1, offers_s=5, automatic="true")
+GOOD = JOB.format(
+    name="job", trainers=2, rounds=1, epochs=1, offers_s=5, train_s=240, automatic="true"
+)
 KEYS = [f"{number:064x}" for number in range(1, 80)]
 POINT = "02" + "ab" * 32
 

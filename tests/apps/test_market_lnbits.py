@@ -44,7 +44,9 @@ def _sell(town: Town, server: Lnbits) -> None:
     )
     assert "paid by invoice," in town.wait("bob", "provider .*Ctrl-C")[0]
     settings = {"trainers": 1, "rounds": 2, "epochs": 1, "offers_s": 120, "automatic": "true"}
-    text = JOB.format(name="job", **settings) + 'payment = ["hold", "fair", "invoice"]\n'
+    text = (
+        JOB.format(name="job", train_s=240, **settings) + 'payment = ["hold", "fair", "invoice"]\n'
+    )
     (town.root / "job.toml").write_text(text)
     secret = ["--secret-file", "alice.key"]
     town.start("alice", "market", "post", "job.toml", *places, wallet, *secret)

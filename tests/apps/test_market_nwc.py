@@ -73,9 +73,31 @@ def test_a_job_is_sold_and_bought_with_links(street: Street) -> None:
     assert "20 sat of it has" in street.read("wallet-customer")
 
 
+def test_a_link_whose_budget_is_used_up_is_named_to_the_customer(street: Street) -> None:
+    """Its wallet is full, the job's budget too: only the link's is not, and that is said."""
+    street.run("wallet", "fund", "embedded:bank.sqlite#customer", "1000sat")
+    street.serve("customer", "--budget-sat", "5")
+    street.serve("seller")
+    places = [*street.relay, "--blobs", street.start_blobs("blobs")]
+    seller = ["--folder", "seller", "--price", "10", "--wallet", street.get_nwc("seller")]
+    street.start("seller", "provider", "start", *seller, *places)
+    street.wait("seller", "sells training.*Ctrl-C")
+    _post(street, places)
+    said = street.wait("buyer", "The wallet refused to pay: .*")[0]
+    assert "link.txt" in said and "--budget-sat" in said and "QUOTA" not in said
+    street.kill("buyer")
+    books = street.run("wallet", "reconcile", "--folder", "jobs/job", "--lang", "en")
+    assert "connection" in books and "QUOTA" not in books
+    street.start("buyer", "market", "watch", "jobs/job")  # told again to who looks later
+    street.wait("buyer", "The wallet refused to pay: ")
+    assert street.get_msat("customer") == 1_000_000
+
+
 def _post(street: Street, places: Sequence[str]) -> None:
     settings = {"trainers": 1, "rounds": 2, "epochs": SLOW, "offers_s": 20, "automatic": "true"}
-    text = JOB.format(name="job", **settings) + 'payment = ["hold", "fair", "invoice"]\n'
+    text = (
+        JOB.format(name="job", train_s=240, **settings) + 'payment = ["hold", "fair", "invoice"]\n'
+    )
     (street.root / "job.toml").write_text(text)
     wallet = ["--wallet", street.get_nwc("customer")]
     street.start("buyer", "market", "post", "job.toml", *wallet, *places)

@@ -20,6 +20,7 @@ from kumiai.market.customer.state import Stage, Standing
 from kumiai.market.effects import Store
 from kumiai.market.kinds import Code
 from kumiai.market.provider import Start
+from kumiai.nodes.market.errors import WalletError
 
 
 def read(shown: RenderableType, width: int = 80) -> str:
@@ -162,6 +163,21 @@ def test_who_takes_a_place_later_is_not_counted_with_the_first() -> None:
     members[first] = replace(members[first], standing=Standing.CHOSEN)
     screen.on_step(replace(state, phase=Phase.CONTRACTS, members=members), ())
     assert "a contract goes to 1 more provider" in out.getvalue()
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", "--budget-sat"), ("ja", "リンクの上限")])
+def test_a_used_up_budget_of_the_wallets_link_is_told_once_and_plainly(
+    lang: str, said: str
+) -> None:
+    out = io.StringIO()
+    screen = watching.NodeScreen(
+        Console(file=out, width=400), load_texts(lang), wallet="nwc:wallets/me/link.txt"
+    )
+    for key in ("paying pay/1", "paying pay/2"):
+        screen.on_trouble(key, WalletError("QUOTA_EXCEEDED", "the budget is used up"))
+    [line] = out.getvalue().splitlines()
+    assert said in line and "nwc:wallets/me/link.txt" in line
+    assert "QUOTA_EXCEEDED" not in line and "tried again" not in line
 
 
 def test_a_server_that_was_not_started_is_told_once_and_how() -> None:

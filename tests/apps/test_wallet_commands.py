@@ -25,6 +25,7 @@ from kumiai.apps.cli.wallet.amounts import read_amount, show_amount
 from kumiai.apps.market.places import Places, complete_places
 from kumiai.base.errors import InputError
 from kumiai.nodes.market.cashier import Cashier
+from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.intents import Debt
 from kumiai.nodes.market.ports import Payment, PaymentState
 
@@ -141,6 +142,23 @@ def test_a_tilde_is_the_home(
     assert json.loads(ask(capsys, "balance", f"embedded:{home}/bank.db#me", "--json")[0])
     places = complete_places(Places((), (), "nwc:~/link.txt", ecash="embedded:~/mint"), {})
     assert (places.wallet, places.ecash) == (f"nwc:{home}/link.txt", f"embedded:{home}/mint")
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", "--budget-sat"), ("ja", "リンクの上限")])
+def test_a_used_up_budget_is_said_plainly(
+    lang: str,
+    said: str,
+    market: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(_: object) -> None:
+        raise WalletError("QUOTA_EXCEEDED", "the budget of this connection is used up")
+
+    monkeypatch.setattr(EmbeddedWallet, "get_balance", refuse)
+    for command in ("balance", "reconcile"):
+        _, err = ask(capsys, command, market, "--lang", lang, code=7)
+        assert said in err and market in err and "QUOTA" not in err
 
 
 @pytest.mark.parametrize(

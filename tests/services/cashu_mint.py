@@ -16,7 +16,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +55,16 @@ class Mint:
 
 @contextmanager
 def run_mint(
-    folder: Path, *, input_fee_ppk: int = INPUT_FEE_PPK, key_number: int = 0
+    folder: Path,
+    *,
+    input_fee_ppk: int = INPUT_FEE_PPK,
+    key_number: int = 0,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Mint]:
     """Start a mint and wait until it answers; it is killed at the end.
 
     key_number: which of its keys are made and used; after `retire_keys` give another.
+    settings: of nutshell, by their names in the environment.
     """
     program = ENVIRONMENT / "bin" / "mint"
     if not program.exists():
@@ -73,6 +78,7 @@ def run_mint(
             | {
                 "MINT_INPUT_FEE_PPK": str(input_fee_ppk),
                 "MINT_DERIVATION_PATH": f"m/0'/0'/{key_number}'",
+                **(settings or {}),
             },
             cwd=folder,
             stdout=log,

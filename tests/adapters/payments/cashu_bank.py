@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.adapters.payments.ecash_contract import FUNDED_MSAT, Bank
 
-from kumiai.adapters.payments.cashu.wallet import CashuWallet
+from kumiai.adapters.payments.cashu.purse import CashuPurse
 from kumiai.base.keys import derive_key
 from kumiai.nodes.market.errors import WalletError
 
@@ -16,18 +16,18 @@ SWAP_FEE_MSAT = 1_000  # nutshell's tenth of a satoshi for each of a few pieces,
 POLL_S = 0.1
 
 
-def open_wallet(url: str, folder: Path, name: str) -> CashuWallet:
+def open_wallet(url: str, folder: Path, name: str) -> CashuPurse:
     """Keys are fresh for every test: the mint remembers what was spent."""
-    return CashuWallet(url, derive_key(str(folder / name).encode(), "ecash"), folder / name)
+    return CashuPurse(url, derive_key(str(folder / name).encode(), "ecash"), folder / name)
 
 
-async def fund(wallet: CashuWallet, amount_msat: int = FUNDED_MSAT) -> None:
+async def fund(wallet: CashuPurse, amount_msat: int = FUNDED_MSAT) -> None:
     quote = await wallet.request_funds("funds", amount_msat)
     assert quote.bolt11.startswith("ln")
     await claim(wallet, "funds", amount_msat)
 
 
-async def claim(wallet: CashuWallet, key: str, amount_msat: int, ended_by: str = "\0") -> None:
+async def claim(wallet: CashuPurse, key: str, amount_msat: int, ended_by: str = "\0") -> None:
     """Ask until the mint has seen its invoice paid; an error with the words `ended_by` ends it."""
     while True:
         try:

@@ -56,12 +56,21 @@ class TestEmbeddedEcash(EcashContract):
             await member.close()
 
 
-def test_a_kill_at_every_step_moves_money_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [("escrow", ("lock: 7 steps", "redeem: 7 steps")), ("purse", ("pay: ", "send: ", "fill: "))],
+)
+def test_a_kill_at_every_step_moves_money_once(
+    tmp_path: Path, part: str, said: tuple[str, ...]
+) -> None:
     result = subprocess.run(
-        [sys.executable, CRASHER, "embedded", tmp_path], capture_output=True, text=True, check=False
+        [sys.executable, CRASHER, "embedded", part, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "lock: 7 steps" in result.stdout and "redeem: 7 steps" in result.stdout
+    assert all(line in result.stdout for line in said), result.stdout
 
 
 def test_a_token_of_another_bank_is_refused(tmp_path: Path) -> None:

@@ -250,7 +250,11 @@ def test_history_has_every_movement_and_adds_up_to_the_balance(server: Lnbits) -
                 await world.alice.pay(f"p{number}", invoice.bolt11, 1_000 * (number + 1))
             await world.bob.make_invoice("never paid", 9_000)
             told = await world.alice.list_payments()
-            assert len(told) == 4 and told[0].is_incoming, "the operator's credit comes first"
+            [credit] = [p for p in told if p.is_incoming]
+            assert len(told) == 4 and [p.created_at_s for p in told] == sorted(
+                p.created_at_s for p in told
+            )
+            assert credit.created_at_s == told[0].created_at_s, "the operator's credit comes first"
             sums = sum(
                 (1 if p.is_incoming else -1) * p.amount_msat - p.fee_msat
                 for p in told

@@ -16,15 +16,17 @@ pytest.importorskip("bolt11", reason="needs the extra `market`")
 from kumiai.adapters.blobs import sealed
 from kumiai.adapters.payments import bolt11
 from kumiai.adapters.payments.bank import EmbeddedBank
+from kumiai.adapters.payments.cashu.embedded import EmbeddedEcash
 from kumiai.adapters.payments.embedded import EmbeddedWallet
 from kumiai.adapters.payments.intents import MemoryIntents
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.base.errors import InputError, StoreError
+from kumiai.base.keys import derive_key
 from kumiai.market import effects as fx
 from kumiai.market.terms import BlobRef
 from kumiai.nodes.market import work as w
 from kumiai.nodes.market.carry_blobs import BlobCarrier
-from kumiai.nodes.market.carry_ecash import make_lock
+from kumiai.nodes.market.carry_ecash import EcashCarrier, make_lock
 from kumiai.nodes.market.carry_money import MoneyCarrier
 from kumiai.nodes.market.carry_work import CustomerWork, ProviderWork
 from kumiai.nodes.market.carrying import Insisting
@@ -269,6 +271,37 @@ def test_held_money_is_taken_or_given_back(tmp_path: Path, is_taken: bool) -> No
     assert [one.state for one in results if fx.is_final(one)] == [word, word]
     assert purses.spendable("payee") == (700 if is_taken else 0)
     assert purses.spendable("payer") == (9_300 if is_taken else 10_000)
+
+
+@pytest.mark.parametrize("code", ["QUOTA_EXCEEDED", "INSUFFICIENT_BALANCE", "PAYMENT_FAILED"])
+def test_a_limit_of_our_own_wallet_is_told_to_its_owner(tmp_path: Path, code: str) -> None:
+    purses = Purses(tmp_path)
+    made = purses.ask()
+    cashier: Any = purses.payer.cashier
+
+    async def refuse(*_arguments: Any, **_options: Any) -> Any:
+        raise WalletError(code, "no more of it")
+
+    cashier._wallet.pay = refuse
+    told: list[tuple[str, str]] = []
+    purses.payer.insisting = Insisting(FAST, lambda what, error: told.append((what, str(error))))
+    [seen] = carry(purses.payer.pay, purses.pay(made))
+    assert seen.state == "failed" and purses.spendable("payer") == 10_000
+    is_limit = code != "PAYMENT_FAILED"
+    assert told == ([("paying p", f"{code}: no more of it")] if is_limit else [])
+
+
+def test_an_empty_purse_is_told_to_its_owner(tmp_path: Path) -> None:
+    ecash = EmbeddedEcash(tmp_path / "bank.sqlite", derive_key(b"me", "ecash"))
+    told: list[str] = []
+    carrier = EcashCarrier("job", ecash, Insisting(FAST, lambda what, _: told.append(what)))
+    others = [
+        EmbeddedEcash(tmp_path / "bank.sqlite", derive_key(it, "ecash")) for it in (b"a", b"b")
+    ]
+    provider, arbiter = (it.pubkey for it in others)
+    wanted = fx.LockToken("t", 1_000, provider, arbiter, 2_000_000_000, "ab" * 32)
+    [failed] = carry(carrier.lock, wanted)
+    assert type(failed) is fx.Failed and told == ["ecash t"]
 
 
 def test_a_wallet_that_lets_us_in_no_more_says_nothing_about_the_money(tmp_path: Path) -> None:

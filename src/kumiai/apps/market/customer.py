@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from kumiai.adapters.payments.intents import SqliteIntents
 from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.adapters.store.market_journal import SqliteMarketJournal
 from kumiai.apps.market.assembly import Services, assemble
@@ -28,6 +29,9 @@ from kumiai.market.customer import (
     Phase,
     Rate,
 )
+from kumiai.nodes.market.carry_money import find_limit
+from kumiai.nodes.market.errors import WalletError
+from kumiai.nodes.market.intents import Action
 from kumiai.nodes.market.node import Observer
 from kumiai.nodes.market.ports import WalletPort
 from kumiai.nodes.market.record import InputCodec, decode_value, encode_value
@@ -145,6 +149,17 @@ def read_state(folder: MarketFolder) -> tuple[CustomerPlan, CustomerState]:
     finally:
         journal.close()
     return plan, state
+
+
+def read_limit(folder: MarketFolder) -> WalletError | None:
+    """Return the limit of the own wallet at which the job's last payment failed, if it did so."""
+    if not folder.money_path.is_file():
+        return None
+    with SqliteIntents(folder.money_path, is_readonly=True) as kept:
+        paid = [record for record in kept.list_all() if record.intent.action is Action.PAY]
+    if not paid:
+        return None
+    return find_limit(max(paid, key=lambda record: record.intent.created_at_s))
 
 
 def is_closed(state: CustomerState) -> bool:

@@ -23,6 +23,7 @@ from kumiai.market.effects import (
     TokenSigned,
 )
 from kumiai.market.kinds import Code
+from kumiai.nodes.market.carry_money import OWN_LIMITS
 from kumiai.nodes.market.carrying import Carriers, Emit, Insisting, fail
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.ports import EcashLock, EcashPort
@@ -97,6 +98,8 @@ class EcashCarrier:
         try:
             emit(await self.insisting.call(f"ecash {key}", attempt))
         except (WalletError, InputError) as error:
+            if getattr(error, "code", "") in OWN_LIMITS:
+                self.insisting.report(f"ecash {key}", error)
             emit(fail(key, Code.BAD_INVOICE, error))
 
 

@@ -33,10 +33,12 @@ from kumiai.nodes.market.carrying import Carriers, Emit, Insisting, fail
 from kumiai.nodes.market.errors import WalletError
 from kumiai.nodes.market.intents import Action, Debt, Record
 from kumiai.nodes.market.patience import Patience
-from kumiai.nodes.market.ports import Invoice
+from kumiai.nodes.market.ports import Invoice, PaymentState
 
 # what our own wallet says to us, not about the payment: its owner mends it, the money may be moving
 _SHUT_OUT: Final = frozenset({"UNAUTHORIZED", "RESTRICTED"})
+# why our own wallet would not pay: nothing that a peer has done, and its owner can help it
+OWN_LIMITS: Final = frozenset({"QUOTA_EXCEEDED", "INSUFFICIENT_BALANCE"})
 
 
 class CashierPort(Protocol):
@@ -206,6 +208,8 @@ class MoneyCarrier:
                 await self.looking.sleep(next(waits))
                 continue
             told = record.outcome
+            if limit := find_limit(record):
+                self.insisting.report(f"paying {key}", limit)
             seen = PaymentSeen(key, told.state.value, told.preimage, told.fee_msat)
             if seen != last:
                 emit(seen)
@@ -228,3 +232,11 @@ class MoneyCarrier:
 
     def _list_of(self, key: str) -> list[Record]:
         return [record for record in self.intents.list_all() if record.intent.key == key]
+
+
+def find_limit(record: Record) -> WalletError | None:
+    """Say which limit of our own wallet a payment failed at, if it was one of OWN_LIMITS."""
+    code, _, words = record.outcome.note.partition(": ")
+    if record.outcome.state is not PaymentState.FAILED or code not in OWN_LIMITS:
+        return None
+    return WalletError(code, words)

@@ -35,9 +35,9 @@ class BlobError(MarketError):
 class WalletError(MarketError):
     """A wallet or mint refused or did not answer.
 
-    code: NIP-47's word (INSUFFICIENT_BALANCE, NOT_IMPLEMENTED, PAYMENT_FAILED, NOT_FOUND,
-    RATE_LIMITED, UNAUTHORIZED, INTERNAL, OTHER) or one of ours: AMOUNT_DIFFERS, PAYEE_DIFFERS,
-    EXPIRED, TOO_LATE, ALREADY_PAID, LOCK_DIFFERS, SPENT.
+    code: NIP-47's word (INSUFFICIENT_BALANCE, QUOTA_EXCEEDED, NOT_IMPLEMENTED, PAYMENT_FAILED,
+    NOT_FOUND, RATE_LIMITED, UNAUTHORIZED, INTERNAL, OTHER) or one of ours: AMOUNT_DIFFERS,
+    PAYEE_DIFFERS, FEE_TOO_HIGH, EXPIRED, TOO_LATE, ALREADY_PAID, LOCK_DIFFERS, SPENT.
     """
 
     def __init__(self, code: str, message: str, *, is_retriable: bool = False) -> None:

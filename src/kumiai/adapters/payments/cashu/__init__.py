@@ -1,4 +1,5 @@
-"""Ecash for escrow: `wallet` over a real Cashu mint, `embedded` as its twin without a service.
+"""Ecash: `wallet` for escrow and `purse` for its owner over a real Cashu mint; `embedded` and
+`embedded_purse` as their twins without a service.
 
 The protocol is written in numbered documents (NUTs, https://github.com/cashubtc/nuts); a module
 here names those that it follows. Nothing of a mint's program is imported: what a wallet needs is

@@ -105,11 +105,14 @@ class EmbeddedEcash:
         if amount_msat <= 0:
             raise InputError("amount_msat", amount_msat, "give more than 0")
         request = hash_document(["lock", amount_msat, repr(lock)])
+        secret = conditions.encode_secret(lock, conditions.make_nonce(lock.about))
+        return self._make_token(key, request, amount_msat, secret)
+
+    def _make_token(self, key: str, request: str, amount_msat: int, secret: str) -> str:
         with sqlite.store_errors(self._path), self.engine.begin() as connection:
             if (known := self._find_move(connection, key, request)) is not None:
                 return known
             self._add(connection, -amount_msat)
-            secret = conditions.encode_secret(lock, conditions.make_nonce(lock.about))
             row = {"secret": secret, "amount_msat": amount_msat, "spent_by": "", "preimage": ""}
             connection.execute(_tokens.insert(), [row])
             token = _encode(_Token(self._bank, amount_msat, secret))
@@ -155,7 +158,8 @@ class EmbeddedEcash:
         if preimage is not None and not is_hash(preimage):
             raise InputError("preimage", preimage, "give 64 lower-case hex digits")
         parsed = self._read(token)
-        lock = _read_lock(parsed.secret)
+        # a plain secret is money for whoever knows it
+        lock = _read_lock(parsed.secret) if _is_locked(parsed.secret) else None
         if any(len(given) != 1 for given in signatures):
             raise WalletError("UNAUTHORIZED", "a signer gives one signature for one proof")
         shown = {conditions.sign_secret(self._key, parsed.secret)}
@@ -167,8 +171,8 @@ class EmbeddedEcash:
             row = _find_token(connection, parsed)
             if row.spent_by:
                 raise WalletError("SPENT", "it was spent")
-            by_signers = self._is_opened(parsed.secret, lock, shown, preimage)
-            if not by_signers and not self._is_refund(parsed.secret, lock, shown):
+            by_signers = lock is None or self._is_opened(parsed.secret, lock, shown, preimage)
+            if not (by_signers or (lock and self._is_refund(parsed.secret, lock, shown))):
                 raise WalletError("UNAUTHORIZED", "what is shown does not open this lock")
             connection.execute(
                 _tokens.update()
@@ -258,6 +262,11 @@ class EmbeddedEcash:
             raise WalletError("OTHER", f"key {key!r} was used for another movement of money")
         return str(row.result)
 
+    def _list_moves(self, connection: Connection) -> list[tuple[str, str]]:
+        """The keys and results of what was locked, sent and redeemed, and play money's."""
+        query = select(_moves.c.key, _moves.c.result).where(_moves.c.pubkey == self._pubkey)
+        return [(row.key, row.result) for row in connection.execute(query) if row.result]
+
     def _keep_move(self, connection: Connection, key: str, request: str, result: str) -> None:
         row = {"pubkey": self._pubkey, "key": key, "request": request, "result": result}
         connection.execute(_moves.insert(), [row])
@@ -269,6 +278,21 @@ class EmbeddedEcash:
         connection.execute(_accounts.delete().where(_accounts.c.pubkey == self._pubkey))
         row = {"pubkey": self._pubkey, "balance_msat": balance_msat}
         connection.execute(_accounts.insert(), [row])
+
+
+def read_result(result: str) -> tuple[str, int, str]:
+    """Return of what was moved: sort of movement (`MoveKind`'s words), amount in msat, token."""
+    if not result.startswith(TOKEN_PREFIX):
+        return "received", int(result), ""
+    _, amount_msat, secret = json.loads(result.removeprefix(TOKEN_PREFIX))
+    return "locked" if _is_locked(secret) else "sent", amount_msat, result
+
+
+def _is_locked(secret: str) -> bool:
+    try:
+        return conditions.find_kind(secret) is not None
+    except ValueError:
+        return True
 
 
 def _encode(token: _Token) -> str:

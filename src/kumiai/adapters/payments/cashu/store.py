@@ -9,13 +9,16 @@ answered, so money is neither lost nor spent twice. The file is money: its owner
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, event, select
 
+from kumiai.adapters.payments.cashu import facts as facts_module
+from kumiai.adapters.payments.cashu.facts import Facts
 from kumiai.adapters.payments.cashu.tokens import Dleq, Proof
 from kumiai.adapters.store import sqlite
 from kumiai.nodes.market.errors import WalletError
@@ -36,15 +39,17 @@ _operations = Table(
     "operations",
     _metadata,
     Column("key", String, primary_key=True),
-    Column("kind", String, nullable=False),  # lock | redeem | mint
+    Column("kind", String, nullable=False),  # lock | redeem | mint | melt
     Column("request", String, nullable=False),  # what it was asked to do: the same key, the same
     Column(
         "state", String, nullable=False, index=True
-    ),  # quoted | planned | refused | done | dropped
+    ),  # quoted | planned | refused | done | dropped | lapsed
     Column("inputs", String, nullable=False),
     Column("outputs", String, nullable=False),
     Column("result", String, nullable=False),
 )
+
+_SPENDING = ("lock", "melt")  # the others gain only
 
 _shown = Table(
     "shown",
@@ -81,12 +86,14 @@ class Operation:
 class WalletStore:
     """The SQLite file of one wallet at one mint and unit. One process at a time."""
 
-    def __init__(self, path: Path, owner: str) -> None:
+    def __init__(self, path: Path, owner: str, clock: Callable[[], float] = time.time) -> None:
         """`owner` names mint, unit and key: the file is refused if it was made for another."""
         self._path = path
+        self._clock = clock  # for the times that people read
         self.engine = open_money(path)
         with sqlite.store_errors(path), self.engine.begin() as connection:
             _metadata.create_all(connection)
+            facts_module.metadata.create_all(connection)
             found = _find(connection, "owner")
             if found is None:
                 _put(connection, Operation("owner", "owner", owner, "done"))
@@ -98,11 +105,30 @@ class WalletStore:
         with sqlite.store_errors(self._path), self.engine.begin() as connection:
             return _find(connection, f"key {key}")
 
+    def get_facts(self, key: str) -> Facts:
+        """Return what people ask about the operation of this key."""
+        with sqlite.store_errors(self._path), self.engine.begin() as connection:
+            return facts_module.find(connection, f"key {key}")
+
     def list_planned(self) -> list[Operation]:
-        """Return what was planned and has no known end, oldest first."""
-        query = select(_operations).where(_operations.c.state == "planned")
+        """Return the swaps that were planned and have no known end, oldest first."""
+        return [it for it in self.list_open() if it.state == "planned" and it.kind != "melt"]
+
+    def list_open(self) -> list[Operation]:
+        """Return what has no known end: swaps and payments under way, invoices; oldest first."""
+        query = select(_operations).where(_operations.c.state.in_(("quoted", "planned")))
         with sqlite.store_errors(self._path), self.engine.begin() as connection:
             return [_to_operation(row) for row in connection.execute(query)]
+
+    def list_all(self) -> list[tuple[Operation, Facts]]:
+        """Return every operation and what is known of it, in the order of their beginnings."""
+        query = select(_operations).where(_operations.c.kind != "owner")
+        with sqlite.store_errors(self._path), self.engine.begin() as connection:
+            known = facts_module.find_all(connection)
+            return [
+                (_to_operation(row), known.get(row.key, Facts()))
+                for row in connection.execute(query)
+            ]
 
     def list_free(self) -> list[Proof]:
         """Return the proofs that are ours and not set aside, largest first."""
@@ -114,6 +140,20 @@ class WalletStore:
         with sqlite.store_errors(self._path), self.engine.begin() as connection:
             return [_to_proof(row) for row in connection.execute(query)]
 
+    def begin(self, operation: Operation, facts: Facts) -> None:
+        """Keep a new operation with what is known of it, and set its inputs aside.
+
+        Raises WalletError, retriable, where another process was quicker: nothing is kept then.
+        """
+        with sqlite.store_errors(self._path), self.engine.begin() as connection:
+            name = f"key {operation.key}"
+            if _find(connection, name) is not None:
+                raise _make_busy()
+            _put(connection, operation, name)
+            facts_module.begin(connection, name, replace(facts, created_at_s=self._now()))
+            if operation.kind in _SPENDING:
+                _set_aside(connection, name, operation.inputs)
+
     def plan(self, operation: Operation) -> None:
         """Keep an operation, new or instead of an unfinished one, and set its inputs aside.
 
@@ -123,18 +163,29 @@ class WalletStore:
             name = f"key {operation.key}"
             connection.execute(_operations.delete().where(_operations.c.key == name))
             _put(connection, operation, name)
-            if operation.kind == "lock":
+            facts_module.begin(connection, name, Facts(created_at_s=self._now()))
+            if operation.kind in _SPENDING:
                 _set_aside(connection, name, operation.inputs)
 
-    def finish(self, operation: Operation, gained: Sequence[Proof], result: str) -> None:
-        """Write what came of it: the inputs are spent, `gained` is ours."""
+    def finish(
+        self,
+        operation: Operation,
+        gained: Sequence[Proof],
+        result: str,
+        fee: int = 0,
+        preimage: str = "",
+    ) -> None:
+        """Write what came of it: the inputs are spent, `gained` is ours; twice is harmless."""
         name = f"key {operation.key}"
         with sqlite.store_errors(self._path), self.engine.begin() as connection:
-            connection.execute(
+            changed = connection.execute(
                 _operations.update()
-                .where(_operations.c.key == name)
+                .where(_operations.c.key == name, _operations.c.state != "done")
                 .values(state="done", result=result)
             )
+            if changed.rowcount != 1:
+                return  # another process, which works with the same wallet, was quicker
+            facts_module.end(connection, name, self._now(), fee, preimage)
             connection.execute(
                 _proofs.update().where(_proofs.c.operation == name).values(is_spent=1)
             )
@@ -151,8 +202,19 @@ class WalletStore:
                 .values(state="refused")
             )
 
+    def lapse(self, operation: Operation) -> None:
+        """Note that its invoice was never paid, and is not asked about any more."""
+        name = f"key {operation.key}"
+        with sqlite.store_errors(self._path), self.engine.begin() as connection:
+            connection.execute(
+                _operations.update()
+                .where(_operations.c.key == name, _operations.c.state == "quoted")
+                .values(state="lapsed")
+            )
+            facts_module.end(connection, name, self._now(), 0, "")
+
     def drop(self, operation: Operation, spent: frozenset[str]) -> None:
-        """Forget a lock that the mint refused: its inputs are free again, but for those `spent`.
+        """Forget what the mint refused: its inputs are free again, but for those `spent`.
 
         The operation stays on file under another name, with its secrets.
         """
@@ -164,7 +226,9 @@ class WalletStore:
                 .where(_operations.c.key == name)
                 .values(key=kept, state="dropped")
             )
-            for proof in operation.inputs if operation.kind == "lock" else ():
+            facts_module.end(connection, name, self._now(), 0, "")
+            facts_module.rename(connection, name, kept)
+            for proof in operation.inputs if operation.kind in _SPENDING else ():
                 is_spent = proof.secret in spent
                 connection.execute(
                     _proofs.update()
@@ -196,6 +260,9 @@ class WalletStore:
     def close(self) -> None:
         """Let go of the file."""
         self.engine.dispose()
+
+    def _now(self) -> int:
+        return int(self._clock())
 
 
 def open_money(path: Path) -> Engine:
@@ -230,7 +297,11 @@ def _set_aside(connection: Connection, name: str, inputs: Sequence[Proof]) -> No
             .values(operation=name)
         )
         if changed.rowcount != 1:
-            raise WalletError("OTHER", "another process uses this wallet", is_retriable=True)
+            raise _make_busy()
+
+
+def _make_busy() -> WalletError:
+    return WalletError("OTHER", "another process uses this wallet", is_retriable=True)
 
 
 def _find(connection: Connection, name: str) -> Operation | None:

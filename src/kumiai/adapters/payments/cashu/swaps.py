@@ -11,14 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from kumiai.adapters.payments.cashu import points
-from kumiai.adapters.payments.cashu.api import (
-    KEYSET_INACTIVE,
-    SPENT,
-    BlindSignature,
-    MintApi,
-    MintRefusedError,
-    to_dleq,
-)
+from kumiai.adapters.payments.cashu.answers import BlindSignature, to_dleq
+from kumiai.adapters.payments.cashu.api import KEYSET_INACTIVE, SPENT, MintApi, MintRefusedError
 from kumiai.adapters.payments.cashu.keysets import (
     KEY_COUNT_MAX,
     Keyset,
@@ -103,7 +97,7 @@ class Swaps:
             except MintRefusedError as refusal:
                 if refusal.is_retriable:
                     raise
-                await self._drop(operation)
+                await self.drop(operation)
                 if attempt == _ATTEMPTS or refusal.mint_code not in {KEYSET_INACTIVE, SPENT}:
                     raise
                 await self.refresh()
@@ -170,13 +164,29 @@ class Swaps:
 
         Those that it never saw stay planned: whoever asked for them asks again with the same key.
         """
-        count = 0
-        for operation in self._store.list_planned():
-            signatures = await self._api.restore(blind_all(operation.outputs))
-            if signatures is not None:
-                await self._finish(operation, signatures)
-                count += 1
-        return count
+        planned = self._store.list_planned()
+        return sum([await self.find_end(operation) for operation in planned])
+
+    async def find_end(self, operation: Operation) -> bool:
+        """Fetch what the mint already answered to one operation; False if it never saw it."""
+        signatures = await self._api.restore(blind_all(operation.outputs))
+        if signatures is not None:
+            await self._finish(operation, signatures)
+        return signatures is not None
+
+    async def retry(self, operation: Operation) -> str:
+        """Bring a token that was planned, and perhaps never asked for, to its end."""
+        try:
+            return await self._swap(operation, [""] * len(operation.inputs), is_fresh=False)
+        except MintRefusedError as refusal:
+            if not refusal.is_retriable:
+                await self.drop(operation)
+            raise
+
+    async def make_blanks(self, count: int) -> tuple[Output, ...]:
+        """Return outputs for change whose amounts the mint chooses (NUT-08)."""
+        keyset = await self.get_active()
+        return tuple(_make_output(0, keyset, secrets.token_hex(32)) for _ in range(count))
 
     async def make_outputs(self, amount: int) -> tuple[Output, ...]:
         """Return outputs with fresh plain secrets, worth `amount` together."""
@@ -204,9 +214,7 @@ class Swaps:
             parts = split_with_fee(amount, keyset, count_max)
         except ValueError as error:
             raise WalletError("OTHER", str(error)) from error
-        if any(proof.keyset not in self._keysets for proof in self._store.list_free()):
-            await self.refresh()  # nothing is awaited below: what is chosen stays free
-        inputs, change = self._select(sum(parts))
+        inputs, change = await self.choose(sum(parts))  # nothing is awaited below: it stays free
         outputs = [_make_output(part, keyset, make_secret(), is_for_token=True) for part in parts]
         outputs += [
             _make_output(part, keyset, secrets.token_hex(32)) for part in _try_split(change, keyset)
@@ -216,8 +224,10 @@ class Swaps:
         self._store.plan(operation)
         return operation
 
-    def _select(self, wanted: int) -> tuple[list[Proof], int]:
+    async def choose(self, wanted: int) -> tuple[list[Proof], int]:
         """Return proofs worth `wanted` and their own fee, as few as possible, and the change."""
+        if any(proof.keyset not in self._keysets for proof in self._store.list_free()):
+            await self.refresh()
         inputs: list[Proof] = []
         total = 0
         known = [proof for proof in self._store.list_free() if proof.keyset in self._keysets]
@@ -250,7 +260,7 @@ class Swaps:
         theirs: list[Proof] = []
         for output, signature in zip(operation.outputs, signatures, strict=True):
             keyset = await self.get_keyset(output.keyset)
-            proof = _unblind(output, signature, keyset)
+            proof = unblind(output, signature, keyset)
             (theirs if output.is_for_token else ours).append(proof)
         if operation.kind == "lock":
             result = encode_token(Token(self._api.url, self._unit, tuple(theirs)))
@@ -259,9 +269,11 @@ class Swaps:
         self._store.finish(operation, ours, result)
         return result
 
-    async def _drop(self, operation: Operation) -> None:
+    async def drop(self, operation: Operation) -> None:
         """After a refusal: free the inputs, but for those that the mint calls spent."""
         states = await self._api.fetch_states([proof.y for proof in operation.inputs])
+        if any(state.state == "PENDING" for state in states):
+            raise WalletError("OTHER", "the mint is not done with its ecash", is_retriable=True)
         spent = {
             proof.secret
             for proof, state in zip(operation.inputs, states, strict=True)
@@ -296,7 +308,8 @@ def blind_all(outputs: Sequence[Output]) -> list[dict[str, Any]]:
     ]
 
 
-def _unblind(output: Output, signature: BlindSignature, keyset: Keyset) -> Proof:
+def unblind(output: Output, signature: BlindSignature, keyset: Keyset) -> Proof:
+    """Return the ecash of a signature; WalletError unless it proves to be the key's (NUT-12)."""
     key = keyset.keys[output.amount]
     blinded = points.blind(output.secret, output.factor)
     if (signature.amount, signature.keyset) != (output.amount, output.keyset) or not points.is_dleq(

@@ -25,7 +25,8 @@ from weakref import WeakValueDictionary
 from coincurve import PublicKey
 
 from kumiai.adapters.payments.cashu import conditions, points
-from kumiai.adapters.payments.cashu.api import MintApi, Quote
+from kumiai.adapters.payments.cashu.answers import Quote
+from kumiai.adapters.payments.cashu.api import MintApi
 from kumiai.adapters.payments.cashu.funding import Funding
 from kumiai.adapters.payments.cashu.store import WalletStore
 from kumiai.adapters.payments.cashu.swaps import Swaps
@@ -49,7 +50,7 @@ LOCKED_COUNT_MAX = 6  # of 800 characters each: a result, with its request in it
 class CashuWallet:
     """`EcashPort` at the mint `url`; `path` is the wallet's file, `key` the one tokens name.
 
-    `clock` gives seconds since 1970 and is used for one thing: `check` refuses what has expired.
+    `clock` gives seconds since 1970: `check` refuses what has expired, invoices have their time.
     """
 
     def __init__(
@@ -69,10 +70,11 @@ class CashuWallet:
         self._unit_msat = UNITS_MSAT[unit]
         self._pubkey = PublicKey.from_secret(key.secret).format().hex()
         self._api = MintApi(url)
-        self._store = WalletStore(path, hash_document([self._api.url, unit, self._pubkey]))
+        self._store = WalletStore(path, hash_document([self._api.url, unit, self._pubkey]), clock)
         self._swaps = Swaps(self._api, self._store, unit)
-        self._funding = Funding(self._api, self._store, self._swaps, unit)
         self._sending = asyncio.Lock()  # the change of one is what the next is paid from
+        money = (unit, self._unit_msat)
+        self._funding = Funding(self._api, self._store, self._swaps, money, clock)
         self._busy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property

@@ -16,11 +16,14 @@ from rich.console import Console
 from kumiai.apps.cli.entry import EXIT_INTERRUPTED, get_language, get_settings
 from kumiai.apps.cli.marketing import screens
 from kumiai.apps.cli.marketing.watching import JobScreen, NodeScreen, say, say_places
+from kumiai.apps.cli.wallet.amounts import show_amount
+from kumiai.apps.cli.wallet.purse import Settings, read_purse
 from kumiai.apps.market.customer import (
     check_job,
     create_job,
     is_settled,
     move_job,
+    read_limit,
     read_plan,
     read_state,
     run_job,
@@ -76,7 +79,9 @@ def watch(folder: Path, places: Places, lang: str | None, quiet: bool) -> None:
         move_job(place, places)
     is_over = state.phase is Phase.CLOSED and is_settled(state) and not place.has_commands
     if is_over or (state.phase is Phase.CLOSED and place.is_running):
-        _print_end(Console(quiet=quiet, highlight=False), plan, state, place, _texts(lang))
+        console = Console(quiet=quiet, highlight=False)
+        _print_end(console, plan, state, place, _texts(lang))
+        _tell_limit(place, NodeScreen(console, _texts(lang), wallet=_get_wallet(place)))
         _check_end(state, _texts(lang))
         return
     _run(place, lang, quiet)
@@ -177,14 +182,30 @@ def _run(place: MarketFolder, lang: str | None, quiet: bool) -> None:
         spendable_msat = asyncio.run(read_spendable(places, get_settings()))
         say_places(console, places, texts, spendable_msat)
         folder = shlex.quote(str(place.root))
-        names = _read_names(place)
-        with JobScreen(console, plan, texts, names, folder, state) as screen:
+        if places.ecash:  # what was paid for is fetched before a round needs it
+            purse = read_purse(Settings(place.root, quiet, lang))
+            held = show_amount(purse.balance.spendable_msat)
+            shown = texts.text("market.begin.ecash", ecash=purse.name, amount=held, folder=folder)
+            say(console, shown, "dim")
+        names, shown = _read_names(place), places.wallet_shown
+        with JobScreen(console, plan, texts, names, folder, state, shown) as screen:
+            _tell_limit(place, screen)
             state = asyncio.run(run_job(place, screen, get_settings(), screen.on_relay))
     except KeyboardInterrupt:
         _tell(texts.text("market.left", command=_watch(place)))
         raise typer.Exit(EXIT_INTERRUPTED) from None
     _print_end(console, plan, state, place, texts)
     _check_end(state, texts)
+
+
+def _get_wallet(place: MarketFolder) -> str:
+    return read_plan(place)[1].wallet_shown
+
+
+def _tell_limit(place: MarketFolder, screen: NodeScreen) -> None:
+    """Say at which limit of the own wallet the last payment failed, before this node began."""
+    if limit := read_limit(place):
+        screen.on_limit(limit)
 
 
 def _check_end(state: CustomerState, texts: Texts) -> None:

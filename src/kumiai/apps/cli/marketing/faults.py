@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from kumiai.apps.cli.terminal import clean
 from kumiai.apps.market.places import LOCAL_BLOBS, LOCAL_RELAY
 from kumiai.apps.report.texts import Texts
+from kumiai.nodes.market.errors import WalletError
 
 DIGITS: Final = 8  # of an id
 GROUP: Final = "market.trouble_of"
+WALLET_GROUP: Final = "wallet.fault_of"
 KINDS: Final = (
     "storing",
     "fetching",
@@ -20,6 +23,7 @@ KINDS: Final = (
     "ecash",
     "making invoice",
     "looking at",
+    "paying",
     "sending event",
     "writing the journal",
     "listening",
@@ -44,6 +48,16 @@ def describe_fault(fault: str, texts: Texts, url: str = "") -> str:
     """An error's sentence; `url`: the service's, where the reader knows already whose it is."""
     plain = _UNREACHABLE.sub(texts.text("market.unreachable"), fault)
     return _ID.sub(lambda found: found[0][:DIGITS], plain).removeprefix(f"{url}: ")
+
+
+def explain_wallet(error: WalletError, texts: Texts, wallet: str = "") -> str:
+    """Say in plain words what a wallet or mint refused, and what to do, where that is known.
+
+    wallet: its name without anything secret, where there is one.
+    """
+    key = f"{WALLET_GROUP}.{error.code}"
+    detail = clean(str(error).removeprefix(f"{error.code}: "))
+    return texts.text(key, detail=detail, wallet=clean(wallet)) if texts.has(key) else detail
 
 
 def hide_ids(fault: str) -> str:

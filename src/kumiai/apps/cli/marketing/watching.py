@@ -17,6 +17,8 @@ from kumiai.apps.report.texts import Texts, format_nat, format_percent
 from kumiai.market.customer import CustomerPlan, CustomerState, Phase
 from kumiai.market.customer.state import Standing
 from kumiai.market.provider import ProviderPolicy, ProviderState
+from kumiai.nodes.market.carry_money import OWN_LIMITS
+from kumiai.nodes.market.errors import WalletError
 
 REFRESH_HZ = 4
 KEY_DIGITS = screens.KEY_DIGITS
@@ -57,8 +59,11 @@ def _shorten(wallet: str) -> str:
 class NodeScreen:
     """A node's observer; `with` it around the node's run."""
 
-    def __init__(self, console: Console, texts: Texts, *, is_transient: bool = False) -> None:
-        self.console, self.texts = console, texts
+    def __init__(
+        self, console: Console, texts: Texts, *, is_transient: bool = False, wallet: str = ""
+    ) -> None:
+        """wallet: the member's, without anything secret."""
+        self.console, self.texts, self._wallet = console, texts, wallet
         self._troubles: dict[str, str] = {}
         self._hinted: set[str] = set()
         self._live = (
@@ -93,6 +98,9 @@ class NodeScreen:
 
     def on_trouble(self, what: str, error: Exception) -> None:
         """A service failed and is asked again: said once, until something else is wrong with it."""
+        if isinstance(error, WalletError) and error.code in OWN_LIMITS:
+            self.on_limit(error)
+            return
         kind, fault = faults.name_work(what, self.texts), str(error)
         if what == "stopped" or self._troubles.get(kind) == faults.hide_ids(fault):
             return
@@ -100,6 +108,12 @@ class NodeScreen:
         shown = faults.describe_fault(fault, self.texts)
         self.warn(self.texts.text("market.trouble", what=kind, error=shown))
         self._say_start(fault)
+
+    def on_limit(self, error: WalletError) -> None:
+        """The own wallet would not pay: its owner is told which limit it was, once."""
+        if self._troubles.get(error.code) != str(error):
+            self._troubles[error.code] = str(error)
+            self.warn(faults.explain_wallet(error, self.texts, self._wallet))
 
     def on_relay(self, url: str, fault: str) -> None:
         """A relay is gone, or there again."""
@@ -136,6 +150,7 @@ class JobScreen(NodeScreen):
         names: dict[str, str] | None = None,
         folder: str = "DIR",
         state: CustomerState | None = None,
+        wallet: str = "",
     ) -> None:
         """state: where the job is taken up; what happened before is not told again."""
         self._plan, self._names, self._folder = plan, names or {}, folder
@@ -145,7 +160,7 @@ class JobScreen(NodeScreen):
         self._missed_s = self._state.missed_s
         members = self._state.members.values()
         self._out = {m.provider for m in members if m.standing is Standing.ENDED}
-        super().__init__(console, texts, is_transient=True)
+        super().__init__(console, texts, is_transient=True, wallet=wallet)
 
     def render(self) -> RenderableType:
         """The whole job; how to take offers where that is left to its owner."""

@@ -66,23 +66,35 @@ ReceiptsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document.")]
 
 
-@wallet.command(epilog=show_examples("kumiai wallet balance embedded:bank.db#me --json"))
+@wallet.command(
+    epilog=show_examples(
+        "kumiai wallet balance embedded:bank.db#me --json",
+        "kumiai wallet balance --folder providers/me",
+    )
+)
 def balance(
     name: WalletArgument = None,
+    folder: MemberOption = None,
     secret_file: SecretOption = None,
     as_json: JsonOption = False,
     lang: LangOption = None,
 ) -> None:
-    """Show what can be paid out now, and what is locked."""
+    """Show what can be paid out now, and what is locked; of a folder, its ecash too."""
     need_extra()
     from kumiai.apps.cli.wallet import showing
 
-    showing.show_balance(showing.Settings(name, secret_file, as_json, lang))
+    showing.show_balance(showing.Settings(name, secret_file, as_json, lang, folder))
 
 
-@wallet.command(epilog=show_examples("kumiai wallet history embedded:bank.db#me --days 7"))
+@wallet.command(
+    epilog=show_examples(
+        "kumiai wallet history embedded:bank.db#me --days 7",
+        "kumiai wallet history --folder providers/me",
+    )
+)
 def history(
     name: WalletArgument = None,
+    folder: MemberOption = None,
     days: Annotated[
         int | None,
         typer.Option("--days", metavar="N", min=1, max=36_500, help="Only the last N days."),
@@ -91,11 +103,11 @@ def history(
     as_json: JsonOption = False,
     lang: LangOption = None,
 ) -> None:
-    """List what came and went, oldest first, as the wallet tells it."""
+    """List what came and went, oldest first, as the wallet tells it; of a folder, its ecash too."""
     need_extra()
     from kumiai.apps.cli.wallet import showing
 
-    showing.show_history(showing.Settings(name, secret_file, as_json, lang), days)
+    showing.show_history(showing.Settings(name, secret_file, as_json, lang, folder), days)
 
 
 @wallet.command(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,13 +21,20 @@ from kumiai.adapters.payments.accounts_csv import save_csv, show_time
 from kumiai.adapters.payments.intents import SqliteIntents
 from kumiai.adapters.payments.open import SETTINGS, describe_wallet, open_bank, open_wallet
 from kumiai.apps.cli.entry import get_language, get_setting
+from kumiai.apps.cli.marketing.faults import explain_wallet
 from kumiai.apps.cli.options import Lang
 from kumiai.apps.cli.terminal import safe
 from kumiai.apps.cli.wallet.amounts import read_amount, show_amount
+from kumiai.apps.cli.wallet.movements import describe_movement, show_movements
+from kumiai.apps.cli.wallet.purse import Purse, read_purse
+from kumiai.apps.cli.wallet.purse import Settings as PurseSettings
+from kumiai.apps.cli.wallet.tables import make_sums, make_table
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.places import read_places
+from kumiai.apps.market.purses import name_ecash
 from kumiai.apps.report.texts import Language, Texts, load_texts
 from kumiai.base.errors import InputError, VerificationError
+from kumiai.nodes.market.errors import MarketError, WalletError
 from kumiai.nodes.market.ports import Payment, WalletPort
 
 DAY_S: Final = 86_400
@@ -105,7 +111,11 @@ class Settings:
             finally:
                 await opened.close()
 
-        return asyncio.run(inside())
+        try:
+            return asyncio.run(inside())
+        except WalletError as error:
+            shown = describe_wallet(self.get_name())
+            raise MarketError(explain_wallet(error, self.texts, shown)) from error
 
     def print_json(self, document: Mapping[str, object]) -> None:
         """Print one JSON document, if that was asked for."""
@@ -123,13 +133,23 @@ def show_balance(settings: Settings) -> None:
 
     info, balance = settings.run(ask)
     shown = describe_wallet(settings.get_name())
-    settings.print_json({"wallet": shown, "kind": info.kind, **asdict(balance)})
+    purse = _read_purse(settings)
+    document = {"wallet": shown, "kind": info.kind, **asdict(balance)}
+    if purse is not None:
+        document["ecash"] = {"ecash": purse.name, **asdict(purse.balance)}
+    settings.print_json(document)
     texts, console = settings.texts, settings.console
     console.print(safe(texts.text("wallet.balance", wallet=shown, kind=info.kind), "bold"))
-    table = _make_sums()
+    table = make_sums()
     table.add_row(texts.text("wallet.spendable"), show_amount(balance.spendable_msat))
     table.add_row(texts.text("wallet.held"), show_amount(balance.held_msat))
     console.print(table)
+    if purse is not None:
+        console.print(safe(texts.text("wallet.ecash.balance", ecash=purse.name), "bold"))
+        table = make_sums()
+        table.add_row(texts.text("wallet.spendable"), show_amount(purse.balance.spendable_msat))
+        table.add_row(texts.text("wallet.held"), show_amount(purse.balance.held_msat))
+        console.print(table)
 
 
 def show_history(settings: Settings, days: int | None) -> None:
@@ -137,15 +157,28 @@ def show_history(settings: Settings, days: int | None) -> None:
     since_s = max(0, int(time.time()) - days * DAY_S) if days else 0
     found = settings.run(lambda opened: opened.list_payments(since_s))
     shown = describe_wallet(settings.get_name())
-    settings.print_json({"wallet": shown, "payments": [asdict(it) for it in found]})
+    purse = _read_purse(settings)
+    document: dict[str, object] = {"wallet": shown, "payments": [asdict(it) for it in found]}
+    if purse is not None:
+        moved = [it for it in purse.movements if (it.ended_at_s or it.created_at_s) >= since_s]
+        shown_moves = [describe_movement(it) for it in moved]
+        document["ecash"] = {"ecash": purse.name, "movements": shown_moves}
+    settings.print_json(document)
     texts, console = settings.texts, settings.console
-    if not found:
+    if found:
+        console.print(_make_history(found, texts))
+    else:
         console.print(texts.text("wallet.no_history"))
-        return
+    if purse is not None:
+        console.print(safe(texts.text("wallet.ecash.balance", ecash=purse.name), "bold"))
+        console.print(show_movements(moved, texts) if moved else texts.text("wallet.no_history"))
+
+
+def _make_history(found: list[Payment], texts: Texts) -> Table:
     heads = ["time", "way", "amount", "fee", "state", "what"]
     if not any(it.fee_msat for it in found):
         heads.remove("fee")
-    table = _make_table(texts, *heads)
+    table = make_table(texts, *heads)
     for it in sorted(found, key=lambda it: (it.settled_at_s or it.created_at_s, it.description)):
         cells = {
             "time": _show_moment(it.settled_at_s or it.created_at_s),
@@ -156,7 +189,7 @@ def show_history(settings: Settings, days: int | None) -> None:
             "what": safe(it.description),
         }
         table.add_row(*(cells[head] for head in heads))
-    console.print(table)
+    return table
 
 
 def show_books(settings: Settings, intents: Path | None, receipts: Path | None) -> None:
@@ -167,7 +200,7 @@ def show_books(settings: Settings, intents: Path | None, receipts: Path | None) 
     if books.lines:
         console.print(_make_lines(books, texts))
         console.print()
-    sums = _make_sums()
+    sums = make_sums()
     for name, amount in _list_sums(books):
         sums.add_row(texts.text(f"wallet.{name}"), show_amount(amount))
     console.print(sums)
@@ -208,6 +241,13 @@ def describe_books(books: Books) -> dict[str, object]:
     }
 
 
+def _read_purse(settings: Settings) -> Purse | None:
+    """The ecash of the member whose folder was named."""
+    if settings.folder is None or settings.name or not name_ecash(MarketFolder(settings.folder)):
+        return None
+    return read_purse(PurseSettings(settings.folder, settings.as_json, settings.lang))
+
+
 def _make_books(settings: Settings, intents: Path | None, receipts: Path | None) -> Books:
     kept = settings.get_intents(intents)
     said = read_receipts(receipts) if receipts is not None else None
@@ -235,9 +275,9 @@ def _make_lines(books: Books, texts: Texts) -> Table:
     heads = ["time", "way", "amount", "fee", "what", "verdict", "reason"]
     if not any(line.fee_msat for line in books.lines):
         heads.remove("fee")
-    if not any(_get_reason(line) for line in books.lines):
+    if not any(_get_reason(line, texts) for line in books.lines):
         heads.remove("reason")
-    table = _make_table(texts, *heads)
+    table = make_table(texts, *heads)
     for line in sorted(books.lines, key=_get_place):
         style = "red" if line.verdict in FAULTS else "dim" if line.verdict in _QUIET else ""
         cells = {
@@ -247,7 +287,7 @@ def _make_lines(books: Books, texts: Texts) -> Table:
             "fee": show_amount(line.fee_msat) if line.fee_msat else "",
             "what": safe(_say_what_for(line, texts)),
             "verdict": Text(texts.name("wallet.verdict_of", line.verdict.value), style),
-            "reason": safe(_get_reason(line)),
+            "reason": safe(_get_reason(line, texts)),
         }
         table.add_row(*(cells[head] for head in heads))
     return table
@@ -258,8 +298,11 @@ def _get_place(line: Line) -> tuple[int, str, int, str]:
     return line.at_s, line.job, line.round, line.description
 
 
-def _get_reason(line: Line) -> str:
+def _get_reason(line: Line, texts: Texts) -> str:
     """What the verdict does not say already."""
+    limit = f"wallet.limit_of.{line.reason.partition(':')[0]}"
+    if texts.has(limit):
+        return texts.text(limit)
     is_said = line.verdict is Verdict.VOID and line.reason.startswith(NOT_MOVED)
     return "" if is_said or line.verdict is Verdict.UNKNOWN else line.reason
 
@@ -276,26 +319,6 @@ def _say_what_for(line: Line, texts: Texts) -> str:
 def _show_moment(at_s: int) -> str:
     """As people read it; the column's head says that it is UTC."""
     return show_time(at_s).replace("T", " ").removesuffix("Z")
-
-
-def _make_table(texts: Texts, *heads: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for head in heads:
-        is_number, is_short = head in ("amount", "fee"), head not in ("reason", "what")
-        table.add_column(
-            texts.text(f"wallet.{head}"),
-            justify="right" if is_number else "left",
-            no_wrap=is_short,
-            overflow="fold",  # Japanese has no spaces: a line of it must not count as one word
-        )
-    return table
-
-
-def _make_sums() -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(justify="right", no_wrap=True)
-    return table
 
 
 _QUIET: Final = (Verdict.UNKNOWN, Verdict.VOID)
