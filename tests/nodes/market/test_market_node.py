@@ -504,6 +504,7 @@ def test_while_the_disk_is_slow_the_loop_goes_on_and_nothing_is_carried_out() ->
         while not journal.begun.is_set():
             await asyncio.sleep(0.001)  # this very loop is not held up
         assert not going.done() and not world.carried, "carried out before it was on the disk"
+        assert not node.state.pending, "told before it was on the disk"
         others = [asyncio.create_task(node.say(Forget(str(i)))) for i in range(5)]
         await asyncio.sleep(0.01)
         assert not any(other.done() for other in others)

@@ -28,7 +28,7 @@ from kumiai.adapters.store.local_blobs import LocalBlobs
 from kumiai.apps.market.assembly import Member, Services, assemble
 from kumiai.apps.market.customer import COMMANDS as CUSTOMER_COMMANDS
 from kumiai.apps.market.customer import KIND as CUSTOMER
-from kumiai.apps.market.customer import is_closed, save_job, write_result
+from kumiai.apps.market.customer import is_closed, is_settled, save_job, write_result
 from kumiai.apps.market.folder import MarketFolder
 from kumiai.apps.market.jobfile import JobFile, parse_job
 from kumiai.apps.market.page import write_names
@@ -210,9 +210,9 @@ async def _play(folder: Path, script: Script, tell: Tell, stack: AsyncExitStack)
     await stack.enter_async_context(customer)
     await customer.node.say(Begin())
     state = await _wait_for_end(customer)
-    await _let_settle(members, state, keys)
     if state.outcome != "all rounds done":
         raise RunFailedError(f"the market's demo ended early: {state.outcome}")
+    state = await _let_settle(members, customer, keys)
     loss, accuracy = work.measure(state.model, work.test)
     _, accuracy_start = work.measure(plan.model, work.test)
     known = {keys[one.name]: Acquaintance(one.name, one.conduct) for one in script.cast}
@@ -316,14 +316,20 @@ def _steal(order: TrainOrder, victim: Member, blobs: LocalBlobs) -> Trained | No
 
 
 async def _let_settle(
-    members: dict[str, Member], state: CustomerState, keys: dict[str, str]
-) -> None:
-    """Until every provider's own wallet has said what the customer's said."""
+    members: dict[str, Member], customer: Member, keys: dict[str, str]
+) -> CustomerState:
+    """Until every provider's own wallet has said what the customer's said; return its state.
+
+    Money that was locked for work that was rejected comes back after the end.
+    """
+    settled = customer.node.wait_until(is_settled)
+    state: CustomerState = await asyncio.wait_for(settled, SETTLE_S)
     paid = {member.provider: member.paid_msat for member in state.members.values()}
     for name, member in members.items():
         wanted = paid.get(keys[name], 0)
         done = member.node.wait_until(lambda s, wanted=wanted: s.earned_msat >= wanted)
         await asyncio.wait_for(done, SETTLE_S)
+    return state
 
 
 class _Watcher:

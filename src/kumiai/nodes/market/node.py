@@ -134,6 +134,7 @@ class MarketNode(Generic[S]):
         self._times = times or NodeTimes()
         self._observer = observer or Silent()
         self._fold: Fold[S] = Fold(machine, codec, Intake(limits))
+        self._state: S = self._fold.state  # behind the fold while a step is being written
         self._inbox = Inbox()
         self._outbox = Outbox(relay, clock, self._times.patience, self._observer.on_trouble)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -146,8 +147,8 @@ class MarketNode(Generic[S]):
 
     @property
     def state(self) -> S:
-        """The state after the last step; before `run`, the machine's beginning."""
-        return self._fold.state
+        """The state after the last step that is in the journal; before `run`, the beginning."""
+        return self._state
 
     async def run(self) -> None:
         """Go on where the journal ends, until `stop`.
@@ -208,6 +209,7 @@ class MarketNode(Generic[S]):
     def _begin(self) -> None:
         replayed = replay_all(self._machine, self._codec, self._journal.read())
         self._fold.begin(replayed)
+        self._state = self._fold.state
         if replayed.entry_count:
             awake_s = max(replayed.at_s, self._journal.find_mark())
             self._ticked_s = min(awake_s, self._clock())  # it may have been set back
@@ -222,6 +224,7 @@ class MarketNode(Generic[S]):
     async def _take(self, batch: list[Any]) -> None:
         folded, answers = self._step(batch)
         await self._write(folded.entries)
+        self._state = self._fold.state
         for said in folded.said:
             self._outbox.remember(said)
             self._send(said)
@@ -281,8 +284,7 @@ class MarketNode(Generic[S]):
 
     async def _append(self, entries: list[dict[str, object]]) -> None:
         """Wait for the disk in a thread: what comes in meanwhile shares the next write."""
-        loop = asyncio.get_running_loop()
-        writing = loop.run_in_executor(self._disk, self._journal.append, entries)
+        writing = asyncio.wrap_future(self._disk.submit(self._journal.append, entries))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
