@@ -494,15 +494,23 @@ class _Slow(MemoryMarketJournal):
         super().append(entries)
 
 
+async def _begin_writing(
+    node: MarketNode[Any], journal: _Slow
+) -> tuple[asyncio.Task[None], asyncio.Task[Any]]:
+    """A node whose first write is under way: its loop, and the command that is written."""
+    running = asyncio.create_task(node.run())
+    going = asyncio.create_task(node.say(Go()))
+    while not journal.begun.is_set():
+        await asyncio.sleep(0.001)  # this very loop is not held up
+    return running, going
+
+
 def test_while_the_disk_is_slow_the_loop_goes_on_and_nothing_is_carried_out() -> None:
     world, journal = World(), _Slow()
 
     async def main() -> None:
         node = world.make(journal=journal)
-        running = asyncio.create_task(node.run())
-        going = asyncio.create_task(node.say(Go()))
-        while not journal.begun.is_set():
-            await asyncio.sleep(0.001)  # this very loop is not held up
+        running, going = await _begin_writing(node, journal)
         assert not going.done() and not world.carried, "carried out before it was on the disk"
         assert not node.state.pending, "told before it was on the disk"
         others = [asyncio.create_task(node.say(Forget(str(i)))) for i in range(5)]
@@ -520,11 +528,7 @@ def test_a_cancelled_node_leaves_no_write_under_way() -> None:
     world, journal = World(), _Slow()
 
     async def main() -> None:
-        node = world.make(journal=journal)
-        running = asyncio.create_task(node.run())
-        going = asyncio.create_task(node.say(Go()))
-        while not journal.begun.is_set():
-            await asyncio.sleep(0.001)
+        running, going = await _begin_writing(world.make(journal=journal), journal)
         running.cancel()
         await asyncio.sleep(0.01)
         assert not running.done()
